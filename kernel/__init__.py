@@ -1,0 +1,1 @@
+"""The vocabulary every room shares: money, ids, clock, failures, policy. Pure, standard library only."""

@@ -1,0 +1,34 @@
+"""Time as an argument: the edge reads the clock once and hands the instant down."""
+
+from __future__ import annotations
+
+from datetime import UTC, date, datetime, timedelta, timezone
+from typing import Final, Protocol
+
+SHANGHAI: Final = timezone(timedelta(hours=8), "Asia/Shanghai")
+"""The one civil time of the domain. China has kept no summer time since 1991, so a fixed offset is exact."""
+
+
+class Clock(Protocol):
+    """Where the present instant comes from; only composition roots and handlers at the edge hold one."""
+
+    def now(self) -> datetime:
+        """The present instant, with its zone."""
+        ...
+
+
+class SystemClock:
+    """The machine's clock, in UTC. Deadlines are not judged by it: the coordinator's database clock is (protocol rule 9)."""
+
+    def now(self) -> datetime:
+        return datetime.now(UTC)
+
+
+def business_date(instant: datetime) -> date:
+    """The calendar day in Asia/Shanghai on which this instant falls."""
+    return instant.astimezone(SHANGHAI).date()
+
+
+def business_year(instant: datetime) -> int:
+    """The account year in Asia/Shanghai: it turns at local midnight on 1 January."""
+    return business_date(instant).year

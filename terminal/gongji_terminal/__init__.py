@@ -1,0 +1,1 @@
+"""The reference client of Gongji for hospital and pharmacy systems."""
