@@ -30,3 +30,11 @@ $(READY): requirements/dev.txt pyproject.toml protos/pyproject.toml terminal/pyp
 
 .PHONY: setup
 setup: $(READY) ## Prepare .venv (every other target does it by itself)
+
+.PHONY: proto
+proto: $(READY) ## Generate protos/gen, the reason catalogue and docs/errors.md
+	@$(BIN)/python tools/generate_protos.py
+
+.PHONY: proto-check
+proto-check: $(READY) ## Fail if generated files are out of date
+	@$(BIN)/python tools/generate_protos.py --check
