@@ -6,7 +6,7 @@ import asyncio
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from contextvars import Context
-from typing import Generic, TypeVar
+from typing import Generic, TypeVar, cast
 
 from kernel.failures import Failure, Kind
 
@@ -48,7 +48,6 @@ class Batcher(Generic[Request, Result]):
             # An empty context: a batch belongs to many callers, so it inherits no one's trace and deadline.
             worker = asyncio.get_running_loop().create_task(self._work(), context=Context())
             self._workers.add(worker)
-            worker.add_done_callback(self._workers.discard)
         return await future
 
     @property
@@ -62,22 +61,29 @@ class Batcher(Generic[Request, Result]):
             await asyncio.wait(self._workers)
 
     async def _work(self) -> None:
-        while self._waiting:
-            batch = [self._waiting.popleft() for _ in range(min(self._size_max, len(self._waiting)))]
-            try:
-                results = await self._run([request for request, _ in batch])
-                if len(results) != len(batch):
-                    raise RuntimeError(f"a batch of {len(batch)} requests got {len(results)} results")  # noqa: TRY301  Raised here so that every caller hears of it.
-            except asyncio.CancelledError:
-                for _, future in batch:
-                    future.cancel()
-                raise
-            except Exception as error:  # noqa: BLE001  Whatever it is, it belongs to the callers of this batch.
-                results = [error] * len(batch)
-            for (_, future), result in zip(batch, results, strict=True):
-                if future.done():
-                    continue
-                if isinstance(result, BaseException):
-                    future.set_exception(result)
-                else:
-                    future.set_result(result)
+        try:
+            while self._waiting:
+                await self._work_once()
+        finally:
+            # Here and not in a callback: a call that comes right after the last look must find the place free.
+            self._workers.discard(cast("asyncio.Task[None]", asyncio.current_task()))
+
+    async def _work_once(self) -> None:
+        batch = [self._waiting.popleft() for _ in range(min(self._size_max, len(self._waiting)))]
+        try:
+            results = await self._run([request for request, _ in batch])
+            if len(results) != len(batch):
+                raise RuntimeError(f"a batch of {len(batch)} requests got {len(results)} results")  # noqa: TRY301  Raised here so that every caller hears of it.
+        except asyncio.CancelledError:
+            for _, future in batch:
+                future.cancel()
+            raise
+        except Exception as error:  # noqa: BLE001  Whatever it is, it belongs to the callers of this batch.
+            results = [error] * len(batch)
+        for (_, future), result in zip(batch, results, strict=True):
+            if future.done():
+                continue
+            if isinstance(result, BaseException):
+                future.set_exception(result)
+            else:
+                future.set_result(result)

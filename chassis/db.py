@@ -1,0 +1,188 @@
+"""One PostgreSQL database: an SQLAlchemy engine over asyncpg for the schema and cold paths, the raw driver for hot ones.
+
+Both come out of one pool. Every statement is bounded: by the server's ``statement_timeout``, by its ``lock_timeout``,
+and, should the server fall silent, by the driver's own command timeout.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any, Final, Self
+
+import asyncpg
+from sqlalchemy import event
+from sqlalchemy.exc import DBAPIError, DisconnectionError
+from sqlalchemy.exc import TimeoutError as PoolTimeoutError
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
+
+from chassis.telemetry import logger
+
+_log = logger("db")
+
+STATEMENT_TIMEOUT_S: Final = 10.0
+LOCK_TIMEOUT_S: Final = 5.0
+IDLE_IN_TRANSACTION_TIMEOUT_S: Final = 30.0
+CONNECT_TIMEOUT_S: Final = 5.0
+POOL_WAIT_S: Final = 5.0
+RETRY_PAUSE_S: Final = 1.0
+_COMMAND_MARGIN_S: Final = 2.0
+
+_TRANSIENT_CLASSES: Final = ("08", "40", "53", "57", "58")
+"""Connection, rollback (deadlock, serialisation), resources, operator intervention (restart, timeout), system error."""
+_TRANSIENT_STATES: Final = frozenset({"55P03", "25P03"})
+"""Lock not available; idle in transaction for too long."""
+
+
+class Database:
+    """A pool of connections to one database.
+
+    The server may die and come back: connections that it closed are thrown away at the next use without a round trip
+    to find out, and whoever was in a transaction gets an error for which ``is_transient`` is true. A commit that ended
+    in such an error may or may not have happened; the caller's key tells.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        application: str = "gongji",
+        pool_size: int = 10,
+        statement_timeout_s: float = STATEMENT_TIMEOUT_S,
+        lock_timeout_s: float = LOCK_TIMEOUT_S,
+    ) -> None:
+        self._url = url
+        self._connect_arguments: dict[str, Any] = {
+            "timeout": CONNECT_TIMEOUT_S,
+            "command_timeout": statement_timeout_s + _COMMAND_MARGIN_S,
+            "server_settings": {
+                "application_name": application,
+                "timezone": "UTC",
+                "jit": "off",
+                "statement_timeout": _milliseconds(statement_timeout_s),
+                "lock_timeout": _milliseconds(lock_timeout_s),
+                "idle_in_transaction_session_timeout": _milliseconds(IDLE_IN_TRANSACTION_TIMEOUT_S),
+            },
+        }
+        # asyncpg reads the URL itself, so sockets (?host=), sslmode and the rest of libpq's words work as they should.
+        self.engine: AsyncEngine = create_async_engine(
+            "postgresql+asyncpg://",
+            async_creator=self._connect,
+            pool_size=pool_size,
+            max_overflow=0,
+            pool_timeout=POOL_WAIT_S,
+            pool_use_lifo=True,
+        )
+        event.listen(self.engine.sync_engine, "checkout", _refuse_closed)
+
+    async def _connect(self) -> Any:  # noqa: ANN401  asyncpg publishes no types.
+        return await asyncpg.connect(self._url, **self._connect_arguments)
+
+    async def __aenter__(self) -> Self:
+        await self.wait_until_reachable()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.close()
+
+    async def wait_until_reachable(self) -> None:
+        """Returns once the database answers; says once a second why not. A wrong name or password raises at once."""
+        while True:
+            try:
+                async with self.driver_connection() as connection:
+                    await connection.execute("")
+            except Exception as error:
+                if not is_transient(error):
+                    raise
+                _log.warning("the database is not reachable yet", problem=type(error).__name__)
+                await asyncio.sleep(RETRY_PAUSE_S)
+            else:
+                return
+
+    async def close(self) -> None:
+        """Closes every connection."""
+        await self.engine.dispose()
+
+    @asynccontextmanager
+    async def transaction(self) -> AsyncIterator[AsyncConnection]:
+        """One transaction (READ COMMITTED) for SQLAlchemy Core: committed at the end, rolled back on any exception."""
+        async with self.engine.begin() as connection:
+            yield connection
+
+    @asynccontextmanager
+    async def driver_connection(self) -> AsyncIterator[Any]:
+        """A raw asyncpg connection of the same pool, outside any transaction: each statement commits by itself.
+
+        JSON and JSONB values are plain text on it, as SQLAlchemy sets them.
+        """
+        pooled = await self.engine.raw_connection()
+        connection = pooled.driver_connection
+        try:
+            yield connection
+        except BaseException:
+            # A cancelled or timed out statement may still be running: such a connection is not handed to the next.
+            if connection is None or connection.is_closed() or connection.is_in_transaction():
+                pooled.invalidate()
+            raise
+        finally:
+            pooled.close()
+
+    @asynccontextmanager
+    async def driver_transaction(self) -> AsyncIterator[Any]:
+        """As ``driver_connection``, inside one transaction (READ COMMITTED): for hot set-based statements."""
+        async with self.driver_connection() as connection, connection.transaction():
+            yield connection
+
+
+def violated_constraint(error: BaseException) -> str | None:
+    """The name of the constraint or unique index that refused the row; None for any other error.
+
+    Takes SQLAlchemy's and asyncpg's exceptions. A store turns the name into the failure whose rule it repeats.
+    """
+    for cause in _causes(error):
+        if isinstance(cause, asyncpg.IntegrityConstraintViolationError):
+            name: str | None = cause.constraint_name
+            return name
+    return None
+
+
+def is_transient(error: BaseException) -> bool:
+    """Whether the same work may succeed when it is done again: lost connection, restart, deadlock, timeout, no room."""
+    for cause in _causes(error):
+        if isinstance(cause, PoolTimeoutError | DisconnectionError | TimeoutError | ConnectionError):
+            return True
+        if isinstance(cause, DBAPIError) and cause.connection_invalidated:
+            return True
+        if isinstance(cause, asyncpg.PostgresError):
+            state: str = cause.sqlstate or ""
+            return state.startswith(_TRANSIENT_CLASSES) or state in _TRANSIENT_STATES
+        if isinstance(cause, asyncpg.InterfaceError):
+            return "clos" in str(cause) or "released" in str(cause)
+        if isinstance(cause, OSError):
+            return True
+    return False
+
+
+def _causes(error: BaseException) -> list[BaseException]:
+    """The error and what it was raised from, SQLAlchemy's ``orig`` included, each once."""
+    found: list[BaseException] = []
+    queue: list[BaseException | None] = [error]
+    while queue:
+        cause = queue.pop(0)
+        if cause is None or cause in found:
+            continue
+        found.append(cause)
+        queue.append(getattr(cause, "orig", None))
+        queue.append(cause.__cause__)
+    return found
+
+
+def _refuse_closed(dbapi_connection: Any, _record: object, _proxy: object) -> None:  # noqa: ANN401  Untyped driver.
+    """At checkout: asyncpg knows when the server has hung up, so no ping is needed; the pool then connects anew."""
+    if dbapi_connection.driver_connection.is_closed():
+        raise DisconnectionError
+
+
+def _milliseconds(seconds: float) -> str:
+    return str(int(seconds * 1000))
