@@ -1,0 +1,227 @@
+"""Reading one layer of policy: each key has one parser, and each wrong value its own refusal naming the field.
+
+A layer is a mapping from parameter names to plain values (text, whole numbers, true and false, null, lists, mappings)
+as a YAML or JSON reader yields them. What a layer does not name is not in it; nothing is guessed or converted.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from datetime import time
+from decimal import Decimal
+from enum import Enum
+from types import MappingProxyType
+from typing import Final, Literal, TypeAlias, TypeVar
+
+from kernel.failures import Failure, Kind
+from kernel.money import AMOUNT_MAX_FEN, Fen, parsed_ratio
+from kernel.policy.terms import CostKind, FunderOrder, Part, PremiumPayment, Relation, RevokeWindow
+
+MEMBERS_MAX: Final = 1_000
+"""No group is larger, whatever a policy says."""
+REBINDS_MAX: Final = 1_000
+TRANSFERS_PER_DAY_MAX: Final = 1_000
+CONSENT_AGE_MIN: Final = 8
+"""Below eight there is no civil capacity to consent with (domain §1, age lines)."""
+CONSENT_AGE_MAX: Final = 18
+
+_TIME_OF_DAY: Final = re.compile(r"([01][0-9]|2[0-3]):([0-5][0-9])")
+
+Term = TypeVar("Term", bound=Enum)
+Parser: TypeAlias = Callable[[object, str], object]
+Layer: TypeAlias = Mapping[str, object]
+"""Parameter names to typed values; the keys of ``wallet_limits`` appear as ``wallet_limits.<key>``."""
+
+
+def wrong_type(field: str, expected: str) -> Failure:
+    """The refusal of a value of another sort than the parameter takes."""
+    return Failure(Kind.INVALID, "POLICY_VALUE_WRONG_TYPE", field=field, expected=expected)
+
+
+def contradictory(field: str, because: str) -> Failure:
+    """The refusal of values that cannot be meant together."""
+    return Failure(Kind.INVALID, "POLICY_CONTRADICTORY", field=field, because=because)
+
+
+def _out_of_range(field: str, expected: str) -> Failure:
+    return Failure(Kind.INVALID, "POLICY_VALUE_OUT_OF_RANGE", field=field, expected=expected)
+
+
+def _flag(value: object, field: str) -> bool:
+    if not isinstance(value, bool):
+        raise wrong_type(field, "true or false")
+    return value
+
+
+def _whole_number(minimum: int, maximum: int) -> Callable[[object, str], int]:
+    def parse(value: object, field: str) -> int:
+        if isinstance(value, bool) or not isinstance(value, int):
+            raise wrong_type(field, "a whole number")
+        if not minimum <= value <= maximum:
+            raise _out_of_range(field, f"{minimum} to {maximum}")
+        return value
+
+    return parse
+
+
+_fen: Final[Callable[[object, str], Fen]] = _whole_number(0, AMOUNT_MAX_FEN)
+
+
+def _ratio(value: object, field: str) -> Decimal:
+    if not isinstance(value, str):
+        raise wrong_type(field, "a decimal as text")
+    return parsed_ratio(value, field=field)
+
+
+def _time_of_day(value: object, field: str) -> time:
+    if not isinstance(value, str):
+        raise wrong_type(field, "a time as text, HH:MM")
+    match = _TIME_OF_DAY.fullmatch(value)
+    if match is None:
+        raise _out_of_range(field, "00:00 to 23:59")
+    return time(int(match[1]), int(match[2]))
+
+
+def _or_null(parse: Parser) -> Parser:
+    return lambda value, field: None if value is None else parse(value, field)
+
+
+def _one_of(terms: type[Term]) -> Callable[[object, str], Term]:
+    known = {term.value: term for term in terms}
+    expected = ", ".join(known)
+
+    def parse(value: object, field: str) -> Term:
+        if not isinstance(value, str):
+            raise wrong_type(field, f"one of {expected}")
+        if value not in known:
+            raise _out_of_range(field, f"one of {expected}")
+        return known[value]
+
+    return parse
+
+
+def _sequence(terms: type[Term]) -> Callable[[object, str], tuple[Term, ...]]:
+    parse_term = _one_of(terms)
+
+    def parse(value: object, field: str) -> tuple[Term, ...]:
+        if not isinstance(value, list | tuple):
+            raise wrong_type(field, "a list")
+        named = tuple(parse_term(item, f"{field}[{index}]") for index, item in enumerate(value))
+        for index, term in enumerate(named):
+            if term in named[:index]:
+                raise contradictory(f"{field}[{index}]", f"{term.value} is named twice")
+        return named
+
+    return parse
+
+
+def _set(terms: type[Term]) -> Callable[[object, str], frozenset[Term]]:
+    parse_sequence = _sequence(terms)
+    return lambda value, field: frozenset(parse_sequence(value, field))
+
+
+def _premium_payment(value: object, field: str) -> PremiumPayment:
+    if isinstance(value, bool):
+        return PremiumPayment.YES if value else PremiumPayment.NO
+    if value != PremiumPayment.AFTER_FILING.value:
+        raise wrong_type(field, "true, false or after_filing")
+    return PremiumPayment.AFTER_FILING
+
+
+def _benefit(value: object, field: str) -> Literal["external", "table"]:
+    if value == "external":
+        return "external"
+    if value == "table":
+        return "table"
+    if not isinstance(value, str):
+        raise wrong_type(field, "one of external, table")
+    raise _out_of_range(field, "one of external, table")
+
+
+_WALLET_LIMITS: Final[Mapping[str, Parser]] = MappingProxyType(
+    {
+        "per_day": _whole_number(0, TRANSFERS_PER_DAY_MAX),
+        "each_fen": _fen,
+        "closed_from": _time_of_day,
+        "closed_to": _time_of_day,
+        "return_at": _time_of_day,
+    }
+)
+
+_PARAMETERS: Final[Mapping[str, Parser]] = MappingProxyType(
+    {
+        "relations": _set(Relation),
+        "max_members": _or_null(_whole_number(2, MEMBERS_MAX)),
+        "max_funders_per_beneficiary": _or_null(_whole_number(1, MEMBERS_MAX)),
+        "funder_floor_balance": _fen,
+        "single_pay_ratio_cap": _or_null(_ratio),
+        "rebind_per_year": _or_null(_whole_number(0, REBINDS_MAX)),
+        "authorized_amount_required": _flag,
+        "own_order": _sequence(Part),
+        "shareable_parts": _set(Part),
+        "mutual_aid_kinds": _set(CostKind),
+        "own_account_kinds": _set(CostKind),
+        "funder_order": _one_of(FunderOrder),
+        "consent_age": _whole_number(CONSENT_AGE_MIN, CONSENT_AGE_MAX),
+        "consent_face": _flag,
+        "premium_payment": _premium_payment,
+        "wallet": _flag,
+        "mulaid_included_in_acct_pay": _flag,
+        "benefit": _benefit,
+        "deductible_fen": _fen,
+        "ratio": _ratio,
+        "ceiling_left_fen": _or_null(_fen),
+        "revoke_window": _one_of(RevokeWindow),
+    }
+)
+
+WALLET_LIMITS_KEY: Final = "wallet_limits"
+PARAMETER_NAMES: Final = frozenset(_PARAMETERS) | {WALLET_LIMITS_KEY}
+"""The keys a layer may name."""
+
+
+def text_keyed(value: object, field: str) -> Mapping[str, object]:
+    """The mapping itself, once every key is known to be text; POLICY_VALUE_WRONG_TYPE otherwise."""
+    if not isinstance(value, Mapping):
+        raise wrong_type(field, "a mapping")
+    for key in value:
+        if not isinstance(key, str):
+            raise wrong_type(f"{field}.{key}", "a key as text (put it in quotes)")
+    return value
+
+
+def _parsed(value: object, parsers: Mapping[str, Parser], where: str) -> dict[str, object]:
+    layer: dict[str, object] = {}
+    for key, stated in text_keyed(value, where).items():
+        if key not in parsers:
+            raise Failure(Kind.INVALID, "POLICY_KEY_UNKNOWN", field=f"{where}.{key}")
+        layer[key] = parsers[key](stated, f"{where}.{key}")
+    return layer
+
+
+def _wallet_limits(value: object, field: str) -> dict[str, object]:
+    return _parsed(value, _WALLET_LIMITS, field)
+
+
+_KEYS: Final[Mapping[str, Parser]] = MappingProxyType({**_PARAMETERS, WALLET_LIMITS_KEY: _wallet_limits})
+
+
+def parsed_layer(value: object, *, where: str) -> Layer:
+    """One layer's typed parameters.
+
+    Refusals, each with the ``field`` at fault below ``where``: POLICY_KEY_UNKNOWN, POLICY_VALUE_WRONG_TYPE,
+    POLICY_VALUE_OUT_OF_RANGE, RATIO_OUT_OF_RANGE, POLICY_CONTRADICTORY (a term named twice; numbers of a benefit table
+    beside ``benefit: external``; limits of a wallet that the same layer takes away).
+    """
+    layer = _parsed(value, _KEYS, where)
+    if layer.get("benefit") == "external":
+        for key in ("deductible_fen", "ratio", "ceiling_left_fen"):
+            if layer.get(key):
+                raise contradictory(f"{where}.{key}", "benefit: external takes the pooled part from the request")
+    limits = layer.pop(WALLET_LIMITS_KEY, None)
+    if isinstance(limits, dict):
+        if limits and layer.get("wallet") is False:
+            raise contradictory(f"{where}.{WALLET_LIMITS_KEY}", "wallet is false in the same place")
+        layer.update({f"{WALLET_LIMITS_KEY}.{key}": limit for key, limit in limits.items()})
+    return MappingProxyType(layer)
