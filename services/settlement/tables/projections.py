@@ -1,0 +1,121 @@
+"""What settlement knows of other rooms, from their events: persons, institutions, signing keys, bindings.
+
+Each row is the latest public state of one aggregate of its owner; ``version`` is that aggregate's own, and an older or
+equal one is ignored. Nothing here is decided here, so nothing here is ever corrected by hand: it is read again.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    CheckConstraint,
+    Column,
+    DateTime,
+    ForeignKey,
+    Index,
+    Integer,
+    LargeBinary,
+    Table,
+    Text,
+    Uuid,
+)
+
+from services.settlement.tables.metadata import METADATA
+
+PERSONS: Final = Table(
+    "persons",
+    METADATA,
+    Column("psn_no", Text, primary_key=True),
+    Column("version", BigInteger, nullable=False),
+    Column("name_masked", Text, nullable=False),
+    Column("brdy", Text, nullable=False, comment="yyyy-MM-dd, or empty where identity does not tell it."),
+    CheckConstraint("version >= 1", name="version"),
+    comment="Persons as identity last told of them.",
+)
+
+ENROLMENTS: Final = Table(
+    "enrolments",
+    METADATA,
+    Column("psn_no", Text, ForeignKey("persons.psn_no", ondelete="CASCADE"), primary_key=True),
+    Column("insutype", Text, primary_key=True),
+    Column("insuplc_admdvs", Text, nullable=False),
+    Column("psn_insu_stas", Text, nullable=False),
+    CheckConstraint("insuplc_admdvs ~ '^[1-9][0-9]{5}$'", name="area"),
+    comment="A person's enrolments (参保), the latest of each insutype.",
+)
+
+SANCTIONS: Final = Table(
+    "sanctions",
+    METADATA,
+    Column("sanction_id", Uuid, primary_key=True),
+    Column("psn_no", Text, ForeignKey("persons.psn_no", ondelete="CASCADE"), nullable=False),
+    Column("from_at", DateTime(timezone=True), nullable=False),
+    Column("to_at", DateTime(timezone=True), nullable=False),
+    CheckConstraint("from_at < to_at", name="period"),
+    Index(None, "psn_no"),
+    comment="Suspensions from online settlement, in force or to come (domain §8).",
+)
+
+INSTITUTIONS: Final = Table(
+    "institutions",
+    METADATA,
+    Column("fixmedins_code", Text, primary_key=True),
+    Column("version", BigInteger, nullable=False),
+    Column("state", Text, nullable=False),
+    Column("wallet_capable", Boolean, nullable=False),
+    CheckConstraint("version >= 1", name="version"),
+    CheckConstraint("fixmedins_code ~ '^[HP][1-9][0-9]{10}$'", name="code"),
+    CheckConstraint("state IN ('DESIGNATED', 'SUSPENDED', 'ENDED')", name="state"),
+    comment="Designated institutions (定点医药机构).",
+)
+
+SIGNING_KEYS: Final = Table(
+    "signing_keys",
+    METADATA,
+    Column("kid", Text, primary_key=True),
+    Column("version", BigInteger, nullable=False),
+    Column("public_key", LargeBinary, nullable=False),
+    Column("not_before_at", DateTime(timezone=True), nullable=False),
+    Column("not_after_at", DateTime(timezone=True), nullable=False),
+    CheckConstraint("version >= 1", name="version"),
+    CheckConstraint("octet_length(public_key) = 32", name="ed25519"),
+    CheckConstraint("not_before_at < not_after_at", name="period"),
+    comment="The public halves of the keys that sign ecTokens.",
+)
+
+BINDINGS: Final = Table(
+    "bindings",
+    METADATA,
+    Column("binding_id", Uuid, primary_key=True),
+    Column("version", BigInteger, nullable=False),
+    Column("funder_psn_no", Text, nullable=False),
+    Column("beneficiary_psn_no", Text, nullable=False),
+    Column("state", Text, nullable=False),
+    Column("cause", Text, nullable=False, comment="Why it is SUSPENDED; empty otherwise."),
+    Column("relation", Text, nullable=False, comment="What the funder is to the beneficiary."),
+    Column("authorised_fen", BigInteger, comment="授权金额; NULL = no limit. What is left is the ledger's to say."),
+    Column("deduct_order", Integer, comment="扣款顺序 from 1; NULL = last."),
+    Column("bound_at", DateTime(timezone=True), nullable=False),
+    Column("authorisation_id", Uuid),
+    Column("funder_area", Text, nullable=False, comment="The area whose ledger keeps the authorisation."),
+    CheckConstraint("version >= 1", name="version"),
+    CheckConstraint("funder_psn_no <> beneficiary_psn_no", name="two_persons"),
+    CheckConstraint("state IN ('OPENING', 'ACTIVE', 'CLOSING', 'UNBOUND', 'SUSPENDED')", name="state"),
+    CheckConstraint("state <> 'ACTIVE' OR authorisation_id IS NOT NULL", name="active"),
+    CheckConstraint("authorised_fen >= 0", name="authorised"),
+    CheckConstraint("deduct_order >= 1", name="deduct_order"),
+    CheckConstraint("funder_area ~ '^[1-9][0-9]{5}$'", name="funder_area"),
+    Index(None, "beneficiary_psn_no"),
+    comment="Who may be paid for out of whose account, as family last told.",
+)
+
+PROJECTION_SOURCES: Final = Table(
+    "projection_sources",
+    METADATA,
+    Column("source", Text, primary_key=True, comment="The service that speaks: identity or family."),
+    Column("snapshot_at", DateTime(timezone=True), nullable=False),
+    comment="Whose snapshot has been read whole; from then on its stream suffices.",
+)
