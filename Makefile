@@ -38,3 +38,44 @@ proto: $(READY) ## Generate protos/gen, the reason catalogue and docs/errors.md
 .PHONY: proto-check
 proto-check: $(READY) ## Fail if generated files are out of date
 	@$(BIN)/python tools/generate_protos.py --check
+
+.PHONY: demo
+demo: $(READY) ## The main job, end to end: a bill is split over a family and paid, all or nothing
+	@$(BIN)/gongji demo
+
+.PHONY: up
+up: $(READY) ## Start PostgreSQL, NATS and the five processes; ctrl-C stops them
+	@$(BIN)/gongji up
+
+.PHONY: test
+test: $(READY) ## Every test, against real PostgreSQL and NATS
+	@$(BIN)/pytest
+
+.PHONY: lint
+lint: $(READY) ## ruff, mypy --strict, import rules, buf lint
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports
+	@cd protos && $(CURDIR)/$(BIN)/buf lint && $(CURDIR)/$(BIN)/buf format --diff --exit-code
+
+.PHONY: k8s-check
+k8s-check: $(READY) ## Render the Kubernetes manifests, validate them, hold them against the code
+	@$(BIN)/python tools/check_kubernetes.py
+
+.PHONY: check
+check: lint proto-check k8s-check test ## What CI runs
+
+.PHONY: requirements
+requirements: $(READY) ## Resolve the pinned requirements anew (needs a package registry)
+	@for name in server dev; do \
+		$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
+			--no-emit-find-links --no-header --no-annotate requirements/$$name.in -o requirements/$$name.txt; done
+
+BASE ?= python:3.13-slim
+IMAGE ?= gongji:dev
+.PHONY: image
+image: ## Build the server's image (needs a Docker engine); BASE=… chooses the base image
+	@docker version --format '{{.Server.Version}}' >/dev/null 2>&1 \
+		|| { echo "No Docker engine answers: start one (on Debian: apt-get install docker.io), then try again."; exit 1; }
+	docker build --build-arg BASE=$(BASE) --tag $(IMAGE) --file deploy/Dockerfile .

@@ -25,10 +25,21 @@ GENERATED: Final = PROTOS / "gen"
 ERRORS_PAGE: Final = ROOT / "docs" / "errors.md"
 CATALOGUE: Final = Path("gongji") / "common" / "v1" / "reasons.json"
 REASON_KEYS: Final = ("code", "retry", "zh", "en", "cashier", "operator", "integrator")
-CODES: Final = frozenset({
-    "INVALID_ARGUMENT", "UNAUTHENTICATED", "PERMISSION_DENIED", "NOT_FOUND", "ALREADY_EXISTS", "FAILED_PRECONDITION",
-    "ABORTED", "RESOURCE_EXHAUSTED", "UNAVAILABLE", "DEADLINE_EXCEEDED", "INTERNAL",
-})
+CODES: Final = frozenset(
+    {
+        "INVALID_ARGUMENT",
+        "UNAUTHENTICATED",
+        "PERMISSION_DENIED",
+        "NOT_FOUND",
+        "ALREADY_EXISTS",
+        "FAILED_PRECONDITION",
+        "ABORTED",
+        "RESOURCE_EXHAUSTED",
+        "UNAVAILABLE",
+        "DEADLINE_EXCEEDED",
+        "INTERNAL",
+    }
+)
 RETRIES: Final = frozenset({"never", "same_request", "after_change", "new_request"})
 
 
@@ -65,22 +76,33 @@ def read_reasons() -> dict[str, dict[str, str]]:
 def errors_page(reasons: dict[str, dict[str, str]]) -> str:
     """docs/errors.md: what each refusal means and who does what."""
     lines = [
-        "# Every refusal, and what to do about it", "",
-        "<!-- Generated from protos/gongji/*/v1/reasons.yaml by `make proto`; do not edit. -->", "",
-        "A refusal reaches a caller as a gRPC status with `google.rpc.ErrorInfo` (this reason, domain `gongji`, metadata)",
-        "and `google.rpc.LocalizedMessage` in zh-CN and en. *Retry* says whether sending again helps: `never`;",
+        "# Every refusal, and what to do about it",
+        "",
+        "<!-- Generated from protos/gongji/*/v1/reasons.yaml by `make proto`; do not edit. -->",
+        "",
+        "A refusal reaches a caller as a gRPC status with `google.rpc.ErrorInfo` (this reason, domain `gongji`,",
+        "metadata) and `google.rpc.LocalizedMessage` in zh-CN and en. *Retry* says whether sending again helps: `never`;",
         "`same_request` (the same bytes again, with back-off); `after_change` (after a person has changed something);",
-        "`new_request` (a new request with a new msgid).", "",
+        "`new_request` (a new request with a new msgid).",
+        "",
     ]
     for room in sorted({entry["room"] for entry in reasons.values()}):
         lines += [f"## {room}", ""]
         for name, entry in sorted(reasons.items()):
             if entry["room"] == room:
                 lines += [
-                    f"### {name}", "", f"`{entry['code']}` · retry: `{entry['retry']}`", "",
-                    f"> {entry['zh']}", ">", f"> {entry['en']}", "",
-                    f"- **Cashier**: {entry['cashier']}", f"- **Operator**: {entry['operator']}",
-                    f"- **Integrator**: {entry['integrator']}", "",
+                    f"### {name}",
+                    "",
+                    f"`{entry['code']}` · retry: `{entry['retry']}`",
+                    "",
+                    f"> {entry['zh']}",
+                    ">",
+                    f"> {entry['en']}",
+                    "",
+                    f"- **Cashier**: {entry['cashier']}",
+                    f"- **Operator**: {entry['operator']}",
+                    f"- **Integrator**: {entry['integrator']}",
+                    "",
                 ]
     return "\n".join(lines)
 
@@ -100,8 +122,13 @@ def differing(fresh: Path, committed: Path) -> list[str]:
     """The files that are only in one of the two trees or differ between them."""
     names = {path.relative_to(tree) for tree in (fresh, committed) for path in tree.rglob("*") if path.is_file()}
     wanted = {name for name in names if "__pycache__" not in name.parts}
-    same = {name for name in wanted if (fresh / name).is_file() and (committed / name).is_file()
-            and filecmp.cmp(fresh / name, committed / name, shallow=False)}
+    same = {
+        name
+        for name in wanted
+        if (fresh / name).is_file()
+        and (committed / name).is_file()
+        and filecmp.cmp(fresh / name, committed / name, shallow=False)
+    }
     return sorted(str(name) for name in wanted - same)
 
 

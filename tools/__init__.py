@@ -1,0 +1,1 @@
+"""Commands of the build: each is run by a Makefile target."""
