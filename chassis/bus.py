@@ -103,8 +103,8 @@ class Bus:
         self.client = Client()
         self._handlers: set[asyncio.Task[None]] = set()
         self._services: list[Subscription] = []
-        self.reconnected = asyncio.Event()
-        """Set whenever the connection came back; whoever waits for it clears it."""
+        self.reconnects = 0
+        """How often the connection came back: after each time, streams and consumers may be new or gone."""
 
     async def __aenter__(self) -> Self:
         await self.connect()
@@ -270,7 +270,7 @@ class Bus:
 
     async def _on_reconnected(self) -> None:
         _log.info("NATS is back")
-        self.reconnected.set()
+        self.reconnects += 1
 
 
 def _stream_config(stream: Stream) -> StreamConfig:

@@ -7,7 +7,7 @@ and, should the server fall silent, by the driver's own command timeout.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any, Final, Self
 
@@ -75,6 +75,7 @@ class Database:
             pool_use_lifo=True,
         )
         event.listen(self.engine.sync_engine, "checkout", _refuse_closed)
+        self._announced: list[Callable[[], None]] = []
 
     async def _connect(self) -> Any:  # noqa: ANN401  asyncpg publishes no types.
         return await asyncpg.connect(self._url, **self._connect_arguments)
@@ -108,7 +109,12 @@ class Database:
     async def transaction(self) -> AsyncIterator[AsyncConnection]:
         """One transaction (READ COMMITTED) for SQLAlchemy Core: committed at the end, rolled back on any exception."""
         async with self.engine.begin() as connection:
-            yield connection
+            try:
+                yield connection
+            except BaseException:
+                _announcing.discard(id(connection))
+                raise
+        self._announce(connection)
 
     @asynccontextmanager
     async def driver_connection(self) -> AsyncIterator[Any]:
@@ -131,8 +137,33 @@ class Database:
     @asynccontextmanager
     async def driver_transaction(self) -> AsyncIterator[Any]:
         """As ``driver_connection``, inside one transaction (READ COMMITTED): for hot set-based statements."""
-        async with self.driver_connection() as connection, connection.transaction():
-            yield connection
+        async with self.driver_connection() as connection:
+            try:
+                async with connection.transaction():
+                    yield connection
+            except BaseException:
+                _announcing.discard(id(connection))
+                raise
+            self._announce(connection)
+
+    def on_announced_commit(self, callback: Callable[[], None]) -> None:
+        """Calls back after each commit of a transaction that ``announce_commit`` was called for."""
+        self._announced.append(callback)
+
+    def _announce(self, connection: object) -> None:
+        if id(connection) in _announcing:
+            _announcing.discard(id(connection))
+            for callback in self._announced:
+                callback()
+
+
+_announcing: Final[set[int]] = set()
+"""The connections (by identity, while their transaction runs) whose commit somebody in this process waits for."""
+
+
+def announce_commit(connection: object) -> None:
+    """Marks the transaction of this connection: once it has committed, those who asked are called (the outbox)."""
+    _announcing.add(id(connection))
 
 
 def violated_constraint(error: BaseException) -> str | None:

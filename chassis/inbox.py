@@ -1,0 +1,381 @@
+"""Events arrive through a durable JetStream consumer and take effect once each, however often they are delivered.
+
+Two kinds of consumer:
+
+* ``latest_only=True`` (projections): an event is handled if its version is newer than what is known of its aggregate.
+  Events carry the aggregate's whole public state, so of several in one batch only the newest is handled.
+* ``latest_only=False`` (notify): every event is handled once, known by its id, in whatever order it comes.
+
+The handler runs in the transaction that also records the event, and the message is acknowledged after the commit.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Final
+from uuid import UUID
+
+import nats.errors
+import nats.js.errors
+import sqlalchemy as sa
+from nats.aio.msg import Msg
+from nats.js import JetStreamContext
+from nats.js.api import AckPolicy, ConsumerConfig, DeliverPolicy
+from sqlalchemy.dialects.postgresql import BYTEA
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from chassis import telemetry
+from chassis.bus import MESSAGE_ID_HEADER, Bus, Stream
+from chassis.db import Database, is_transient
+from chassis.outbox import AGGREGATE_HEADER, VERSION_HEADER
+from kernel.failures import Failure, Kind
+
+_log = telemetry.logger("inbox")
+
+BATCH_SIZE_MAX: Final = 100
+FETCH_WAIT_S: Final = 2.0
+FETCH_MARGIN_S: Final = 3.0
+ACK_WAIT_S: Final = 30.0
+IN_FLIGHT_MAX: Final = 1_000
+SILENCE_CHECK_S: Final = 10.0
+TROUBLE_PAUSE_S: Final = 1.0
+ATTEMPTS_MAX: Final = 8
+NAK_DELAY_MAX_S: Final = 60
+KEPT: Final = timedelta(days=15)
+"""Longer than outbox rows are kept, so that an event published again is still known."""
+PURGE_S: Final = 3_600.0
+
+DDL_V1: Final = (
+    """CREATE TABLE inbox (
+        consumer text NOT NULL,
+        event_id uuid NOT NULL,
+        received_at timestamptz NOT NULL DEFAULT now(),
+        PRIMARY KEY (consumer, event_id)
+    )""",
+    "CREATE INDEX inbox_received_at ON inbox USING brin (received_at)",
+    """CREATE TABLE inbox_version (
+        consumer text NOT NULL,
+        aggregate text NOT NULL,
+        version bigint NOT NULL,
+        PRIMARY KEY (consumer, aggregate)
+    )""",
+    """CREATE TABLE inbox_dead (
+        consumer text NOT NULL,
+        event_id uuid NOT NULL,
+        subject text NOT NULL,
+        aggregate text NOT NULL,
+        version bigint NOT NULL,
+        payload bytea NOT NULL,
+        traceparent text NOT NULL,
+        problem text NOT NULL,
+        died_at timestamptz NOT NULL DEFAULT now(),
+        PRIMARY KEY (consumer, event_id)
+    )""",
+)
+"""What a room's migration executes, statement by statement; a later change becomes DDL_V2 and never edits this one."""
+
+
+def inbox_tables(metadata: sa.MetaData) -> None:
+    """The inbox tables as part of a room's tables (the same as DDL_V1)."""
+    now = sa.func.now()
+    inbox = sa.Table(
+        "inbox",
+        metadata,
+        sa.Column("consumer", sa.Text, primary_key=True),
+        sa.Column("event_id", sa.Uuid, primary_key=True),
+        sa.Column("received_at", sa.DateTime(timezone=True), nullable=False, server_default=now),
+    )
+    sa.Index("inbox_received_at", inbox.c.received_at, postgresql_using="brin")
+    sa.Table(
+        "inbox_version",
+        metadata,
+        sa.Column("consumer", sa.Text, primary_key=True),
+        sa.Column("aggregate", sa.Text, primary_key=True),
+        sa.Column("version", sa.BigInteger, nullable=False),
+    )
+    sa.Table(
+        "inbox_dead",
+        metadata,
+        sa.Column("consumer", sa.Text, primary_key=True),
+        sa.Column("event_id", sa.Uuid, primary_key=True),
+        sa.Column("subject", sa.Text, nullable=False),
+        sa.Column("aggregate", sa.Text, nullable=False),
+        sa.Column("version", sa.BigInteger, nullable=False),
+        sa.Column("payload", BYTEA, nullable=False),
+        sa.Column("traceparent", sa.Text, nullable=False),
+        sa.Column("problem", sa.Text, nullable=False),
+        sa.Column("died_at", sa.DateTime(timezone=True), nullable=False, server_default=now),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class IncomingEvent:
+    """An event as its handler sees it; ``subject`` is the event's name in snake case, without the stream's prefix."""
+
+    event_id: UUID
+    aggregate: str
+    version: int
+    subject: str
+    payload: bytes
+    traceparent: str
+
+
+Handle = Callable[[AsyncConnection, IncomingEvent], Awaitable[None]]
+"""Does what the event asks for, in the given transaction. May write to the outbox; sends nothing itself."""
+
+_NEWER: Final = sa.text("""
+INSERT INTO inbox_version (consumer, aggregate, version)
+SELECT :consumer, e.aggregate, e.version
+FROM unnest(CAST(:aggregates AS text[]), CAST(:versions AS bigint[])) AS e (aggregate, version) ORDER BY e.aggregate
+ON CONFLICT (consumer, aggregate) DO UPDATE SET version = EXCLUDED.version
+WHERE inbox_version.version < EXCLUDED.version RETURNING aggregate""")
+_UNKNOWN: Final = sa.text("""
+INSERT INTO inbox (consumer, event_id)
+SELECT :consumer, e.event_id FROM unnest(CAST(:event_ids AS uuid[])) AS e (event_id) ORDER BY e.event_id
+ON CONFLICT DO NOTHING RETURNING event_id""")
+_BURY: Final = sa.text("""
+INSERT INTO inbox_dead (consumer, event_id, subject, aggregate, version, payload, traceparent, problem)
+VALUES (:consumer, :event_id, :subject, :aggregate, :version, :payload, :traceparent, :problem)
+ON CONFLICT DO NOTHING""")
+_PURGE: Final = "DELETE FROM inbox WHERE received_at < now() - $1::interval"
+
+
+class Consumer:
+    """Reads one stream for one purpose, for ever. Replicas with the same name share the work.
+
+    A handler that fails is tried again with growing pauses; after ATTEMPTS_MAX failures the event becomes a row of
+    ``inbox_dead`` and an error in the log. What will pass by itself (the database or another service is away, a
+    conflict) is tried for ever and never becomes a dead letter. A new consumer, and one whose stream was made anew,
+    starts at the stream's beginning. ``after_commit`` hears of the events that took effect.
+    """
+
+    def __init__(
+        self,
+        database: Database,
+        bus: Bus,
+        stream: Stream,
+        *,
+        name: str,
+        handle: Handle,
+        subjects: Sequence[str] = (">",),
+        latest_only: bool = True,
+        after_commit: Callable[[Sequence[IncomingEvent]], None] | None = None,
+    ) -> None:
+        self._database = database
+        self._bus = bus
+        self._stream = stream
+        self._name = name
+        self._handle = handle
+        self._subjects = [stream.subject(suffix) for suffix in subjects]
+        self._latest_only = latest_only
+        self._after_commit = after_commit
+        self._attempts: dict[UUID, int] = {}
+        self._purged_at = float("-inf")
+        self._caught_up = asyncio.Event()
+
+    async def caught_up(self) -> None:
+        """Returns once the stream had nothing more for us for the first time."""
+        await self._caught_up.wait()
+
+    async def run(self) -> None:
+        """Runs until cancelled. Trouble with NATS or the database is waited out."""
+        while True:
+            subscription: JetStreamContext.PullSubscription | None = None
+            try:
+                subscription = await self._subscribe()
+                await self._consume(subscription)
+            except (nats.errors.Error, OSError, TimeoutError, Failure) as error:
+                if isinstance(error, Failure) and not _passes(error):
+                    raise
+                _log.warning("the consumer is rebuilt", consumer=self._name, problem=type(error).__name__)
+                await asyncio.sleep(TROUBLE_PAUSE_S)
+            finally:
+                if subscription is not None:
+                    await self._unsubscribe(subscription)
+
+    async def _subscribe(self) -> JetStreamContext.PullSubscription:
+        await self._bus.ensure_stream(self._stream)
+        config = ConsumerConfig(
+            durable_name=self._name,
+            deliver_policy=DeliverPolicy.ALL,
+            ack_policy=AckPolicy.EXPLICIT,
+            ack_wait=ACK_WAIT_S,
+            max_ack_pending=IN_FLIGHT_MAX,
+            filter_subjects=self._subjects,
+        )
+        async with asyncio.timeout(FETCH_MARGIN_S):
+            await self._bus.client.jsm().add_consumer(self._stream.name, config)
+            return await self._bus.client.jetstream().pull_subscribe_bind(
+                durable=self._name, stream=self._stream.name
+            )
+
+    async def _unsubscribe(self, subscription: JetStreamContext.PullSubscription) -> None:
+        try:
+            async with asyncio.timeout(FETCH_MARGIN_S):
+                await subscription.unsubscribe()
+        except (nats.errors.Error, OSError, TimeoutError):
+            pass  # It is gone one way or another; the next one gets a new inbox.
+
+    async def _consume(self, subscription: JetStreamContext.PullSubscription) -> None:
+        """Works until the subscription looks dead; then returns, to be built anew."""
+        loop = asyncio.get_running_loop()
+        reconnects = self._bus.reconnects
+        heard_at = loop.time()
+        while reconnects == self._bus.reconnects:
+            messages = await self._fetch(subscription)
+            if messages:
+                heard_at = loop.time()
+                await self._take(messages)
+                continue
+            await self._purge(loop.time())
+            if not self._caught_up.is_set() or loop.time() - heard_at >= SILENCE_CHECK_S:
+                info = await subscription.consumer_info()
+                if info.num_pending and self._caught_up.is_set():
+                    _log.warning("the subscription fell silent", consumer=self._name, waiting=info.num_pending)
+                    return
+                if not info.num_pending and not info.num_ack_pending:
+                    self._caught_up.set()
+                heard_at = loop.time()
+
+    async def _fetch(self, subscription: JetStreamContext.PullSubscription) -> list[Msg]:
+        try:
+            async with asyncio.timeout(FETCH_WAIT_S + FETCH_MARGIN_S):
+                return list(await subscription.fetch(BATCH_SIZE_MAX, timeout=FETCH_WAIT_S))
+        except TimeoutError:
+            return []
+
+    async def _take(self, messages: list[Msg]) -> None:
+        known: list[tuple[Msg, IncomingEvent]] = []
+        for message in messages:
+            event = _event_of(message, self._stream)
+            if event is None:
+                _log.error("a message is not an event and was dropped", consumer=self._name, subject=message.subject)
+                await message.term()
+            else:
+                known.append((message, event))
+        try:
+            await self._apply([event for _, event in known])
+        except Exception as error:
+            if _passes(error) or is_transient(error):
+                _log.warning("events wait for better times", consumer=self._name, problem=type(error).__name__)
+                await asyncio.sleep(TROUBLE_PAUSE_S)
+            for message, event in known:
+                await self._take_alone(message, event)
+            return
+        for message, _ in known:
+            await message.ack()
+
+    async def _take_alone(self, message: Msg, event: IncomingEvent) -> None:
+        """One event in a transaction of its own, so that a bad one harms no other."""
+        try:
+            with telemetry.traced(telemetry.child_of(telemetry.parsed_traceparent(event.traceparent))):
+                await self._apply([event])
+        except Exception as error:
+            if _passes(error) or is_transient(error):
+                await message.nak(delay=TROUBLE_PAUSE_S)
+                return
+            attempts = self._attempts[event.event_id] = self._attempts.get(event.event_id, 0) + 1
+            if attempts < ATTEMPTS_MAX:
+                _log.exception("an event could not be handled", consumer=self._name, attempts=attempts, **_facts(event))
+                await message.nak(delay=min(2**attempts / 2, NAK_DELAY_MAX_S))
+                return
+            await self._bury(event, error)
+            await message.term()
+        else:
+            await message.ack()
+        self._attempts.pop(event.event_id, None)
+
+    async def _apply(self, events: list[IncomingEvent]) -> None:
+        """Handles those of the events that are new, all in one transaction."""
+        if not events:
+            return
+        async with self._database.transaction() as connection:
+            fresh = await (self._newer(connection, events) if self._latest_only else self._unknown(connection, events))
+            for event in fresh:
+                with telemetry.traced(telemetry.child_of(telemetry.parsed_traceparent(event.traceparent))):
+                    await self._handle(connection, event)
+        if fresh and self._after_commit is not None:
+            self._after_commit(fresh)
+
+    async def _newer(self, connection: AsyncConnection, events: list[IncomingEvent]) -> list[IncomingEvent]:
+        newest: dict[str, IncomingEvent] = {}
+        for event in events:
+            if event.aggregate not in newest or newest[event.aggregate].version < event.version:
+                newest[event.aggregate] = event
+        rows = await connection.execute(
+            _NEWER,
+            {
+                "consumer": self._name,
+                "aggregates": list(newest),
+                "versions": [event.version for event in newest.values()],
+            },
+        )
+        fresh = set(rows.scalars())
+        return [event for aggregate, event in newest.items() if aggregate in fresh]
+
+    async def _unknown(self, connection: AsyncConnection, events: list[IncomingEvent]) -> list[IncomingEvent]:
+        by_id = {event.event_id: event for event in events}
+        rows = await connection.execute(_UNKNOWN, {"consumer": self._name, "event_ids": list(by_id)})
+        fresh = set(rows.scalars())
+        return [event for event_id, event in by_id.items() if event_id in fresh]
+
+    async def _bury(self, event: IncomingEvent, error: Exception) -> None:
+        problem = telemetry.redacted(f"{type(error).__name__}: {error}")[:2_000]
+        async with self._database.transaction() as connection:
+            await connection.execute(
+                _BURY,
+                {
+                    "consumer": self._name,
+                    "event_id": event.event_id,
+                    "subject": event.subject,
+                    "aggregate": event.aggregate,
+                    "version": event.version,
+                    "payload": event.payload,
+                    "traceparent": event.traceparent,
+                    "problem": problem,
+                },
+            )
+        _log.error("an event became a dead letter", consumer=self._name, problem=type(error).__name__, **_facts(event))
+
+    async def _purge(self, now: float) -> None:
+        if now - self._purged_at < PURGE_S:
+            return
+        self._purged_at = now
+        try:
+            async with self._database.driver_connection() as connection:
+                await connection.execute(_PURGE, KEPT)
+        except Exception as error:
+            if not is_transient(error):
+                raise
+
+
+def _passes(error: BaseException) -> bool:
+    """Whether a failure speaks of a moment, not of the event."""
+    return isinstance(error, Failure) and error.kind in {
+        Kind.UNAVAILABLE,
+        Kind.DEADLINE,
+        Kind.CONFLICT,
+        Kind.EXHAUSTED,
+    }
+
+
+def _facts(event: IncomingEvent) -> dict[str, str | int]:
+    return {"event_id": str(event.event_id), "subject": event.subject, "version": event.version}
+
+
+def _event_of(message: Msg, stream: Stream) -> IncomingEvent | None:
+    headers = message.headers or {}
+    try:
+        return IncomingEvent(
+            event_id=UUID(headers[MESSAGE_ID_HEADER]),
+            aggregate=headers[AGGREGATE_HEADER],
+            version=int(headers[VERSION_HEADER]),
+            subject=message.subject.removeprefix(stream.subject("")),
+            payload=message.data,
+            traceparent=headers.get(telemetry.TRACEPARENT, ""),
+        )
+    except (KeyError, ValueError):
+        return None
