@@ -1,0 +1,160 @@
+"""Where the tests' PostgreSQL and NATS come from: named by the environment, else the wheels, else Docker.
+
+1. ``GONGJI_TEST_POSTGRES_URL`` (a user that may create databases) and ``GONGJI_TEST_NATS_URL`` (JetStream on);
+2. the embedded servers, when their wheels are installed;
+3. containers, where a Docker engine answers.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import tempfile
+import uuid
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import nats
+from nats.js.errors import APIError
+
+from ops.embedded.databases import Databases, NamedServer
+from ops.embedded.nats import EmbeddedNats
+from ops.embedded.postgres import EmbeddedPostgres
+from ops.embedded.processes import identity_of, processes_inside
+
+POSTGRES_VARIABLE: Final = "GONGJI_TEST_POSTGRES_URL"
+NATS_VARIABLE: Final = "GONGJI_TEST_NATS_URL"
+SESSION_VARIABLE: Final = "GONGJI_TEST_SESSION"
+FOLDER_VARIABLE: Final = "GONGJI_TEST_FOLDER"
+POSTGRES_IMAGE: Final = "postgres:18"
+NATS_IMAGE: Final = "nats:2"
+_FOLDER_PREFIX: Final = "gongji-test-"
+
+
+@dataclass(frozen=True, slots=True)
+class NatsServer:
+    """A NATS server with JetStream that tests share, each under a prefix of its own."""
+
+    url: str
+
+    async def remove_streams(self, prefix: str) -> None:
+        """Deletes every stream whose name begins with the prefix."""
+        client = await nats.connect(self.url)
+        try:
+            jetstream = client.jetstream()
+            with suppress(APIError):
+                for stream in await jetstream.streams_info():
+                    if (name := stream.config.name) is not None and name.startswith(prefix):
+                        await jetstream.delete_stream(name)
+        finally:
+            await client.close()
+
+
+def new_session() -> None:
+    """Marks this run, so that processes it leaves behind are found, and gives it one folder for all its servers."""
+    if SESSION_VARIABLE in os.environ:
+        return  # A worker of pytest-xdist: the session is the controller's.
+    os.environ[SESSION_VARIABLE] = uuid.uuid4().hex
+    folder = Path(tempfile.mkdtemp(prefix=_FOLDER_PREFIX))
+    folder.chmod(0o711)  # Our own; as root, PostgreSQL's account passes through it to its data.
+    os.environ[FOLDER_VARIABLE] = str(folder)
+
+
+def session_folder() -> Path:
+    """The folder of this run, removed at its end. Short enough for sockets; in reach of PostgreSQL's account."""
+    return Path(os.environ[FOLDER_VARIABLE])
+
+
+def new_folder(name: str) -> Path:
+    """A path in the session's folder that nothing uses yet."""
+    return session_folder() / f"{name}-{uuid.uuid4().hex[:8]}"
+
+
+def processes_left() -> list[str]:
+    """What this run started and did not end: by the session's mark in its environment, or by its working folder."""
+    mark = f"{SESSION_VARIABLE}={os.environ[SESSION_VARIABLE]}".encode()
+    found = set(processes_inside(session_folder()))
+    for entry in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError):
+            if mark in (entry / "environ").read_bytes().split(b"\0"):
+                found.add(int(entry.name))
+    found -= {os.getpid()}
+    return [f"{pid}: {_command(pid)}" for pid in sorted(found) if identity_of(pid) is not None]
+
+
+def end_left_processes() -> list[str]:
+    """Kills what this run left over, and tells what that was."""
+    left = processes_left()
+    for line in left:
+        with suppress(ProcessLookupError):
+            os.kill(int(line.partition(":")[0]), signal.SIGKILL)
+    return left
+
+
+def remove_session_folder() -> None:
+    """The last act of a run."""
+    shutil.rmtree(session_folder(), ignore_errors=True)
+
+
+@asynccontextmanager
+async def postgres_server() -> AsyncIterator[Databases]:
+    """The PostgreSQL server of this run, from the first rung of the ladder that stands."""
+    if named := os.environ.get(POSTGRES_VARIABLE):
+        yield NamedServer(named)
+    elif EmbeddedPostgres.installed():
+        server = EmbeddedPostgres(new_folder("pg"))
+        await server.start()
+        try:
+            yield server
+        finally:
+            await server.destroy()
+    else:
+        _require_docker("PostgreSQL", POSTGRES_VARIABLE)
+        from testcontainers.postgres import PostgresContainer  # noqa: PLC0415  Only the last rung needs it.
+
+        with PostgresContainer(POSTGRES_IMAGE, driver=None) as container:
+            yield NamedServer(container.get_connection_url())
+
+
+@asynccontextmanager
+async def nats_server() -> AsyncIterator[NatsServer]:
+    """The NATS server of this run, from the first rung of the ladder that stands."""
+    if named := os.environ.get(NATS_VARIABLE):
+        yield NatsServer(named)
+    elif EmbeddedNats.installed():
+        server = EmbeddedNats(new_folder("nats"))
+        await server.start()
+        try:
+            yield NatsServer(server.url)
+        finally:
+            await server.destroy()
+    else:
+        _require_docker("NATS", NATS_VARIABLE)
+        from testcontainers.nats import NatsContainer  # noqa: PLC0415  Only the last rung needs it.
+
+        with NatsContainer(NATS_IMAGE, jetstream=True) as container:
+            yield NatsServer(container.nats_uri())
+
+
+def _require_docker(what: str, variable: str) -> None:
+    import docker  # type: ignore[import-untyped]  # noqa: PLC0415  Only the last rung needs it; it has no types.
+    from docker.errors import DockerException  # type: ignore[import-untyped]  # noqa: PLC0415  As above.
+
+    try:
+        docker.from_env().ping()
+    except DockerException as error:
+        message = (
+            f"no {what} for the tests: {variable} is not set, the embedded server's wheel is not installed "
+            f"(pip install gongji[embedded]), and no Docker engine answers ({error})"
+        )
+        raise RuntimeError(message) from error
+
+
+def _command(pid: int) -> str:
+    with suppress(OSError):
+        return Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace").strip()
+    return "?"
