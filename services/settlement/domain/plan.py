@@ -1,0 +1,286 @@
+"""The plan of a visit as it is stored and consented to: figures, legs, who was left out, and on what it rests.
+
+PreSettle makes it, Settle refers to it by id and digest, a refused Settle carries a new one (domain §6, protocol
+"Coordinator"). All figures come from ``split``, so they are what ``gongji plan`` says of the same visit.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields, replace
+from datetime import datetime
+from typing import Any, Final, Self
+from uuid import UUID
+
+from kernel.ids import AdmDvs, AuthorisationId, FixmedinsCode, PlanId, PsnNo
+from kernel.money import Fen
+from kernel.policy import Part
+from services.settlement.domain.bill import Bill
+from services.settlement.domain.split import Role, Split
+
+PLAN_LIFETIME_S: Final = 600
+"""How long a plan may be paid (domain §6, steps a terminal makes)."""
+DIGEST_BYTES: Final = 32
+
+
+@dataclass(frozen=True, slots=True)
+class PlannedVisit:
+    """Whose bill it is, where it was made, and as what; stated by the terminal or known from identity."""
+
+    fixmedins_code: FixmedinsCode
+    infno: int
+    """The national transaction it was planned with: 2101, 2206 or 2303."""
+    mdtrt_id: str
+    med_type: str
+    psn_no: PsnNo
+    psn_name_masked: str
+    insutype: str
+    insuplc_admdvs: AdmDvs
+    bill: Bill
+
+
+@dataclass(frozen=True, slots=True)
+class PlanLeg:
+    """One account's share, as its ledger will be asked for it; ``leg_no`` counts from 1 over all ledgers."""
+
+    leg_no: int
+    role: Role
+    psn_no: PsnNo
+    area: AdmDvs
+    past_fen: Fen
+    current_fen: Fen
+    authorisation_id: AuthorisationId | None
+    floor_fen: Fen
+    floor_parts: tuple[Part, ...]
+
+    @property
+    def amount_fen(self) -> Fen:
+        """Both parts together."""
+        return self.past_fen + self.current_fen
+
+
+@dataclass(frozen=True, slots=True)
+class FunderShown:
+    """A funder's share as the terminal may show it; ``seq`` counts from 1 in the order of deduction."""
+
+    seq: int
+    psn_no: PsnNo
+    name_masked: str
+    relation: str
+    area: AdmDvs
+    past_fen: Fen
+    current_fen: Fen
+
+
+@dataclass(frozen=True, slots=True)
+class SkippedShown:
+    """A funder who was left out, and why."""
+
+    psn_no: PsnNo
+    name_masked: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class ResultAmounts:
+    """The national result amounts of a visit (结算结果) in fen, names letter for letter, and our own three."""
+
+    medfee_sumamt: Fen
+    fulamt_ownpay_amt: Fen
+    overlmt_selfpay: Fen
+    preselfpay_amt: Fen
+    inscp_scp_amt: Fen
+    act_pay_dedc: Fen
+    hifp_pay: Fen
+    cvlserv_pay: Fen
+    hifes_pay: Fen
+    hifmi_pay: Fen
+    hifob_pay: Fen
+    maf_pay: Fen
+    oth_pay: Fen
+    fund_pay_sumamt: Fen
+    hosp_part_amt: Fen
+    psn_part_amt: Fen
+    acct_pay: Fen
+    acct_mulaid_pay: Fen
+    psn_cash_pay: Fen
+    wallet_pay: Fen
+    own_past_fen: Fen
+    own_current_fen: Fen
+
+    def negated(self) -> Self:
+        """Every amount with its sign turned: the record of a revocation."""
+        return replace(self, **{amount.name: -getattr(self, amount.name) for amount in fields(self)})
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """Who would pay what for one visit, and the versions it rests on.
+
+    ``patient_version`` is that of the patient's year (one patient's settlements run one after another); ``year`` is the
+    one whose current part is meant. The time it expires is the database clock's and stands beside it, not in it.
+    """
+
+    plan_id: PlanId
+    visit: PlannedVisit
+    year: int
+    patient_version: int
+    policy_version: str
+    amounts: ResultAmounts
+    legs: tuple[PlanLeg, ...]
+    funders: tuple[FunderShown, ...]
+    skipped: tuple[SkippedShown, ...]
+
+    @property
+    def digest(self) -> bytes:
+        """SHA-256 over the canonical form: what the cashier consented to, to the last fen."""
+        canonical = json.dumps(self.document(), sort_keys=True, separators=(",", ":"), ensure_ascii=True)
+        return hashlib.sha256(canonical.encode("ascii")).digest()
+
+    def document(self) -> dict[str, Any]:
+        """The plan in JSON's terms, for its row; ``of_document`` reads it back to an equal plan."""
+        return {
+            "plan_id": str(self.plan_id),
+            "visit": asdict(self.visit),
+            "year": self.year,
+            "patient_version": self.patient_version,
+            "policy_version": self.policy_version,
+            "amounts": asdict(self.amounts),
+            "legs": [_leg_document(leg) for leg in self.legs],
+            "funders": [asdict(funder) for funder in self.funders],
+            "skipped": [asdict(skipped) for skipped in self.skipped],
+        }
+
+    @classmethod
+    def of_document(cls, document: Mapping[str, Any]) -> Self:
+        """The plan of a stored document."""
+        visit = dict(document["visit"])
+        return cls(
+            plan_id=PlanId(UUID(document["plan_id"])),
+            visit=PlannedVisit(**{**visit, "bill": Bill(**visit["bill"])}),
+            year=document["year"],
+            patient_version=document["patient_version"],
+            policy_version=document["policy_version"],
+            amounts=ResultAmounts(**document["amounts"]),
+            legs=tuple(_leg_of(leg) for leg in document["legs"]),
+            funders=tuple(FunderShown(**funder) for funder in document["funders"]),
+            skipped=tuple(SkippedShown(**skipped) for skipped in document["skipped"]),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class StoredPlan:
+    """A plan and the instant, by the database's clock, from which it may no longer be paid."""
+
+    plan: Plan
+    expires_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class KnownFunder:
+    """What a terminal may see of a funder beside the money."""
+
+    name_masked: str
+    relation: str
+
+
+def plan_of(
+    result: Split,
+    *,
+    plan_id: PlanId,
+    visit: PlannedVisit,
+    year: int,
+    patient_version: int,
+    funders: Mapping[PsnNo, KnownFunder],
+) -> Plan:
+    """The plan that a split stands for. ``funders`` names every funder of the split, those left out as well."""
+    return Plan(
+        plan_id=plan_id,
+        visit=visit,
+        year=year,
+        patient_version=patient_version,
+        policy_version=result.policy_version,
+        amounts=amounts_of(visit.bill, result),
+        legs=tuple(
+            PlanLeg(
+                leg_no=leg_no,
+                role=source.role,
+                psn_no=source.psn_no,
+                area=source.area,
+                past_fen=source.past_fen,
+                current_fen=source.current_fen,
+                authorisation_id=source.authorisation_id,
+                floor_fen=source.floor_fen,
+                floor_parts=tuple(part for part in Part if part in source.floor_parts),
+            )
+            for leg_no, source in enumerate(result.contributions, start=1)
+        ),
+        funders=tuple(
+            FunderShown(
+                seq=seq,
+                psn_no=funder.psn_no,
+                name_masked=funders[funder.psn_no].name_masked,
+                relation=funders[funder.psn_no].relation,
+                area=funder.area,
+                past_fen=funder.past_fen,
+                current_fen=funder.current_fen,
+            )
+            for seq, funder in enumerate(result.funders, start=1)
+        ),
+        skipped=tuple(
+            SkippedShown(skipped.psn_no, funders[skipped.psn_no].name_masked, skipped.reason.value)
+            for skipped in result.skipped
+        ),
+    )
+
+
+def amounts_of(bill: Bill, result: Split) -> ResultAmounts:
+    """The national result of a bill and its split; ``acct_pay`` counts the funders in where the policy says so."""
+    burden = result.burden
+    return ResultAmounts(
+        medfee_sumamt=bill.medfee_sumamt,
+        fulamt_ownpay_amt=bill.fulamt_ownpay_amt,
+        overlmt_selfpay=bill.overlmt_selfpay,
+        preselfpay_amt=bill.preselfpay_amt,
+        inscp_scp_amt=bill.inscp_scp_amt,
+        act_pay_dedc=burden.act_pay_dedc,
+        hifp_pay=burden.hifp_pay,
+        cvlserv_pay=bill.cvlserv_pay,
+        hifes_pay=bill.hifes_pay,
+        hifmi_pay=bill.hifmi_pay,
+        hifob_pay=bill.hifob_pay,
+        maf_pay=bill.maf_pay,
+        oth_pay=bill.oth_pay,
+        fund_pay_sumamt=burden.fund_pay_sumamt,
+        hosp_part_amt=burden.hosp_part_amt,
+        psn_part_amt=burden.psn_part_amt,
+        acct_pay=result.acct_pay,
+        acct_mulaid_pay=result.acct_mulaid_pay,
+        psn_cash_pay=result.psn_cash_pay,
+        wallet_pay=result.wallet_pay,
+        own_past_fen=result.own.past_fen,
+        own_current_fen=result.own.current_fen,
+    )
+
+
+def _leg_document(leg: PlanLeg) -> dict[str, Any]:
+    return {
+        **asdict(leg),
+        "role": leg.role.value,
+        "authorisation_id": None if leg.authorisation_id is None else str(leg.authorisation_id),
+        "floor_parts": [part.value for part in leg.floor_parts],
+    }
+
+
+def _leg_of(document: Mapping[str, Any]) -> PlanLeg:
+    authorisation_id = document["authorisation_id"]
+    return PlanLeg(
+        **{
+            **document,
+            "role": Role(document["role"]),
+            "authorisation_id": None if authorisation_id is None else AuthorisationId(UUID(authorisation_id)),
+            "floor_parts": tuple(Part(part) for part in document["floor_parts"]),
+        }
+    )
