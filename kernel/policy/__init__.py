@@ -1,6 +1,6 @@
 """Region policy as typed data (domain §7): what differs from area to area, looked up parameter by parameter."""
 
-from kernel.policy.policy_set import DEFAULT_LAYER, PolicySet
+from kernel.policy.policy_set import DEFAULT_LAYER, PolicySet, known_area
 from kernel.policy.terms import (
     COST_KINDS,
     BenefitTable,
@@ -29,4 +29,5 @@ __all__ = [
     "Relation",
     "RevokeWindow",
     "WalletLimits",
+    "known_area",
 ]
