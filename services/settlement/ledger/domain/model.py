@@ -1,0 +1,386 @@
+"""What a ledger knows: accounts, authorisations, branches of payments, and the entries that only ever grow.
+
+Every value is frozen; an operation on one gives a new one. Amounts are fen.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from enum import Enum
+from typing import Final, NewType, TypeAlias
+from uuid import UUID, uuid5
+
+from kernel.ids import AuthorisationId, PaymentId, PsnNo
+from kernel.money import Fen
+
+CreditId = NewType("CreditId", UUID)
+FreezeId = NewType("FreezeId", UUID)
+
+CONTRA_LEG_NO: Final = 0
+"""Legs are numbered from 1; the one contra entry of a payment or credit stands at 0."""
+_YEAR_TURNS: Final = UUID("5f6c1d1e-7a53-5c0e-9a64-0e2f3b8c2a10")
+
+
+class Part(Enum):
+    """Part of a personal account; a wallet has one part, kept as past."""
+
+    PAST = "PAST"
+    CURRENT = "CURRENT"
+
+
+class AccountKind(Enum):
+    """PERSONAL: 职工医保个人账户. WALLET: 医保钱包."""
+
+    PERSONAL = "PERSONAL"
+    WALLET = "WALLET"
+
+
+class AccountState(Enum):
+    """Whether an account takes part; the comment says who acts next."""
+
+    OPEN = "OPEN"  # Nobody.
+    CLOSING = "CLOSING"  # Its holds end first; no new one is placed.
+    CLOSED = "CLOSED"  # Nobody; money that still comes goes to the area's suspense.
+
+
+class Role(Enum):
+    """In what capacity an account takes part in a payment."""
+
+    OWN = "OWN"
+    WALLET = "WALLET"
+    FUNDER = "FUNDER"
+
+
+class BranchState(Enum):
+    """Where a payment stands in this ledger; the comment says who acts next."""
+
+    HELD = "HELD"  # The coordinator decides; the ledger asks after the deadline, and never ends a hold by itself.
+    REFUSED = "REFUSED"  # Final.
+    BLOCKED = "BLOCKED"  # Final: cancelled before any TRY (protocol rule 5).
+    CONFIRMED = "CONFIRMED"  # Final: only refunds follow (protocol rule 7).
+    CANCELLED = "CANCELLED"  # Final.
+
+
+class AuthorisationState(Enum):
+    """Whether holds may be placed under an authorisation."""
+
+    OPEN = "OPEN"
+    CLOSED = "CLOSED"  # Final; holds placed before may still be confirmed.
+
+
+class CreditPurpose(Enum):
+    """Why money comes in; it is the kind of its entries too."""
+
+    MONTHLY = "MONTHLY"
+    WALLET = "WALLET"
+    REFUND = "REFUND"
+    CARRIED_OVER = "CARRIED_OVER"
+
+
+class EntryKind(Enum):
+    """What a statement line says of an entry."""
+
+    PAYMENT = "PAYMENT"
+    REFUND = "REFUND"
+    MONTHLY = "MONTHLY"
+    WALLET = "WALLET"
+    CARRIED_OVER = "CARRIED_OVER"
+    YEAR_TURN = "YEAR_TURN"
+
+
+class Book(Enum):
+    """Where an entry stands: on a person's account, or on a contra account that is only summed on demand."""
+
+    PERSONAL = "PERSONAL"
+    WALLET = "WALLET"
+    CLEARING = "CLEARING"  # What this area's accounts have paid for care, less what came back.
+    FUND_INFLOW = "FUND_INFLOW"  # Where credits come from.
+    SUSPENSE = "SUSPENSE"  # Money that found no account and waits for an officer.
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """An amount in each part of an account, in fen."""
+
+    past: Fen = 0
+    current: Fen = 0
+
+    @property
+    def total(self) -> Fen:
+        """Both parts together."""
+        return self.past + self.current
+
+    def __add__(self, other: Parts) -> Parts:
+        return Parts(self.past + other.past, self.current + other.current)
+
+    def __sub__(self, other: Parts) -> Parts:
+        return Parts(self.past - other.past, self.current - other.current)
+
+    def covers(self, other: Parts) -> bool:
+        """Whether each part is at least the other's."""
+        return self.past >= other.past and self.current >= other.current
+
+
+NOTHING: Final = Parts()
+
+
+@dataclass(frozen=True, slots=True)
+class AccountKey:
+    """One account of this area: whose, and which kind."""
+
+    psn_no: PsnNo
+    kind: AccountKind
+
+
+@dataclass(frozen=True, slots=True)
+class Account:
+    """A person's account: what is on it, what of that is held, and the year its current part belongs to."""
+
+    key: AccountKey
+    year: int
+    balance: Parts = NOTHING
+    held: Parts = NOTHING
+    frozen: bool = False
+    state: AccountState = AccountState.OPEN
+
+    @property
+    def available(self) -> Parts:
+        """What a new hold may take (I1: never below zero)."""
+        return self.balance - self.held
+
+    def reading(self, amount: Parts, year: int) -> Parts:
+        """How an amount written in terms of ``year`` reads on this account now (protocol, "Year turn").
+
+        "Current of Y" is past once the account has turned beyond Y; a wallet has one part, so all of it is past.
+        """
+        if amount.current and (year < self.year or self.key.kind is AccountKind.WALLET):
+            return Parts(amount.total, 0)
+        return amount
+
+    def with_held(self, amount: Parts) -> Account:
+        """A hold more."""
+        return replace(self, held=self.held + amount)
+
+    def with_released(self, amount: Parts) -> Account:
+        """A hold less."""
+        return replace(self, held=self.held - amount)
+
+    def with_credited(self, amount: Parts) -> Account:
+        """Money more, or less if negative."""
+        return replace(self, balance=self.balance + amount)
+
+    def turned_to(self, year: int) -> Account:
+        """Current into past, balance and held alike."""
+        return replace(self, year=year, balance=Parts(self.balance.total, 0), held=Parts(self.held.total, 0))
+
+
+@dataclass(frozen=True, slots=True)
+class Authorisation:
+    """授权: what one funder lets one beneficiary spend. ``authorised_fen`` None means no limit.
+
+    I9: ``used_fen + held_fen <= authorised_fen``. An id that was closed before it was opened knows no persons.
+    """
+
+    authorisation_id: AuthorisationId
+    state: AuthorisationState
+    funder_psn_no: PsnNo | None = None
+    beneficiary_psn_no: PsnNo | None = None
+    authorised_fen: Fen | None = None
+    used_fen: Fen = 0
+    held_fen: Fen = 0
+    version: int = 0
+    opened_used_fen: Fen = 0
+
+    @property
+    def left_fen(self) -> Fen | None:
+        """What new holds may still take; None = no limit."""
+        return None if self.authorised_fen is None else self.authorised_fen - self.used_fen - self.held_fen
+
+    def with_held(self, amount_fen: Fen) -> Authorisation:
+        """A hold more."""
+        return replace(self, held_fen=self.held_fen + amount_fen)
+
+    def with_released(self, amount_fen: Fen) -> Authorisation:
+        """A hold less."""
+        return replace(self, held_fen=self.held_fen - amount_fen)
+
+    def with_spent(self, amount_fen: Fen) -> Authorisation:
+        """What was held is used."""
+        return replace(self, held_fen=self.held_fen - amount_fen, used_fen=self.used_fen + amount_fen)
+
+    def with_returned(self, amount_fen: Fen) -> Authorisation:
+        """What was used may be used again (a refund, also when closed)."""
+        return replace(self, used_fen=self.used_fen - amount_fen)
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """Why a command was refused; ``leg_no`` is the first leg that failed, 0 if it is not about a leg."""
+
+    reason: str
+    leg_no: int = 0
+    metadata: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Memo:
+    """What a statement line may say of a payment. Never a diagnosis or a drug."""
+
+    fixmedins_code: str = ""
+    setl_id: str = ""
+    care_area: str = ""
+
+
+NO_MEMO: Final = Memo()
+
+
+@dataclass(frozen=True, slots=True)
+class Leg:
+    """One account's share in a payment, in the words of the plan: ``amount.current`` is of ``year``."""
+
+    leg_no: int
+    account: AccountKey
+    role: Role
+    amount: Parts
+    year: int
+    authorisation_id: AuthorisationId | None = None
+    floor_fen: Fen = 0
+    floor_parts: frozenset[Part] = frozenset()
+
+
+@dataclass(frozen=True, slots=True)
+class Branch:
+    """A payment's part in this ledger; ``legs`` and ``balances`` (after the hold, by leg) stand only once it was held."""
+
+    payment_id: PaymentId
+    state: BranchState
+    created_at: datetime
+    decided_at: datetime | None = None
+    digest: bytes = b""
+    legs: tuple[Leg, ...] = ()
+    balances: tuple[Account, ...] = ()
+    refusal: Refusal | None = None
+    inquire_at: datetime | None = None
+    memo: Memo = NO_MEMO
+    refunded_fen: Mapping[int, Fen] = field(default_factory=dict)
+    """What came back so far, by leg (I8)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One line of the books; it is written once and never changed. ``balance_after_fen`` is of the whole account."""
+
+    source_id: UUID
+    leg_no: int
+    kind: EntryKind
+    book: Book
+    amount_fen: Fen
+    booked_at: datetime
+    account: AccountKey | None = None
+    part: Part | None = None
+    balance_after_fen: Fen | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class CreditLeg:
+    """Money for one account; for a refund, ``leg_no`` is the original's leg."""
+
+    leg_no: int
+    account: AccountKey
+    amount: Parts
+    year: int
+
+
+@dataclass(frozen=True, slots=True)
+class Credit:
+    """A credit that was booked, and what was answered. ``balances`` has None where the money went to suspense."""
+
+    credit_id: CreditId
+    purpose: CreditPurpose
+    digest: bytes
+    legs: tuple[CreditLeg, ...]
+    balances: tuple[Account | None, ...]
+    booked_at: datetime
+    original_payment_id: PaymentId | None = None
+    memo: Memo = NO_MEMO
+
+
+@dataclass(frozen=True, slots=True)
+class FreezeRecord:
+    """A freeze or unfreeze that was carried out, and the account as it stood afterwards."""
+
+    freeze_id: FreezeId
+    frozen: bool
+    cause: str
+    account: Account
+    booked_at: datetime
+
+
+class AuthorisationStep(Enum):
+    """What was done to an authorisation."""
+
+    OPEN = "OPEN"
+    AMEND = "AMEND"
+    CLOSE = "CLOSE"
+
+
+@dataclass(frozen=True, slots=True)
+class AuthorisationEventKey:
+    """OPEN is version 1 and CLOSE version 0, so that each can be said once; AMEND carries its own."""
+
+    authorisation_id: AuthorisationId
+    step: AuthorisationStep
+    version: int
+
+
+@dataclass(frozen=True, slots=True)
+class AuthorisationEvent:
+    """A command on an authorisation that was decided: what it asked, and how the authorisation stood afterwards."""
+
+    key: AuthorisationEventKey
+    asked_fen: Fen | None
+    after: Authorisation
+    refusal: Refusal | None
+    booked_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class SuspenseTask:
+    """Money in the area's suspense that an officer must bring to its owner."""
+
+    credit_id: CreditId
+    leg_no: int
+    account: AccountKey
+    amount_fen: Fen
+    created_at: datetime
+
+
+class AlarmKind(Enum):
+    """A contradiction that no rule can mend; someone is called."""
+
+    CONFIRM_WITHOUT_HOLD = "CONFIRM_WITHOUT_HOLD"
+    CANCEL_AFTER_CONFIRM = "CANCEL_AFTER_CONFIRM"
+    TRY_WITH_OTHER_CONTENT = "TRY_WITH_OTHER_CONTENT"
+    CREDIT_WITH_OTHER_CONTENT = "CREDIT_WITH_OTHER_CONTENT"
+    REFUND_WITHOUT_CHARGE = "REFUND_WITHOUT_CHARGE"
+    REFUND_BEYOND_CHARGE = "REFUND_BEYOND_CHARGE"
+    INQUIRE_UNKNOWN = "INQUIRE_UNKNOWN"  # The coordinator does not know a payment that is held here (protocol rule 4).
+
+
+@dataclass(frozen=True, slots=True)
+class Alarm:
+    """An alarm about one payment or credit."""
+
+    kind: AlarmKind
+    subject_id: UUID
+    raised_at: datetime
+
+
+SourceId: TypeAlias = UUID
+
+
+def year_turn_id(key: AccountKey, year: int) -> SourceId:
+    """The source of an account's turn into ``year``: the same each time, so that it cannot be booked twice (I5)."""
+    return uuid5(_YEAR_TURNS, f"{key.kind.value}/{key.psn_no}/{year}")

@@ -1,0 +1,202 @@
+"""The rows a batch touches, what one command does to them, and the draft in which a command is worked out."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Self
+from uuid import UUID
+
+from kernel.clock import business_year
+from kernel.ids import AuthorisationId, PaymentId
+from kernel.money import Fen
+from services.settlement.ledger.domain.commands import Reply
+from services.settlement.ledger.domain.model import (
+    CONTRA_LEG_NO,
+    Account,
+    AccountKey,
+    Alarm,
+    AlarmKind,
+    Authorisation,
+    AuthorisationEvent,
+    AuthorisationEventKey,
+    Book,
+    Branch,
+    Credit,
+    CreditId,
+    Entry,
+    EntryKind,
+    FreezeId,
+    FreezeRecord,
+    Part,
+    Parts,
+    SuspenseTask,
+    year_turn_id,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class State:
+    """What is known of everything that some commands touch; a key that is missing does not exist in the ledger.
+
+    ``epoch`` is the newest coordinator epoch heard of.
+    """
+
+    epoch: int = 0
+    accounts: dict[AccountKey, Account] = field(default_factory=dict)
+    authorisations: dict[AuthorisationId, Authorisation] = field(default_factory=dict)
+    branches: dict[PaymentId, Branch] = field(default_factory=dict)
+    credits: dict[CreditId, Credit] = field(default_factory=dict)
+    freezes: dict[FreezeId, FreezeRecord] = field(default_factory=dict)
+    authorisation_events: dict[AuthorisationEventKey, AuthorisationEvent] = field(default_factory=dict)
+
+    def copy(self) -> State:
+        """The same rows in containers of their own."""
+        return State(
+            epoch=self.epoch,
+            accounts=dict(self.accounts),
+            authorisations=dict(self.authorisations),
+            branches=dict(self.branches),
+            credits=dict(self.credits),
+            freezes=dict(self.freezes),
+            authorisation_events=dict(self.authorisation_events),
+        )
+
+    def absorb(self, outcome: Outcome) -> None:
+        """Puts what a command changed into this state's own containers; only for the owner of a copy."""
+        self.accounts.update(outcome.accounts)
+        self.authorisations.update(outcome.authorisations)
+        self.branches.update(outcome.branches)
+        self.credits.update(outcome.credits)
+        self.freezes.update(outcome.freezes)
+        self.authorisation_events.update(outcome.authorisation_events)
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What one command answers and writes: rows as they stand afterwards, and lines that are only ever added."""
+
+    reply: Reply
+    accounts: Mapping[AccountKey, Account] = field(default_factory=dict)
+    authorisations: Mapping[AuthorisationId, Authorisation] = field(default_factory=dict)
+    branches: Mapping[PaymentId, Branch] = field(default_factory=dict)
+    credits: Mapping[CreditId, Credit] = field(default_factory=dict)
+    freezes: Mapping[FreezeId, FreezeRecord] = field(default_factory=dict)
+    authorisation_events: Mapping[AuthorisationEventKey, AuthorisationEvent] = field(default_factory=dict)
+    entries: tuple[Entry, ...] = ()
+    suspense_tasks: tuple[SuspenseTask, ...] = ()
+    alarms: tuple[Alarm, ...] = ()
+
+
+class Draft:
+    """One command being worked out: reads fall through to the state, writes stay here until the outcome is made.
+
+    An account read through a draft has already been turned into the present year (protocol, "Year turn").
+    """
+
+    def __init__(self, state: State, now: datetime) -> None:
+        self.state = state
+        self.now = now
+        self.year = business_year(now)
+        self._accounts: dict[AccountKey, Account] = {}
+        self._authorisations: dict[AuthorisationId, Authorisation] = {}
+        self._branches: dict[PaymentId, Branch] = {}
+        self._credits: dict[CreditId, Credit] = {}
+        self._freezes: dict[FreezeId, FreezeRecord] = {}
+        self._events: dict[AuthorisationEventKey, AuthorisationEvent] = {}
+        self._entries: list[Entry] = []
+        self._tasks: list[SuspenseTask] = []
+        self._alarms: list[Alarm] = []
+
+    def account(self, key: AccountKey) -> Account | None:
+        """The account as it stands in the present year; None if there is none."""
+        account = self._accounts.get(key) or self.state.accounts.get(key)
+        if account is not None and account.year < self.year:
+            account = self._turn(account)
+        return account
+
+    def authorisation(self, authorisation_id: AuthorisationId | None) -> Authorisation | None:
+        """The authorisation as it stands; None if the id is unknown."""
+        if authorisation_id is None:
+            return None
+        return self._authorisations.get(authorisation_id) or self.state.authorisations.get(authorisation_id)
+
+    def branch(self, payment_id: PaymentId) -> Branch | None:
+        """The payment's part here as it stands; None if it was never heard of."""
+        return self._branches.get(payment_id) or self.state.branches.get(payment_id)
+
+    def put_account(self, account: Account) -> None:
+        """Writes an account."""
+        self._accounts[account.key] = account
+
+    def put_authorisation(self, authorisation: Authorisation) -> None:
+        """Writes an authorisation."""
+        self._authorisations[authorisation.authorisation_id] = authorisation
+
+    def put_branch(self, branch: Branch) -> None:
+        """Writes a payment's branch."""
+        self._branches[branch.payment_id] = branch
+
+    def put_credit(self, credit: Credit) -> None:
+        """Records a credit that was booked."""
+        self._credits[credit.credit_id] = credit
+
+    def put_freeze(self, freeze: FreezeRecord) -> None:
+        """Records a freeze or unfreeze."""
+        self._freezes[freeze.freeze_id] = freeze
+
+    def put_event(self, event: AuthorisationEvent) -> None:
+        """Records what was decided about an authorisation."""
+        self._events[event.key] = event
+
+    def add_task(self, task: SuspenseTask) -> None:
+        """Leaves work for an officer."""
+        self._tasks.append(task)
+
+    def add_alarm(self, kind: AlarmKind, subject_id: UUID) -> Self:
+        """Calls someone; the draft itself, to end with its outcome."""
+        self._alarms.append(Alarm(kind, subject_id, self.now))
+        return self
+
+    def book(self, account: Account, amount: Parts, *, source_id: UUID, leg_no: int, kind: EntryKind) -> Account:
+        """Adds ``amount`` (negative = taken) to the account's balance, one entry for each part that moves."""
+        running = account.balance.total
+        for part, amount_fen in ((Part.PAST, amount.past), (Part.CURRENT, amount.current)):
+            if amount_fen:
+                running += amount_fen
+                book = Book(account.key.kind.value)
+                self._entries.append(
+                    Entry(source_id, leg_no, kind, book, amount_fen, self.now, account.key, part, running)
+                )
+        return account.with_credited(amount)
+
+    def book_contra(self, book: Book, amount_fen: Fen, *, source_id: UUID, leg_no: int, kind: EntryKind) -> None:
+        """The other side of a payment or credit (``CONTRA_LEG_NO``), or a leg's share that found no account."""
+        if amount_fen:
+            self._entries.append(Entry(source_id, leg_no, kind, book, amount_fen, self.now))
+
+    def outcome(self, reply: Reply) -> Outcome:
+        """Everything written here, with this reply."""
+        return Outcome(
+            reply=reply,
+            accounts=self._accounts,
+            authorisations=self._authorisations,
+            branches=self._branches,
+            credits=self._credits,
+            freezes=self._freezes,
+            authorisation_events=self._events,
+            entries=tuple(self._entries),
+            suspense_tasks=tuple(self._tasks),
+            alarms=tuple(self._alarms),
+        )
+
+    def _turn(self, account: Account) -> Account:
+        moved_fen = account.balance.current
+        source_id = year_turn_id(account.key, self.year)
+        turn = Parts(moved_fen, -moved_fen)
+        if moved_fen:
+            self.book(account, turn, source_id=source_id, leg_no=CONTRA_LEG_NO, kind=EntryKind.YEAR_TURN)
+        turned = account.turned_to(self.year)
+        self.put_account(turned)
+        return turned
