@@ -81,8 +81,8 @@ def errors_page(reasons: dict[str, dict[str, str]]) -> str:
         "<!-- Generated from protos/gongji/*/v1/reasons.yaml by `make proto`; do not edit. -->",
         "",
         "A refusal reaches a caller as a gRPC status with `google.rpc.ErrorInfo` (this reason, domain `gongji`,",
-        "metadata) and `google.rpc.LocalizedMessage` in zh-CN and en. *Retry* says whether sending again helps: `never`;",
-        "`same_request` (the same bytes again, with back-off); `after_change` (after a person has changed something);",
+        "metadata) and `google.rpc.LocalizedMessage` in zh-CN and en. *Retry* says whether sending again helps:",
+        "`never`; `same_request` (the same bytes, with back-off); `after_change` (once a person changed something);",
         "`new_request` (a new request with a new msgid).",
         "",
     ]
