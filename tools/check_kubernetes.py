@@ -100,26 +100,29 @@ def port_findings(manifests: list[Manifest]) -> Iterator[str]:
     """A container port is the port its process is told to listen on; probes and services name ports that exist."""
     ports_of: dict[str, dict[str, int]] = {}
     for process, where, container in containers(manifests):
-        if "ports" not in container:
-            continue
-        listening = {
-            entry["name"]: int(entry["value"].rsplit(":", 1)[1])
-            for entry in container["env"]
-            if entry["name"] in PORTS.values()
-        }
-        ports_of[process] = {port["name"]: port["containerPort"] for port in container["ports"]}
-        for name, number in ports_of[process].items():
-            if listening.get(PORTS.get(name, "")) != number:
-                yield f"{where}: port {name} is {number}, but {PORTS.get(name, name)} says otherwise"
-        for probe in ("startupProbe", "readinessProbe"):
-            if container[probe]["grpc"]["port"] != ports_of[process].get("health"):
-                yield f"{where}: {probe} does not ask the health port"
+        if "ports" in container:
+            ports_of[process] = {port["name"]: port["containerPort"] for port in container["ports"]}
+            yield from _container_port_findings(where, container, ports_of[process])
     for manifest in manifests:
         if manifest["kind"] == "Service":
             process = manifest["spec"]["selector"]["app.kubernetes.io/component"]
             for port in manifest["spec"]["ports"]:
                 if port["targetPort"] not in ports_of[process]:
                     yield f"Service {process}: no container port is called {port['targetPort']}"
+
+
+def _container_port_findings(where: str, container: Manifest, ports: Mapping[str, int]) -> Iterator[str]:
+    listening = {
+        entry["name"]: int(entry["value"].rsplit(":", 1)[1])
+        for entry in container["env"]
+        if entry["name"] in PORTS.values()
+    }
+    for name, number in ports.items():
+        if listening.get(PORTS.get(name, "")) != number:
+            yield f"{where}: port {name} is {number}, but {PORTS.get(name, name)} says otherwise"
+    for probe in ("startupProbe", "readinessProbe"):
+        if container[probe]["grpc"]["port"] != ports.get("health"):
+            yield f"{where}: {probe} does not ask the health port"
 
 
 def address_findings(manifests: list[Manifest]) -> Iterator[str]:
