@@ -180,7 +180,7 @@ def _bound_at(value: object, field: str) -> datetime:
 def _certno(value: object, field: str) -> str:
     text = _text(value, field)
     if not is_certificate_number(text):
-        raise Failure(Kind.INVALID, "CERTIFICATE_MALFORMED", field=field)
+        raise _malformed(field, "a certificate number with a real birth date and a right check character")
     return text
 
 
@@ -255,7 +255,7 @@ def _binding(value: object, where: str, persons: Mapping[PsnNo, ScenarioPerson])
         unbound=_get_or(stated, "unbound", where, _flag, default=False),
     )
     if binding.funder.psn_no == beneficiary.psn_no:
-        raise Failure(Kind.INVALID, "BINDING_TO_ONESELF", field=f"{where}.funder")
+        raise Failure(Kind.INVALID, "FUNDER_IS_BENEFICIARY", field=f"{where}.funder")
     return ScenarioBinding(beneficiary.psn_no, _get(stated, "relation", where, _relation), binding)
 
 
@@ -303,8 +303,7 @@ def parsed_scenario(content: object) -> Scenario:
 
     Refusals, each with the path of its ``field``: SCENARIO_FIELD_UNKNOWN, SCENARIO_FIELD_MISSING,
     SCENARIO_FIELD_WRONG_TYPE, SCENARIO_VALUE_MALFORMED, SCENARIO_PERSON_TWICE, SCENARIO_PERSON_UNKNOWN,
-    BINDING_TO_ONESELF, CERTIFICATE_MALFORMED, AMOUNT_OUT_OF_RANGE, the malformed codes of ``kernel.ids``, and those of
-    a policy.
+    FUNDER_IS_BENEFICIARY, AMOUNT_OUT_OF_RANGE, the malformed codes of ``kernel.ids``, and those of a policy.
     """
     stated = _mapping(content, "", ("policies", "persons", "bindings", "visit"), ("title", "expect"))
     title = _text(stated["title"], "title") if "title" in stated else ""

@@ -182,7 +182,7 @@ def split(visit: Visit, policies: PolicySet) -> Split:
     shareable parts each funder's insured area's; cap and wallet those of the area of care.
 
     Refusals in this order: AREA_MALFORMED, POLICY_AREA_UNKNOWN; those of ``burden_of``; PATIENT_SANCTIONED,
-    PATIENT_NOT_INSURED (no plan: pay in full and claim later, domain §8); BINDING_TO_ONESELF.
+    PATIENT_NOT_INSURED (no plan: pay in full and claim later, domain §8); FUNDER_IS_BENEFICIARY.
     """
     patient = visit.patient
     at_home = policies.for_area(patient.area, field="patient.area")
@@ -276,7 +276,7 @@ def _offers(visit: Visit, policies: PolicySet, funder_order: FunderOrder) -> lis
     for binding in visit.bindings:
         psn_no = binding.funder.psn_no
         if psn_no == visit.patient.psn_no:
-            raise Failure(Kind.INVALID, "BINDING_TO_ONESELF", field="bindings")
+            raise Failure(Kind.INVALID, "FUNDER_IS_BENEFICIARY", field="bindings")
         # Of two with the same instant the one given last stands: the caller lists them as they came about.
         if psn_no not in latest or binding.bound_at >= latest[psn_no].bound_at:
             latest[psn_no] = binding
