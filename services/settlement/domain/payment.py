@@ -1,0 +1,86 @@
+"""What a payment is asked for with: the request key, the transactions that belong together, the windows of time."""
+
+from __future__ import annotations
+
+import hashlib
+from datetime import datetime, timedelta
+from typing import Final, NamedTuple
+
+from kernel.clock import business_year
+from kernel.failures import Failure, Kind
+from kernel.ids import AdmDvs, FixmedinsCode, parsed_msgid
+from kernel.policy import RevokeWindow
+
+MSGID_AHEAD_MAX: Final = timedelta(minutes=10)
+"""How far a terminal's clock may run ahead of ours (protocol rule 6)."""
+RETENTION_DEFAULT: Final = timedelta(days=180)
+"""How long the answer to a request key is kept, so how old a msgid may be (protocol rule 6)."""
+
+CREDIT_INFNO: Final = "CREDIT"
+"""Stands in the key of a credit, whose institution is the area and whose msgid is the row's id."""
+REVERSAL_PREFIX: Final = "2601/"
+"""Begins the infno of a refund that a reversal made; the original's infno follows, the msgid is the original's."""
+
+SETTLES: Final = frozenset({"2102", "2207", "2304"})
+PRE_SETTLE_OF: Final = {"2102": "2101", "2207": "2206", "2304": "2303"}
+"""Which transaction made the plan that a transaction pays."""
+REVOKES: Final = {"2103": "2102", "2208": "2207", "2305": "2304"}
+"""Which transaction a revocation takes back."""
+
+
+class Key(NamedTuple):
+    """The request key: (institution, infno, msgid) (protocol rule 6). One key has exactly one outcome."""
+
+    fixmedins_code: str
+    infno: str
+    msgid: str
+
+
+def reversal_key(original: Key) -> Key:
+    """The key of the refund that reverses a committed payment; the same for every reversal of it."""
+    return Key(original.fixmedins_code, REVERSAL_PREFIX + original.infno, original.msgid)
+
+
+def credit_key(area: AdmDvs, row_id: str) -> Key:
+    """The key of a credit: a row id is used once in its area."""
+    return Key(area, CREDIT_INFNO, row_id)
+
+
+def request_hash(*parts: str | bytes | int) -> bytes:
+    """SHA-256 over the parts of a request beside its key, each with its length, so that no two lists look alike."""
+    digest = hashlib.sha256()
+    for part in parts:
+        content = part if isinstance(part, bytes) else str(part).encode()
+        digest.update(len(content).to_bytes(4, "big"))
+        digest.update(content)
+    return digest.digest()
+
+
+def area_of(fixmedins_code: str) -> AdmDvs:
+    """就医地医保区划: the area of care stands in the institution's code."""
+    return AdmDvs(fixmedins_code[1:7])
+
+
+def check_key(key: Key, *, infnos: frozenset[str], now: datetime, retention: timedelta = RETENTION_DEFAULT) -> None:
+    """A request key that may be used now, for one of these transactions.
+
+    Refusals in this order: MSGID_MALFORMED; MSGID_OF_ANOTHER_INSTITUTION; INFNO_DOES_NOT_FIT; MSGID_TOO_OLD (older than
+    the retention of answers), MSGID_AHEAD_OF_TIME (protocol rule 6). Nothing is stored.
+    """
+    msgid = parsed_msgid(key.msgid)
+    if msgid.fixmedins_code != FixmedinsCode(key.fixmedins_code):
+        raise Failure(Kind.INVALID, "MSGID_OF_ANOTHER_INSTITUTION", field="msgid")
+    if key.infno not in infnos:
+        raise Failure(Kind.INVALID, "INFNO_DOES_NOT_FIT", field="infno", infno=key.infno)
+    if msgid.made_at < now - retention:
+        raise Failure(Kind.INVALID, "MSGID_TOO_OLD", field="msgid", retention_days=retention.days)
+    if msgid.made_at > now + MSGID_AHEAD_MAX:
+        ahead_minutes = int(MSGID_AHEAD_MAX.total_seconds() // 60)
+        raise Failure(Kind.INVALID, "MSGID_AHEAD_OF_TIME", field="msgid", ahead_max_minutes=ahead_minutes)
+
+
+def may_take_back(
+    decided_at: datetime, now: datetime, window: RevokeWindow = RevokeWindow.SAME_YEAR_BEFORE_CLEARING
+) -> bool:
+    """Whether a settlement decided then may still be revoked or reversed now (domain §7, ``revoke_window``)."""
+    return window is RevokeWindow.SAME_YEAR_BEFORE_CLEARING and business_year(decided_at) == business_year(now)

@@ -1,0 +1,87 @@
+"""A payment as it is durable: one row, from which everything that must still be sent can be told (protocol rule 8)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import Enum
+from typing import Final
+
+from kernel.ids import AdmDvs, PaymentId, PlanId, PsnNo
+from kernel.money import Fen
+from services.settlement.domain.payment import Key
+from services.settlement.domain.plan import PlanLeg
+
+
+class PaymentKind(Enum):
+    """What a payment does to its legs."""
+
+    SETTLE = "SETTLE"  # Takes money for a bill: TRY, then CONFIRM or CANCEL.
+    REFUND = "REFUND"  # Gives an original's money back: begins decided, CREDIT cannot be refused.
+    CREDIT = "CREDIT"  # Brings money into an account: begins decided as well.
+    TOMBSTONE = "TOMBSTONE"  # Stands for a request that was reversed before it was seen (protocol rule 3).
+
+
+class State(Enum):
+    """Where a payment stands; the comment says who acts next."""
+
+    TRYING = "TRYING"  # The ledgers vote; at the deadline the coordinator aborts.
+    COMMITTED = "COMMITTED"  # The coordinator, until every ledger has booked it.
+    DONE = "DONE"  # Nobody; only a refund follows.
+    ABORTED = "ABORTED"  # The coordinator, until every ledger has let go.
+    CLOSED = "CLOSED"  # Nobody.
+
+
+OPEN_STATES: Final = (State.TRYING, State.COMMITTED, State.ABORTED)
+"""Something must still be sent."""
+PAID_STATES: Final = (State.COMMITTED, State.DONE)
+REFUSED_STATES: Final = (State.ABORTED, State.CLOSED)
+
+REVERSED: Final = "PAYMENT_REVERSED"
+"""The reason of an abort that a reversal asked for."""
+VOTE_DEADLINE_PASSED: Final = "VOTE_DEADLINE_PASSED"
+"""The reason of an abort because a ledger had not voted in time."""
+
+
+@dataclass(frozen=True, slots=True)
+class Payment:
+    """One row of the coordinator's database, as it was read.
+
+    ``overdue`` is the database clock's judgement at the reading: the payment is TRYING and its deadline has passed
+    (protocol rule 9). The times are the database's as well.
+    """
+
+    payment_id: PaymentId
+    kind: PaymentKind
+    state: State
+    key: Key
+    request_hash: bytes
+    psn_no: PsnNo | None  # The patient; of a credit, whose account it is; None of a tombstone.
+    year: int  # "Current" in the legs means this year's current part; 0 of a tombstone.
+    legs: tuple[PlanLeg, ...] = ()
+    plan_id: PlanId | None = None
+    original_id: PaymentId | None = None  # REFUND: the settlement whose money it gives back.
+    reason: str = ""  # Why it was aborted; empty otherwise.
+    refused_leg_no: int = 0  # The leg that was refused, or the first leg of a silent ledger; 0 = none.
+    balances_after_fen: dict[int, Fen] = field(default_factory=dict)  # By leg_no: what can still be spent, as voted.
+    replanned: bool = False  # Whether the answer to the refusal is settled: a new plan, or none.
+    replan_plan_id: PlanId | None = None
+    quarantine: str = ""  # Why a person must look at it; empty otherwise.
+    overdue: bool = False
+    created_at: datetime | None = None
+    deadline_at: datetime | None = None
+    decided_at: datetime | None = None
+
+    @property
+    def areas(self) -> tuple[AdmDvs, ...]:
+        """The ledgers of the legs, each once, in the order of the legs."""
+        return tuple(dict.fromkeys(leg.area for leg in self.legs))
+
+    def legs_at(self, area: AdmDvs) -> tuple[PlanLeg, ...]:
+        """The legs that one ledger keeps."""
+        return tuple(leg for leg in self.legs if leg.area == area)
+
+    @property
+    def amount_fen(self) -> Fen:
+        """Σ of all legs: what is charged, returned or credited."""
+        return sum(leg.amount_fen for leg in self.legs)
