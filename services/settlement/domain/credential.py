@@ -1,0 +1,143 @@
+"""The ecToken: identity's signed word that this patient stood at this terminal with his own credential (domain §1).
+
+It is verified here without a call, by the public key that identity announced. 本人参保，本人享受待遇: a funder's
+credential is refused even inside the family.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any, Final
+
+from joserfc import jws
+from joserfc.errors import JoseError
+from joserfc.jwk import OKPKey
+from joserfc.util import urlsafe_b64encode
+
+from kernel.failures import Failure, Kind
+from kernel.ids import FixmedinsCode, PsnNo
+
+ALGORITHM: Final = "Ed25519"
+ISSUER: Final = "gongji-identity"
+CLOCK_SKEW_S: Final = 30
+"""How far identity's clock may be ahead of ours before its token seems to come from the future."""
+TOKEN_LENGTH_MAX: Final = 4_096
+
+
+@dataclass(frozen=True, slots=True)
+class SigningKey:
+    """The public half of a key that signs ecTokens, and when it may have signed."""
+
+    kid: str
+    public_key: bytes
+    not_before: datetime
+    not_after: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Claims:
+    """What a verified ecToken says: who, at which terminal of which institution, when, and until when it counts."""
+
+    psn_no: PsnNo
+    fixmedins_code: str
+    terminal_no: str
+    issued_at: datetime
+    expires_at: datetime
+
+
+def key_id_of(token: str) -> str:
+    """Which key a token names, before anything in it is believed; EC_TOKEN_INVALID if it names none."""
+    try:
+        header = jws.extract_compact(token.encode("ascii")).headers()
+    except (JoseError, ValueError, TypeError, AttributeError, RecursionError):
+        raise _invalid("not a signed token") from None
+    kid = header.get("kid")
+    if header.get("alg") != ALGORITHM or not isinstance(kid, str) or not kid:
+        raise _invalid("another algorithm, or no key named")
+    return kid
+
+
+def verified_claims(token: str, key: SigningKey) -> Claims:
+    """The claims, once the signature is proved to be this key's; EC_TOKEN_INVALID otherwise.
+
+    The time of signing must lie within the key's own time, so a key that was withdrawn vouches for nothing later.
+    """
+    try:
+        signed = jws.deserialize_compact(token.encode("ascii"), _public_key(key.public_key), algorithms=[ALGORITHM])
+        stated: Any = json.loads(signed.payload)
+    except (JoseError, ValueError, TypeError):
+        raise _invalid("the signature does not fit") from None
+    claims = _claims_of(stated)
+    if not key.not_before <= claims.issued_at + timedelta(seconds=CLOCK_SKEW_S) or claims.issued_at > key.not_after:
+        raise _invalid("signed outside the key's time")
+    return claims
+
+
+def check_claims(
+    claims: Claims,
+    *,
+    patient: PsnNo,
+    funders: Collection[PsnNo],
+    fixmedins_code: FixmedinsCode,
+    terminal_no: str,
+    now: datetime,
+) -> None:
+    """The token counts for this patient, here and now.
+
+    Refusals in this order: EC_TOKEN_INVALID if it comes from the future; EC_TOKEN_EXPIRED;
+    EC_TOKEN_OF_ANOTHER_TERMINAL; FUNDER_CREDENTIAL_USED where the holder is one of those bound for the patient;
+    CREDENTIAL_NOT_OF_PATIENT for anyone else's.
+    """
+    rules: tuple[tuple[str, Kind, Callable[[], bool]], ...] = (
+        (
+            "EC_TOKEN_INVALID",
+            Kind.UNAUTHENTICATED,
+            lambda: claims.issued_at > now + timedelta(seconds=CLOCK_SKEW_S),
+        ),
+        ("EC_TOKEN_EXPIRED", Kind.UNAUTHENTICATED, lambda: claims.expires_at <= now),
+        (
+            "EC_TOKEN_OF_ANOTHER_TERMINAL",
+            Kind.FORBIDDEN,
+            lambda: (claims.fixmedins_code, claims.terminal_no) != (fixmedins_code, terminal_no),
+        ),
+        ("FUNDER_CREDENTIAL_USED", Kind.FORBIDDEN, lambda: claims.psn_no != patient and claims.psn_no in funders),
+        ("CREDENTIAL_NOT_OF_PATIENT", Kind.FORBIDDEN, lambda: claims.psn_no != patient),
+    )
+    for reason, kind, applies in rules:
+        if applies():
+            raise Failure(kind, reason)
+
+
+def _claims_of(stated: object) -> Claims:
+    if not isinstance(stated, Mapping) or stated.get("iss") != ISSUER:
+        raise _invalid("another issuer")
+    subject, audience, terminal = (stated.get(name) for name in ("sub", "aud", "trm"))
+    if not (isinstance(subject, str) and isinstance(audience, str) and isinstance(terminal, str)):
+        raise _invalid("a claim is missing")
+    return Claims(
+        psn_no=PsnNo(subject),
+        fixmedins_code=audience,
+        terminal_no=terminal,
+        issued_at=_instant(stated.get("iat")),
+        expires_at=_instant(stated.get("exp")),
+    )
+
+
+def _instant(stated: object) -> datetime:
+    if isinstance(stated, bool) or not isinstance(stated, int | float):
+        raise _invalid("a time is missing")
+    try:
+        return datetime.fromtimestamp(stated, UTC)
+    except (OverflowError, ValueError, OSError):
+        raise _invalid("a time is no time") from None
+
+
+def _public_key(raw: bytes) -> OKPKey:
+    return OKPKey.import_key({"kty": "OKP", "crv": "Ed25519", "x": urlsafe_b64encode(raw).decode("ascii")})
+
+
+def _invalid(because: str) -> Failure:
+    return Failure(Kind.UNAUTHENTICATED, "EC_TOKEN_INVALID", because=because)
