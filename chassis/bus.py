@@ -193,9 +193,7 @@ class Bus:
             raise _failure_from(refusal)
         return reply.data
 
-    async def serve(
-        self, subject: str, handler: Handler, *, queue: str = "", handlers_max: int = HANDLERS_MAX
-    ) -> None:
+    async def serve(self, subject: str, handler: Handler, *, queue: str = "", handlers_max: int = HANDLERS_MAX) -> None:
         """Answers requests on a subject, many at once up to ``handlers_max``; with ``queue``, one of the group answers.
 
         Requests beyond the bound wait in order. The subscription survives reconnects and ends with ``close``.
@@ -230,7 +228,7 @@ class Bus:
         return Published(seq=ack.seq, duplicate=bool(ack.duplicate))
 
     async def ensure_stream(self, stream: Stream) -> StreamState:
-        """The stream's state; makes the stream if it is not there. Safe to call from everywhere, any number of times."""
+        """The stream's state; makes the stream if it is not there. Safe to call from anywhere, any number of times."""
         manager = self.client.jsm()
         try:
             async with asyncio.timeout(PUBLISH_TIMEOUT_S):
@@ -255,7 +253,7 @@ class Bus:
         except Failure as failure:
             if message.reply:
                 await self.client.publish(message.reply, b"", headers={FAILURE_HEADER: _failure_text(failure)})
-        except Exception:
+        except Exception:  # noqa: BLE001  A handler's fault ends its request, not the process.
             # No answer is the safe answer: the requester asks again, and the key tells what was done.
             _log.exception("a request was not answered", subject=message.subject)
         finally:

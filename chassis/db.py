@@ -1,4 +1,4 @@
-"""One PostgreSQL database: an SQLAlchemy engine over asyncpg for the schema and cold paths, the raw driver for hot ones.
+"""One PostgreSQL database: SQLAlchemy over asyncpg for the schema and cold paths, the raw driver for hot ones.
 
 Both come out of one pool. Every statement is bounded: by the server's ``statement_timeout``, by its ``lock_timeout``,
 and, should the server fall silent, by the driver's own command timeout.

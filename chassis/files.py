@@ -19,6 +19,7 @@ FILE_BYTES_MAX: Final = 1 << 20
 KeyPath: TypeAlias = tuple[str | int, ...]
 
 _BOOL: Final = re.compile(r"^(?:true|True|TRUE|false|False|FALSE)$")
+_FLOAT: Final = re.compile(r"^[-+]?(?:0|[1-9][0-9]*)\.[0-9]+(?:[eE][-+]?[0-9]+)?$")
 _INT: Final = re.compile(r"^[-+]?(?:0|[1-9][0-9]*)$")
 
 
@@ -66,6 +67,8 @@ def parsed_yaml(content: bytes, *, name: str) -> YamlFile:
             loader.dispose()
     except UnicodeDecodeError:
         raise Failure(Kind.INVALID, "FILE_MALFORMED", file=name, problem="not UTF-8") from None
+    except RecursionError:
+        raise Failure(Kind.INVALID, "FILE_MALFORMED", file=name, problem="nested too deeply") from None
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         problem = str(getattr(error, "problem", None) or "not YAML")
@@ -81,16 +84,20 @@ class _Loader(yaml.SafeLoader):
     """Safe, and with the scalars of YAML 1.2's core schema instead of the surprises of 1.1."""
 
     yaml_implicit_resolvers = {  # noqa: RUF012  PyYAML's own shape: one table for each class.
-        first: [(tag, pattern) for tag, pattern in resolvers if tag.rpartition(":")[2] in {"null", "float", "merge"}]
+        first: [(tag, pattern) for tag, pattern in resolvers if tag.rpartition(":")[2] == "null"]
         for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
     }
+
+    def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
+        if self.check_event(yaml.AliasEvent):
+            event = self.peek_event()  # type: ignore[no-untyped-call]  # PyYAML publishes no types for it.
+            raise yaml.composer.ComposerError(None, None, "aliases are not used here", event.start_mark)
+        return super().compose_node(parent, index)
 
 
 _Loader.add_implicit_resolver("tag:yaml.org,2002:bool", _BOOL, list("tTfF"))
 _Loader.add_implicit_resolver("tag:yaml.org,2002:int", _INT, list("-+0123456789"))
-_Loader.add_implicit_resolver(
-    "tag:yaml.org,2002:float", re.compile(r"^[-+]?[0-9]+(?:\.[0-9]+)?(?:[eE][-+]?[0-9]+)?$"), list("-+0123456789")
-)
+_Loader.add_implicit_resolver("tag:yaml.org,2002:float", _FLOAT, list("-+0123456789"))
 
 
 def _walk(node: yaml.Node | None, path: KeyPath, lines: dict[KeyPath, int], name: str) -> None:

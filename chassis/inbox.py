@@ -208,9 +208,7 @@ class Consumer:
         )
         async with asyncio.timeout(FETCH_MARGIN_S):
             await self._bus.client.jsm().add_consumer(self._stream.name, config)
-            return await self._bus.client.jetstream().pull_subscribe_bind(
-                durable=self._name, stream=self._stream.name
-            )
+            return await self._bus.client.jetstream().pull_subscribe_bind(durable=self._name, stream=self._stream.name)
 
     async def _unsubscribe(self, subscription: JetStreamContext.PullSubscription) -> None:
         try:
@@ -258,7 +256,7 @@ class Consumer:
                 known.append((message, event))
         try:
             await self._apply([event for _, event in known])
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001  A handler's fault belongs to its event; each is tried alone below.
             if _passes(error) or is_transient(error):
                 _log.warning("events wait for better times", consumer=self._name, problem=type(error).__name__)
                 await asyncio.sleep(TROUBLE_PAUSE_S)
@@ -273,7 +271,7 @@ class Consumer:
         try:
             with telemetry.traced(telemetry.child_of(telemetry.parsed_traceparent(event.traceparent))):
                 await self._apply([event])
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001  As above: it is tried again, and in the end becomes a dead letter.
             if _passes(error) or is_transient(error):
                 await message.nak(delay=TROUBLE_PAUSE_S)
                 return

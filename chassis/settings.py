@@ -72,16 +72,15 @@ class ProcessSettings(BaseSettings):
         examples=["gongji"],
     )
     stream_replicas: int = Field(default=1, ge=1, le=5, description="Copies of each event stream; 3 in production.")
-    grpc_listen: Listen = Field(
-        default="127.0.0.1:0", description="Where gRPC listens.", examples=["0.0.0.0:7001"]
-    )
+    grpc_listen: Listen = Field(default="127.0.0.1:0", description="Where gRPC listens.", examples=["0.0.0.0:7001"])
     health_listen: Listen | None = Field(
         default=None,
         description="A second, plaintext port for gRPC health alone (for probes when gRPC demands certificates).",
         examples=["0.0.0.0:7101"],
     )
     metrics_listen: Listen | None = Field(
-        default=None, description="Where Prometheus metrics are served over HTTP; nowhere if empty.",
+        default=None,
+        description="Where Prometheus metrics are served over HTTP; nowhere if empty.",
         examples=["0.0.0.0:7201"],
     )
     log_level: Literal["debug", "info", "warning", "error"] = Field(
@@ -174,7 +173,7 @@ def load(cls: type[SettingsType]) -> SettingsType:
     The value itself is never printed, since it may hold a password.
     """
     try:
-        settings = cls()
+        settings = cls()  # type: ignore[call-arg]  # The values come from the environment.
     except ValidationError as error:
         sys.stderr.write(complaint(cls, error))
         sys.exit(EXIT_BAD_SETTINGS)

@@ -33,7 +33,7 @@ _RANDOM_SPAN_BITS: Final = 64
 
 
 class Randomness(Protocol):
-    """Where random bits come from; only the edge holds one (``random.SystemRandom()`` and ``random.Random(seed)`` do)."""
+    """Where random bits come from; only the edge holds one. ``random.SystemRandom()`` and ``random.Random(seed)`` do."""
 
     def getrandbits(self, k: int, /) -> int:
         """A whole number of ``k`` random bits."""
@@ -61,7 +61,8 @@ _current: ContextVar[Trace | None] = ContextVar("gongji_trace", default=None)
 def new_trace(randomness: Randomness = SYSTEM_RANDOMNESS) -> Trace:
     """The beginning of a story."""
     return Trace(
-        f"{randomness.getrandbits(_RANDOM_TRACE_BITS) or 1:032x}", f"{randomness.getrandbits(_RANDOM_SPAN_BITS) or 1:016x}"
+        f"{randomness.getrandbits(_RANDOM_TRACE_BITS) or 1:032x}",
+        f"{randomness.getrandbits(_RANDOM_SPAN_BITS) or 1:016x}",
     )
 
 

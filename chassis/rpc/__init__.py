@@ -1,0 +1,1 @@
+"""gRPC: servers and channels with deadlines, health and the one map between failures and statuses."""
