@@ -1,0 +1,1 @@
+"""The gRPC face of the settlement room: parse, operate, render."""

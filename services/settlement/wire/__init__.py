@@ -1,0 +1,1 @@
+"""The only place where settlement's messages and its domain values meet."""
