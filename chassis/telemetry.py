@@ -33,7 +33,7 @@ _RANDOM_SPAN_BITS: Final = 64
 
 
 class Randomness(Protocol):
-    """Where random bits come from; only the edge holds one. ``random.SystemRandom()`` and ``random.Random(seed)`` do."""
+    """Where random bits come from; only the edge holds one (``random.Random(seed)`` will do in a test)."""
 
     def getrandbits(self, k: int, /) -> int:
         """A whole number of ``k`` random bits."""

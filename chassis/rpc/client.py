@@ -70,7 +70,7 @@ class _Prepared:
 class _UnaryUnary(_Prepared, grpc.aio.UnaryUnaryClientInterceptor):  # type: ignore[type-arg]  # Generic in the stubs alone.
     async def intercept_unary_unary(
         self, continuation: Continue, client_call_details: grpc.aio.ClientCallDetails, request: object
-    ) -> object:
+    ) -> Any:  # noqa: ANN401  As the stubs have it.
         call = await continuation(self._prepare(client_call_details), request)
         try:
             await call
@@ -82,7 +82,7 @@ class _UnaryUnary(_Prepared, grpc.aio.UnaryUnaryClientInterceptor):  # type: ign
 class _StreamUnary(_Prepared, grpc.aio.StreamUnaryClientInterceptor):  # type: ignore[type-arg]  # Generic in the stubs alone.
     async def intercept_stream_unary(
         self, continuation: Continue, client_call_details: grpc.aio.ClientCallDetails, request_iterator: object
-    ) -> object:
+    ) -> Any:  # noqa: ANN401  As the stubs have it.
         call = await continuation(self._prepare(client_call_details), request_iterator)
         try:
             await call
@@ -94,14 +94,14 @@ class _StreamUnary(_Prepared, grpc.aio.StreamUnaryClientInterceptor):  # type: i
 class _UnaryStream(_Prepared, grpc.aio.UnaryStreamClientInterceptor):  # type: ignore[type-arg]  # Generic in the stubs alone.
     async def intercept_unary_stream(
         self, continuation: Continue, client_call_details: grpc.aio.ClientCallDetails, request: object
-    ) -> object:
+    ) -> Any:  # noqa: ANN401  As the stubs have it.
         return _with_failures(await continuation(self._prepare(client_call_details), request))
 
 
 class _StreamStream(_Prepared, grpc.aio.StreamStreamClientInterceptor):  # type: ignore[type-arg]  # Generic in the stubs alone.
     async def intercept_stream_stream(
         self, continuation: Continue, client_call_details: grpc.aio.ClientCallDetails, request_iterator: object
-    ) -> object:
+    ) -> Any:  # noqa: ANN401  As the stubs have it.
         return _with_failures(await continuation(self._prepare(client_call_details), request_iterator))
 
 
