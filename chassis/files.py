@@ -1,22 +1,28 @@
 """YAML files become plain mappings, with the line of every key at hand for whoever has to complain.
 
 Read as YAML 1.2 reads them: ``22:00`` and ``0650100`` are text, ``no`` and ``on`` are text, a key may stand once.
+An alias stands for what it names, as long as the whole stays small: a file cannot blow up in memory.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final, TypeAlias
+from typing import Any, Final, TypeAlias, TypeVar
 
 import yaml
 
 from kernel.failures import Failure, Kind
 
 FILE_BYTES_MAX: Final = 1 << 20
+VALUES_MAX: Final = 100_000
+"""How many values a file may hold, each counted as often as aliases repeat it."""
 KeyPath: TypeAlias = tuple[str | int, ...]
+Built = TypeVar("Built")
+
+_STEP: Final = re.compile(r"\[([0-9]+)\]|([^.\[\]]+)")
 
 _BOOL: Final = re.compile(r"^(?:true|True|TRUE|false|False|FALSE)$")
 _FLOAT: Final = re.compile(r"^[-+]?(?:0|[1-9][0-9]*)\.[0-9]+(?:[eE][-+]?[0-9]+)?$")
@@ -37,21 +43,48 @@ class YamlFile:
             path = path[:-1]
         return self._lines.get(path, 1)
 
+    def line_of_field(self, field: str) -> int:
+        """The line of a field as refusals name it, such as ``persons[2].past``; as ``line_of`` otherwise."""
+        return self.line_of(*(int(step[1]) if step[1] else step[2] for step in _STEP.finditer(field)))
+
 
 def read_yaml(path: Path) -> YamlFile:
     """A YAML file whose top is a mapping.
 
     Raises INVALID with ``file`` and, where there is one, ``line``: FILE_UNREADABLE, FILE_TOO_LARGE, FILE_MALFORMED
-    (not YAML, not UTF-8, not a mapping) or FILE_KEY_TWICE (with ``key``).
+    (not YAML, not UTF-8, not a mapping, too many values) or FILE_KEY_TWICE (with ``key``).
     """
     try:
-        size = path.stat().st_size
-        content = path.read_bytes() if size <= FILE_BYTES_MAX else b""
+        with path.open("rb") as stream:
+            content = stream.read(FILE_BYTES_MAX + 1)
     except OSError as error:
         raise Failure(Kind.INVALID, "FILE_UNREADABLE", file=str(path), problem=error.strerror or "") from None
-    if size > FILE_BYTES_MAX:
+    if len(content) > FILE_BYTES_MAX:
         raise Failure(Kind.INVALID, "FILE_TOO_LARGE", file=str(path), bytes_max=FILE_BYTES_MAX)
     return parsed_yaml(content, name=str(path))
+
+
+def read_yaml_folder(folder: Path) -> dict[str, YamlFile]:
+    """Every ``*.yaml`` file of a folder by its name, in order; FILE_UNREADABLE if the folder is none or has none."""
+    files = {path.name: read_yaml(path) for path in sorted(folder.glob("*.yaml"))}
+    if not files:
+        raise Failure(Kind.INVALID, "FILE_UNREADABLE", file=str(folder), problem="no folder with .yaml files")
+    return files
+
+
+def built_from(files: Mapping[str, YamlFile], build: Callable[[Mapping[str, Any]], Built]) -> Built:
+    """What ``build`` makes of the files' contents by name.
+
+    A refusal that tells its ``source`` (a file's name) and ``field`` leaves here with ``file`` and ``line`` as well.
+    """
+    try:
+        return build({name: file.data for name, file in files.items()})
+    except Failure as failure:
+        file = files.get(failure.metadata.get("source", ""))
+        if file is not None:
+            line = file.line_of_field(failure.metadata.get("field", ""))
+            failure.metadata |= {"file": file.name, "line": str(line)}
+        raise
 
 
 def parsed_yaml(content: bytes, *, name: str) -> YamlFile:
@@ -65,8 +98,9 @@ def parsed_yaml(content: bytes, *, name: str) -> YamlFile:
             data = None if node is None else loader.construct_document(node)
         finally:
             loader.dispose()
-    except UnicodeDecodeError:
-        raise Failure(Kind.INVALID, "FILE_MALFORMED", file=name, problem="not UTF-8") from None
+    except UnicodeDecodeError as error:
+        line = content[: error.start].count(b"\n") + 1
+        raise Failure(Kind.INVALID, "FILE_MALFORMED", file=name, line=line, problem="not UTF-8") from None
     except RecursionError:
         raise Failure(Kind.INVALID, "FILE_MALFORMED", file=name, problem="nested too deeply") from None
     except yaml.YAMLError as error:
@@ -75,6 +109,9 @@ def parsed_yaml(content: bytes, *, name: str) -> YamlFile:
         raise Failure(
             Kind.INVALID, "FILE_MALFORMED", file=name, line=mark.line + 1 if mark else 1, problem=problem
         ) from None
+    except (ValueError, KeyError, TypeError, AttributeError):
+        # A scalar that its tag promises and that it is not: PyYAML's constructors let these through.
+        raise Failure(Kind.INVALID, "FILE_MALFORMED", file=name, problem="a value is not what its tag says") from None
     if not isinstance(data, dict) or not all(isinstance(key, str) for key in data):
         raise Failure(Kind.INVALID, "FILE_MALFORMED", file=name, line=1, problem="the top is not a mapping")
     return YamlFile(name, data, lines)
@@ -88,12 +125,6 @@ class _Loader(yaml.SafeLoader):
         for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
     }
 
-    def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
-        if self.check_event(yaml.AliasEvent):
-            event = self.peek_event()  # type: ignore[no-untyped-call]  # PyYAML publishes no types for it.
-            raise yaml.composer.ComposerError(None, None, "aliases are not used here", event.start_mark)
-        return super().compose_node(parent, index)
-
 
 _Loader.add_implicit_resolver("tag:yaml.org,2002:bool", _BOOL, list("tTfF"))
 _Loader.add_implicit_resolver("tag:yaml.org,2002:int", _INT, list("-+0123456789"))
@@ -104,6 +135,8 @@ def _walk(node: yaml.Node | None, path: KeyPath, lines: dict[KeyPath, int], name
     if node is None:
         return
     lines.setdefault(path, node.start_mark.line + 1)
+    if len(lines) > VALUES_MAX:
+        raise Failure(Kind.INVALID, "FILE_MALFORMED", file=name, problem=f"more than {VALUES_MAX} values")
     if isinstance(node, yaml.MappingNode):
         seen: set[str] = set()
         for key, value in node.value:

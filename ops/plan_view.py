@@ -17,10 +17,10 @@ from services.settlement.domain.split import Contribution, Role, SkipReason, Spl
 
 _KIND_WORDS: Final = {
     CostKind.DEDUCTIBLE: "起付线 deductible",
-    CostKind.COPAY: "共付 co-payment",
-    CostKind.PRESELFPAY: "先行自付 own share first",
-    CostKind.OVERLIMIT: "超限价 above the price limit",
-    CostKind.FULL_OWN: "全自费 not covered",
+    CostKind.COPAY: "共付 copay",
+    CostKind.PRESELFPAY: "先行自付 own part",
+    CostKind.OVERLIMIT: "超限价 over limit",
+    CostKind.FULL_OWN: "全自费 full-own",
 }
 _SKIP_WORDS: Final = {
     SkipReason.UNBOUND: "已解除共济 the binding was ended",
@@ -87,7 +87,9 @@ def _bill_table(scenario: Scenario, split: Split) -> Table:
     if burden.hosp_part_amt:
         table.add_row("  医院负担 the hospital's own share (hosp_part_amt)", _minus(burden.hosp_part_amt))
     table.add_section()
-    table.add_row("[bold]个人负担 left to the person (psn_part_amt)[/bold]", f"[bold]{yuan_text(burden.psn_part_amt)}[/bold]")
+    table.add_row(
+        "[bold]个人负担 left to the person (psn_part_amt)[/bold]", f"[bold]{yuan_text(burden.psn_part_amt)}[/bold]"
+    )
     for kind in COST_KINDS:
         if burden.by_kind[kind]:
             table.add_row(f"  {_KIND_WORDS[kind]}", yuan_text(burden.by_kind[kind]))
@@ -101,7 +103,12 @@ def _minus(amount_fen: Fen) -> str:
 def _sources_table(scenario: Scenario, split: Split) -> Table:
     kinds = [kind for kind in COST_KINDS if split.burden.by_kind[kind]]
     table = _table(
-        "谁来支付 who pays", "来源 source", "元 yuan", "历年 past", "当年 current", *(_KIND_WORDS[kind].split()[0] for kind in kinds)
+        "谁来支付 who pays",
+        "来源 source",
+        "元\nyuan",
+        "历年\npast",
+        "当年\ncurrent",
+        *(_KIND_WORDS[kind].replace(" ", "\n", 1) for kind in kinds),
     )
     for source in split.contributions:
         table.add_row(
@@ -156,6 +163,4 @@ def _print_skipped(console: Console, scenario: Scenario, split: Split) -> None:
         return
     console.print("[bold]未参与 left out[/bold]")
     for skipped in split.skipped:
-        console.print(
-            f"  {_name(scenario, skipped.psn_no)} · {_SKIP_WORDS[skipped.reason]} ({skipped.reason.value})"
-        )
+        console.print(f"  {_name(scenario, skipped.psn_no)} · {_SKIP_WORDS[skipped.reason]} ({skipped.reason.value})")
