@@ -30,7 +30,7 @@ class PlannedVisit:
     """Whose bill it is, where it was made, and as what; stated by the terminal or known from identity."""
 
     fixmedins_code: FixmedinsCode
-    infno: int
+    infno: str
     """The national transaction it was planned with: 2101, 2206 or 2303."""
     mdtrt_id: str
     med_type: str
@@ -128,6 +128,8 @@ class Plan:
     year: int
     patient_version: int
     policy_version: str
+    own_balance_fen: Fen | None
+    """What the patient's own account could spend when it was planned; None if he has none."""
     amounts: ResultAmounts
     legs: tuple[PlanLeg, ...]
     funders: tuple[FunderShown, ...]
@@ -147,6 +149,7 @@ class Plan:
             "year": self.year,
             "patient_version": self.patient_version,
             "policy_version": self.policy_version,
+            "own_balance_fen": self.own_balance_fen,
             "amounts": asdict(self.amounts),
             "legs": [_leg_document(leg) for leg in self.legs],
             "funders": [asdict(funder) for funder in self.funders],
@@ -163,6 +166,7 @@ class Plan:
             year=document["year"],
             patient_version=document["patient_version"],
             policy_version=document["policy_version"],
+            own_balance_fen=document["own_balance_fen"],
             amounts=ResultAmounts(**document["amounts"]),
             legs=tuple(_leg_of(leg) for leg in document["legs"]),
             funders=tuple(FunderShown(**funder) for funder in document["funders"]),
@@ -193,6 +197,7 @@ def plan_of(
     visit: PlannedVisit,
     year: int,
     patient_version: int,
+    own_balance_fen: Fen | None,
     funders: Mapping[PsnNo, KnownFunder],
 ) -> Plan:
     """The plan that a split stands for. ``funders`` names every funder of the split, those left out as well."""
@@ -202,6 +207,7 @@ def plan_of(
         year=year,
         patient_version=patient_version,
         policy_version=result.policy_version,
+        own_balance_fen=own_balance_fen,
         amounts=amounts_of(visit.bill, result),
         legs=tuple(
             PlanLeg(

@@ -25,8 +25,8 @@ from services.settlement.domain.split import (
     check_patient,
 )
 
-PRE_SETTLE_OF_PHARMACY: Final = 2101
-PRE_SETTLE_OF_HOSPITAL: Final = frozenset({2206, 2303})
+OF_PHARMACIES: Final = frozenset({"2101", "2102", "2103"})
+"""The transactions a pharmacy sends; all others are a hospital's."""
 
 
 class InstitutionState(Enum):
@@ -111,7 +111,6 @@ class AccountReading:
     current_fen: Fen
     year: int
     frozen: bool
-    closing: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,28 +149,30 @@ class Circle:
     people: Mapping[PsnNo, KnownPerson]
 
 
-def check_institution(institution: Institution | None, *, fixmedins_code: FixmedinsCode, infno: int) -> Institution:
-    """The institution, if it is known and designated and may send this transaction.
+def known_institution(institution: Institution | None, *, fixmedins_code: FixmedinsCode, infno: str) -> Institution:
+    """The institution, if identity has told of it and it may send this transaction at all.
 
-    Refusals in this order: INSTITUTION_UNKNOWN, INSTITUTION_NOT_DESIGNATED, TRANSACTION_NOT_FOR_INSTITUTION (2101 is a
-    pharmacy's, 2206 and 2303 are a hospital's).
+    INSTITUTION_UNKNOWN; TRANSACTION_NOT_FOR_INSTITUTION (a pharmacy's transaction from a hospital or the other way
+    round).
     """
     if institution is None:
         raise Failure(Kind.NOT_FOUND, "INSTITUTION_UNKNOWN", field="fixmedins_code", fixmedins_code=fixmedins_code)
-    if institution.state is not InstitutionState.DESIGNATED:
-        raise Failure(
-            Kind.PRECONDITION,
-            "INSTITUTION_NOT_DESIGNATED",
-            fixmedins_code=fixmedins_code,
-            state=institution.state.value,
-        )
-    is_pharmacy = fixmedins_code.startswith("P")
-    fits = infno == PRE_SETTLE_OF_PHARMACY if is_pharmacy else infno in PRE_SETTLE_OF_HOSPITAL
-    if not fits:
+    if fixmedins_code.startswith("P") != (infno in OF_PHARMACIES):
         raise Failure(
             Kind.INVALID, "TRANSACTION_NOT_FOR_INSTITUTION", field="infno", infno=infno, fixmedins_code=fixmedins_code
         )
     return institution
+
+
+def check_takes_bills(institution: Institution) -> None:
+    """New bills are taken from designated institutions alone; INSTITUTION_NOT_DESIGNATED otherwise."""
+    if institution.state is not InstitutionState.DESIGNATED:
+        raise Failure(
+            Kind.PRECONDITION,
+            "INSTITUTION_NOT_DESIGNATED",
+            fixmedins_code=institution.fixmedins_code,
+            state=institution.state.value,
+        )
 
 
 def circle_of(
@@ -236,7 +237,7 @@ def visit_of(
     wallet = at_home.wallets.get(patient.psn_no)
     patient = replace(
         _with_money(patient, at_home.accounts.get(patient.psn_no), year),
-        wallet_fen=0 if wallet is None or wallet.closing else wallet.past_fen + wallet.current_fen,
+        wallet_fen=0 if wallet is None else wallet.past_fen + wallet.current_fen,
     )
     bindings = (_binding(binding, circle.people[binding.funder], readings, year) for binding in circle.bindings)
     return Visit(
@@ -302,7 +303,7 @@ def _with_leave(binding: Binding, reading: AreaReading | None, year: int) -> Bin
 
 
 def _with_money(person: Person, account: AccountReading | None, year: int) -> Person:
-    if account is None or account.closing:
+    if account is None:
         return person
     if account.year < year:
         # The year has turned; the ledger turns the account when it is next written, and so does its first hold.
