@@ -92,7 +92,7 @@ class Database:
         while True:
             try:
                 async with self.driver_connection() as connection:
-                    await connection.execute("")
+                    await connection.execute("SELECT 1")
             except Exception as error:
                 if not is_transient(error):
                     raise
