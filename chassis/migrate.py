@@ -28,6 +28,8 @@ ANOTHER_MIGRATOR_WAIT_S: Final = 120
 TABLE_LOCK_WAIT_S: Final = 5
 STATEMENT_TIMEOUT_S: Final = 600.0
 _TOGETHER_MAX: Final = 8
+_alembic_turn: Final = asyncio.Lock()
+"""Alembic's ``op`` is one global for the process: two migrations side by side would write into each other's database."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +49,7 @@ def head_of(folder: Path) -> str:
 
 
 async def migrate_all(migrations: Migrations) -> None:
-    """Brings every database to the head, some at a time."""
+    """Brings every database to the head. Those that stand there already are looked at side by side."""
     gate = asyncio.Semaphore(_TOGETHER_MAX)
 
     async def one(url: str) -> None:
@@ -77,7 +79,8 @@ async def migrate(database_url: str, folder: Path) -> bool:
             await connection.execute(text(f"SET LOCAL lock_timeout = '{ANOTHER_MIGRATOR_WAIT_S}s'"))
             await connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": MIGRATION_LOCK_KEY})
             await connection.execute(text(f"SET LOCAL lock_timeout = '{TABLE_LOCK_WAIT_S}s'"))
-            await connection.run_sync(_upgrade, folder, head)
+            async with _alembic_turn:
+                await connection.run_sync(_upgrade, folder, head)
     _log.info("the database has been migrated", folder=folder.parent.name, revision=head)
     return True
 

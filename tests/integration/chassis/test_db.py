@@ -1,0 +1,137 @@
+"""The database: transactions, refused rows, transient errors, a server that hangs up."""
+
+from __future__ import annotations
+
+import asyncio
+
+import asyncpg
+import pytest
+import sqlalchemy as sa
+from sqlalchemy.exc import DBAPIError, IntegrityError
+
+from chassis.db import Database, is_transient, violated_constraint
+from tests.servers import Databases
+
+INSERT = sa.text("INSERT INTO person (psn_no, version) VALUES (:psn_no, :version)")
+COUNT = sa.text("SELECT count(*) FROM person")
+
+
+async def _persons(db: Database) -> int:
+    async with db.transaction() as connection:
+        return int((await connection.execute(COUNT)).scalar_one())
+
+
+async def test_a_transaction_is_all_or_nothing(db: Database) -> None:
+    """What was written before an exception is not there afterwards, on either kind of connection."""
+    with pytest.raises(LookupError):
+        async with db.transaction() as connection:
+            await connection.execute(INSERT, {"psn_no": "1", "version": 1})
+            raise LookupError
+    with pytest.raises(LookupError):
+        async with db.driver_transaction() as driver:
+            await driver.execute("INSERT INTO person VALUES ('2', 1)")
+            raise LookupError
+    async with db.driver_transaction() as driver:
+        await driver.execute("INSERT INTO person VALUES ('3', 1)")
+    assert await _persons(db) == 1
+
+
+async def test_the_refusing_constraint_is_known_by_name(db: Database) -> None:
+    """The constraint's name comes out of SQLAlchemy's error and out of the driver's; other errors have none."""
+    with pytest.raises(IntegrityError) as checked:
+        async with db.transaction() as connection:
+            await connection.execute(INSERT, {"psn_no": "1", "version": 0})
+    with pytest.raises(asyncpg.UniqueViolationError) as doubled:
+        async with db.driver_transaction() as driver:
+            await driver.execute("INSERT INTO person VALUES ('1', 1), ('1', 1)")
+    with pytest.raises(DBAPIError) as misspelt:
+        async with db.transaction() as connection:
+            await connection.execute(sa.text("SELECT nothing"))
+    assert violated_constraint(checked.value) == "person_version_positive"
+    assert violated_constraint(doubled.value) == "person_pk"
+    assert violated_constraint(misspelt.value) is None
+    assert not is_transient(checked.value)
+    assert not is_transient(misspelt.value)
+
+
+async def test_a_lock_held_too_long_is_transient(database: str, db: Database) -> None:
+    """Waiting for a row ends after the lock timeout with an error worth another try."""
+    async with db.transaction() as connection:
+        await connection.execute(INSERT, {"psn_no": "1", "version": 1})
+    async with Database(database, lock_timeout_s=0.1) as hasty, db.transaction() as holder:
+        await holder.execute(sa.text("UPDATE person SET version = 2"))
+        with pytest.raises(DBAPIError) as refused:
+            async with hasty.transaction() as connection:
+                await connection.execute(sa.text("UPDATE person SET version = 3"))
+        assert is_transient(refused.value)
+
+
+async def test_a_statement_that_runs_too_long_is_ended_and_transient(database: str) -> None:
+    """The server ends the statement, and the connection is good for the next one."""
+    async with Database(database, pool_size=1, statement_timeout_s=0.1) as hasty:
+        with pytest.raises(asyncpg.QueryCanceledError) as refused:
+            async with hasty.driver_connection() as driver:
+                await driver.execute("SELECT pg_sleep(5)")
+        assert is_transient(refused.value)
+        async with hasty.driver_connection() as driver:
+            assert await driver.fetchval("SELECT 1") == 1
+
+
+async def test_connections_that_the_server_closed_are_replaced_unseen(db: Database, postgres: Databases) -> None:
+    """After the server has hung up on every connection, the next transaction works; one that was open is transient."""
+    async with db.transaction() as connection:
+        name = (await connection.execute(sa.text("SELECT current_database()"))).scalar_one()
+    admin = await asyncpg.connect(postgres.url("postgres"))
+    end_all = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = $1"
+    try:
+        with pytest.raises(Exception, match=r".") as cut:  # noqa: PT012  The cut must come inside.
+            async with db.driver_transaction() as driver:
+                await admin.fetch(end_all, name)
+                await asyncio.sleep(0.05)
+                await driver.execute("SELECT 1")
+        assert is_transient(cut.value)
+        assert await _persons(db) == 0
+        await admin.fetch(end_all, name)
+        await asyncio.sleep(0.05)
+        assert await _persons(db) == 0
+    finally:
+        await admin.close()
+
+
+async def test_a_cancelled_statement_leaves_no_broken_connection_behind(database: str) -> None:
+    """With a pool of one, a caller that is cancelled in a transaction does not spoil the next one's."""
+    async with Database(database, pool_size=1) as single:
+
+        async def slow() -> None:
+            async with single.driver_transaction() as driver:
+                await driver.execute("SELECT pg_sleep(30)")
+
+        task = asyncio.create_task(slow())
+        await asyncio.sleep(0.2)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        async with single.driver_transaction() as driver:
+            assert await driver.fetchval("SELECT 1") == 1
+
+
+async def test_a_pool_that_is_empty_for_too_long_is_transient(database: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Waiting for a free connection is bounded."""
+    monkeypatch.setattr("chassis.db.POOL_WAIT_S", 0.1)
+    async with Database(database, pool_size=1) as single, single.transaction() as holder:
+        await holder.execute(sa.text("SELECT 1"))
+        with pytest.raises(Exception, match="QueuePool limit") as refused:
+            async with single.transaction():
+                pass
+        assert is_transient(refused.value)
+
+
+async def test_a_server_that_is_not_there_is_waited_for_and_a_wrong_name_is_not(
+    database: str, unused_port: int
+) -> None:
+    """Nobody listening is transient; a database that does not exist is an error at once."""
+    with pytest.raises(TimeoutError):
+        await asyncio.wait_for(Database(f"postgresql://x@127.0.0.1:{unused_port}/x").wait_until_reachable(), 1.5)
+    with pytest.raises(Exception, match="does not exist"):
+        async with Database(database.replace("test_", "absent_")):
+            pass
