@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime
 from enum import Enum
-from typing import Final
+from typing import Final, NamedTuple
 
 from kernel.ids import AdmDvs, PaymentId, PlanId, PsnNo
 from kernel.money import Fen
@@ -43,6 +43,23 @@ VOTE_DEADLINE_PASSED: Final = "VOTE_DEADLINE_PASSED"
 """The reason of an abort because a ledger had not voted in time."""
 
 
+class AccountAfter(NamedTuple):
+    """A leg's account as its ledger told it right after the hold or the credit, in fen."""
+
+    leg_no: int
+    past_fen: Fen
+    current_fen: Fen
+    held_past_fen: Fen
+    held_current_fen: Fen
+    year: int
+    frozen: bool
+
+    @property
+    def free_fen(self) -> Fen:
+        """What can still be spent: the balance less what is held."""
+        return self.past_fen + self.current_fen - self.held_past_fen - self.held_current_fen
+
+
 @dataclass(frozen=True, slots=True)
 class Payment:
     """One row of the coordinator's database, as it was read.
@@ -63,7 +80,7 @@ class Payment:
     original_id: PaymentId | None = None  # REFUND: the settlement whose money it gives back.
     reason: str = ""  # Why it was aborted; empty otherwise.
     refused_leg_no: int = 0  # The leg that was refused, or the first leg of a silent ledger; 0 = none.
-    balances_after_fen: dict[int, Fen] = field(default_factory=dict)  # By leg_no: what can still be spent, as voted.
+    balances_after: tuple[AccountAfter, ...] = ()  # As the ledgers told them with their votes, or after a credit.
     replanned: bool = False  # Whether the answer to the refusal is settled: a new plan, or none.
     replan_plan_id: PlanId | None = None
     quarantine: str = ""  # Why a person must look at it; empty otherwise.
@@ -80,6 +97,15 @@ class Payment:
     def legs_at(self, area: AdmDvs) -> tuple[PlanLeg, ...]:
         """The legs that one ledger keeps."""
         return tuple(leg for leg in self.legs if leg.area == area)
+
+    def account_after(self, leg_no: int) -> AccountAfter | None:
+        """A leg's account right after it; None if its ledger has not told."""
+        return next((after for after in self.balances_after if after.leg_no == leg_no), None)
+
+    @property
+    def is_answerable(self) -> bool:
+        """Whether whoever asked for it can be told what became of it; a credit's answer is the ledger's balance."""
+        return self.state is State.DONE if self.kind is PaymentKind.CREDIT else self.state is not State.TRYING
 
     @property
     def amount_fen(self) -> Fen:

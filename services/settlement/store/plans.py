@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from kernel.ids import PlanId, PsnNo
 from chassis.db import Database
+from kernel.ids import PlanId, PsnNo
 from services.settlement.domain.plan import Plan, StoredPlan
 
 
