@@ -48,6 +48,20 @@ class BindingState(Enum):
 
 
 @dataclass(frozen=True, slots=True)
+class Presented:
+    """What the terminal states of a visit. ``ec_token`` is the patient's, decoded at this terminal."""
+
+    fixmedins_code: FixmedinsCode
+    infno: str
+    terminal_no: str
+    psn_no: PsnNo
+    ec_token: str
+    mdtrt_id: str
+    med_type: str
+    bill: Bill
+
+
+@dataclass(frozen=True, slots=True)
 class Institution:
     """A designated institution (定点医药机构)."""
 

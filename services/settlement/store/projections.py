@@ -126,7 +126,7 @@ _PEOPLE: Final = """
 SELECT p.psn_no, p.name_masked, e.insutype, e.insuplc_admdvs, e.psn_insu_stas,
        EXISTS (SELECT FROM sanctions AS s WHERE s.psn_no = p.psn_no AND s.from_at <= $2 AND $2 < s.to_at) AS sanctioned
 FROM persons AS p LEFT JOIN enrolments AS e USING (psn_no) WHERE p.psn_no = ANY($1::text[])"""
-_SIGNING_KEYS: Final = "SELECT kid, public_key, not_before_at, not_after_at FROM signing_keys"
+_SIGNING_KEY: Final = "SELECT public_key, not_before_at, not_after_at FROM signing_keys WHERE kid = $1"
 
 
 async def find_institution(connection: Any, fixmedins_code: FixmedinsCode) -> Institution | None:  # noqa: ANN401  Untyped driver.
@@ -168,12 +168,10 @@ async def people(connection: Any, psn_nos: Collection[PsnNo], *, now: datetime) 
     return found
 
 
-async def signing_keys(connection: Any) -> dict[str, SigningKey]:  # noqa: ANN401  Untyped driver.
-    """Every key that identity announced, by kid."""
-    return {
-        row["kid"]: SigningKey(row["kid"], row["public_key"], row["not_before_at"], row["not_after_at"])
-        for row in await connection.fetch(_SIGNING_KEYS)
-    }
+async def find_signing_key(connection: Any, kid: str) -> SigningKey | None:  # noqa: ANN401  Untyped driver.
+    """The key that identity announced under this name."""
+    row = await connection.fetchrow(_SIGNING_KEY, kid)
+    return None if row is None else SigningKey(kid, row["public_key"], row["not_before_at"], row["not_after_at"])
 
 
 async def _save(connection: AsyncConnection, table: sa.Table, values: Mapping[str, object], *, key: str) -> bool:

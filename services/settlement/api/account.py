@@ -1,0 +1,86 @@
+"""AccountService: money in, freeze, balance and statement of accounts that live in their area's ledger."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+from uuid import UUID
+
+from gongji.settlement.v1 import account_pb2 as pb
+from gongji.settlement.v1.account_pb2_grpc import AccountServiceServicer, _ServicerContext
+from kernel.clock import Clock
+from kernel.ids import AdmDvs, PsnNo
+from services.settlement.clients import Balance
+from services.settlement.operations import accounts, holders
+from services.settlement.operations.engine import Engine
+from services.settlement.operations.planning import Desk
+from services.settlement.wire import accounts as wire
+
+ENTRIES_DEFAULT: Final = 100
+
+
+@dataclass(frozen=True, slots=True)
+class AccountApi(AccountServiceServicer):
+    """The accounts as officers and batch jobs use them."""
+
+    desk: Desk
+    engine: Engine
+    clock: Clock
+
+    async def CreditAccount(self, request: pb.CreditAccountRequest, _: _ServicerContext) -> pb.CreditAccountResponse:
+        psn_no, area = PsnNo(request.psn_no), AdmDvs(request.area)
+        role, part = wire.role_of(request.account_kind), wire.part_of(request.part)
+        await holders.check_holder(
+            self.desk.database,
+            self.desk.policies,
+            psn_no=psn_no,
+            role=role,
+            part=part,
+            area=area,
+            now=self.clock.now(),
+        )
+        credited = await accounts.credit(
+            self.engine,
+            area=area,
+            row_id=request.row_id,
+            psn_no=psn_no,
+            role=role,
+            part=part,
+            amount_fen=request.amount_fen,
+        )
+        return pb.CreditAccountResponse(balance=wire.balance_message(credited.balance))
+
+    async def FreezeAccount(self, request: pb.FreezeAccountRequest, _: _ServicerContext) -> pb.FreezeAccountResponse:
+        return pb.FreezeAccountResponse(balance=wire.balance_message(await self._set_frozen(request, frozen=True)))
+
+    async def UnfreezeAccount(
+        self, request: pb.UnfreezeAccountRequest, _: _ServicerContext
+    ) -> pb.UnfreezeAccountResponse:
+        return pb.UnfreezeAccountResponse(balance=wire.balance_message(await self._set_frozen(request, frozen=False)))
+
+    async def GetBalance(self, request: pb.GetBalanceRequest, _: _ServicerContext) -> pb.GetBalanceResponse:
+        asked = (PsnNo(request.psn_no), wire.role_of(request.account_kind))
+        balances, _authorisations = await self.desk.ledgers.balances(AdmDvs(request.area), [asked])
+        return pb.GetBalanceResponse(balance=wire.balance_message(balances[0]))
+
+    async def GetStatement(self, request: pb.GetStatementRequest, _: _ServicerContext) -> pb.GetStatementResponse:
+        lines, more = await self.desk.ledgers.statement(
+            AdmDvs(request.area),
+            PsnNo(request.psn_no),
+            wire.role_of(request.account_kind),
+            after_entry_no=request.after_entry_no,
+            entries_max=request.entries_max or ENTRIES_DEFAULT,
+        )
+        return pb.GetStatementResponse(lines=[wire.line_message(line) for line in lines], more=more)
+
+    async def _set_frozen(
+        self, request: pb.FreezeAccountRequest | pb.UnfreezeAccountRequest, *, frozen: bool
+    ) -> Balance:
+        return await accounts.set_frozen(
+            self.engine,
+            request_id=UUID(request.request_id),
+            area=AdmDvs(request.area),
+            psn_no=PsnNo(request.psn_no),
+            frozen=frozen,
+            cause=request.cause,
+        )

@@ -1,0 +1,106 @@
+"""SettlementService: plan, pay, ask, revoke, reverse."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from uuid import UUID
+
+from chassis.telemetry import Randomness
+from gongji.settlement.v1 import settlement_pb2 as pb
+from gongji.settlement.v1.settlement_pb2_grpc import SettlementServiceServicer, _ServicerContext
+from kernel.clock import Clock
+from kernel.ids import FixmedinsCode, PaymentId, PlanId, time_ordered_uuid
+from services.settlement.domain.plan import Plan
+from services.settlement.operations import payments, planning
+from services.settlement.operations.engine import Engine
+from services.settlement.operations.payments import Found, Refunded, Replanned, Settled, Stopped
+from services.settlement.saga.payment import PaymentKind
+from services.settlement.wire import desk as wire
+
+_UUID_RANDOM_BITS = 74
+
+
+@dataclass(frozen=True, slots=True)
+class SettlementApi(SettlementServiceServicer):
+    """The desk. Who may call it is the transport's to say; here the request, its key and its credential count."""
+
+    desk: planning.Desk
+    engine: Engine
+    clock: Clock
+    randomness: Randomness
+
+    async def PreSettle(self, request: pb.PreSettleRequest, _: _ServicerContext) -> pb.PreSettleResponse:
+        now = self.clock.now()
+        plan_id = PlanId(time_ordered_uuid(now, self.randomness.getrandbits(_UUID_RANDOM_BITS)))
+        stored = await planning.pre_settle(self.desk, visit=wire.presented(request), plan_id=plan_id, now=now)
+        return pb.PreSettleResponse(plan=wire.plan_message(stored))
+
+    async def Settle(self, request: pb.SettleRequest, _: _ServicerContext) -> pb.SettleResponse:
+        outcome = await payments.settle(
+            self.engine,
+            key=wire.request_key(request.key),
+            plan_id=PlanId(UUID(request.plan_id)),
+            plan_digest=request.plan_digest,
+            now=self.clock.now(),
+        )
+        match outcome:
+            case Settled(payment, plan):
+                return pb.SettleResponse(settlement=wire.settled_message(payment, Plan.of_document(plan)))
+            case Replanned(payment, plan_id):
+                return pb.SettleResponse(replan=await self._replan(payment.reason, plan_id))
+
+    async def GetSettlement(self, request: pb.GetSettlementRequest, _: _ServicerContext) -> pb.GetSettlementResponse:
+        by_id = request.WhichOneof("by") == "setl_id"
+        found = await payments.look_up(
+            self.engine,
+            fixmedins_code=request.fixmedins_code,
+            payment_id=PaymentId(UUID(request.setl_id)) if by_id else None,
+            key=None if by_id else wire.request_key(request.key),
+        )
+        answer = pb.GetSettlementResponse(settlement=_found_message(found))
+        if answer.settlement.state == pb.SETTLEMENT_STATE_REFUSED:
+            answer.refusal_reason = found.payment.reason
+            if found.replan_plan_id is not None:
+                answer.replan.CopyFrom(await self._replan(found.payment.reason, found.replan_plan_id))
+        return answer
+
+    async def RevokeSettle(self, request: pb.RevokeSettleRequest, _: _ServicerContext) -> pb.RevokeSettleResponse:
+        refunded = await payments.revoke(
+            self.engine,
+            key=wire.request_key(request.key),
+            original_id=PaymentId(UUID(request.setl_id)),
+            now=self.clock.now(),
+        )
+        return pb.RevokeSettleResponse(revocation=_refund_message(refunded))
+
+    async def ReverseTransaction(
+        self, request: pb.ReverseTransactionRequest, _: _ServicerContext
+    ) -> pb.ReverseTransactionResponse:
+        # A key that nobody has seen is blocked for ever, so the institution must at least be one that exists.
+        await planning.check_institution(
+            self.desk.database, fixmedins_code=FixmedinsCode(request.fixmedins_code), infno=str(request.oinfno)
+        )
+        outcome = await payments.reverse(self.engine, original_key=wire.original_key(request), now=self.clock.now())
+        match outcome:
+            case Stopped():
+                return pb.ReverseTransactionResponse(state=pb.SETTLEMENT_STATE_REVERSED)
+            case Refunded():
+                return pb.ReverseTransactionResponse(
+                    state=pb.SETTLEMENT_STATE_REVERSED, refund=_refund_message(outcome)
+                )
+
+    async def _replan(self, reason: str, plan_id: PlanId) -> pb.Replan:
+        return wire.replan_message(reason, await planning.stored_plan(self.desk.database, plan_id=plan_id))
+
+
+def _refund_message(refunded: Refunded) -> pb.Settlement:
+    return wire.refund_message(refunded.refund, Plan.of_document(refunded.plan))
+
+
+def _found_message(found: Found) -> pb.Settlement:
+    if found.plan is None:
+        return wire.bare_message(found.payment)
+    plan = Plan.of_document(found.plan)
+    if found.payment.kind is PaymentKind.REFUND:
+        return wire.refund_message(found.payment, plan)
+    return wire.settled_message(found.payment, plan, refund=found.refund)

@@ -1,0 +1,237 @@
+"""Plans: made at PreSettle, and made anew when a settlement was refused because a source had changed.
+
+What is projected from other rooms is read from our own tables; what must be exact is read from the ledgers, all of
+them at once and within a second (protocol, "A silent area"). The figures are ``split``'s alone.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Final
+
+from chassis.db import Database
+from kernel.clock import business_year
+from kernel.failures import Failure, Kind
+from kernel.ids import AdmDvs, FixmedinsCode, PlanId, PsnNo
+from kernel.policy import PolicySet
+from services.settlement.clients import Balance, LedgerClient
+from services.settlement.domain.bill import Bill, check_bill
+from services.settlement.domain.credential import check_claims, key_id_of, verified_claims
+from services.settlement.domain.plan import KnownFunder, Plan, PlannedVisit, StoredPlan, plan_of
+from services.settlement.domain.split import Role, split
+from services.settlement.domain.visit import (
+    AccountReading,
+    AreaQuestion,
+    AreaReading,
+    AuthorisationReading,
+    Institution,
+    KnownBinding,
+    KnownPerson,
+    Presented,
+    check_takes_bills,
+    circle_of,
+    funders_among,
+    known_institution,
+    questions_of,
+    visit_of,
+)
+from services.settlement.store import plans
+from services.settlement.store import projections as projected
+
+AREA_UNREACHABLE: Final = "AREA_UNREACHABLE"
+
+
+@dataclass(frozen=True, slots=True)
+class Desk:
+    """What planning works with: the room's database, the ledgers, the policies in force."""
+
+    database: Database
+    ledgers: LedgerClient
+    policies: PolicySet
+
+
+@dataclass(frozen=True, slots=True)
+class _Known:
+    """What the projections say around one patient."""
+
+    institution: Institution
+    bindings: list[KnownBinding]
+    people: Mapping[PsnNo, KnownPerson]
+
+
+async def pre_settle(desk: Desk, *, visit: Presented, plan_id: PlanId, now: datetime) -> StoredPlan:
+    """2206 / 2101 / 2303: who would pay what for this bill. Stores the plan, moves nothing.
+
+    Failures: those of ``check_bill``, ``known_institution``, ``check_takes_bills``, ``verified_claims``,
+    ``check_claims``, ``circle_of``, ``visit_of`` and ``split``; nothing is stored then.
+    """
+    check_bill(visit.bill)
+    kid = key_id_of(visit.ec_token)
+    async with desk.database.driver_connection() as connection:
+        known = await _known(connection, visit.fixmedins_code, visit.infno, visit.psn_no, now)
+        key = await projected.find_signing_key(connection, kid)
+    if key is None:
+        raise Failure(Kind.UNAUTHENTICATED, "EC_TOKEN_INVALID", because="an unknown key")
+    check_claims(
+        verified_claims(visit.ec_token, key),
+        patient=visit.psn_no,
+        funders=funders_among(known.bindings),
+        fixmedins_code=visit.fixmedins_code,
+        terminal_no=visit.terminal_no,
+        now=now,
+    )
+    return await _planned(
+        desk,
+        known,
+        patient=visit.psn_no,
+        infno=visit.infno,
+        mdtrt_id=visit.mdtrt_id,
+        med_type=visit.med_type,
+        bill=visit.bill,
+        silent=frozenset(),
+        plan_id=plan_id,
+        now=now,
+    )
+
+
+async def replan(
+    desk: Desk, *, refused: Plan, silent: Collection[AdmDvs], plan_id: PlanId, now: datetime
+) -> StoredPlan:
+    """A new plan for the visit of a refused one, leaving the ``silent`` areas out as AREA_UNREACHABLE.
+
+    The patient presented his credential for the refused plan and is still at the desk, so it is not asked for again.
+    Failures: as ``pre_settle``; a plan cannot be made now.
+    """
+    visit = refused.visit
+    async with desk.database.driver_connection() as connection:
+        known = await _known(connection, visit.fixmedins_code, visit.infno, visit.psn_no, now)
+    return await _planned(
+        desk,
+        known,
+        patient=visit.psn_no,
+        infno=visit.infno,
+        mdtrt_id=visit.mdtrt_id,
+        med_type=visit.med_type,
+        bill=visit.bill,
+        silent=frozenset(silent),
+        plan_id=plan_id,
+        now=now,
+    )
+
+
+async def check_institution(database: Database, *, fixmedins_code: FixmedinsCode, infno: str) -> None:
+    """INSTITUTION_UNKNOWN or TRANSACTION_NOT_FOR_INSTITUTION; one that no longer takes bills may still give back."""
+    async with database.driver_connection() as connection:
+        institution = await projected.find_institution(connection, fixmedins_code)
+    known_institution(institution, fixmedins_code=fixmedins_code, infno=infno)
+
+
+async def stored_plan(database: Database, *, plan_id: PlanId) -> StoredPlan:
+    """A plan that is known to be stored, expired or not."""
+    stored = await plans.load(database, plan_id)
+    if stored is None:
+        raise LookupError(f"plan {plan_id} is referred to and not there")
+    return stored
+
+
+async def _known(
+    connection: Any,  # noqa: ANN401  Untyped driver.
+    fixmedins_code: FixmedinsCode,
+    infno: str,
+    patient: PsnNo,
+    now: datetime,
+) -> _Known:
+    institution = known_institution(
+        await projected.find_institution(connection, fixmedins_code), fixmedins_code=fixmedins_code, infno=infno
+    )
+    check_takes_bills(institution)
+    bindings = await projected.bindings_of(connection, patient)
+    people = await projected.people(connection, [patient, *(binding.funder for binding in bindings)], now=now)
+    return _Known(institution, bindings, people)
+
+
+async def _planned(
+    desk: Desk,
+    known: _Known,
+    *,
+    patient: PsnNo,
+    infno: str,
+    mdtrt_id: str,
+    med_type: str,
+    bill: Bill,
+    silent: frozenset[AdmDvs],
+    plan_id: PlanId,
+    now: datetime,
+) -> StoredPlan:
+    circle, enrolment = circle_of(patient, known.people, known.bindings)
+    year = business_year(now)
+    # Before the balances: a settlement in between makes the plan stale, never the figures wrong.
+    patient_version = await plans.patient_version(desk.database, psn_no=patient, year=year)
+    readings = await _read(desk.ledgers, questions_of(circle, enrolment), silent)
+    visit = visit_of(circle, enrolment, institution=known.institution, bill=bill, readings=readings, year=year)
+    own = readings[enrolment.insuplc_admdvs]
+    own_account = None if own is None else own.accounts.get(patient)
+    plan = plan_of(
+        split(visit, desk.policies),
+        plan_id=plan_id,
+        visit=PlannedVisit(
+            fixmedins_code=known.institution.fixmedins_code,
+            infno=infno,
+            mdtrt_id=mdtrt_id,
+            med_type=med_type,
+            psn_no=patient,
+            psn_name_masked=circle.patient.name_masked,
+            insutype=enrolment.insutype,
+            insuplc_admdvs=enrolment.insuplc_admdvs,
+            bill=bill,
+        ),
+        year=year,
+        patient_version=patient_version,
+        own_balance_fen=None if own_account is None else own_account.past_fen + own_account.current_fen,
+        funders={
+            binding.funder: KnownFunder(circle.people[binding.funder].name_masked, binding.relation)
+            for binding in circle.bindings
+        },
+    )
+    return await plans.insert(desk.database, plan)
+
+
+async def _read(
+    ledgers: LedgerClient, questions: Mapping[AdmDvs, AreaQuestion], silent: frozenset[AdmDvs]
+) -> dict[AdmDvs, AreaReading | None]:
+    """Every ledger's answer, asked side by side; None for one that keeps silent or is known to."""
+
+    async def read(area: AdmDvs, question: AreaQuestion) -> AreaReading | None:
+        if area in silent:
+            return None
+        accounts = [(psn_no, Role.OWN) for psn_no in question.accounts]
+        wallets = [(psn_no, Role.WALLET) for psn_no in question.wallets]
+        try:
+            balances, authorisations = await ledgers.balances(area, [*accounts, *wallets], question.authorisations)
+        except Failure as failure:
+            if failure.reason == AREA_UNREACHABLE:
+                return None
+            raise
+        return AreaReading(
+            accounts={b.psn_no: _reading(b) for b in balances if b.exists and b.role is Role.OWN},
+            wallets={b.psn_no: _reading(b) for b in balances if b.exists and b.role is Role.WALLET},
+            authorisations={
+                a.authorisation_id: AuthorisationReading(a.is_open, a.authorised_fen, a.used_fen + a.held_fen)
+                for a in authorisations
+            },
+        )
+
+    answers = await asyncio.gather(*(read(area, question) for area, question in questions.items()))
+    return dict(zip(questions, answers, strict=True))
+
+
+def _reading(balance: Balance) -> AccountReading:
+    return AccountReading(
+        past_fen=balance.free_past_fen,
+        current_fen=balance.free_current_fen,
+        year=balance.year,
+        frozen=balance.frozen,
+    )
