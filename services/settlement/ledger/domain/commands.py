@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from hashlib import blake2b
 from typing import Final, TypeAlias
+from uuid import UUID
 
 from kernel.ids import AuthorisationId, PaymentId, PsnNo
 from kernel.money import Fen
@@ -120,10 +122,32 @@ Command: TypeAlias = PaymentCommand | AuthorisationCommand | SetFrozen
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """A command and the epoch of the coordinator that sent it; None means that nobody's epoch is concerned."""
+    """A command and the epoch of the coordinator that sent it; None means that nobody's epoch is concerned.
+
+    ``trace_id`` is for the log alone.
+    """
 
     command: Command
     epoch: int | None = None
+    trace_id: str = ""
+
+
+_IDENTITIES: Final[Mapping[type, tuple[str, str]]] = {
+    Try: ("TRY", "payment_id"),
+    Confirm: ("CONFIRM", "payment_id"),
+    Cancel: ("CANCEL", "payment_id"),
+    PutCredit: ("CREDIT", "credit_id"),
+    OpenAuthorisation: ("OPEN_AUTHORISATION", "authorisation_id"),
+    AmendAuthorisation: ("AMEND_AUTHORISATION", "authorisation_id"),
+    CloseAuthorisation: ("CLOSE_AUTHORISATION", "authorisation_id"),
+    SetFrozen: ("FREEZE", "freeze_id"),
+}
+
+
+def identity_of(command: Command) -> tuple[str, UUID]:
+    """What sort of command it is, and the id by which it is idempotent."""
+    kind, field = _IDENTITIES[type(command)]
+    return kind, getattr(command, field)
 
 
 @dataclass(frozen=True, slots=True)

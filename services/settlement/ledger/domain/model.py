@@ -252,7 +252,7 @@ class Leg:
 
 @dataclass(frozen=True, slots=True)
 class Branch:
-    """A payment's part in this ledger; ``legs`` and ``balances`` (after the hold, by leg) stand only once it was held."""
+    """A payment's part in this ledger; ``legs`` and ``balances`` (after the hold, by leg) stand once it was held."""
 
     payment_id: PaymentId
     state: BranchState

@@ -270,7 +270,9 @@ class TryCommand(_message.Message):
     inquire_after_ms: _builtins.int
     """After this the ledger asks the coordinator; it never ends a hold by itself (protocol rule 2)."""
     @_builtins.property
-    def legs(self) -> _containers.RepeatedCompositeFieldContainer[Global___Leg]: ...
+    def legs(self) -> _containers.RepeatedCompositeFieldContainer[Global___Leg]:
+        """By ascending leg_no; each moves money."""
+
     @_builtins.property
     def memo(self) -> Global___Memo: ...
     def __init__(
@@ -413,7 +415,9 @@ class CreditCommand(_message.Message):
     original_payment_id: _builtins.bytes
     """REFUND only."""
     @_builtins.property
-    def legs(self) -> _containers.RepeatedCompositeFieldContainer[Global___CreditLeg]: ...
+    def legs(self) -> _containers.RepeatedCompositeFieldContainer[Global___CreditLeg]:
+        """By ascending leg_no; each moves money."""
+
     @_builtins.property
     def memo(self) -> Global___Memo: ...
     def __init__(
@@ -916,9 +920,10 @@ class CreditReply(_message.Message):
     BALANCES_FIELD_NUMBER: _builtins.int
     SUSPENSE_LEG_NOS_FIELD_NUMBER: _builtins.int
     ALARM_FIELD_NUMBER: _builtins.int
+    REFUSAL_FIELD_NUMBER: _builtins.int
     credit_id: _builtins.bytes
     alarm: _builtins.bool
-    """REFUND of an original that is not here: nothing was credited."""
+    """The credit contradicts what is durable here: nothing was credited and someone is called."""
     @_builtins.property
     def balances(self) -> _containers.RepeatedCompositeFieldContainer[Global___AccountBalance]:
         """Each leg's account after the credit, in the order of the legs."""
@@ -927,6 +932,10 @@ class CreditReply(_message.Message):
     def suspense_leg_nos(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
         """Legs whose money waits in the area's suspense account for an officer."""
 
+    @_builtins.property
+    def refusal(self) -> Global___Refusal:
+        """Why nothing was credited; without an alarm, the same command passes later."""
+
     def __init__(
         self,
         *,
@@ -934,10 +943,11 @@ class CreditReply(_message.Message):
         balances: _abc.Iterable[Global___AccountBalance] | None = ...,
         suspense_leg_nos: _abc.Iterable[_builtins.int] | None = ...,
         alarm: _builtins.bool = ...,
+        refusal: Global___Refusal | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["refusal", b"refusal"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["alarm", b"alarm", "balances", b"balances", "credit_id", b"credit_id", "suspense_leg_nos", b"suspense_leg_nos"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["alarm", b"alarm", "balances", b"balances", "credit_id", b"credit_id", "refusal", b"refusal", "suspense_leg_nos", b"suspense_leg_nos"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -974,16 +984,22 @@ class FreezeReply(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     BALANCE_FIELD_NUMBER: _builtins.int
+    REFUSAL_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def balance(self) -> Global___AccountBalance: ...
+    @_builtins.property
+    def refusal(self) -> Global___Refusal:
+        """Set when nothing was done."""
+
     def __init__(
         self,
         *,
         balance: Global___AccountBalance | None = ...,
+        refusal: Global___Refusal | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["balance", b"balance"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["balance", b"balance", "refusal", b"refusal"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["balance", b"balance"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["balance", b"balance", "refusal", b"refusal"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1031,6 +1047,7 @@ class StatementEntry(_message.Message):
     KIND_FIELD_NUMBER: _builtins.int
     PAYMENT_ID_FIELD_NUMBER: _builtins.int
     MEMO_FIELD_NUMBER: _builtins.int
+    CREDIT_ID_FIELD_NUMBER: _builtins.int
     entry_no: _builtins.int
     part: Global___Part.ValueType
     amount_fen: _builtins.int
@@ -1040,6 +1057,9 @@ class StatementEntry(_message.Message):
     kind: _builtins.str
     """PAYMENT, REFUND, MONTHLY, WALLET, CARRIED_OVER, YEAR_TURN."""
     payment_id: _builtins.bytes
+    """PAYMENT: the payment; REFUND: the payment it goes back on."""
+    credit_id: _builtins.bytes
+    """What booked it, unless a payment or a year turn did."""
     @_builtins.property
     def booked_time(self) -> _timestamp_pb2.Timestamp: ...
     @_builtins.property
@@ -1055,10 +1075,11 @@ class StatementEntry(_message.Message):
         kind: _builtins.str = ...,
         payment_id: _builtins.bytes = ...,
         memo: Global___Memo | None = ...,
+        credit_id: _builtins.bytes = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["booked_time", b"booked_time", "memo", b"memo"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["amount_fen", b"amount_fen", "balance_after_fen", b"balance_after_fen", "booked_time", b"booked_time", "entry_no", b"entry_no", "kind", b"kind", "memo", b"memo", "part", b"part", "payment_id", b"payment_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["amount_fen", b"amount_fen", "balance_after_fen", b"balance_after_fen", "booked_time", b"booked_time", "credit_id", b"credit_id", "entry_no", b"entry_no", "kind", b"kind", "memo", b"memo", "part", b"part", "payment_id", b"payment_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -1,0 +1,139 @@
+"""The ledger's one write: a batch of commands, carried out in one transaction."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Final, TypeAlias
+from uuid import UUID
+
+from prometheus_client import Counter
+
+from chassis.db import Database, is_transient, violated_constraint
+from chassis.telemetry import REGISTRY, logger
+from services.settlement.ledger.domain.commands import Reply, Request, identity_of
+from services.settlement.ledger.domain.deciding import apply_all
+from services.settlement.ledger.domain.model import Alarm
+from services.settlement.ledger.store.loading import load, lock_area
+from services.settlement.ledger.store.sweeping import end_quarantine, put_in_quarantine
+from services.settlement.ledger.store.writing import write
+
+_log = logger("ledger")
+
+Quarantined: TypeAlias = set[tuple[str, UUID]]
+"""Kind and id of the commands in quarantine, as far as this process knows."""
+
+_PROBLEM_LENGTH_MAX: Final = 500
+ALARMS: Final = Counter(
+    "gongji_ledger_alarms", "Contradictions that no rule can mend.", ["area", "kind"], registry=REGISTRY
+)
+COMMANDS: Final = Counter("gongji_ledger_commands", "Commands carried out.", ["area"], registry=REGISTRY)
+QUARANTINED: Final = Counter(
+    "gongji_ledger_quarantined", "Commands that failed technically.", ["area"], registry=REGISTRY
+)
+
+
+async def execute(
+    *, database: Database, area: str, requests: Sequence[Request], quarantined: Quarantined | None = None
+) -> list[Reply | None]:
+    """Carries out the requests, one after the other, in one transaction; the replies, once it is committed.
+
+    A request without a reply (None) has to be asked again: if the database is out of reach nobody gets one; if the
+    batch fails for any other reason it is run again one by one, and the request that fails by itself is put into
+    quarantine while the others live (protocol, "Batches"). ``quarantined`` is kept up to date with that.
+    """
+    known: Quarantined = quarantined if quarantined is not None else set()
+    if not requests:
+        return []
+    try:
+        replies: list[Reply | None] = [*await _run(database, area, requests)]
+    except Exception as error:  # noqa: BLE001  What cannot be done together is tried alone; then it is named.
+        if is_transient(error):
+            _log.warning("the ledger is out of reach", area=area, problem=type(error).__name__)
+            return [None] * len(requests)
+        replies = await _one_by_one(database, area, requests, known)
+    await _end_quarantine(database, requests, replies, known)
+    return replies
+
+
+async def _run(database: Database, area: str, requests: Sequence[Request]) -> list[Reply]:
+    """One batch, one transaction. Raises whatever went wrong; then nothing has happened, unless the commit was lost."""
+    async with database.driver_transaction() as connection:
+        await lock_area(connection, area)
+        loaded = await load(connection, area, [request.command for request in requests])
+        after, outcomes = apply_all(loaded.state, requests, now=loaded.now)
+        await write(connection, area, loaded.state, after, outcomes)
+    COMMANDS.labels(area).inc(len(requests))
+    traces = sorted({request.trace_id for request in requests if request.trace_id})
+    _log.info("commands carried out", area=area, commands=len(requests), traces=traces)
+    for request, outcome in zip(requests, outcomes, strict=True):
+        report_alarms(area, outcome.alarms, trace_id=request.trace_id)
+    return [outcome.reply for outcome in outcomes]
+
+
+async def _one_by_one(
+    database: Database, area: str, requests: Sequence[Request], known: Quarantined
+) -> list[Reply | None]:
+    replies: list[Reply | None] = []
+    for request in requests:
+        try:
+            replies += await _run(database, area, [request])
+        except Exception as error:  # noqa: BLE001  It belongs to this one command, which is kept for a person.
+            if not is_transient(error):
+                await _put_in_quarantine(database, area, request, error, known)
+            replies.append(None)
+    return replies
+
+
+async def _put_in_quarantine(
+    database: Database, area: str, request: Request, error: Exception, known: Quarantined
+) -> None:
+    kind, command_id = identity_of(request.command)
+    constraint = violated_constraint(error)
+    # A driver's message may quote the row; the constraint's name or the type of error is enough to find the cause.
+    problem = f"{type(error).__name__}: {constraint}" if constraint else f"{type(error).__name__}: {error}"
+    QUARANTINED.labels(area).inc()
+    _log.error(
+        "a command failed and is in quarantine", area=area, command=kind, command_id=str(command_id),
+        problem=constraint or type(error).__name__, exc_info=error,
+    )  # fmt: skip
+    known.add((kind, command_id))
+    try:
+        async with database.driver_transaction() as connection:
+            await put_in_quarantine(
+                connection,
+                command_kind=kind,
+                command_id=command_id,
+                command=repr(request.command),
+                problem=problem[:_PROBLEM_LENGTH_MAX],
+            )
+    except Exception as lost:
+        if not is_transient(lost):
+            raise
+        _log.warning("the quarantine is out of reach", area=area, problem=type(lost).__name__)
+
+
+async def _end_quarantine(
+    database: Database, requests: Sequence[Request], replies: Sequence[Reply | None], known: Quarantined
+) -> None:
+    if not known:
+        return
+    answered = {
+        identity_of(request.command) for request, reply in zip(requests, replies, strict=True) if reply is not None
+    }
+    if passed := answered & known:
+        try:
+            async with database.driver_transaction() as connection:
+                await end_quarantine(connection, list(passed))
+        except Exception as error:
+            if not is_transient(error):
+                raise
+        else:
+            known -= passed
+
+
+def report_alarms(area: str, alarms: Iterable[Alarm], *, trace_id: str = "") -> None:
+    """Says each alarm in the log and in the metrics; the alarms table keeps them."""
+    for alarm in alarms:
+        ALARMS.labels(area, alarm.kind.value).inc()
+        told = {"alarm": alarm.kind.value, "subject_id": str(alarm.subject_id), "trace_id": trace_id}
+        _log.error("alarm", area=area, **told)

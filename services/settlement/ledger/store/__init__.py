@@ -1,0 +1,1 @@
+"""SQL of the ledger: everything a batch touches is loaded and written back in sets."""
