@@ -1,0 +1,312 @@
+"""The coordinator of one payment: ``advance(drive, event) -> (drive, commands)``, the whole of protocol.md's table.
+
+The saga is a list of steps, each done at every ledger of the payment at once: what is done, what completes it, what
+undoes it. The durable row decides everything: a ``Write`` is a compare-and-set on its state, and its outcome, won or
+lost, comes back as ``Observed`` with the row as it then stands. So a lost race, a repeated message, a restart and a
+second coordinator are all the same event. Votes and acknowledgements live in memory only: they can be asked for again.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from enum import Enum
+from typing import Final, NamedTuple, TypeAlias, assert_never
+
+from kernel.ids import AdmDvs, PaymentId
+from services.settlement.saga.payment import (
+    OPEN_STATES,
+    VOTE_DEADLINE_PASSED,
+    AccountAfter,
+    Payment,
+    PaymentKind,
+    State,
+)
+
+
+class Order(Enum):
+    """What a ledger is told to do with a payment."""
+
+    TRY = "TRY"
+    CONFIRM = "CONFIRM"
+    CANCEL = "CANCEL"
+    CREDIT = "CREDIT"
+
+
+class Branch(Enum):
+    """Where a payment stands at one ledger, as it answers."""
+
+    UNKNOWN = "UNKNOWN"  # Never heard of, or an answer without a state: only ever an alarm.
+    HELD = "HELD"
+    REFUSED = "REFUSED"
+    BLOCKED = "BLOCKED"
+    CONFIRMED = "CONFIRMED"
+    CANCELLED = "CANCELLED"
+    CREDITED = "CREDITED"
+
+
+class Step(NamedTuple):
+    """One thing done at every ledger of a payment, what completes it, and what undoes it."""
+
+    do: Order | None
+    complete: Order | None
+    undo: Order | None
+
+
+SAGA: Final = {
+    PaymentKind.SETTLE: Step(do=Order.TRY, complete=Order.CONFIRM, undo=Order.CANCEL),
+    PaymentKind.REFUND: Step(do=None, complete=Order.CREDIT, undo=None),
+    PaymentKind.CREDIT: Step(do=None, complete=Order.CREDIT, undo=None),
+    PaymentKind.TOMBSTONE: Step(do=None, complete=None, undo=None),
+}
+
+ACKNOWLEDGED_BY: Final = {
+    Order.TRY: frozenset({Branch.HELD, Branch.CONFIRMED}),
+    Order.CONFIRM: frozenset({Branch.CONFIRMED}),
+    Order.CANCEL: frozenset({Branch.CANCELLED, Branch.BLOCKED, Branch.REFUSED}),
+    Order.CREDIT: frozenset({Branch.CREDITED}),
+}
+"""The answers that settle an order. CONFIRMED answers a TRY when another coordinator has already decided."""
+
+CONTRADICTIONS: Final = {
+    Order.CONFIRM: "CONFIRM_CONTRADICTED",
+    Order.CANCEL: "CONFIRMED_THOUGH_ABORTED",
+    Order.CREDIT: "CREDIT_CONTRADICTED",
+}
+"""Why a payment goes to quarantine when a ledger answers an order as it never should."""
+
+
+def order_of(payment: Payment) -> Order | None:
+    """What every ledger of the payment must be told, as its row stands; None when nothing is left (rule 8)."""
+    step = SAGA[payment.kind]
+    match payment.state:
+        case State.TRYING:
+            return step.do
+        case State.COMMITTED:
+            return step.complete
+        case State.ABORTED:
+            return step.undo
+        case State.DONE | State.CLOSED:
+            return None
+        case _:
+            assert_never(payment.state)
+
+
+@dataclass(frozen=True, slots=True)
+class Observed:
+    """The row as it has just been read, or as a Write of ours, won or lost, has left it."""
+
+    payment: Payment
+
+
+@dataclass(frozen=True, slots=True)
+class Replied:
+    """A ledger's answer to an order; it may be late, repeated, or belong to an order long past."""
+
+    area: AdmDvs
+    order: Order
+    branch: Branch
+    reason: str = ""  # Of a refusal.
+    leg_no: int = 0  # The leg that was refused.
+    balances: tuple[AccountAfter, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Ticked:
+    """Time has gone by: whatever has no answer is sent again."""
+
+
+Event: TypeAlias = Observed | Replied | Ticked
+
+
+@dataclass(frozen=True, slots=True)
+class Write:
+    """Compare-and-set: the row goes from ``expected`` to ``to`` if it still stands there, in one transaction.
+
+    To COMMITTED, the facts for other rooms are written beside it and the patient's version moves on. ``expected`` =
+    ``to`` writes only the quarantine.
+    """
+
+    payment_id: PaymentId
+    expected: State
+    to: State
+    reason: str = ""
+    refused_leg_no: int = 0
+    balances_after: tuple[AccountAfter, ...] = ()
+    quarantine: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Send:
+    """Tell one ledger, in a message that may be lost, doubled or late."""
+
+    payment: Payment
+    area: AdmDvs
+    order: Order
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """Tell whoever waits what the row says; only ever told of a row that is durable."""
+
+    payment: Payment
+
+
+Command: TypeAlias = Write | Send | Answer
+
+
+@dataclass(frozen=True, slots=True)
+class Drive:
+    """One coordinator's view of a payment: the row as last seen, and what the ledgers have answered since."""
+
+    payment: Payment
+    areas: tuple[AdmDvs, ...]  # The payment's ledgers, in the order of its legs.
+    replies: tuple[Replied | None, ...]  # To the order of the row's state, in the order of the areas.
+    is_writing: bool = False  # A Write is under way; its Observed has not come back.
+
+    @property
+    def is_finished(self) -> bool:
+        """Whether nothing is left to do or to hear."""
+        return self.payment.state not in OPEN_STATES and not self.is_writing
+
+    @property
+    def silent_areas(self) -> tuple[AdmDvs, ...]:
+        """The ledgers that have not settled the present order."""
+        order = order_of(self.payment)
+        return tuple(
+            area
+            for area, reply in zip(self.areas, self.replies, strict=True)
+            if order is not None and (reply is None or reply.branch not in ACKNOWLEDGED_BY[order])
+        )
+
+
+Advance: TypeAlias = tuple[Drive, list[Command]]
+
+
+def begin(payment: Payment) -> Advance:
+    """Takes up a payment from its row, newly written or found by recovery: there is no difference."""
+    areas = payment.areas
+    return _taken_up(Drive(payment, areas, (None,) * len(areas)))
+
+
+def advance(drive: Drive, event: Event) -> Advance:
+    """What follows from an event. Total: late, repeated and impossible events change nothing."""
+    match event:
+        case Observed():
+            return _observed(drive, event.payment)
+        case Replied():
+            return _replied(drive, event)
+        case Ticked():
+            return drive, [] if drive.is_writing else _sends(drive)
+        case _:
+            assert_never(event)
+
+
+def applied(payment: Payment, write: Write) -> Payment:
+    """The row after a Write that was won (the times are the database's to add)."""
+    if write.expected is write.to:
+        return replace(payment, quarantine=write.quarantine)
+    return replace(
+        payment,
+        state=write.to,
+        overdue=False,
+        reason=write.reason or payment.reason,
+        refused_leg_no=write.refused_leg_no or payment.refused_leg_no,
+        balances_after=write.balances_after or payment.balances_after,
+        quarantine=write.quarantine,
+    )
+
+
+def _observed(drive: Drive, payment: Payment) -> Advance:
+    if payment.state is drive.payment.state:
+        return _judged(replace(drive, payment=payment, is_writing=False))
+    if _is_behind(payment, drive.payment):
+        # A stale read: the row has been seen further on, and it never goes back.
+        return drive, []
+    return _taken_up(Drive(payment, drive.areas, (None,) * len(drive.areas)))
+
+
+_RANK: Final = {State.TRYING: 0, State.COMMITTED: 1, State.ABORTED: 1, State.DONE: 2, State.CLOSED: 2}
+
+
+def _is_behind(payment: Payment, known: Payment) -> bool:
+    return _RANK[payment.state] < _RANK[known.state]
+
+
+def _taken_up(drive: Drive) -> Advance:
+    answers: list[Command] = [Answer(drive.payment)] if drive.payment.is_answerable else []
+    judged, commands = _judged(drive)
+    sends = [] if judged.is_writing else _sends(judged)
+    return judged, [*answers, *commands, *sends]
+
+
+def _sends(drive: Drive) -> list[Command]:
+    """The present order, to every ledger that has not settled it (a contradiction is asked about again as well)."""
+    order = order_of(drive.payment)
+    return [] if order is None else [Send(drive.payment, area, order) for area in drive.silent_areas]
+
+
+def _replied(drive: Drive, reply: Replied) -> Advance:
+    order = order_of(drive.payment)
+    if reply.order is not order or reply.area not in drive.areas:
+        return drive, []
+    position = drive.areas.index(reply.area)
+    known = drive.replies[position]
+    if known is not None and known.branch in ACKNOWLEDGED_BY[order]:
+        return drive, []
+    replies = (*drive.replies[:position], reply, *drive.replies[position + 1 :])
+    return _judged(replace(drive, replies=replies))
+
+
+def _judged(drive: Drive) -> Advance:
+    """The one Write that the row and the replies ask for now, if any; never two at a time."""
+    write = None if drive.is_writing else _write_due(drive)
+    return (drive, []) if write is None else (replace(drive, is_writing=True), [write])
+
+
+def _write_due(drive: Drive) -> Write | None:
+    match drive.payment.state:
+        case State.TRYING:
+            return _decision(drive)
+        case State.COMMITTED:
+            return _completion(drive, State.DONE)
+        case State.ABORTED:
+            return _completion(drive, State.CLOSED)
+        case State.DONE | State.CLOSED:
+            return None
+        case _:
+            assert_never(drive.payment.state)
+
+
+def _decision(drive: Drive) -> Write | None:
+    """One refusal aborts; every vote commits; the deadline aborts (rules 1, 2 and 9)."""
+    payment, accepted = drive.payment, ACKNOWLEDGED_BY[Order.TRY]
+    refusal = next((reply for reply in drive.replies if reply is not None and reply.branch not in accepted), None)
+    if refusal is not None:
+        return abort(payment, refusal.reason or refusal.branch.value, refusal.leg_no)
+    if not drive.silent_areas:
+        balances = tuple(balance for reply in drive.replies if reply is not None for balance in reply.balances)
+        return Write(payment.payment_id, State.TRYING, State.COMMITTED, balances_after=balances)
+    if payment.overdue:
+        first_silent = next(leg.leg_no for leg in payment.legs if leg.area in drive.silent_areas)
+        return abort(payment, VOTE_DEADLINE_PASSED, first_silent)
+    return None
+
+
+def abort(payment: Payment, reason: str, refused_leg_no: int = 0) -> Write:
+    """The one way out of TRYING beside the commit: by compare-and-set as well."""
+    return Write(payment.payment_id, State.TRYING, State.ABORTED, reason=reason, refused_leg_no=refused_leg_no)
+
+
+def _completion(drive: Drive, to: State) -> Write | None:
+    """The last state once every ledger has settled the order; quarantine when one contradicts it, never the end."""
+    payment, order = drive.payment, order_of(drive.payment)
+    contradicted = any(reply is not None and reply.area in drive.silent_areas for reply in drive.replies)
+    if contradicted and order is not None:
+        quarantine = CONTRADICTIONS[order]
+        known = payment.quarantine == quarantine
+        return None if known else Write(payment.payment_id, payment.state, payment.state, quarantine=quarantine)
+    if drive.silent_areas:
+        return None
+    told = payment.kind is PaymentKind.CREDIT
+    balances = tuple(balance for reply in drive.replies if reply is not None for balance in reply.balances)
+    return Write(payment.payment_id, payment.state, to, balances_after=balances if told else ())

@@ -1,0 +1,257 @@
+"""What a request finds: the same key again, revocation, reversal, a ledger's inquiry, each decided from the rows found.
+
+Every function takes rows as they were read and says what follows; if that is a write that loses its race, the rows are
+read again and the same function is asked again, which ends because a row only ever moves forward.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from enum import Enum
+from typing import Final, TypeAlias, assert_never
+
+from kernel.failures import Failure, Kind
+from kernel.ids import PaymentId, PlanId
+from services.settlement.domain.payment import (
+    PRE_SETTLE_OF,
+    REVOKES,
+    Key,
+    may_take_back,
+    reversal_key,
+)
+from services.settlement.saga.coordinator import Write, abort
+from services.settlement.saga.payment import (
+    PAID_STATES,
+    REFUSED_STATES,
+    REVERSED,
+    VOTE_DEADLINE_PASSED,
+    Payment,
+    PaymentKind,
+    State,
+)
+
+IN_PROGRESS: Final = "PAYMENT_IN_PROGRESS"
+
+
+def check_same_request(found: Payment, request_hash: bytes) -> None:
+    """A key that is taken may only be used again for the same request (rule 6).
+
+    PAYMENT_REVERSED if it was reversed before it was seen, whatever its content (rule 3);
+    KEY_REUSED_WITH_OTHER_CONTENT if the content differs.
+    """
+    if found.kind is PaymentKind.TOMBSTONE:
+        raise reversed_failure()
+    if found.request_hash != request_hash:
+        raise Failure(Kind.INVALID, "KEY_REUSED_WITH_OTHER_CONTENT", infno=found.key.infno, msgid=found.key.msgid)
+
+
+def reversed_failure() -> Failure:
+    """What whoever sends a reversed request is told."""
+    return Failure(Kind.CONFLICT, REVERSED)
+
+
+def in_progress_failure(payment: Payment) -> Failure:
+    """What a caller is told whose time is over before the payment is decided: send the same request again."""
+    return Failure(Kind.UNAVAILABLE, IN_PROGRESS, setl_id=str(payment.payment_id))
+
+
+def refusal_failure(payment: Payment) -> Failure:
+    """Why an aborted payment was refused, for a caller who gets no new plan."""
+    if payment.reason == REVERSED:
+        return reversed_failure()
+    kind = Kind.CONFLICT if payment.reason == VOTE_DEADLINE_PASSED else Kind.PRECONDITION
+    return Failure(kind, payment.reason, leg_no=payment.refused_leg_no)
+
+
+@dataclass(frozen=True, slots=True)
+class PlanFacts:
+    """What begins a settlement: the plan as stored, judged by the database's clock and the patient's row."""
+
+    plan_id: PlanId
+    digest: bytes
+    fixmedins_code: str
+    infno: str  # Of the transaction that made it.
+    patient_version: int
+    is_expired: bool
+    version_now: int  # Of the patient's year, read under its lock.
+
+
+def check_plan(plan: PlanFacts | None, *, key: Key, digest: bytes) -> None:
+    """A plan may be paid by this request.
+
+    Refusals in this order: PLAN_UNKNOWN; PLAN_NOT_OF_INSTITUTION; INFNO_DOES_NOT_FIT; PLAN_DIGEST_MISMATCH;
+    PLAN_EXPIRED; PLAN_STALE (another settlement or refund of the patient came between). Nothing is stored.
+    """
+    if plan is None:
+        raise Failure(Kind.NOT_FOUND, "PLAN_UNKNOWN")
+    if plan.fixmedins_code != key.fixmedins_code:
+        raise Failure(Kind.FORBIDDEN, "PLAN_NOT_OF_INSTITUTION")
+    if plan.infno != PRE_SETTLE_OF.get(key.infno):
+        raise Failure(Kind.INVALID, "INFNO_DOES_NOT_FIT", field="infno", infno=key.infno)
+    if plan.digest != digest:
+        raise Failure(Kind.INVALID, "PLAN_DIGEST_MISMATCH")
+    if plan.is_expired:
+        raise Failure(Kind.PRECONDITION, "PLAN_EXPIRED")
+    if plan.patient_version != plan.version_now:
+        raise Failure(Kind.CONFLICT, "PLAN_STALE")
+
+
+def patient_busy_failure() -> Failure:
+    """One patient's settlements run one after another: the same request may pass in a moment."""
+    return Failure(Kind.UNAVAILABLE, "PATIENT_BUSY")
+
+
+def refund_of(original: Payment, *, refund_id: PaymentId, key: Key, request_hash: bytes) -> Payment:
+    """The refund of a whole settlement, to be written as it is: it needs no vote (rule 7).
+
+    It gives back leg by leg exactly what was charged, so the cap per leg holds by construction; one live refund per
+    original is the database's to keep (payments_live_refund).
+    """
+    return Payment(
+        payment_id=refund_id,
+        kind=PaymentKind.REFUND,
+        state=State.COMMITTED,
+        key=key,
+        request_hash=request_hash,
+        psn_no=original.psn_no,
+        year=original.year,
+        legs=original.legs,
+        original_id=original.payment_id,
+    )
+
+
+def tombstone(key: Key, *, payment_id: PaymentId) -> Payment:
+    """The row that keeps a late original from ever starting (rule 3)."""
+    return Payment(
+        payment_id=payment_id,
+        kind=PaymentKind.TOMBSTONE,
+        state=State.CLOSED,
+        key=key,
+        request_hash=b"",
+        psn_no=None,
+        year=0,
+        reason=REVERSED,
+    )
+
+
+def revoke(
+    original: Payment | None,
+    live_refund: Payment | None,
+    *,
+    key: Key,
+    request_hash: bytes,
+    refund_id: PaymentId,
+    now: datetime,
+) -> Payment:
+    """The refund that a revocation writes.
+
+    Refusals in this order: SETTLEMENT_UNKNOWN (no settlement, or another institution's); INFNO_DOES_NOT_FIT;
+    PAYMENT_IN_PROGRESS; SETTLEMENT_NOT_PAID; ALREADY_REVOKED (metadata: its setl_id); REVOKE_WINDOW_CLOSED.
+    """
+    if original is None or original.kind is not PaymentKind.SETTLE or original.key.fixmedins_code != key.fixmedins_code:
+        raise Failure(Kind.NOT_FOUND, "SETTLEMENT_UNKNOWN")
+    if REVOKES.get(key.infno) != original.key.infno:
+        raise Failure(Kind.INVALID, "INFNO_DOES_NOT_FIT", field="infno", infno=key.infno)
+    if original.state is State.TRYING:
+        raise in_progress_failure(original)
+    if original.state in REFUSED_STATES:
+        raise Failure(Kind.PRECONDITION, "SETTLEMENT_NOT_PAID")
+    if live_refund is not None:
+        raise Failure(Kind.PRECONDITION, "ALREADY_REVOKED", setl_id=str(live_refund.payment_id))
+    _check_window(original, now)
+    return refund_of(original, refund_id=refund_id, key=key, request_hash=request_hash)
+
+
+def _check_window(original: Payment, now: datetime) -> None:
+    if original.decided_at is None or not may_take_back(original.decided_at, now):
+        raise Failure(Kind.PRECONDITION, "REVOKE_WINDOW_CLOSED", setl_id=str(original.payment_id))
+
+
+@dataclass(frozen=True, slots=True)
+class Bury:
+    """Insert this tombstone; if the key is taken by then, read and decide again."""
+
+    tombstone: Payment
+
+
+@dataclass(frozen=True, slots=True)
+class GiveBack:
+    """Insert this refund; if another refund lives by then, read and decide again."""
+
+    refund: Payment
+
+
+@dataclass(frozen=True, slots=True)
+class AlreadyStopped:
+    """Nothing was taken and nothing will be: answer REVERSED."""
+
+
+@dataclass(frozen=True, slots=True)
+class AlreadyGivenBack:
+    """The money has gone back by this refund: answer REVERSED with it."""
+
+    refund: Payment
+
+
+Reversal: TypeAlias = Bury | Write | GiveBack | AlreadyStopped | AlreadyGivenBack
+
+
+def reverse(
+    original: Payment | None,
+    live_refund: Payment | None,
+    *,
+    original_key: Key,
+    new_id: PaymentId,
+    request_hash: bytes,
+    now: datetime,
+) -> Reversal:
+    """What 2601 does, by what it finds under the original's key (protocol, "Coordinator").
+
+    Nothing: a tombstone. Undecided: the abort, by compare-and-set. Refused or buried: nothing to do. Paid: the refund
+    under a key derived from the original's, unless one lives already; REVOKE_WINDOW_CLOSED outside the window.
+    A revocation that was made stands: REVOCATION_STANDS (rule 7).
+    """
+    if original is None:
+        return Bury(tombstone(original_key, payment_id=new_id))
+    match original.kind:
+        case PaymentKind.TOMBSTONE:
+            return AlreadyStopped()
+        case PaymentKind.REFUND | PaymentKind.CREDIT:
+            raise Failure(Kind.PRECONDITION, "REVOCATION_STANDS", setl_id=str(original.payment_id))
+        case PaymentKind.SETTLE:
+            pass
+        case _:
+            assert_never(original.kind)
+    if original.state is State.TRYING:
+        return abort(original, REVERSED)
+    if original.state in REFUSED_STATES:
+        return AlreadyStopped()
+    if live_refund is not None:
+        return AlreadyGivenBack(live_refund)
+    _check_window(original, now)
+    key = reversal_key(original_key)
+    return GiveBack(refund_of(original, refund_id=new_id, key=key, request_hash=request_hash))
+
+
+class Decision(Enum):
+    """What a ledger that asks is told (protocol rules 2 and 4)."""
+
+    WAIT = "WAIT"  # Keep the hold and ask again later.
+    CONFIRM = "CONFIRM"
+    CANCEL = "CANCEL"
+
+
+def inquired(found: Payment | None) -> Decision | Write:
+    """The answer to an inquiry, or the Write that must come first: then read the row and ask again.
+
+    Unknown: WAIT, never a guess; the caller raises the alarm (rule 4). Undecided: WAIT, or the abort by compare-and-set
+    once the database's clock says that the deadline has passed (rule 2).
+    """
+    if found is None:
+        return Decision.WAIT
+    if found.state in PAID_STATES:
+        return Decision.CONFIRM
+    if found.state in REFUSED_STATES:
+        return Decision.CANCEL
+    return abort(found, VOTE_DEADLINE_PASSED) if found.overdue else Decision.WAIT
