@@ -4,22 +4,27 @@ from __future__ import annotations
 
 import asyncio
 import os
+import shutil
 import sys
 import time
 import uuid
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack
-from typing import Final
+from pathlib import Path
+from typing import Final, Protocol, TypedDict, Unpack
 
 import pytest
 
 from ops.embedded.databases import Databases
+from ops.embedded.logs import Problem
+from ops.embedded.world import Service, World
 from tests.servers import (
     NATS_VARIABLE,
     POSTGRES_VARIABLE,
     NatsServer,
     end_left_processes,
     nats_server,
+    new_folder,
     new_session,
     postgres_server,
     processes_left,
@@ -105,6 +110,47 @@ async def new_database(postgres: Databases) -> AsyncIterator[Callable[[], Awaita
 async def database(new_database: Callable[[], Awaitable[str]]) -> str:
     """The URL of a fresh, empty database of this test alone."""
     return await new_database()
+
+
+class WorldSettings(TypedDict, total=False):
+    """What a test may choose of its world; see ``World`` for each."""
+
+    databases: Databases
+    nats_url: str
+    areas: Sequence[str]
+    policies: Path
+    ports: Mapping[str, int]
+    environment: Mapping[str, str]
+    services: Sequence[Service]
+    supervised: bool
+    on_problem: Callable[[Problem], None]
+
+
+class MakeWorld(Protocol):
+    """Starts a whole system for this test; it is stopped and removed afterwards."""
+
+    async def __call__(self, **settings: Unpack[WorldSettings]) -> World: ...  # noqa: D102  Said by the class.
+
+
+@pytest.fixture
+async def world(postgres: Databases, nats: NatsServer) -> AsyncIterator[MakeWorld]:
+    """Makes worlds: five real processes on the shared servers, with databases and a bus prefix of their own."""
+    made: list[World] = []
+
+    async def make(**settings: Unpack[WorldSettings]) -> World:
+        name = f"w{uuid.uuid4().hex[:12]}"
+        chosen: WorldSettings = {"databases": postgres, "nats_url": nats.url, **settings}
+        one = World(new_folder("world"), database_prefix=name, bus_prefix=name, **chosen)
+        made.append(one)
+        await one.start()
+        return one
+
+    yield make
+    for one in made:
+        await one.stop()
+        await one.drop_databases()
+        await nats.remove_streams(one.bus_prefix)
+        shutil.rmtree(one.folder, ignore_errors=True)
 
 
 @pytest.fixture

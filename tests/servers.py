@@ -28,8 +28,8 @@ from ops.embedded.processes import identity_of, processes_inside
 
 POSTGRES_VARIABLE: Final = "GONGJI_TEST_POSTGRES_URL"
 NATS_VARIABLE: Final = "GONGJI_TEST_NATS_URL"
-SESSION_VARIABLE: Final = "GONGJI_TEST_SESSION"
-FOLDER_VARIABLE: Final = "GONGJI_TEST_FOLDER"
+SESSION_VARIABLE: Final = "GONGJITEST_SESSION"
+FOLDER_VARIABLE: Final = "GONGJITEST_FOLDER"
 POSTGRES_IMAGE: Final = "postgres:18"
 NATS_IMAGE: Final = "nats:2"
 _FOLDER_PREFIX: Final = "gongji-test-"

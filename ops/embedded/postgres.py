@@ -91,12 +91,17 @@ class EmbeddedPostgres(Databases):
         """The postmaster, while it runs."""
         return self._child.pid if self._child is not None and self._child.exit_code is None else None
 
-    def url(self, database: str) -> str:
-        """``postgresql://…`` of a database, through the socket; the server must have been started once."""
+    @property
+    def address(self) -> str:
+        """The folder of its socket, which libpq takes for a host; the server must have been started once."""
         if self._sockets is None:
             message = "this PostgreSQL has not been started"
             raise RuntimeError(message)
-        return f"postgresql://{SUPERUSER}@/{database}?host={self._sockets}"
+        return str(self._sockets)
+
+    def url(self, database: str) -> str:
+        """``postgresql://…`` of a database, through the socket; the server must have been started once."""
+        return f"postgresql://{SUPERUSER}@/{database}?host={self.address}"
 
     async def start(self) -> None:
         """Starts the server and waits until it answers; CannotStart says what is in the way and what to do."""

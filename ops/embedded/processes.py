@@ -163,9 +163,10 @@ async def completed(
     process = _piped(command, folder=folder, account=account)
     try:
         said, _ = await asyncio.to_thread(process.communicate, timeout=timeout_s)
-    except subprocess.TimeoutExpired:
+    except BaseException:  # Out of time, or the whole start is called off: it must not work on behind our back.
         process.kill()
-        said, _ = process.communicate()
+        process.wait()
+        raise
     return process.returncode, said.decode(errors="replace")
 
 

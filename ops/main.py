@@ -1,0 +1,23 @@
+"""The ``gongji`` command. A command's module imports what it needs when it is called, so that each starts fast."""
+
+from __future__ import annotations
+
+import typer
+
+from ops.plan import plan
+from ops.up import up
+
+app = typer.Typer(
+    name="gongji",
+    help="Families pay each other's medical bills from their personal accounts (医保个人账户家庭共济).",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+app.command()(up)
+app.command()(plan)
+
+
+def main() -> None:
+    """The entry point of the ``gongji`` script."""
+    app()
