@@ -1,0 +1,78 @@
+"""What was checked and what does not hold, invariant by invariant."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Final
+
+FINDINGS_SHOWN_MAX: Final = 20
+"""Of one invariant; the count always tells all of them."""
+
+INVARIANTS: Final = {
+    "I1": "held and balance of every account agree with its holds, part by part",
+    "I2": "entries sum to each account's balance, and every payment's entries to zero",
+    "I3": "the coordinator's state and the ledgers' branches agree, to the fen",
+    "I4": "every hold has a payment",
+    "I5": "one entry for each payment, leg and kind",
+    "I6": "no hold is past its deadline without an inquiry",
+    "I7": "what the terminal was told is what is stored",
+    "I8": "refunds never exceed what was charged, leg by leg",
+    "I9": "authorised amounts are kept, and used is what was confirmed less what went back",
+    "I10": "every request key has exactly one outcome",
+}
+
+
+@dataclass
+class Check:
+    """One invariant's tally."""
+
+    checked: int = 0
+    violations: int = 0
+    findings: list[str] = field(default_factory=list)
+
+
+@dataclass
+class Report:
+    """The tally of a whole run. ``waiting`` names what is open and therefore only partly judged."""
+
+    checks: dict[str, Check] = field(default_factory=lambda: {name: Check() for name in INVARIANTS})
+    waiting: dict[str, int] = field(default_factory=dict)
+    skipped: dict[str, str] = field(default_factory=dict)
+
+    def checked(self, invariant: str, count: int = 1) -> None:
+        """So many rows were looked at."""
+        self.checks[invariant].checked += count
+
+    def violated(self, invariant: str, finding: str) -> None:
+        """One row does not hold; the finding says which and how, in a sentence an operator can act on."""
+        check = self.checks[invariant]
+        check.violations += 1
+        if len(check.findings) < FINDINGS_SHOWN_MAX:
+            check.findings.append(finding)
+
+    def open(self, what: str, count: int) -> None:
+        """So many things are under way: no violation, and not at rest either."""
+        if count:
+            self.waiting[what] = self.waiting.get(what, 0) + count
+
+    @property
+    def violations(self) -> int:
+        """Over all invariants."""
+        return sum(check.violations for check in self.checks.values())
+
+    def as_json(self) -> dict[str, object]:
+        """For machines: counts and findings by invariant."""
+        return {
+            "violations": self.violations,
+            "invariants": {
+                name: {
+                    "promise": INVARIANTS[name],
+                    "checked": check.checked,
+                    "violations": check.violations,
+                    "findings": check.findings,
+                    **({"skipped": self.skipped[name]} if name in self.skipped else {}),
+                }
+                for name, check in self.checks.items()
+            },
+            "waiting": self.waiting,
+        }
