@@ -1,0 +1,94 @@
+"""The rules written in the protos: nothing a stranger sends is without a bound."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Final
+
+import protovalidate
+import pytest
+from google.protobuf.descriptor import Descriptor, FieldDescriptor, FileDescriptor
+
+from buf.validate import validate_pb2
+from gongji.family.v1 import family_pb2
+from gongji.identity.v1 import identity_pb2
+from gongji.ledger.v1 import ledger_pb2
+from gongji.notify.v1 import notify_pb2
+from gongji.settlement.v1 import account_pb2, settlement_pb2
+from kernel.money import AMOUNT_MAX_FEN
+
+FILES: Final[tuple[FileDescriptor, ...]] = tuple(
+    module.DESCRIPTOR for module in (identity_pb2, family_pb2, settlement_pb2, account_pb2, notify_pb2)
+)
+NATIONAL_AMOUNTS: Final = ("_amt", "_pay", "_sumamt", "_selfpay", "_dedc", "_fen")
+VALIDATOR: Final = protovalidate.Validator()
+
+
+def asked(message: Descriptor, seen: set[str]) -> Iterator[FieldDescriptor]:
+    """Every field of a request and of the messages of ours inside it."""
+    for field in message.fields:
+        yield field
+        inner = field.message_type
+        if inner is not None and inner.full_name.startswith("gongji.") and inner.full_name not in seen:
+            seen.add(inner.full_name)
+            yield from asked(inner, seen)
+
+
+def request_fields() -> list[FieldDescriptor]:
+    """Every field that a caller of any RPC, or a sender of ledger commands, may fill."""
+    seen: set[str] = set()
+    requests = [
+        method.input_type for file in FILES for service in file.services_by_name.values() for method in service.methods
+    ]
+    requests += [ledger_pb2.CommandBatch.DESCRIPTOR, ledger_pb2.InquireRequest.DESCRIPTOR]
+    return [field for request in requests for field in asked(request, seen)]
+
+
+def rules_of(field: FieldDescriptor) -> validate_pb2.FieldRules:
+    """The validation rules of a field; empty if it has none."""
+    rules: validate_pb2.FieldRules = field.GetOptions().Extensions[validate_pb2.field]
+    return rules
+
+
+@pytest.mark.parametrize("field", [field for field in request_fields() if field.is_repeated], ids=str)
+def test_every_list_is_bounded(field: FieldDescriptor) -> None:
+    """A repeated field of a request says how many items it may have at most."""
+    assert rules_of(field).repeated.HasField("max_items")
+
+
+@pytest.mark.parametrize(
+    "field", [f for f in request_fields() if f.type == FieldDescriptor.TYPE_STRING and not f.is_repeated], ids=str
+)
+def test_every_text_is_bounded(field: FieldDescriptor) -> None:
+    """A text of a request has a greatest length, a pattern that gives one, a list of values or a known form."""
+    rules = rules_of(field).string
+    pattern = rules.pattern if rules.HasField("pattern") else ""
+    bounded = rules.HasField("max_len") or rules.uuid or bool(getattr(rules, "in"))
+    # The ledger's memo is written by the coordinator alone and copied from what was checked at its own edge.
+    assert (
+        bounded
+        or (pattern.startswith("^") and pattern.endswith("$") and "*" not in pattern and "+" not in pattern)
+        or (field.containing_type.full_name == "gongji.ledger.v1.Memo")
+    )
+
+
+@pytest.mark.parametrize(
+    "field",
+    [f for f in request_fields() if f.type == FieldDescriptor.TYPE_INT64 and f.name.endswith(NATIONAL_AMOUNTS)],
+    ids=str,
+)
+def test_every_amount_keeps_to_n16_2(field: FieldDescriptor) -> None:
+    """An amount of a request is at least 0 and at most sixteen digits of fen."""
+    rules = rules_of(field).int64
+    lowest = rules.gte if rules.HasField("gte") else rules.gt
+    assert rules.HasField("gte") or rules.HasField("gt")
+    assert lowest == 0
+    assert rules.lte == AMOUNT_MAX_FEN or field.name == "floor_fen"
+
+
+@pytest.mark.parametrize("amount", [-1, AMOUNT_MAX_FEN + 1])
+def test_an_amount_out_of_range_is_a_violation(amount: int) -> None:
+    """A bill with a negative amount or one beyond N16,2 breaks the rule of that field."""
+    bill = settlement_pb2.Bill(med_type="11", medfee_sumamt=amount)
+    fields = [violation.proto.field.elements[0].field_name for violation in VALIDATOR.collect_violations(bill)]
+    assert fields == ["medfee_sumamt"]

@@ -1,0 +1,66 @@
+"""What a terminal built today sends and reads must mean the same to every later server, byte for byte."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Final
+
+import pytest
+from google.protobuf import json_format
+from google.protobuf.message import Message
+
+from gongji.identity.v1 import events_pb2 as identity_events
+from gongji.ledger.v1 import ledger_pb2
+from gongji.settlement.v1 import events_pb2 as settlement_events
+from gongji.settlement.v1 import settlement_pb2
+
+GOLDEN: Final = Path(__file__).parent / "golden"
+MESSAGES: Final[dict[str, type[Message]]] = {
+    "pre_settle_request": settlement_pb2.PreSettleRequest,
+    "pre_settle_response": settlement_pb2.PreSettleResponse,
+    "settle_request": settlement_pb2.SettleRequest,
+    "settle_response_settlement": settlement_pb2.SettleResponse,
+    "settle_response_replan": settlement_pb2.SettleResponse,
+    "revoke_settle_request": settlement_pb2.RevokeSettleRequest,
+    "reverse_transaction_request": settlement_pb2.ReverseTransactionRequest,
+    "ledger_command_batch": ledger_pb2.CommandBatch,
+    "ledger_reply_batch": ledger_pb2.ReplyBatch,
+    "inquire_request": ledger_pb2.InquireRequest,
+    "identity_event": identity_events.IdentityEvent,
+    "settlement_event": settlement_events.SettlementEvent,
+}
+UNKNOWN_FIELD: Final = bytes.fromhex("8afa0106667574757265")
+"""Field 4001, a string a later release may add."""
+
+
+def golden(name: str) -> dict[str, object]:
+    """``{"json": …, "wire": hex}`` of one message as it was first released."""
+    content: dict[str, object] = json.loads((GOLDEN / f"{name}.json").read_text(encoding="utf-8"))
+    return content
+
+
+@pytest.mark.parametrize("name", MESSAGES)
+def test_the_bytes_of_a_released_message_do_not_change(name: str) -> None:
+    """Serialising the golden content gives exactly the golden bytes."""
+    content = golden(name)
+    message = json_format.ParseDict(content["json"], MESSAGES[name]())
+    assert message.SerializeToString(deterministic=True).hex() == content["wire"]
+
+
+@pytest.mark.parametrize("name", MESSAGES)
+def test_released_bytes_mean_the_same(name: str) -> None:
+    """Parsing the golden bytes gives exactly the golden content."""
+    content = golden(name)
+    message = MESSAGES[name]()
+    message.ParseFromString(bytes.fromhex(str(content["wire"])))
+    assert json_format.MessageToDict(message, preserving_proto_field_name=True) == content["json"]
+
+
+@pytest.mark.parametrize("name", MESSAGES)
+def test_a_field_of_a_later_release_is_tolerated(name: str) -> None:
+    """Bytes with a field this release does not know parse to the same content."""
+    content = golden(name)
+    message = MESSAGES[name]()
+    message.ParseFromString(bytes.fromhex(str(content["wire"])) + UNKNOWN_FIELD)
+    assert json_format.MessageToDict(message, preserving_proto_field_name=True) == content["json"]
