@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import pytest
 from google.protobuf import json_format
@@ -34,9 +34,9 @@ UNKNOWN_FIELD: Final = bytes.fromhex("8afa0106667574757265")
 """Field 4001, a string a later release may add."""
 
 
-def golden(name: str) -> dict[str, object]:
+def golden(name: str) -> dict[str, Any]:
     """``{"json": …, "wire": hex}`` of one message as it was first released."""
-    content: dict[str, object] = json.loads((GOLDEN / f"{name}.json").read_text(encoding="utf-8"))
+    content: dict[str, Any] = json.loads((GOLDEN / f"{name}.json").read_text(encoding="utf-8"))
     return content
 
 
