@@ -40,6 +40,10 @@ class Batcher(Generic[Request, Result]):
 
     async def __call__(self, request: Request) -> Result:
         """The result for this request, out of whatever batch it travelled in; raises the exception it was given."""
+        return await self.submit(request)
+
+    def submit(self, request: Request) -> asyncio.Future[Result]:
+        """As calling it, without a task to wait in: the future gets the result or the exception."""
         if len(self._waiting) >= self._waiting_max:
             raise Failure(Kind.UNAVAILABLE, "SERVICE_BUSY")
         future: asyncio.Future[Result] = asyncio.get_running_loop().create_future()
@@ -48,7 +52,7 @@ class Batcher(Generic[Request, Result]):
             # An empty context: a batch belongs to many callers, so it inherits no one's trace and deadline.
             worker = asyncio.get_running_loop().create_task(self._work(), context=Context())
             self._workers.add(worker)
-        return await future
+        return future
 
     @property
     def waiting(self) -> int:

@@ -33,7 +33,7 @@ from typing import Any, Final, TypeVar
 
 import uvloop
 
-from chassis import telemetry
+from chassis import faults, telemetry
 from chassis.migrate import Migrations, migrate_all
 from chassis.rpc.server import Health, RpcServer
 from chassis.settings import ProcessSettings
@@ -146,6 +146,7 @@ def run(
     newest schema and ends. A second stop signal ends the process at once with 130.
     """
     telemetry.configure_logging(name, settings.log_level)
+    faults.arm(settings.fault_point)
     if migrate_only is None:
         migrate_only = "migrate" in sys.argv[1:]
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:

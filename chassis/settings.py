@@ -14,9 +14,11 @@ from pathlib import Path
 from typing import Annotated, Final, Literal, TypeVar
 from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, Field, ValidationError
+from pydantic import AfterValidator, Field, ValidationError, ValidationInfo, field_validator
 from pydantic_core import PydanticUndefined
 from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from chassis.faults import SPEC_PATTERN
 
 PREFIX: Final = "GONGJI_"
 EXIT_BAD_SETTINGS: Final = 2
@@ -113,6 +115,20 @@ class ProcessSettings(BaseSettings):
     connection_age_s: int = Field(
         default=300, ge=10, description="How long a client keeps one connection, so that new pods get their share."
     )
+    fault_point: str | None = Field(
+        default=None,
+        description="Tests only: where this process kills itself (see chassis.faults).",
+        examples=["settlement.decide.before_commit"],
+    )
+
+    @field_validator("fault_point")
+    @classmethod
+    def _only_in_tests(cls, spec: str | None, info: ValidationInfo) -> str | None:
+        if spec is not None and info.data.get("environment") != "test":
+            raise ValueError("is allowed only where GONGJI_ENVIRONMENT is test")
+        if spec is not None and not SPEC_PATTERN.fullmatch(spec):
+            raise ValueError("must read name[#passage][+seconds]")
+        return spec
 
 
 class ServiceSettings(ProcessSettings):
