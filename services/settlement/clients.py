@@ -2,74 +2,67 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
-from dataclasses import dataclass
-from datetime import datetime
+from typing import Final
 
+from chassis.batch import Batcher
+from chassis.bus import Bus
+from chassis.deadlines import timeout_s as remaining_timeout_s
+from chassis.faults import awaited_fault_point, fault_point
+from chassis.telemetry import logger
+from gongji.ledger.v1 import ledger_pb2 as pb
+from kernel.failures import Failure, Kind
 from kernel.ids import AdmDvs, AuthorisationId, PsnNo
-from kernel.money import Fen
 from services.settlement.domain.split import Role
+from services.settlement.wire.ledger import (
+    AuthorisationBalance,
+    Balance,
+    StatementLine,
+    balances_command,
+    balances_of,
+    batch_of,
+    replies_of,
+    statement_command,
+    statement_of,
+)
 
-READ_TIMEOUT_S = 1.0
+__all__ = ["READ_TIMEOUT_S", "AuthorisationBalance", "Balance", "LedgerClient", "StatementLine"]
+
+_log = logger("clients")
+
+READ_TIMEOUT_S: Final = 1.0
 """A ledger that has not answered by then is left out of a plan (protocol, "A silent area")."""
+COMMAND_TIMEOUT_S: Final = 2.0
+"""After this a command counts as unanswered and is sent again by whoever needs it."""
+BATCH_SIZE_MAX: Final = 256
+BATCHES_IN_FLIGHT_MAX: Final = 4
+WAITING_MAX: Final = 1_000_000
+"""Commands are never refused for their number: what waits here is bounded by the payments in flight."""
 
-
-@dataclass(frozen=True, slots=True)
-class Balance:
-    """An account as its ledger tells it; all zero and not existing when the ledger has never heard of it.
-
-    ``role`` is OWN for a personal account, WALLET for a wallet. Free is what is held taken off the balance.
-    """
-
-    psn_no: PsnNo
-    role: Role
-    area: AdmDvs
-    exists: bool
-    past_fen: Fen
-    current_fen: Fen
-    held_past_fen: Fen
-    held_current_fen: Fen
-    year: int
-    frozen: bool
-
-    @property
-    def free_past_fen(self) -> Fen:
-        """What can still be spent of past years."""
-        return self.past_fen - self.held_past_fen
-
-    @property
-    def free_current_fen(self) -> Fen:
-        """What can still be spent of the current year."""
-        return self.current_fen - self.held_current_fen
-
-
-@dataclass(frozen=True, slots=True)
-class AuthorisationBalance:
-    """An authorisation as its ledger tells it; ``is_open`` false when it is closed or unknown there."""
-
-    authorisation_id: AuthorisationId
-    is_open: bool
-    authorised_fen: Fen | None
-    used_fen: Fen
-    held_fen: Fen
-
-
-@dataclass(frozen=True, slots=True)
-class StatementLine:
-    """One line of an account's statement; a negative amount was taken."""
-
-    entry_no: int
-    booked_at: datetime
-    part: str  # past or current.
-    amount_fen: Fen
-    balance_after_fen: Fen
-    kind: str
-    setl_id: str
-    fixmedins_code: str
+_FAULT_NAMES: Final = {
+    "try_command": "settlement.try",
+    "confirm_command": "settlement.confirm",
+    "cancel_command": "settlement.cancel",
+    "credit_command": "settlement.credit",
+    "freeze_command": "settlement.freeze",
+    "unfreeze_command": "settlement.freeze",
+}
 
 
 class LedgerClient:
-    """The ledgers of all areas, over NATS. Several in one process share nothing."""
+    """The ledgers of all areas, over NATS. A lost command or answer is None; whoever needs it sends it again."""
+
+    def __init__(self, bus: Bus, *, epoch: int, command_timeout_s: float = COMMAND_TIMEOUT_S) -> None:
+        self._bus = bus
+        self._epoch = epoch
+        self._command_timeout_s = command_timeout_s
+        self._writes: dict[AdmDvs, Batcher[pb.Command, pb.Reply | None]] = {}
+        self._reads: dict[AdmDvs, Batcher[pb.Command, pb.Reply | None]] = {}
+
+    def send(self, area: AdmDvs, command: pb.Command) -> asyncio.Future[pb.Reply | None]:
+        """Sends a command that changes something; None is the answer when none came in time."""
+        return self._batcher(self._writes, area, self._command_timeout_s).submit(command)
 
     async def balances(
         self,
@@ -80,10 +73,67 @@ class LedgerClient:
         timeout_s: float = READ_TIMEOUT_S,
     ) -> tuple[list[Balance], list[AuthorisationBalance]]:
         """Both in the order asked; UNAVAILABLE AREA_UNREACHABLE (metadata: area) if the ledger is silent."""
-        raise NotImplementedError
+        told = balances_of(area, await self._read(area, balances_command(accounts, authorisations), timeout_s))
+        if told is None:
+            raise _unreachable(area)
+        return told
 
     async def statement(
         self, area: AdmDvs, psn_no: PsnNo, role: Role, *, after_entry_no: int, entries_max: int
     ) -> tuple[list[StatementLine], bool]:
         """A page of lines and whether more follow; AREA_UNREACHABLE as above, ACCOUNT_NOT_FOUND from the ledger."""
-        raise NotImplementedError
+        command = statement_command(psn_no, role, after_entry_no=after_entry_no, entries_max=entries_max)
+        told = statement_of(await self._read(area, command, READ_TIMEOUT_S))
+        if told is None:
+            raise _unreachable(area)
+        return told
+
+    async def close(self) -> None:
+        """Waits until every command sent so far is answered or given up."""
+        for batcher in [*self._writes.values(), *self._reads.values()]:
+            await batcher.close()
+
+    async def _read(self, area: AdmDvs, command: pb.Command, wait_s: float) -> pb.Reply:
+        reply = None
+        try:
+            async with asyncio.timeout(max(remaining_timeout_s(wait_s), 0)):
+                reply = await self._batcher(self._reads, area, READ_TIMEOUT_S).submit(command)
+        except TimeoutError:
+            pass
+        if reply is None:
+            raise _unreachable(area)
+        return reply
+
+    def _batcher(
+        self, batchers: dict[AdmDvs, Batcher[pb.Command, pb.Reply | None]], area: AdmDvs, wait_s: float
+    ) -> Batcher[pb.Command, pb.Reply | None]:
+        known = batchers.get(area)
+        if known is None:
+
+            async def run(commands: list[pb.Command]) -> list[pb.Reply | None]:
+                return await self._request(area, commands, wait_s)
+
+            known = batchers[area] = Batcher(
+                run, size_max=BATCH_SIZE_MAX, parallelism=BATCHES_IN_FLIGHT_MAX, waiting_max=WAITING_MAX
+            )
+        return known
+
+    async def _request(self, area: AdmDvs, commands: list[pb.Command], wait_s: float) -> list[pb.Reply | None]:
+        points = dict.fromkeys(_FAULT_NAMES.get(str(command.WhichOneof("kind")), "") for command in commands)
+        for point in points:
+            await awaited_fault_point(f"{point}.before_send")
+        try:
+            subject = f"{self._bus.prefix}.ledger.{area}.command"
+            payload = await self._bus.request(subject, batch_of(commands, epoch=self._epoch), wait_s=wait_s)
+            replies = replies_of(payload, len(commands))
+        except Failure as failure:
+            if failure.kind not in {Kind.UNAVAILABLE, Kind.DEADLINE}:
+                _log.error("a ledger refuses a whole batch", area=area, reason=failure.reason)
+            return [None] * len(commands)
+        for point in points:
+            fault_point(f"{point}.after_reply")
+        return replies
+
+
+def _unreachable(area: AdmDvs) -> Failure:
+    return Failure(Kind.UNAVAILABLE, "AREA_UNREACHABLE", area=area)

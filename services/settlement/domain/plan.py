@@ -151,7 +151,7 @@ class Plan:
             "policy_version": self.policy_version,
             "own_balance_fen": self.own_balance_fen,
             "amounts": asdict(self.amounts),
-            "legs": [_leg_document(leg) for leg in self.legs],
+            "legs": [leg_document(leg) for leg in self.legs],
             "funders": [asdict(funder) for funder in self.funders],
             "skipped": [asdict(skipped) for skipped in self.skipped],
         }
@@ -168,7 +168,7 @@ class Plan:
             policy_version=document["policy_version"],
             own_balance_fen=document["own_balance_fen"],
             amounts=ResultAmounts(**document["amounts"]),
-            legs=tuple(_leg_of(leg) for leg in document["legs"]),
+            legs=tuple(leg_of(leg) for leg in document["legs"]),
             funders=tuple(FunderShown(**funder) for funder in document["funders"]),
             skipped=tuple(SkippedShown(**skipped) for skipped in document["skipped"]),
         )
@@ -271,7 +271,8 @@ def amounts_of(bill: Bill, result: Split) -> ResultAmounts:
     )
 
 
-def _leg_document(leg: PlanLeg) -> dict[str, Any]:
+def leg_document(leg: PlanLeg) -> dict[str, Any]:
+    """A leg in JSON's terms; ``leg_of`` reads it back."""
     return {
         **asdict(leg),
         "role": leg.role.value,
@@ -280,7 +281,8 @@ def _leg_document(leg: PlanLeg) -> dict[str, Any]:
     }
 
 
-def _leg_of(document: Mapping[str, Any]) -> PlanLeg:
+def leg_of(document: Mapping[str, Any]) -> PlanLeg:
+    """The leg of a stored document."""
     authorisation_id = document["authorisation_id"]
     return PlanLeg(
         **{
