@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from services.settlement.domain.split import Split
 
 EXIT_BAD_INPUT: Final = 2
+LINE_LENGTH_MAX: Final = 1_000
 
 
 def plan_as_json(split: Split) -> dict[str, object]:
@@ -78,8 +79,14 @@ def _refuse(file: Path, source: YamlFile | None, failure: Failure, *, within: st
     place = [f"{file}:{line}" if line else str(file), *([path] if path else []), failure.reason]
     lines = [": ".join(place) + "".join(f" {key}={value}" for key, value in facts.items())]
     lines += [f"  {text}" for text in _explained(failure.reason)]
-    sys.stderr.write("\n".join(lines) + "\n")
+    sys.stderr.write("\n".join(_printable(text) for text in lines) + "\n")
     raise typer.Exit(EXIT_BAD_INPUT)
+
+
+def _printable(text: str) -> str:
+    """The line without control characters (a key of the file may hold any) and of bearable length."""
+    shown = "".join(character if character.isprintable() else "�" for character in text)
+    return shown if len(shown) <= LINE_LENGTH_MAX else shown[:LINE_LENGTH_MAX] + " …"
 
 
 def _explained(reason: str) -> list[str]:

@@ -38,7 +38,7 @@ _OTHER_FUNDS: Final = {
     "maf_pay": "医疗救助 medical aid",
     "oth_pay": "其他 other",
 }
-_WIDTH_MIN: Final = 100
+_WIDTH_MIN: Final = 120
 
 
 def show(scenario: Scenario, split: Split) -> None:
@@ -56,6 +56,7 @@ def show(scenario: Scenario, split: Split) -> None:
     )
     console.print(_bill_table(scenario, split))
     console.print(_sources_table(scenario, split))
+    console.print(_mutual_aid_words(split))
     _print_skipped(console, scenario, split)
     if scenario.expect is not None:
         same = scenario.expect == plan_as_json(split)
@@ -125,14 +126,16 @@ def _sources_table(scenario: Scenario, split: Split) -> Table:
         "",
         *(_or_blank(split.cash_by_kind[kind]) for kind in kinds),
     )
-    counted = "含" if split.mulaid_included_in_acct_pay else "不含"
-    table.caption = (
-        f"acct_pay {yuan_text(split.acct_pay)} ({counted}共济 mutual aid {yuan_text(split.acct_mulaid_pay)}) · "
-        f"共济上限 cap on mutual aid "
-        f"{'无 none' if split.funders_cap_fen is None else yuan_text(split.funders_cap_fen)}"
-    )
-    table.caption_justify = "left"
     return table
+
+
+def _mutual_aid_words(split: Split) -> str:
+    counted = "含 with" if split.mulaid_included_in_acct_pay else "不含 without"
+    cap = "无 none" if split.funders_cap_fen is None else yuan_text(split.funders_cap_fen)
+    return (
+        f"共济支付 mutual aid (acct_mulaid_pay) {yuan_text(split.acct_mulaid_pay)} · 上限 cap {cap} · "
+        f"个人账户支出 acct_pay {yuan_text(split.acct_pay)} ({counted})"
+    )
 
 
 def _source_words(scenario: Scenario, source: Contribution) -> str:
