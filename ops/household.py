@@ -9,38 +9,33 @@ binding), in the order in which it happens to real people.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Awaitable, Callable, Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Final
 from uuid import UUID, uuid5
 
 from google.protobuf.timestamp_pb2 import Timestamp
 
-from gongji.family.v1 import binding_pb2, family_pb2, family_pb2_grpc
-from gongji.identity.v1 import identity_pb2, identity_pb2_grpc, person_pb2
-from gongji.settlement.v1 import account_pb2, account_pb2_grpc
+from gongji.family.v1 import binding_pb2, family_pb2
+from gongji.identity.v1 import identity_pb2, person_pb2
+from gongji.settlement.v1 import account_pb2
 from kernel.ids import AdmDvs, FixmedinsCode, PsnNo, province_of
 from kernel.money import Fen
+from kernel.policy import Part
+from ops.desks import Desks
 from ops.scenario import Scenario, ScenarioBinding, ScenarioPerson
+from ops.visits import Counter
+from services.settlement.domain.bill import Bill
 from services.settlement.domain.split import INSUTYPE_EMPLOYEE, PSN_INSU_STAS_NORMAL
 
 PLEDGE_TEXT_VERSION: Final = "2026-01"
 PLEDGE_TEXT: Final = "个人账户家庭共济承诺书：本人自愿将职工医保个人账户资金用于支付近亲属的医疗费用。"
 SANCTION_LENGTH: Final = timedelta(days=150)
+EARLIER_BILL_FACTOR: Final = 100
 _IDS: Final = UUID("5c0f7d52-6f0b-4e0c-9a35-0d6f3c1f7a10")
 
 INVERSE: Final = {"SPOUSE": "SPOUSE", "SIBLING": "SIBLING", "PARENT": "CHILD", "CHILD": "PARENT"}
 """What the beneficiary is to the funder, by what the funder is to the beneficiary."""
-
-
-@dataclass(frozen=True, slots=True)
-class Desks:
-    """The service stubs through which people, officers and batch jobs reach the system."""
-
-    identity: identity_pb2_grpc.IdentityServiceAsyncStub
-    family: family_pb2_grpc.FamilyServiceAsyncStub
-    accounts: account_pb2_grpc.AccountServiceAsyncStub
 
 
 def _request_id(*words: object) -> str:
@@ -72,7 +67,14 @@ async def register_person(desks: Desks, *, psn_no: PsnNo, name: str, certno: str
 
 
 async def credit(
-    desks: Desks, *, psn_no: PsnNo, area: AdmDvs, past_fen: Fen = 0, current_fen: Fen = 0, wallet_fen: Fen = 0
+    desks: Desks,
+    *,
+    psn_no: PsnNo,
+    area: AdmDvs,
+    past_fen: Fen = 0,
+    current_fen: Fen = 0,
+    wallet_fen: Fen = 0,
+    row: str = "opening",
 ) -> None:
     """Money into a personal account's parts and into a wallet; nothing where an amount is 0."""
     personal, wallet = account_pb2.ACCOUNT_KIND_PERSONAL, account_pb2.ACCOUNT_KIND_WALLET
@@ -90,7 +92,7 @@ async def credit(
                     part=part,
                     amount_fen=amount_fen,
                     area=area,
-                    row_id=f"opening.{psn_no}.{kind}.{part}",
+                    row_id=f"{row}.{psn_no}.{kind}.{part}",
                 )
             )
 
@@ -250,9 +252,42 @@ class ScenarioFamily:
                 )
             )
 
-    def used(self) -> Iterable[ScenarioBinding]:
-        """The bindings of which something was used before the bill; a bill of that size has to be paid first."""
-        return (item for item in self._scenario.bindings if item.binding.used_fen)
+    async def use(self, *, now: datetime) -> None:
+        """Pays an earlier bill for each binding of which something was used: only that funder has money then.
+
+        ValueError if the scenario's policies leave no way to it.
+        """
+        counter = Counter(self._desks, self._scenario.fixmedins_code, terminal_no="T00")
+        for place, item in self._bindings():
+            used_fen, funder = item.binding.used_fen, item.binding.funder
+            if not used_fen:
+                continue
+            policy = self._scenario.policies.for_area(funder.area, field="area")
+            if item.beneficiary != self.patient or policy.funder_floor_balance:
+                raise ValueError(f"binding {place}: what was used of it before the bill cannot be built")
+            part = next(part for part in Part if part in policy.shareable_parts)
+            past_fen, current_fen = (used_fen, 0) if part is Part.PAST else (0, used_fen)
+            await credit(
+                self._desks,
+                psn_no=funder.psn_no,
+                area=funder.area,
+                past_fen=past_fen,
+                current_fen=current_fen,
+                row="earlier",
+            )
+            # Of every kind more than enough, so that neither kinds nor cap keep the funder from giving all of it.
+            each_fen = used_fen * EARLIER_BILL_FACTOR
+            bill = Bill(
+                medfee_sumamt=4 * each_fen,
+                fulamt_ownpay_amt=each_fen,
+                overlmt_selfpay=each_fen,
+                preselfpay_amt=each_fen,
+                inscp_scp_amt=each_fen,
+            )
+            plan = await counter.plan(patient=self.patient, med_type="11", bill=bill, mdtrt_id=f"EARLIER-{place}")
+            settlement = await counter.pay(plan, med_type="11", now=now)
+            if settlement.amounts.acct_mulaid_pay != used_fen:
+                raise ValueError(f"binding {place}: the earlier bill did not use {used_fen} fen of it")
 
     async def change(self, *, now: datetime) -> None:
         """Money, moves, status, freezes, sanctions and ended bindings: everything up to the moment of the bill."""

@@ -1,0 +1,41 @@
+"""Channels to the services of a running system, with every stub a person's app, a counter or a batch job uses."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+
+from chassis.rpc.client import channel
+from gongji.family.v1 import family_pb2_grpc
+from gongji.identity.v1 import identity_pb2_grpc
+from gongji.notify.v1 import notify_pb2_grpc
+from gongji.settlement.v1 import account_pb2_grpc, settlement_pb2_grpc
+
+
+@dataclass(frozen=True, slots=True)
+class Desks:
+    """One stub for each service; calls raise the other side's ``Failure``."""
+
+    identity: identity_pb2_grpc.IdentityServiceAsyncStub
+    family: family_pb2_grpc.FamilyServiceAsyncStub
+    settlement: settlement_pb2_grpc.SettlementServiceAsyncStub
+    accounts: account_pb2_grpc.AccountServiceAsyncStub
+    notify: notify_pb2_grpc.NotifyServiceAsyncStub
+
+
+@asynccontextmanager
+async def desks_at(address_of: Callable[[str], str]) -> AsyncIterator[Desks]:
+    """Opens a channel to each service, ``address_of`` its name, and closes them all at the end."""
+    async with AsyncExitStack() as stack:
+        identity, family, settlement, notify = [
+            await stack.enter_async_context(channel(address_of(name)))
+            for name in ("identity", "family", "settlement", "notify")
+        ]
+        yield Desks(
+            identity=identity_pb2_grpc.IdentityServiceStub(identity),
+            family=family_pb2_grpc.FamilyServiceStub(family),
+            settlement=settlement_pb2_grpc.SettlementServiceStub(settlement),
+            accounts=account_pb2_grpc.AccountServiceStub(settlement),
+            notify=notify_pb2_grpc.NotifyServiceStub(notify),
+        )

@@ -1,0 +1,121 @@
+"""Every scenario file, for real: its family built and its bill paid through gRPC, the ledgers' balances to the fen."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from functools import partial
+from pathlib import Path
+from typing import Any, Final
+
+import pytest
+import yaml
+
+from chassis.files import read_yaml
+from gongji.settlement.v1 import account_pb2, settlement_pb2
+from kernel.ids import PsnNo
+from ops.desks import Desks, desks_at
+from ops.embedded.world import World
+from ops.household import ScenarioFamily
+from ops.scenario import Scenario, parsed_scenario
+from ops.told import wait_until_told
+from ops.verify.run import Places, verify
+from ops.visits import Counter
+from tests.conftest import MakeWorld
+
+SCENARIOS: Final = sorted((Path(__file__).parents[1] / "scenarios").glob("*.yaml"))
+
+
+def written_policies(scenario: Scenario, folder: Path) -> Path:
+    """A policies folder that holds the scenario's own policies and nothing else."""
+    folder.mkdir()
+    for area, policy in scenario.stated_policies.items():
+        content = yaml.safe_dump({"area": area, "policy": policy}, allow_unicode=True)
+        (folder / f"{area}.yaml").write_text(content, encoding="utf-8")
+    return folder
+
+
+def as_plan(settlement: settlement_pb2.Settlement, plan: settlement_pb2.Plan) -> dict[str, Any]:
+    """What was really paid, in the form of ``gongji plan --json``; who was skipped is said by the plan alone."""
+    amounts = settlement.amounts
+    return {
+        "hifp_pay": amounts.hifp_pay,
+        "act_pay_dedc": amounts.act_pay_dedc,
+        "fund_pay_sumamt": amounts.fund_pay_sumamt,
+        "psn_part_amt": amounts.psn_part_amt,
+        "own_past": amounts.own_past_fen,
+        "own_current": amounts.own_current_fen,
+        "own_wallet": amounts.wallet_pay,
+        "acct_mulaid_pay": amounts.acct_mulaid_pay,
+        "acct_pay": amounts.acct_pay,
+        "psn_cash_pay": amounts.psn_cash_pay,
+        "funders": [
+            {"psn": funder.psn_no, "past": funder.past_fen, "current": funder.current_fen}
+            for funder in settlement.funders
+        ],
+        "skipped": [{"psn": funder.psn_no, "reason": funder.reason} for funder in plan.skipped],
+    }
+
+
+def left_by(scenario: Scenario, expect: Mapping[str, Any]) -> dict[PsnNo, tuple[int, int, int]]:
+    """(past, current, wallet) that each person must have after the bill, in fen."""
+    patient = scenario.visit.patient.psn_no
+    taken = {funder["psn"]: (funder["past"], funder["current"], 0) for funder in expect["funders"]}
+    taken[patient] = (expect["own_past"], expect["own_current"], expect["own_wallet"])
+    left = {}
+    for psn_no, entry in scenario.persons.items():
+        past, current, wallet = taken.get(psn_no, (0, 0, 0))
+        person = entry.person
+        left[psn_no] = (person.past_fen - past, person.current_fen - current, person.wallet_fen - wallet)
+    return left
+
+
+async def balances_of(desks: Desks, scenario: Scenario) -> dict[PsnNo, tuple[int, int, int]]:
+    """(past, current, wallet) as the ledgers tell them."""
+    found = {}
+    for psn_no, entry in scenario.persons.items():
+        personal, wallet = [
+            (
+                await desks.accounts.GetBalance(
+                    account_pb2.GetBalanceRequest(psn_no=psn_no, account_kind=kind, area=entry.person.area)
+                )
+            ).balance
+            for kind in (account_pb2.ACCOUNT_KIND_PERSONAL, account_pb2.ACCOUNT_KIND_WALLET)
+        ]
+        found[psn_no] = (personal.past_fen, personal.current_fen, wallet.past_fen)
+    return found
+
+
+async def told(world: World) -> None:
+    """Every room of this world has heard what the others said."""
+    services = ("identity", "family", "settlement", "notify")
+    await wait_until_told(
+        databases=[world.database_url(name) for name in services], nats_url=world.nats_url, bus_prefix=world.bus_prefix
+    )
+
+
+@pytest.mark.parametrize("file", SCENARIOS, ids=lambda file: file.stem)
+async def test_a_scenario_is_paid_for_real_as_it_is_planned(file: Path, world: MakeWorld, tmp_path: Path) -> None:
+    """The settlement of the scenario's bill, and every account afterwards, are what the file expects."""
+    scenario = parsed_scenario(read_yaml(file).data)
+    assert scenario.expect is not None
+    areas = sorted({entry.person.area for entry in scenario.persons.values()} | {scenario.visit.patient.area})
+    running = await world(areas=areas, policies=written_policies(scenario, tmp_path / "policies"))
+    now = datetime.now(UTC)
+    async with desks_at(running.address) as desks:
+        family = ScenarioFamily(desks, scenario, told=partial(told, running))
+        await family.build()
+        await family.use(now=now)
+        await family.change(now=now)
+        counter = Counter(desks, scenario.fixmedins_code)
+        plan = await counter.plan(
+            patient=family.patient, med_type=scenario.med_type, bill=scenario.visit.bill, mdtrt_id="M1"
+        )
+        settlement = await counter.pay(plan, med_type=scenario.med_type, now=now)
+        assert as_plan(settlement, plan) == scenario.expect
+        await told(running)
+        assert await balances_of(desks, scenario) == left_by(scenario, scenario.expect)
+    report = await verify(
+        Places(running.database_url("settlement"), {area: running.ledger_database_url(area) for area in areas})
+    )
+    assert report.as_json()["violations"] == 0
