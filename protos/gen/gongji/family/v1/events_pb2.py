@@ -26,19 +26,21 @@ from gongji.family.v1 import binding_pb2 as gongji_dot_family_dot_v1_dot_binding
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1dgongji/family/v1/events.proto\x12\x10gongji.family.v1\x1a\x1egongji/family/v1/binding.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xba\x02\n\x0b\x46\x61milyEvent\x12\x10\n\x08\x65vent_id\x18\x01 \x01(\t\x12\x14\n\x0c\x61ggregate_id\x18\x02 \x01(\t\x12\x0f\n\x07version\x18\x03 \x01(\x04\x12\x31\n\roccurred_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12;\n\x0f\x62inding_changed\x18\x05 \x01(\x0b\x32 .gongji.family.v1.BindingChangedH\x00\x12\x41\n\x12invitation_changed\x18\x06 \x01(\x0b\x32#.gongji.family.v1.InvitationChangedH\x00\x12\x37\n\rmember_joined\x18\x07 \x01(\x0b\x32\x1e.gongji.family.v1.MemberJoinedH\x00\x42\x06\n\x04\x66\x61\x63t\"<\n\x0e\x42indingChanged\x12*\n\x07\x62inding\x18\x01 \x01(\x0b\x32\x19.gongji.family.v1.Binding\"E\n\x11InvitationChanged\x12\x30\n\ninvitation\x18\x01 \x01(\x0b\x32\x1c.gongji.family.v1.Invitation\"a\n\x0cMemberJoined\x12\x10\n\x08group_id\x18\x01 \x01(\t\x12\x0e\n\x06psn_no\x18\x02 \x01(\t\x12/\n\x0bjoined_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestampb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1dgongji/family/v1/events.proto\x12\x10gongji.family.v1\x1a\x1egongji/family/v1/binding.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xba\x02\n\x0b\x46\x61milyEvent\x12\x10\n\x08\x65vent_id\x18\x01 \x01(\t\x12\x14\n\x0c\x61ggregate_id\x18\x02 \x01(\t\x12\x0f\n\x07version\x18\x03 \x01(\x04\x12\x31\n\roccurred_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12;\n\x0f\x62inding_changed\x18\x05 \x01(\x0b\x32 .gongji.family.v1.BindingChangedH\x00\x12\x41\n\x12invitation_changed\x18\x06 \x01(\x0b\x32#.gongji.family.v1.InvitationChangedH\x00\x12\x37\n\rmember_joined\x18\x07 \x01(\x0b\x32\x1e.gongji.family.v1.MemberJoinedH\x00\x42\x06\n\x04\x66\x61\x63t\"m\n\x0e\x42indingChanged\x12*\n\x07\x62inding\x18\x01 \x01(\x0b\x32\x19.gongji.family.v1.Binding\x12/\n\x06\x63hange\x18\x02 \x01(\x0e\x32\x1f.gongji.family.v1.BindingChange\"E\n\x11InvitationChanged\x12\x30\n\ninvitation\x18\x01 \x01(\x0b\x32\x1c.gongji.family.v1.Invitation\"x\n\x0cMemberJoined\x12\x10\n\x08group_id\x18\x01 \x01(\t\x12\x0e\n\x06psn_no\x18\x02 \x01(\t\x12/\n\x0bjoined_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x15\n\rother_psn_nos\x18\x04 \x03(\t*\xf0\x01\n\rBindingChange\x12\x1e\n\x1a\x42INDING_CHANGE_UNSPECIFIED\x10\x00\x12\x1a\n\x16\x42INDING_CHANGE_OPENING\x10\x01\x12\x18\n\x14\x42INDING_CHANGE_BOUND\x10\x02\x12\x19\n\x15\x42INDING_CHANGE_AMOUNT\x10\x03\x12\x18\n\x14\x42INDING_CHANGE_ORDER\x10\x04\x12\x1a\n\x16\x42INDING_CHANGE_CLOSING\x10\x05\x12\x1a\n\x16\x42INDING_CHANGE_UNBOUND\x10\x06\x12\x1c\n\x18\x42INDING_CHANGE_SUSPENDED\x10\x07\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'gongji.family.v1.events_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
+  _globals['_BINDINGCHANGE']._serialized_start=738
+  _globals['_BINDINGCHANGE']._serialized_end=978
   _globals['_FAMILYEVENT']._serialized_start=117
   _globals['_FAMILYEVENT']._serialized_end=431
   _globals['_BINDINGCHANGED']._serialized_start=433
-  _globals['_BINDINGCHANGED']._serialized_end=493
-  _globals['_INVITATIONCHANGED']._serialized_start=495
-  _globals['_INVITATIONCHANGED']._serialized_end=564
-  _globals['_MEMBERJOINED']._serialized_start=566
-  _globals['_MEMBERJOINED']._serialized_end=663
+  _globals['_BINDINGCHANGED']._serialized_end=542
+  _globals['_INVITATIONCHANGED']._serialized_start=544
+  _globals['_INVITATIONCHANGED']._serialized_end=613
+  _globals['_MEMBERJOINED']._serialized_start=615
+  _globals['_MEMBERJOINED']._serialized_end=735
 # @@protoc_insertion_point(module_scope)

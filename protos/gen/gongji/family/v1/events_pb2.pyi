@@ -3,10 +3,13 @@
 isort:skip_file
 What family says to the other rooms, on `<prefix>.event.family.<event>`; see identity's events for the conventions."""
 
+from collections import abc as _abc
 from gongji.family.v1 import binding_pb2 as _binding_pb2
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
+from google.protobuf.internal import containers as _containers
+from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 import builtins as _builtins
 import sys
 import typing as _typing
@@ -17,6 +20,48 @@ else:
     from typing_extensions import TypeAlias as _TypeAlias, Never as _Never
 
 DESCRIPTOR: _descriptor.FileDescriptor
+
+class _BindingChange:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _BindingChangeEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_BindingChange.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    BINDING_CHANGE_UNSPECIFIED: _BindingChange.ValueType  # 0
+    BINDING_CHANGE_OPENING: _BindingChange.ValueType  # 1
+    """Asked for; the funder's ledger opens the authorisation."""
+    BINDING_CHANGE_BOUND: _BindingChange.ValueType  # 2
+    """Active from now on."""
+    BINDING_CHANGE_AMOUNT: _BindingChange.ValueType  # 3
+    """The authorised amount is another."""
+    BINDING_CHANGE_ORDER: _BindingChange.ValueType  # 4
+    """Its place in the order of deduction is another."""
+    BINDING_CHANGE_CLOSING: _BindingChange.ValueType  # 5
+    """A person ended it: no new bill."""
+    BINDING_CHANGE_UNBOUND: _BindingChange.ValueType  # 6
+    """The ledger has closed the authorisation."""
+    BINDING_CHANGE_SUSPENDED: _BindingChange.ValueType  # 7
+    """Stopped by itself; the binding tells the cause."""
+
+class BindingChange(_BindingChange, metaclass=_BindingChangeEnumTypeWrapper):
+    """What has just happened to a binding; in a snapshot it is not told."""
+
+BINDING_CHANGE_UNSPECIFIED: BindingChange.ValueType  # 0
+BINDING_CHANGE_OPENING: BindingChange.ValueType  # 1
+"""Asked for; the funder's ledger opens the authorisation."""
+BINDING_CHANGE_BOUND: BindingChange.ValueType  # 2
+"""Active from now on."""
+BINDING_CHANGE_AMOUNT: BindingChange.ValueType  # 3
+"""The authorised amount is another."""
+BINDING_CHANGE_ORDER: BindingChange.ValueType  # 4
+"""Its place in the order of deduction is another."""
+BINDING_CHANGE_CLOSING: BindingChange.ValueType  # 5
+"""A person ended it: no new bill."""
+BINDING_CHANGE_UNBOUND: BindingChange.ValueType  # 6
+"""The ledger has closed the authorisation."""
+BINDING_CHANGE_SUSPENDED: BindingChange.ValueType  # 7
+"""Stopped by itself; the binding tells the cause."""
+Global___BindingChange: _TypeAlias = BindingChange  # noqa: Y015
 
 @_typing.final
 class FamilyEvent(_message.Message):
@@ -72,16 +117,19 @@ class BindingChanged(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     BINDING_FIELD_NUMBER: _builtins.int
+    CHANGE_FIELD_NUMBER: _builtins.int
+    change: Global___BindingChange.ValueType
     @_builtins.property
     def binding(self) -> _binding_pb2.Binding: ...
     def __init__(
         self,
         *,
         binding: _binding_pb2.Binding | None = ...,
+        change: Global___BindingChange.ValueType = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["binding", b"binding"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["binding", b"binding"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["binding", b"binding", "change", b"change"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -114,20 +162,26 @@ class MemberJoined(_message.Message):
     GROUP_ID_FIELD_NUMBER: _builtins.int
     PSN_NO_FIELD_NUMBER: _builtins.int
     JOINED_TIME_FIELD_NUMBER: _builtins.int
+    OTHER_PSN_NOS_FIELD_NUMBER: _builtins.int
     group_id: _builtins.str
     psn_no: _builtins.str
     @_builtins.property
     def joined_time(self) -> _timestamp_pb2.Timestamp: ...
+    @_builtins.property
+    def other_psn_nos(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Who was in the group already; in a snapshot it is not told."""
+
     def __init__(
         self,
         *,
         group_id: _builtins.str = ...,
         psn_no: _builtins.str = ...,
         joined_time: _timestamp_pb2.Timestamp | None = ...,
+        other_psn_nos: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["joined_time", b"joined_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["group_id", b"group_id", "joined_time", b"joined_time", "psn_no", b"psn_no"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["group_id", b"group_id", "joined_time", b"joined_time", "other_psn_nos", b"other_psn_nos", "psn_no", b"psn_no"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

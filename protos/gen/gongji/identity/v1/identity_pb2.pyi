@@ -64,6 +64,7 @@ class RegisterPersonRequest(_message.Message):
     PSN_NAME_FIELD_NUMBER: _builtins.int
     BRDY_FIELD_NUMBER: _builtins.int
     PSN_NO_FIELD_NUMBER: _builtins.int
+    GEND_FIELD_NUMBER: _builtins.int
     psn_cert_type: _person_pb2.CertificateType.ValueType
     certno: _builtins.str
     psn_name: _builtins.str
@@ -71,6 +72,8 @@ class RegisterPersonRequest(_message.Message):
     """出生日期; needed where the certificate does not tell it."""
     psn_no: _builtins.str
     """The national platform's number, if there is one; drawn otherwise."""
+    gend: _builtins.str
+    """性别, 1 male, 2 female; needed where the certificate does not tell it."""
     def __init__(
         self,
         *,
@@ -79,10 +82,11 @@ class RegisterPersonRequest(_message.Message):
         psn_name: _builtins.str = ...,
         brdy: _builtins.str = ...,
         psn_no: _builtins.str = ...,
+        gend: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["brdy", b"brdy", "certno", b"certno", "psn_cert_type", b"psn_cert_type", "psn_name", b"psn_name", "psn_no", b"psn_no"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["brdy", b"brdy", "certno", b"certno", "gend", b"gend", "psn_cert_type", b"psn_cert_type", "psn_name", b"psn_name", "psn_no", b"psn_no"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

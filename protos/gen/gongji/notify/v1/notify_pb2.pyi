@@ -44,6 +44,8 @@ class _TopicEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Topic.ValueType
     TOPIC_SANCTIONED: _Topic.ValueType  # 12
     """Cannot be switched off."""
     TOPIC_BILL_REVOKED: _Topic.ValueType  # 13
+    TOPIC_BINDING_CHANGED: _Topic.ValueType  # 14
+    """The authorised amount or the order of deduction."""
 
 class Topic(_Topic, metaclass=_TopicEnumTypeWrapper): ...
 
@@ -65,6 +67,8 @@ TOPIC_BINDING_SUSPENDED: Topic.ValueType  # 11
 TOPIC_SANCTIONED: Topic.ValueType  # 12
 """Cannot be switched off."""
 TOPIC_BILL_REVOKED: Topic.ValueType  # 13
+TOPIC_BINDING_CHANGED: Topic.ValueType  # 14
+"""The authorised amount or the order of deduction."""
 Global___Topic: _TypeAlias = Topic  # noqa: Y015
 
 @_typing.final

@@ -1,0 +1,117 @@
+"""The family process: settings on top, constructors from top to bottom, main."""
+
+from __future__ import annotations
+
+import sys
+from functools import partial
+from pathlib import Path
+from typing import Final
+
+from pydantic import Field
+
+from chassis.bus import Bus, Stream
+from chassis.db import Database
+from chassis.files import built_from, read_yaml_folder
+from chassis.migrate import Migrations
+from chassis.outbox import OutboxPublisher
+from chassis.process import Process, run
+from chassis.rpc.client import channel
+from chassis.rpc.server import RpcServer
+from chassis.settings import EXIT_BAD_SETTINGS, ServiceSettings, load
+from chassis.telemetry import SYSTEM_RANDOMNESS
+from kernel.clock import SystemClock
+from kernel.failures import Failure
+from kernel.policy import PolicySet
+from services.family import consumer
+from services.family.api import FamilyApi, Room
+from services.family.clients import Identity, Ledgers
+from services.family.operations.people import People
+from services.family.recovery import Recovery
+
+NAME: Final = "family"
+MIGRATIONS: Final = Path(__file__).parent / "migrations"
+
+
+class Settings(ServiceSettings):
+    """What the family process is told."""
+
+    policies_folder: Path = Field(
+        description="The folder of region policies (YAML, one file for each area or province).",
+        examples=["/etc/gongji/policies"],
+    )
+    policies_preset: str | None = Field(
+        default=None,
+        description="The preset laid above all areas; none if empty.",
+        examples=["intra-province-strict"],
+    )
+    identity_address: str = Field(
+        description="Where identity answers: kinship, and persons whose event has not arrived yet.",
+        examples=["identity:7001"],
+    )
+    invitation_days: int = Field(
+        default=7, ge=1, le=365, description="How many days an invitation to a family group can be accepted."
+    )
+    ledger_wait_s: float = Field(
+        default=2.0, gt=0, le=3.0, description="How long a request waits for a funder's ledger before it goes on alone."
+    )
+    recovery_sweep_s: float = Field(
+        default=1.0, gt=0, le=60, description="Pause between two looks for bindings that a ledger has not answered."
+    )
+
+
+async def serve(process: Process, settings: Settings, *, policies: PolicySet) -> None:
+    """Runs the process until it is asked to stop."""
+    clock = SystemClock()
+    database = await process.enter(
+        Database(settings.database_url, application=process.name, pool_size=settings.database_pool_size)
+    )
+    bus = await process.enter(Bus(settings.nats_url, name=process.name, prefix=settings.bus_prefix))
+    identity = Identity(await process.enter(channel(settings.identity_address)))
+    ledgers = Ledgers(bus, wait_s=settings.ledger_wait_s)
+    stream = Stream(settings.bus_prefix, NAME, settings.stream_replicas)
+    process.supervise("outbox", OutboxPublisher(database, bus, stream).run())
+    await consumer.read_snapshot(database, identity)
+    process.supervise("persons", consumer.persons(database, bus).run())
+    process.supervise("recovery", Recovery(database, ledgers, clock, sweep_s=settings.recovery_sweep_s).run())
+
+    server = RpcServer(settings, process.health)
+    api = FamilyApi(
+        Room(
+            database=database,
+            identity=identity,
+            ledgers=ledgers,
+            policies=policies,
+            people=People(database, identity),
+            clock=clock,
+            randomness=SYSTEM_RANDOMNESS,
+            invitation_days=settings.invitation_days,
+        )
+    )
+    api.add_to(server)
+    await process.ready(await process.listen(server))
+    await process.stopped()
+
+
+def read_policies(folder: Path, preset: str | None) -> PolicySet:
+    """The policies in force; a file that is unknown, contradictory or out of range is refused with its line."""
+    return built_from(read_yaml_folder(folder), partial(PolicySet.of_documents, preset=preset))
+
+
+def main() -> None:
+    """``python -m services.family.app``, with ``migrate`` to bring the database to the newest schema and end."""
+    settings = load(Settings)
+    try:
+        policies = read_policies(settings.policies_folder, settings.policies_preset)
+    except Failure as failure:
+        sys.stderr.write(f"The policies are not usable: {failure}\n")
+        sys.exit(EXIT_BAD_SETTINGS)
+    run(
+        NAME,
+        settings,
+        partial(serve, policies=policies),
+        migrations=Migrations(MIGRATIONS, [settings.database_url]),
+    )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,49 @@
+"""What family hears: identity's events, for its projection of persons."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Final
+
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from chassis import telemetry
+from chassis.bus import Bus, Stream
+from chassis.db import Database
+from chassis.inbox import Consumer, IncomingEvent
+from kernel.failures import Failure, Kind
+from services.family import wire
+from services.family.clients import Identity
+from services.family.operations import projecting
+
+_log = telemetry.logger("consumer")
+
+CONSUMER: Final = "family"
+SNAPSHOT_PAUSE_S: Final = 1.0
+
+
+def persons(database: Database, bus: Bus) -> Consumer:
+    """The consumer of what identity tells about persons."""
+    stream = Stream(bus.prefix, projecting.IDENTITY)
+    return Consumer(database, bus, stream, name=CONSUMER, handle=take_person_event, subjects=(wire.PERSON_CHANGED,))
+
+
+async def take_person_event(connection: AsyncConnection, event: IncomingEvent) -> None:
+    """A person as identity now tells of him."""
+    if (told := wire.told_person(event.payload)) is not None:
+        person, version = told
+        await projecting.keep_person(connection, person=person, version=version)
+
+
+async def read_snapshot(database: Database, identity: Identity) -> None:
+    """Everyone identity knows, once in this database's life, before its stream is followed; waits for identity."""
+    while True:
+        try:
+            await projecting.read_snapshot(database=database, identity=identity)
+        except Failure as failure:
+            if failure.kind not in {Kind.UNAVAILABLE, Kind.DEADLINE}:
+                raise
+            _log.warning("identity's snapshot is not to be had yet", problem=failure.reason)
+            await asyncio.sleep(SNAPSHOT_PAUSE_S)
+        else:
+            return

@@ -1,0 +1,1 @@
+"""The writes of the family room: transaction, load, decide, save, outbox."""

@@ -1,0 +1,1 @@
+"""What the family database is asked and told: SQL only."""

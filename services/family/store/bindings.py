@@ -1,0 +1,155 @@
+"""Bindings, and which of them the ledgers still have to hear about."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+from typing import Any, Final
+from uuid import UUID
+
+from sqlalchemy import func, insert, select, text, update
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from kernel.ids import AdmDvs, AuthorisationId, BindingId, GroupId, PsnNo
+from kernel.policy import Relation
+from services.family.domain.bindings import LIVE, Binding, BindingState, due
+from services.family.tables import BINDINGS
+
+BACK_OFF_MAX_S: Final = 30
+_LIVE: Final = sorted(state.value for state in LIVE)
+_LOCK_PERSON: Final = text("SELECT pg_advisory_xact_lock(hashtextextended(:psn_no, 0))")
+
+
+async def lock_beneficiary(connection: AsyncConnection, psn_no: PsnNo) -> None:
+    """Until the end of the transaction nobody else changes who pays for this person, or in which order."""
+    await connection.execute(_LOCK_PERSON, {"psn_no": psn_no})
+
+
+async def add(connection: AsyncConnection, binding: Binding, *, now: datetime, grace: timedelta) -> None:
+    """A new binding; the sweep leaves it alone for ``grace``, while the request that made it talks to the ledger."""
+    await connection.execute(insert(BINDINGS).values(**_row(binding, now), next_drive_at=_next_drive(binding, grace)))
+
+
+async def save(connection: AsyncConnection, binding: Binding, *, now: datetime, grace: timedelta) -> None:
+    """The binding's new row; the caller holds its lock (``load`` with ``lock``)."""
+    await connection.execute(
+        update(BINDINGS)
+        .where(BINDINGS.c.binding_id == binding.binding_id)
+        .values(**_row(binding, now), next_drive_at=_next_drive(binding, grace), attempts=0)
+    )
+
+
+async def load(connection: AsyncConnection, binding_id: BindingId, *, lock: bool = False) -> Binding | None:
+    """One binding."""
+    wanted = select(BINDINGS).where(BINDINGS.c.binding_id == binding_id)
+    row = (await connection.execute(wanted.with_for_update() if lock else wanted)).one_or_none()
+    return None if row is None else _binding(row)
+
+
+async def of_request(connection: AsyncConnection, request_id: UUID) -> Binding | None:
+    """The binding that this request has made."""
+    found = await connection.execute(select(BINDINGS).where(BINDINGS.c.request_id == request_id))
+    row = found.one_or_none()
+    return None if row is None else _binding(row)
+
+
+async def live_of(connection: AsyncConnection, beneficiary: PsnNo, *, lock: bool = False) -> list[Binding]:
+    """The beneficiary's live bindings, in the order of their ids."""
+    wanted = (
+        select(BINDINGS)
+        .where(BINDINGS.c.beneficiary_psn_no == beneficiary, BINDINGS.c.state.in_(_LIVE))
+        .order_by(BINDINGS.c.binding_id)
+    )
+    rows = await connection.execute(wanted.with_for_update() if lock else wanted)
+    return [_binding(row) for row in rows]
+
+
+async def of_group(connection: AsyncConnection, group_id: GroupId) -> list[Binding]:
+    """Every binding of a group, ended ones too, in the order in which they were made."""
+    rows = await connection.execute(
+        select(BINDINGS).where(BINDINGS.c.group_id == group_id).order_by(BINDINGS.c.bound_at, BINDINGS.c.binding_id)
+    )
+    return [_binding(row) for row in rows]
+
+
+async def take_due(connection: AsyncConnection, *, rows_max: int) -> Sequence[Binding]:
+    """Bindings whose ledger should be told (again) now, by the database's clock; each waits longer the next time.
+
+    Two sweeps never take the same row at once (SKIP LOCKED); should they tell a ledger twice, it does not mind.
+    """
+    waiting = (
+        select(BINDINGS.c.binding_id)
+        .where(BINDINGS.c.next_drive_at <= func.now())
+        .order_by(BINDINGS.c.next_drive_at)
+        .limit(rows_max)
+        .with_for_update(skip_locked=True)
+    )
+    pause_s = func.least(BACK_OFF_MAX_S, func.power(2, BINDINGS.c.attempts))
+    rows = await connection.execute(
+        update(BINDINGS)
+        .where(BINDINGS.c.binding_id.in_(waiting))
+        .values(attempts=BINDINGS.c.attempts + 1, next_drive_at=func.now() + pause_s * timedelta(seconds=1))
+        .returning(BINDINGS)
+    )
+    return [_binding(row) for row in rows]
+
+
+async def page(
+    connection: AsyncConnection, *, after: BindingId | None, rows_max: int
+) -> list[tuple[Binding, datetime]]:
+    """Bindings in the order of their ids, each with when it last changed; for a snapshot."""
+    wanted = select(BINDINGS).order_by(BINDINGS.c.binding_id).limit(rows_max)
+    if after is not None:
+        wanted = wanted.where(BINDINGS.c.binding_id > after)
+    return [(_binding(row), row.changed_at) for row in await connection.execute(wanted)]
+
+
+def _next_drive(binding: Binding, grace: timedelta) -> Any:  # noqa: ANN401  An SQL expression or nothing.
+    return None if due(binding) is None else func.now() + grace
+
+
+def _row(binding: Binding, now: datetime) -> dict[str, Any]:
+    return {
+        "binding_id": binding.binding_id,
+        "group_id": binding.group_id,
+        "funder_psn_no": binding.funder,
+        "beneficiary_psn_no": binding.beneficiary,
+        "relation": binding.relation.value,
+        "state": binding.state.value,
+        "cause": binding.cause,
+        "authorised_fen": binding.authorised_fen,
+        "wanted_fen": binding.wanted_fen,
+        "amending": binding.amending,
+        "deduct_order": binding.deduct_order,
+        "bound_at": binding.bound_at,
+        "authorisation_id": binding.authorisation_id,
+        "authorisation_version": binding.authorisation_version,
+        "funder_area": binding.funder_area,
+        "version": binding.version,
+        "changed_at": now,
+        "request_id": binding.request_id,
+        "requested_fen": binding.requested_fen,
+    }
+
+
+def _binding(row: Any) -> Binding:  # noqa: ANN401  A row's columns are known to the table, not to the type checker.
+    return Binding(
+        binding_id=BindingId(row.binding_id),
+        group_id=GroupId(row.group_id),
+        funder=PsnNo(row.funder_psn_no),
+        beneficiary=PsnNo(row.beneficiary_psn_no),
+        relation=Relation(row.relation),
+        state=BindingState(row.state),
+        authorised_fen=row.authorised_fen,
+        bound_at=row.bound_at,
+        authorisation_id=AuthorisationId(row.authorisation_id),
+        funder_area=AdmDvs(row.funder_area),
+        request_id=row.request_id,
+        requested_fen=row.requested_fen,
+        deduct_order=row.deduct_order,
+        cause=row.cause,
+        authorisation_version=row.authorisation_version,
+        amending=row.amending,
+        wanted_fen=row.wanted_fen,
+        version=row.version,
+    )

@@ -1,0 +1,185 @@
+"""Pledges, groups, members and invitations."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import func, insert, select, tuple_, update
+from sqlalchemy.dialects.postgresql import insert as upsert
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from kernel.ids import GroupId, PsnNo
+from kernel.policy import Relation
+from services.family.domain.groups import Group, Invitation, InvitationState, Member, Pledge
+from services.family.tables import GROUPS, INVITATIONS, MEMBERS, PLEDGES
+
+
+async def put_pledge(connection: AsyncConnection, pledge: Pledge) -> Pledge:
+    """The pledge as it is kept: this one, or the same person's first signature under the same text."""
+    same = (
+        (PLEDGES.c.psn_no == pledge.psn_no)
+        & (PLEDGES.c.text_version == pledge.text_version)
+        & (PLEDGES.c.text_sha256 == pledge.text_sha256)
+    )
+    await connection.execute(
+        upsert(PLEDGES)
+        .values(
+            pledge_id=pledge.pledge_id,
+            psn_no=pledge.psn_no,
+            text_version=pledge.text_version,
+            text_sha256=pledge.text_sha256,
+            signed_at=pledge.signed_at,
+        )
+        .on_conflict_do_nothing()
+    )
+    row = (await connection.execute(select(PLEDGES).where(same))).one()
+    return Pledge(row.pledge_id, PsnNo(row.psn_no), row.text_version, row.text_sha256, row.signed_at)
+
+
+async def pledges_of(connection: AsyncConnection, psn_no: PsnNo) -> int:
+    """How many texts this person has signed."""
+    counted = await connection.execute(select(func.count()).select_from(PLEDGES).where(PLEDGES.c.psn_no == psn_no))
+    return int(counted.scalar_one())
+
+
+async def insert_group(
+    connection: AsyncConnection, *, group_id: GroupId, founder: PsnNo, request_id: UUID, now: datetime
+) -> bool:
+    """Whether the group was made; not if this request has made one already."""
+    made = await connection.execute(
+        upsert(GROUPS)
+        .values(group_id=group_id, founder_psn_no=founder, request_id=request_id, created_at=now)
+        .on_conflict_do_nothing(constraint="groups_request")
+        .returning(GROUPS.c.group_id)
+    )
+    return made.first() is not None
+
+
+async def group_of_request(connection: AsyncConnection, request_id: UUID) -> GroupId | None:
+    """The group that this request has made."""
+    found = await connection.execute(select(GROUPS.c.group_id).where(GROUPS.c.request_id == request_id))
+    return found.scalar_one_or_none()
+
+
+async def load_group(connection: AsyncConnection, group_id: GroupId, *, lock: bool = False) -> Group | None:
+    """A group with its members and invitations; with ``lock``, nobody else joins or is invited until the end."""
+    wanted = select(GROUPS).where(GROUPS.c.group_id == group_id)
+    row = (await connection.execute(wanted.with_for_update() if lock else wanted)).one_or_none()
+    if row is None:
+        return None
+    members = await connection.execute(
+        select(MEMBERS).where(MEMBERS.c.group_id == group_id).order_by(MEMBERS.c.joined_at, MEMBERS.c.psn_no)
+    )
+    invitations = await connection.execute(
+        select(INVITATIONS).where(INVITATIONS.c.group_id == group_id).order_by(INVITATIONS.c.invitation_id)
+    )
+    return Group(
+        group_id=GroupId(row.group_id),
+        founder=PsnNo(row.founder_psn_no),
+        members=tuple(Member(PsnNo(member.psn_no), member.joined_at) for member in members),
+        invitations=tuple(_invitation(invitation) for invitation in invitations),
+    )
+
+
+async def insert_member(connection: AsyncConnection, *, group_id: GroupId, member: Member) -> None:
+    """A member who was none before."""
+    await connection.execute(
+        insert(MEMBERS).values(group_id=group_id, psn_no=member.psn_no, joined_at=member.joined_at)
+    )
+
+
+async def insert_invitation(
+    connection: AsyncConnection, invitation: Invitation, *, request_id: UUID, now: datetime
+) -> None:
+    """A new invitation; the caller holds the group's lock and has looked for the request."""
+    await connection.execute(
+        insert(INVITATIONS).values(
+            invitation_id=invitation.invitation_id,
+            group_id=invitation.group_id,
+            inviter_psn_no=invitation.inviter,
+            invitee_psn_no=invitation.invitee,
+            relation=invitation.relation.value,
+            state=invitation.state.value,
+            expires_at=invitation.expires_at,
+            version=invitation.version,
+            changed_at=now,
+            request_id=request_id,
+        )
+    )
+
+
+async def invitation_of_request(connection: AsyncConnection, request_id: UUID) -> Invitation | None:
+    """The invitation that this request has made."""
+    found = await connection.execute(select(INVITATIONS).where(INVITATIONS.c.request_id == request_id))
+    row = found.one_or_none()
+    return None if row is None else _invitation(row)
+
+
+async def load_invitation(connection: AsyncConnection, invitation_id: UUID) -> Invitation | None:
+    """An invitation, without a lock: whoever changes it holds its group's."""
+    found = await connection.execute(select(INVITATIONS).where(INVITATIONS.c.invitation_id == invitation_id))
+    row = found.one_or_none()
+    return None if row is None else _invitation(row)
+
+
+async def save_invitation(connection: AsyncConnection, invitation: Invitation, *, now: datetime) -> None:
+    """The invitation's new state and version."""
+    await connection.execute(
+        update(INVITATIONS)
+        .where(INVITATIONS.c.invitation_id == invitation.invitation_id)
+        .values(state=invitation.state.value, version=invitation.version, changed_at=now)
+    )
+
+
+async def expire(connection: AsyncConnection, *, now: datetime, rows_max: int) -> list[Invitation]:
+    """Ends pending invitations whose time is over, compare-and-set on their state; the ended ones."""
+    over = (
+        select(INVITATIONS.c.invitation_id)
+        .where(INVITATIONS.c.state == InvitationState.PENDING.value, INVITATIONS.c.expires_at <= now)
+        .order_by(INVITATIONS.c.expires_at)
+        .limit(rows_max)
+        .with_for_update(skip_locked=True)
+    )
+    rows = await connection.execute(
+        update(INVITATIONS)
+        .where(INVITATIONS.c.invitation_id.in_(over))
+        .values(state=InvitationState.EXPIRED.value, version=INVITATIONS.c.version + 1, changed_at=now)
+        .returning(INVITATIONS)
+    )
+    return [_invitation(row) for row in rows]
+
+
+async def page_of_invitations(
+    connection: AsyncConnection, *, after: UUID | None, rows_max: int
+) -> list[tuple[Invitation, datetime]]:
+    """Invitations in the order of their ids, each with when it last changed; for a snapshot."""
+    wanted = select(INVITATIONS).order_by(INVITATIONS.c.invitation_id).limit(rows_max)
+    if after is not None:
+        wanted = wanted.where(INVITATIONS.c.invitation_id > after)
+    return [(_invitation(row), row.changed_at) for row in await connection.execute(wanted)]
+
+
+async def page_of_members(
+    connection: AsyncConnection, *, after: tuple[GroupId, PsnNo] | None, rows_max: int
+) -> list[tuple[GroupId, Member]]:
+    """Memberships in the order of group and person; for a snapshot."""
+    wanted = select(MEMBERS).order_by(MEMBERS.c.group_id, MEMBERS.c.psn_no).limit(rows_max)
+    if after is not None:
+        wanted = wanted.where(tuple_(MEMBERS.c.group_id, MEMBERS.c.psn_no) > tuple_(*after))
+    rows = await connection.execute(wanted)
+    return [(GroupId(row.group_id), Member(PsnNo(row.psn_no), row.joined_at)) for row in rows]
+
+
+def _invitation(row: Any) -> Invitation:  # noqa: ANN401  A row's columns are known to the table, not to the type checker.
+    return Invitation(
+        invitation_id=row.invitation_id,
+        group_id=GroupId(row.group_id),
+        inviter=PsnNo(row.inviter_psn_no),
+        invitee=PsnNo(row.invitee_psn_no),
+        relation=Relation(row.relation),
+        state=InvitationState(row.state),
+        expires_at=row.expires_at,
+        version=row.version,
+    )
