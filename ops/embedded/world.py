@@ -55,7 +55,7 @@ def _service(name: str, module: str, *takes: str) -> Service:
 SERVICES: Final = (
     _service("identity", "services.identity.app", "database", "secrets"),
     _service("family", "services.family.app", "database", "policies", "identity"),
-    _service("settlement", "services.settlement.app", "database", "policies", "identity"),
+    _service("settlement", "services.settlement.app", "database", "policies", "identity", "family"),
     _service("ledger", "services.settlement.ledger.app", "ledgers"),
     _service("notify", "services.notify.app", "database", "identity"),
 )
@@ -246,18 +246,20 @@ class World:
             child.send(number)
 
     async def ready(self, name: str, *, timeout_s: float = START_MAX_S) -> None:
-        """Waits until the process, as it runs now, has said it is ready; CannotStart if it ends or takes too long."""
+        """Waits until the process has said it is ready, in a supervised world also over its restarts.
+
+        CannotStart if it takes too long, or has ended and nobody will start it again.
+        """
         process = self._processes[name]
-        child = process.child
         end = time.monotonic() + timeout_s
-        while time.monotonic() < end and child is not None:
-            if _says_ready(self._ready_file(name), child.pid):
+        while time.monotonic() < end:
+            child = process.child
+            if child is not None and child.exit_code is None and _says_ready(self._ready_file(name), child.pid):
                 return
-            if child.exit_code is not None:
-                raise CannotStart(
-                    f"{name} ended with exit code {child.exit_code} before it was ready; "
-                    f"its log {process.log} says:\n{last_lines(process.log)}"
-                )
+            comes_back = self._supervised and process.wanted
+            if not comes_back and (child is None or child.exit_code is not None):
+                ended = "does not run" if child is None else how_it_ended(child.exit_code or 0)
+                raise CannotStart(f"{name} {ended}; its log {process.log} says:\n{last_lines(process.log)}")
             await asyncio.sleep(_POLL_S)
         raise CannotStart(f"{name} is not ready after {timeout_s:.0f} s; see its log {process.log}")
 

@@ -89,9 +89,18 @@ async def test_a_supervised_process_that_dies_comes_back_and_it_is_said(world: M
     assert made.pid("ledger") not in {None, first}
 
 
+async def test_waiting_for_a_process_waits_over_its_restart(world: MakeWorld) -> None:
+    """In a supervised world `ready` after a kill returns when the next process is ready."""
+    made = await world(services=DUMMIES, supervised=True)
+    first = made.pid("ledger")
+    await made.kill_process("ledger")
+    await made.ready("ledger")
+    assert made.pid("ledger") not in {None, first}
+
+
 async def test_a_process_that_cannot_start_is_shown_with_its_log(world: MakeWorld) -> None:
     """The message holds the exit code and the log's last words, and the others are stopped again."""
-    with pytest.raises(CannotStart, match=r"(?s)ended with exit code 3 before .*the database does not answer"):
+    with pytest.raises(CannotStart, match=r"(?s)ended with exit code 3; .*the database does not answer"):
         await world(services=DUMMIES, environment={"GONGJI_DUMMY": "fails"})
 
 
