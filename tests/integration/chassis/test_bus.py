@@ -1,0 +1,164 @@
+"""The bus: request and reply, streams, and what happens when nobody answers."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from chassis import telemetry
+from chassis.bus import Bus, BusRequest, Stream
+from chassis.deadlines import deadline_in, remaining_s
+from kernel.failures import Failure, Kind
+from ops.embedded.nats import EmbeddedNats
+from tests.servers import NatsServer, new_folder
+
+
+async def test_an_answer_comes_back_with_trace_and_deadline_gone_over(bus: Bus) -> None:
+    """The handler works in the requester's trace and knows how long it has."""
+    seen: list[tuple[str, float | None]] = []
+
+    async def handle(request: BusRequest) -> bytes:
+        seen.append((telemetry.trace_id(), remaining_s()))
+        return request.payload[::-1]
+
+    await bus.serve(f"{bus.prefix}.echo", handle)
+    trace = telemetry.new_trace()
+    with telemetry.traced(trace):
+        assert await bus.request(f"{bus.prefix}.echo", b"abc", wait_s=2) == b"cba"
+    ((trace_id, seconds),) = seen
+    assert trace_id == trace.trace_id
+    assert seconds is not None
+    assert 0 < seconds <= 2
+
+
+async def test_a_failure_crosses_unchanged(bus: Bus) -> None:
+    """What the handler raised is what the requester gets."""
+    failure = Failure(Kind.PRECONDITION, "ACCOUNT_FROZEN", leg=2)
+
+    async def handle(_request: BusRequest) -> bytes:
+        raise failure
+
+    await bus.serve(f"{bus.prefix}.refuse", handle)
+    with pytest.raises(Failure) as refused:
+        await bus.request(f"{bus.prefix}.refuse", b"")
+    assert refused.value == failure
+
+
+async def test_nobody_there_and_no_answer_are_two_things(bus: Bus) -> None:
+    """No subscriber is NO_RESPONDER at once; a handler that breaks or dawdles is ANSWER_UNKNOWN."""
+
+    async def broken(_request: BusRequest) -> bytes:
+        raise ValueError("a fault")
+
+    await bus.serve(f"{bus.prefix}.broken", broken)
+    with pytest.raises(Failure) as nobody:
+        await bus.request(f"{bus.prefix}.nobody", b"", wait_s=5)
+    with pytest.raises(Failure) as unknown:
+        await bus.request(f"{bus.prefix}.broken", b"", wait_s=0.2)
+    with deadline_in(0.01), pytest.raises(Failure) as passed:
+        await bus.request(f"{bus.prefix}.broken", b"")
+    assert nobody.value == Failure(Kind.UNAVAILABLE, "NO_RESPONDER")
+    assert unknown.value == Failure(Kind.DEADLINE, "ANSWER_UNKNOWN")
+    assert passed.value == Failure(Kind.DEADLINE, "DEADLINE_PASSED")
+
+
+async def test_handlers_run_side_by_side_up_to_the_bound(bus: Bus) -> None:
+    """Eight requests with a bound of three: three at once, all answered."""
+    running = highest = 0
+
+    async def handle(_request: BusRequest) -> bytes:
+        nonlocal running, highest
+        running += 1
+        highest = max(highest, running)
+        await asyncio.sleep(0.02)
+        running -= 1
+        return b"done"
+
+    await bus.serve(f"{bus.prefix}.slow", handle, handlers_max=3)
+    answers = await asyncio.gather(*(bus.request(f"{bus.prefix}.slow", b"") for _ in range(8)))
+    assert (answers, highest) == ([b"done"] * 8, 3)
+
+
+async def test_of_a_queue_group_one_answers(bus: Bus, nats: NatsServer) -> None:
+    """Two processes in one group share the requests; each is handled once."""
+    handled = 0
+
+    async def handle(_request: BusRequest) -> bytes:
+        nonlocal handled
+        handled += 1
+        return b""
+
+    async with Bus(nats.url, name="second", prefix=bus.prefix) as second:
+        for each in (bus, second):
+            await each.serve(f"{bus.prefix}.shared", handle, queue="group")
+        await asyncio.gather(*(bus.request(f"{bus.prefix}.shared", b"") for _ in range(10)))
+    assert handled == 10
+
+
+async def test_closing_lets_a_running_handler_answer(nats: NatsServer, bus: Bus) -> None:
+    """A request that is being worked on when the process stops still gets its answer."""
+    begun = asyncio.Event()
+
+    async def handle(_request: BusRequest) -> bytes:
+        begun.set()
+        await asyncio.sleep(0.1)
+        return b"done"
+
+    async with Bus(nats.url, name="leaving", prefix=bus.prefix) as leaving:
+        await leaving.serve(f"{bus.prefix}.last", handle)
+        asked = asyncio.create_task(bus.request(f"{bus.prefix}.last", b""))
+        await begun.wait()
+    assert await asked == b"done"
+
+
+async def test_a_stream_is_made_once_and_known_by_its_state(bus: Bus) -> None:
+    """ensure_stream can be called by everyone; an acknowledged message counts, a repeated id is a duplicate."""
+    stream = Stream(bus.prefix, "identity")
+    first = await bus.ensure_stream(stream)
+    assert await bus.ensure_stream(stream) == first
+    subject, headers = stream.subject("person_registered"), {"Nats-Msg-Id": "1"}
+    once = await bus.publish(subject, b"x", headers=headers)
+    again = await bus.publish(subject, b"x", headers=headers)
+    assert ((once.seq, once.duplicate), (again.seq, again.duplicate)) == ((1, False), (1, True))
+    assert (await bus.ensure_stream(stream)).last_seq == 1
+
+
+async def test_publishing_where_no_stream_listens_is_unavailable(bus: Bus) -> None:
+    """Without a stream nothing acknowledges, and that is said."""
+    with pytest.raises(Failure) as refused:
+        await bus.publish(f"{bus.prefix}.event.nowhere.x", b"")
+    assert refused.value == Failure(Kind.UNAVAILABLE, "BUS_UNAVAILABLE")
+
+
+async def test_nats_may_come_late_go_and_come_back() -> None:
+    """A bus that starts before NATS waits; while NATS is away requests fail at once; afterwards all is as before."""
+    server = EmbeddedNats(new_folder("nats-late"))
+    await server.start()
+    url = server.url
+    await server.stop()
+    bus = Bus(url, name="patient")
+    connecting = asyncio.create_task(bus.connect())
+    await asyncio.sleep(0.3)
+    assert not connecting.done()
+    await server.start()
+    async with asyncio.timeout(10):
+        await connecting
+        await bus.serve("gongji.echo", lambda request: _echoed(request))
+        assert await bus.request("gongji.echo", b"1") == b"1"
+        await server.stop()
+        while bus.is_connected:
+            await asyncio.sleep(0.02)
+        with pytest.raises(Failure) as away:
+            await bus.request("gongji.echo", b"2")
+        assert away.value == Failure(Kind.UNAVAILABLE, "BUS_UNAVAILABLE")
+        await server.start()
+        while bus.reconnects == 0:
+            await asyncio.sleep(0.02)
+        assert await bus.request("gongji.echo", b"3") == b"3"
+    await bus.close()
+    await server.destroy()
+
+
+async def _echoed(request: BusRequest) -> bytes:
+    return request.payload
