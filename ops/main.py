@@ -6,6 +6,7 @@ import typer
 
 from ops.plan import plan
 from ops.up import up
+from ops.verify.command import verify
 
 app = typer.Typer(
     name="gongji",
@@ -16,6 +17,7 @@ app = typer.Typer(
 )
 app.command()(up)
 app.command()(plan)
+app.command()(verify)
 
 
 def main() -> None:

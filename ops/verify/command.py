@@ -99,5 +99,5 @@ def show(report: Report, console: Console) -> None:
     if report.violations:
         console.print(f"[bold red]{report.violations:,} violations[/]", highlight=False)
     else:
-        checked = sum(check.checked for check in report.checks.values())
-        console.print(f"[bold green]every invariant holds[/] ({checked:,} rows compared)", highlight=False)
+        compared = sum(check.checked for check in report.checks.values())
+        console.print(f"[bold green]every invariant holds[/] ({compared:,} rows compared)", highlight=False)
