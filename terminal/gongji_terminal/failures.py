@@ -11,7 +11,7 @@ from importlib import resources
 from typing import Any, Final, cast
 
 import grpc
-from google.rpc import error_details_pb2, status_pb2
+from google.rpc import error_details_pb2, status_pb2  # type: ignore[import-untyped]  # It publishes no types.
 
 DOMAIN: Final = "gongji"
 DETAILS_KEY: Final = "grpc-status-details-bin"
