@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Final
 
-from services.settlement.ledger.domain.model import Account, Branch, Memo, Part
+from services.settlement.ledger.domain.model import Account, Alarm, Branch, Memo, Part
 from services.settlement.ledger.domain.state import Outcome, State
 from services.settlement.ledger.store.sets import Connection, InsertSet, Row, UpdateSet
 
@@ -162,7 +162,7 @@ _INSERT_SUSPENSE_TASKS: Final = InsertSet.into(
         "created_at": "timestamptz",
     },
 )
-INSERT_ALARMS: Final = InsertSet.into(
+_INSERT_ALARMS: Final = InsertSet.into(
     "alarms",
     {"kind": "text", "subject_id": "uuid", "raised_at": "timestamptz", "last_raised_at": "timestamptz"},
     conflict="ON CONFLICT (kind, subject_id) DO UPDATE"
@@ -293,8 +293,13 @@ async def _write_records(connection: Connection, outcomes: Sequence[Outcome]) ->
             for it in outcome.suspense_tasks
         ],
     )
-    raised = {(it.kind, it.subject_id): it for outcome in outcomes for it in outcome.alarms}
-    await INSERT_ALARMS(
+    await write_alarms(connection, [alarm for outcome in outcomes for alarm in outcome.alarms])
+
+
+async def write_alarms(connection: Connection, alarms: Iterable[Alarm]) -> None:
+    """Keeps each alarm once, and counts how often it was raised."""
+    raised = {(it.kind, it.subject_id): it for it in alarms}
+    await _INSERT_ALARMS(
         connection, [(it.kind.value, it.subject_id, it.raised_at, it.raised_at) for it in raised.values()]
     )
 

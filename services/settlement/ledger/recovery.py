@@ -1,0 +1,132 @@
+"""The ledger's clock: it asks the coordinator about holds whose time is over. It never ends one by itself.
+
+Protocol rules 2 and 4: a hold ends by CONFIRM or CANCEL alone. WAIT and silence keep it; a payment that the
+coordinator does not know keeps it too, and someone is called.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Final
+
+from prometheus_client import Gauge
+
+from chassis.bus import Bus
+from chassis.db import Database, is_transient
+from chassis.telemetry import REGISTRY, logger
+from kernel.clock import Clock
+from kernel.failures import Failure
+from kernel.ids import AdmDvs, PaymentId
+from services.settlement.ledger.consumer import AreaConsumer
+from services.settlement.ledger.domain.commands import Request
+from services.settlement.ledger.domain.model import Alarm, AlarmKind
+from services.settlement.ledger.operations import report_alarms
+from services.settlement.ledger.store.loading import lock_area
+from services.settlement.ledger.store.sweeping import DueHold, claim_due_holds, count_held, read_quarantined
+from services.settlement.ledger.store.writing import write_alarms
+from services.settlement.ledger.wire import parse_inquiry, render_inquiry
+
+_log = logger("ledger")
+
+INQUIRED_TOGETHER_MAX: Final = 512
+"""As the contract says of one INQUIRE."""
+
+HELD: Final = Gauge("gongji_ledger_held", "Holds that stand.", ["area"], registry=REGISTRY)
+LONG_HELD: Final = Gauge(
+    "gongji_ledger_long_held", "Holds far beyond their deadline: someone should look.", ["area"], registry=REGISTRY
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Pace:
+    """How often the ledger looks, asks, asks again, and calls someone."""
+
+    sweep_s: float
+    backoff_s: float
+    backoff_max_s: float
+    long_held_s: float
+    answer_wait_s: float
+
+
+class Inquirer:
+    """Asks about one area's due holds, for ever; answers go through the same batches as any command."""
+
+    def __init__(
+        self, *, database: Database, bus: Bus, consumer: AreaConsumer, area: AdmDvs, pace: Pace, clock: Clock
+    ) -> None:
+        self._database = database
+        self._bus = bus
+        self._consumer = consumer
+        self._area = area
+        self._pace = pace
+        self._clock = clock
+
+    async def run(self) -> None:
+        """Sweeps until cancelled; neither NATS nor the database going away ends it."""
+        while True:
+            try:
+                while await self.sweep() == INQUIRED_TOGETHER_MAX:
+                    pass
+            except Failure as failure:
+                _log.warning("an inquiry got no answer", area=self._area, reason=failure.reason)
+            except Exception as error:
+                if not is_transient(error):
+                    raise
+                _log.warning("the ledger is out of reach", area=self._area, problem=type(error).__name__)
+            await asyncio.sleep(self._pace.sweep_s)
+
+    async def sweep(self) -> int:
+        """Asks once about what is due, and carries out what is answered; how many payments were asked about.
+
+        Raises a ``Failure`` when the coordinator does not answer: each hold stays, and is asked about again later.
+        """
+        due = await self._claim()
+        if not due:
+            return 0
+        asked = [hold.payment_id for hold in due]
+        subject = f"{self._bus.prefix}.settlement.inquire"
+        answer = await self._bus.request(subject, render_inquiry(self._area, asked), wait_s=self._pace.answer_wait_s)
+        inquiries = parse_inquiry(answer, asked)
+        decided = tuple(Request(inquiry.command) for inquiry in inquiries if inquiry.command is not None)
+        if decided:
+            await self._consumer.write(decided)
+        await self._call_for_unknown([inquiry.payment_id for inquiry in inquiries if inquiry.unknown])
+        return len(due)
+
+    async def _claim(self) -> list[DueHold]:
+        pace = self._pace
+        async with self._database.driver_transaction() as connection:
+            await lock_area(connection, self._area)
+            due = await claim_due_holds(
+                connection,
+                limit=INQUIRED_TOGETHER_MAX,
+                backoff=timedelta(seconds=pace.backoff_s),
+                backoff_max=timedelta(seconds=pace.backoff_max_s),
+            )
+            held = await count_held(connection, overdue=timedelta(seconds=pace.long_held_s))
+            quarantined = await read_quarantined(connection)
+        self._consumer.quarantined.clear()
+        self._consumer.quarantined.update(quarantined)
+        HELD.labels(self._area).set(held.held)
+        LONG_HELD.labels(self._area).set(held.long_held)
+        for hold in due:
+            if hold.overdue_s > pace.long_held_s:
+                _log.error(
+                    "a hold is long overdue", area=self._area, payment_id=str(hold.payment_id),
+                    overdue_s=round(hold.overdue_s), inquiries=hold.inquiries,
+                )  # fmt: skip
+        return due
+
+    async def _call_for_unknown(self, unknown: Sequence[PaymentId]) -> None:
+        """Protocol rule 4: only a restore from backup can lead here; guessing would lose money that was confirmed."""
+        if not unknown:
+            return
+        now = self._clock.now()
+        alarms = [Alarm(AlarmKind.INQUIRE_UNKNOWN, payment_id, now) for payment_id in unknown]
+        async with self._database.driver_transaction() as connection:
+            await lock_area(connection, self._area)
+            await write_alarms(connection, alarms)
+        report_alarms(self._area, alarms)
