@@ -17,11 +17,10 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
 
-from kernel.clock import SHANGHAI
 from ops.embedded.processes import CannotStart, end_all, processes_inside
 
 _INSTANCE_FILE: Final = "instance"
@@ -54,7 +53,7 @@ class FolderLock:
                 f"Stop that one first (ctrl-C in its terminal, or kill its process), or choose another data folder."
             ) from None
         os.ftruncate(descriptor, 0)
-        now = datetime.now(SHANGHAI).strftime("%Y-%m-%d %H:%M:%S")
+        now = datetime.now(UTC).astimezone().strftime("%Y-%m-%d %H:%M:%S")
         os.pwrite(descriptor, f"{os.getpid()}, since {now}\n".encode(), 0)
         self._descriptor = descriptor
 
@@ -156,6 +155,21 @@ class Annex:
         lock.free()
         with suppress(OSError):
             self.path.parent.rmdir()  # Only when it was the last one.
+
+
+def abandoned_annexes() -> list[tuple[Path, str]]:
+    """Annexes of ours whose data folder is gone, with the folder's old path.
+
+    They are told of, not removed: the folder may lie on a disk that is not mounted just now.
+    """
+    found = []
+    for base in _bases():
+        with suppress(OSError):
+            for path in base.iterdir():
+                owner = _owner_of(path)
+                if owner is not None and not (Path(owner["folder"]) / _INSTANCE_FILE).exists():
+                    found.append((path, owner["folder"]))
+    return found
 
 
 def annex_bases() -> Iterator[Path]:

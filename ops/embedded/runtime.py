@@ -14,7 +14,7 @@ from functools import partial
 from pathlib import Path
 from typing import Final
 
-from ops.embedded.folders import DataFolder, FolderLock
+from ops.embedded.folders import DataFolder, FolderLock, abandoned_annexes
 from ops.embedded.logs import Problem
 from ops.embedded.nats import EmbeddedNats
 from ops.embedded.postgres import EmbeddedPostgres
@@ -100,6 +100,9 @@ class Runtime:
             for name, notes in (("postgres", self.postgres.notes), ("nats", self.nats.notes)):
                 for note in notes:
                     self._on_problem(Problem(name, note))
+            for annex, folder in abandoned_annexes():
+                text = f"{annex} belongs to {folder}, which is gone; if that was deleted, so may be this: rm -r {annex}"
+                self._on_problem(Problem("postgres", text))
             self._world = self._make_world(databases=self.postgres, nats_url=self.nats.url)
             await self._world.start()
         except BaseException:

@@ -13,7 +13,7 @@ import asyncpg
 import pytest
 
 import ops
-from ops.embedded.folders import Annex, DataFolder
+from ops.embedded.folders import Annex, DataFolder, abandoned_annexes
 from ops.embedded.postgres import EmbeddedPostgres, _installed
 from ops.embedded.processes import CannotStart, identity_of, processes_inside
 from tests.servers import new_folder
@@ -220,6 +220,21 @@ async def test_a_deleted_folder_takes_its_annex_with_it_at_the_next_start(closed
         )
     finally:
         await again.destroy()
+
+
+@pytest.mark.skipif(not AS_ROOT, reason="only root stages its data outside a closed folder")
+async def test_an_annex_whose_folder_is_gone_is_told_of(closed: Path) -> None:
+    """Whoever deletes a whole project is told, at a start elsewhere, what it left staged; while it exists, nothing."""
+    server = EmbeddedPostgres(closed / ".gongji")
+    await server.start()
+    await server.stop()
+    here = [str(closed / ".gongji")]
+    kept = [folder for _, folder in abandoned_annexes() if folder in here]
+    aside = server.folder.rename(closed / "aside")
+    gone = [folder for _, folder in abandoned_annexes() if folder in here]
+    aside.rename(server.folder)
+    await server.destroy()
+    assert (kept, gone) == ([], here)
 
 
 @pytest.mark.skipif(not AS_ROOT, reason="only root stages its data outside a closed folder")
