@@ -106,7 +106,7 @@ def _some(values: tuple[str, ...]) -> st.SearchStrategy[list[str]]:
     return st.lists(st.sampled_from(values), unique=True, max_size=len(values))
 
 
-LAYERS: Final = st.fixed_dictionaries(
+LAYERS: Final[st.SearchStrategy[dict[str, Any]]] = st.fixed_dictionaries(
     {},
     optional={
         "funder_floor_balance": _small,
@@ -120,11 +120,11 @@ LAYERS: Final = st.fixed_dictionaries(
         "mulaid_included_in_acct_pay": st.booleans(),
     },
 )
-TABLES: Final = st.fixed_dictionaries(
+TABLES: Final[st.SearchStrategy[dict[str, Any]]] = st.fixed_dictionaries(
     {"benefit": st.just("table")},
     optional={"deductible_fen": _small, "ratio": _ratio, "ceiling_left_fen": st.none() | _small},
 )
-PEOPLE: Final = st.fixed_dictionaries(
+PEOPLE: Final[st.SearchStrategy[dict[str, Any]]] = st.fixed_dictionaries(
     {"past": _small, "current": _small},
     optional={
         "insutype": st.sampled_from(["310", "310", "390"]),
@@ -134,7 +134,7 @@ PEOPLE: Final = st.fixed_dictionaries(
         "stas": st.sampled_from(["1", "1", "2", "4"]),
     },
 )
-BINDINGS: Final = st.fixed_dictionaries(
+BINDINGS: Final[st.SearchStrategy[dict[str, Any]]] = st.fixed_dictionaries(
     {
         "funder": st.sampled_from(FUNDERS),
         "authorized": st.none() | _small,

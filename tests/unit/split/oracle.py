@@ -93,7 +93,7 @@ def skip_reason(funder: dict[str, Any], binding: dict[str, Any], patient: dict[s
 
 def can_give(content: dict[str, Any], funder: dict[str, Any], binding: dict[str, Any]) -> int:
     """What a funder can give before the cap."""
-    most = sum(funder[part] for part in rule(content, funder["area"], "shareable_parts"))
+    most: int = sum(funder[part] for part in rule(content, funder["area"], "shareable_parts"))
     most -= rule(content, funder["area"], "funder_floor_balance")
     if binding["authorized"] is not None:
         most = min(most, binding["authorized"] - binding.get("used", 0))
