@@ -29,7 +29,7 @@ TABLE_LOCK_WAIT_S: Final = 5
 STATEMENT_TIMEOUT_S: Final = 600.0
 _TOGETHER_MAX: Final = 8
 _alembic_turn: Final = asyncio.Lock()
-"""Alembic's ``op`` is one global for the process: two migrations side by side would write into each other's database."""
+"""Alembic's ``op`` is one for the whole process: two migrations side by side would write into each other's database."""
 
 
 @dataclass(frozen=True, slots=True)

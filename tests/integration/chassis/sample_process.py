@@ -50,7 +50,7 @@ async def serve(process: Process, settings: ServiceSettings) -> None:
         case "broken":
             raise LookupError("cannot be built")
     server = RpcServer(settings, process.health)
-    server.add(identity_pb2_grpc.add_IdentityServiceServicer_to_server, Identity())
+    server.add(identity_pb2_grpc.add_IdentityServiceServicer_to_server, Identity())  # type: ignore[abstract]  # One call.
     await process.ready(await process.listen(server))
     await process.stopped()
 

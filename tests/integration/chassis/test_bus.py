@@ -11,6 +11,7 @@ from chassis.bus import Bus, BusRequest, Stream
 from chassis.deadlines import deadline_in, remaining_s
 from kernel.failures import Failure, Kind
 from ops.embedded.nats import EmbeddedNats
+from tests.integration.chassis.conftest import until
 from tests.servers import NatsServer, new_folder
 
 
@@ -144,17 +145,15 @@ async def test_nats_may_come_late_go_and_come_back() -> None:
     await server.start()
     async with asyncio.timeout(10):
         await connecting
-        await bus.serve("gongji.echo", lambda request: _echoed(request))
+        await bus.serve("gongji.echo", _echoed)
         assert await bus.request("gongji.echo", b"1") == b"1"
         await server.stop()
-        while bus.is_connected:
-            await asyncio.sleep(0.02)
+        await until(lambda: not bus.is_connected)
         with pytest.raises(Failure) as away:
             await bus.request("gongji.echo", b"2")
         assert away.value == Failure(Kind.UNAVAILABLE, "BUS_UNAVAILABLE")
         await server.start()
-        while bus.reconnects == 0:
-            await asyncio.sleep(0.02)
+        await until(lambda: bus.reconnects > 0)
         assert await bus.request("gongji.echo", b"3") == b"3"
     await bus.close()
     await server.destroy()

@@ -10,7 +10,7 @@ import sqlalchemy as sa
 from sqlalchemy.exc import DBAPIError, IntegrityError
 
 from chassis.db import Database, is_transient, violated_constraint
-from tests.servers import Databases
+from ops.embedded.databases import Databases
 
 INSERT = sa.text("INSERT INTO person (psn_no, version) VALUES (:psn_no, :version)")
 COUNT = sa.text("SELECT count(*) FROM person")
@@ -23,14 +23,20 @@ async def _persons(db: Database) -> int:
 
 async def test_a_transaction_is_all_or_nothing(db: Database) -> None:
     """What was written before an exception is not there afterwards, on either kind of connection."""
-    with pytest.raises(LookupError):
+
+    async def by_core() -> None:
         async with db.transaction() as connection:
             await connection.execute(INSERT, {"psn_no": "1", "version": 1})
             raise LookupError
-    with pytest.raises(LookupError):
+
+    async def by_driver() -> None:
         async with db.driver_transaction() as driver:
             await driver.execute("INSERT INTO person VALUES ('2', 1)")
             raise LookupError
+
+    for broken in (by_core, by_driver):
+        with pytest.raises(LookupError):
+            await broken()
     async with db.driver_transaction() as driver:
         await driver.execute("INSERT INTO person VALUES ('3', 1)")
     assert await _persons(db) == 1

@@ -19,7 +19,7 @@ from chassis.inbox import Consumer, IncomingEvent
 from chassis.migrate import migrate
 from chassis.outbox import OutboxPublisher, OutgoingEvent, put, put_driver
 from kernel.failures import Failure, Kind
-from tests.integration.chassis.conftest import MIGRATIONS
+from tests.integration.chassis.conftest import MIGRATIONS, until
 
 NOW = datetime(2026, 1, 5, 10, tzinfo=UTC)
 UPSERT = sa.text(
@@ -68,14 +68,11 @@ async def running(work: Awaitable[None]) -> AsyncIterator[None]:
         await asyncio.wait([task])
 
 
-async def until(condition: Callable[[], Awaitable[bool] | bool], seconds: float = 15) -> None:
-    """Waits until the condition holds."""
-    async with asyncio.timeout(seconds):
-        while True:
-            holds = condition()
-            if holds if isinstance(holds, bool) else await holds:
-                return
-            await asyncio.sleep(0.02)
+async def put_and_fail(db: Database, outgoing: OutgoingEvent) -> None:
+    """Writes the event and then breaks the transaction."""
+    async with db.transaction() as connection:
+        await put(connection, [outgoing])
+        raise LookupError
 
 
 async def unpublished(db: Database) -> int:
@@ -122,9 +119,7 @@ async def test_events_of_a_commit_arrive_in_order_and_those_of_a_rollback_never(
             async with db.transaction() as connection:
                 await put(connection, [event("a", 1), event("a", 2)])
             with pytest.raises(LookupError):
-                async with db.transaction() as connection:
-                    await put(connection, [event("b", 1)])
-                    raise LookupError
+                await put_and_fail(db, event("b", 1))
             async with db.driver_transaction() as driver:
                 await put_driver(driver, [event("a", 3), event("c", 1)])
         await until(lambda: len(reader.committed) == 4)
@@ -148,7 +143,7 @@ async def test_a_commit_wakes_the_publisher(
         for version in (1, 2):
             async with db.transaction() as connection:
                 await put(connection, [event("a", version)])
-            await until(none_left, seconds=3)
+            await until(none_left, within_s=3)
 
 
 async def test_a_redelivered_or_older_event_has_no_second_effect(
@@ -236,7 +231,7 @@ async def test_a_stream_that_lost_its_beginning_is_filled_again(
             state = await bus.ensure_stream(stream)
             return state.last_seq - state.first_seq + 1 >= 5
 
-        await until(filled, seconds=25)
+        await until(filled, within_s=25)
 
 
 async def test_an_event_that_cannot_be_handled_becomes_a_dead_letter_and_harms_no_other(

@@ -22,6 +22,7 @@ from chassis.rpc.server import LIVENESS, Health, RpcServer
 from chassis.settings import ProcessSettings
 from gongji.identity.v1 import identity_pb2, identity_pb2_grpc
 from kernel.failures import Failure, Kind
+from tests.integration.chassis.conftest import until
 
 FROZEN = Failure(Kind.PRECONDITION, "ACCOUNT_FROZEN", leg=2)
 GET = identity_pb2.GetPersonRequest(psn_no="650100000000001", purpose="TEST")
@@ -89,7 +90,7 @@ async def _doubled(
         yield NUMBER(value=number.value * 2)
 
 
-def _add_streams(handlers: dict[str, grpc.RpcMethodHandler[Any, Any]], server: Any) -> None:
+def _add_streams(handlers: dict[str, grpc.RpcMethodHandler[Any, Any]], server: grpc.aio.Server) -> None:
     server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler("test.Streams", handlers),))
 
 
@@ -104,23 +105,23 @@ class Served:
     stub: identity_pb2_grpc.IdentityServiceAsyncStub
 
 
-def settings(**changed: Any) -> ProcessSettings:
+def settings(**changed: str | int) -> ProcessSettings:
     """Settings for a server on a free port."""
-    return ProcessSettings(nats_url="nats://127.0.0.1:1", environment="test", **changed)
+    return ProcessSettings.model_validate({"nats_url": "nats://127.0.0.1:1", "environment": "test", **changed})
 
 
 @pytest.fixture
 async def served() -> AsyncIterator[Served]:
     """A server with the identity service and two hand-made streams; limits small enough to reach."""
-    servicer = Identity()
+    servicer: Identity = Identity()  # type: ignore[abstract]  # Two calls are enough.
     server = RpcServer(settings(message_bytes_max=2048, concurrent_rpcs_max=3, health_listen="127.0.0.1:0"), Health())
     server.add(identity_pb2_grpc.add_IdentityServiceServicer_to_server, servicer)
     parse, serialise = NUMBER.FromString, NUMBER.SerializeToString
     server.add(
         _add_streams,
         {
-            "Total": grpc.stream_unary_rpc_method_handler(_total, parse, serialise),  # type: ignore[arg-type]  # Async.
-            "Doubled": grpc.stream_stream_rpc_method_handler(_doubled, parse, serialise),  # type: ignore[arg-type]
+            "Total": grpc.stream_unary_rpc_method_handler(_total, parse, serialise),
+            "Doubled": grpc.stream_stream_rpc_method_handler(_doubled, parse, serialise),
         },
     )
     await server.health.starting()
@@ -151,11 +152,12 @@ async def test_a_failure_is_the_same_failure_on_the_other_side(served: Served) -
     """Kind, reason and metadata are those of the rule that raised it, by unary call and by stream."""
     with pytest.raises(Failure) as unary:
         await served.stub.GetPerson(get("REFUSE"))
-    seen = 0
+    answers = aiter(served.stub.StreamSnapshot(identity_pb2.StreamSnapshotRequest()))
+    await anext(answers)
+    await anext(answers)
     with pytest.raises(Failure) as streamed:
-        async for _ in served.stub.StreamSnapshot(identity_pb2.StreamSnapshotRequest()):
-            seen += 1
-    assert (unary.value, streamed.value, seen) == (FROZEN, FROZEN, 2)
+        await anext(answers)
+    assert (unary.value, streamed.value) == (FROZEN, FROZEN)
 
 
 async def test_streams_of_requests_pass_through_all_the_same(served: Served) -> None:
@@ -239,9 +241,7 @@ async def test_no_answer_in_time_is_an_unknown_answer_and_the_work_is_cancelled(
     with pytest.raises(Failure) as unknown:
         await served.stub.GetPerson(get("WAIT"), timeout=0.2)
     assert unknown.value == Failure(Kind.DEADLINE, "ANSWER_UNKNOWN")
-    async with asyncio.timeout(2):
-        while not served.servicer.cancelled:
-            await asyncio.sleep(0.01)
+    await until(lambda: served.servicer.cancelled == 1)
 
 
 async def test_a_further_call_gets_what_is_left_of_the_callers_time(served: Served) -> None:
@@ -259,9 +259,7 @@ async def test_a_further_call_gets_what_is_left_of_the_callers_time(served: Serv
 async def test_one_call_too_many_is_busy(served: Served) -> None:
     """With a limit of three, the fourth call is SERVICE_BUSY and the three are answered; health answers throughout."""
     waiting = [asyncio.ensure_future(served.stub.GetPerson(get("WAIT"))) for _ in range(3)]
-    async with asyncio.timeout(2):
-        while served.servicer.running < 3:
-            await asyncio.sleep(0.01)
+    await until(lambda: served.servicer.running == 3)
     with pytest.raises(Failure) as busy:
         await served.stub.GetPerson(GET)
     assert busy.value == Failure(Kind.UNAVAILABLE, "SERVICE_BUSY")
@@ -323,9 +321,7 @@ async def test_a_port_in_use_is_an_error_and_not_a_shared_port(served: Served) -
 async def test_stopping_lets_a_running_call_finish(served: Served) -> None:
     """Within the grace period the call that runs is answered, and streams are told that the end is near."""
     waiting = asyncio.ensure_future(served.stub.GetPerson(get("WAIT")))
-    async with asyncio.timeout(2):
-        while not served.servicer.running:
-            await asyncio.sleep(0.01)
+    await until(lambda: served.servicer.running == 1)
     stopping = asyncio.ensure_future(served.server.stop(5))
     await asyncio.sleep(0.05)
     assert served.server.draining.is_set()
