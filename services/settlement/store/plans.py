@@ -2,21 +2,67 @@
 
 from __future__ import annotations
 
+import json
+from typing import Any, Final
+
 from chassis.db import Database
 from kernel.ids import PlanId, PsnNo
-from services.settlement.domain.plan import Plan, StoredPlan
+from services.settlement.domain.plan import PLAN_LIFETIME_S, Plan, StoredPlan, leg_document
+
+_VERSION: Final = "SELECT version FROM patient_years WHERE psn_no = $1 AND year = $2"
+_FIRST_VERSION: Final = (
+    "INSERT INTO patient_years (psn_no, year, version) VALUES ($1, $2, 0) ON CONFLICT (psn_no, year) DO NOTHING"
+)
+_INSERT: Final = """
+INSERT INTO plans (plan_id, digest, psn_no, year, patient_version, fixmedins_code, infno, legs, amount_fen, document,
+                   expires_at)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8::jsonb, $9, $10::jsonb, now() + make_interval(secs => $11))
+RETURNING expires_at"""
+_LOAD: Final = "SELECT document, expires_at FROM plans WHERE plan_id = $1"
 
 
 async def patient_version(database: Database, *, psn_no: PsnNo, year: int) -> int:
-    """The version of (patient, year), from 0; read it before the balances, so that a plan is never newer than it says."""
-    raise NotImplementedError
+    """The version of (patient, year), from 0.
+
+    Read it before the balances, so that a plan is never newer than it says.
+    """
+    async with database.driver_connection() as connection:
+        version = await connection.fetchval(_VERSION, psn_no, year)
+        if version is None:
+            await connection.execute(_FIRST_VERSION, psn_no, year)
+            version = await connection.fetchval(_VERSION, psn_no, year)
+        return int(version)
 
 
 async def insert(database: Database, plan: Plan) -> StoredPlan:
     """Stores a plan; it may be paid for PLAN_LIFETIME_S from now by the database's clock."""
-    raise NotImplementedError
+    document = plan.document()
+    async with database.driver_connection() as connection:
+        expires_at = await connection.fetchval(
+            _INSERT,
+            plan.plan_id,
+            plan.digest,
+            plan.visit.psn_no,
+            plan.year,
+            plan.patient_version,
+            plan.visit.fixmedins_code,
+            str(plan.visit.infno),
+            json.dumps([leg_document(leg) for leg in plan.legs]),
+            sum(leg.amount_fen for leg in plan.legs),
+            json.dumps(document, ensure_ascii=False),
+            PLAN_LIFETIME_S,
+        )
+    return StoredPlan(plan, expires_at)
 
 
 async def load(database: Database, plan_id: PlanId) -> StoredPlan | None:
     """A stored plan, expired or not; None if there is none."""
-    raise NotImplementedError
+    async with database.driver_connection() as connection:
+        row = await connection.fetchrow(_LOAD, plan_id)
+    return None if row is None else StoredPlan(Plan.of_document(json.loads(row["document"])), row["expires_at"])
+
+
+async def document(connection: Any, plan_id: PlanId) -> dict[str, Any] | None:  # noqa: ANN401  Untyped driver.
+    """A stored plan in JSON's terms, on a raw connection; None if there is none."""
+    text = await connection.fetchval("SELECT document FROM plans WHERE plan_id = $1", plan_id)
+    return None if text is None else dict(json.loads(text))

@@ -174,14 +174,14 @@ def replied(payment: Payment, area: AdmDvs, order: Order, reply: pb.Reply) -> Re
     if kind == "credit" and order is Order.CREDIT:
         branch = Branch.UNKNOWN if reply.credit.alarm else Branch.CREDITED
         return Replied(area, order, branch, balances=_after(payment.legs_at(area), reply.credit.balances))
-    if kind == "refusal" and order is Order.TRY and reply.refusal.reason != EPOCH_TOO_OLD:
+    if kind == "refusal" and order is Order.TRY and reply.refusal.reason != STALE_EPOCH:
         return Replied(area, order, Branch.REFUSED, reply.refusal.reason, reply.refusal.leg_no)
-    if kind == "refusal" and order is Order.CREDIT and reply.refusal.reason != EPOCH_TOO_OLD:
+    if kind == "refusal" and order is Order.CREDIT and reply.refusal.reason != STALE_EPOCH:
         return Replied(area, order, Branch.UNKNOWN, reply.refusal.reason)
     return None
 
 
-EPOCH_TOO_OLD: Final = "EPOCH_TOO_OLD"
+STALE_EPOCH: Final = "STALE_EPOCH"
 """A ledger's refusal of a coordinator that was restored from a backup: says nothing about the payment."""
 
 
@@ -225,7 +225,7 @@ def frozen_or_refused(area: AdmDvs, reply: pb.Reply) -> Balance | str | None:
     kind = reply.WhichOneof("kind")
     if kind == "freeze":
         return balance_of(area, reply.freeze.balance)
-    if kind == "refusal" and reply.refusal.reason != EPOCH_TOO_OLD:
+    if kind == "refusal" and reply.refusal.reason != STALE_EPOCH:
         return reply.refusal.reason
     return None
 

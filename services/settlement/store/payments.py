@@ -1,0 +1,335 @@
+"""The payments' rows: set-based statements on the raw connection, each a compare-and-set or a read.
+
+Locks are taken in one order everywhere: patients' years by (psn_no, year), then payments by id.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from typing import Any, Final, TypeAlias
+
+from kernel.ids import PaymentId, PlanId, PsnNo
+from services.settlement.domain.payment import Key
+from services.settlement.domain.plan import PlanLeg, leg_document, leg_of
+from services.settlement.saga.coordinator import Write, applied
+from services.settlement.saga.payment import AccountAfter, Payment, PaymentKind, State
+from services.settlement.saga.requests import PlanFacts
+
+Connection: TypeAlias = Any
+"""A raw asyncpg connection (the driver publishes no types); JSON is text on it."""
+
+_COLUMNS: Final = """p.payment_id, p.kind, p.state, p.fixmedins_code, p.infno, p.msgid, p.request_hash, p.psn_no,
+p.year, p.plan_id, p.original_id, p.legs, p.reason, p.refused_leg_no, p.balances_after, p.replanned, p.replan_plan_id,
+p.quarantine, p.created_at, p.deadline_at, p.decided_at,
+p.state = 'TRYING' AND p.deadline_at <= clock_timestamp() AS overdue"""
+
+_BY_ID: Final = f"SELECT {_COLUMNS} FROM payments p WHERE p.payment_id = $1"  # noqa: S608  Constants.
+_BY_IDS: Final = f"SELECT {_COLUMNS} FROM payments p WHERE p.payment_id = ANY ($1::uuid[])"  # noqa: S608  Constants.
+_BY_KEY: Final = f"""
+SELECT {_COLUMNS} FROM payments p WHERE (p.fixmedins_code, p.infno, p.msgid) = ($1, $2, $3)"""  # noqa: S608  Constants.
+_LIVE_REFUND: Final = f"SELECT {_COLUMNS} FROM payments p WHERE p.original_id = $1"  # noqa: S608  Constants.
+
+
+async def by_id(connection: Connection, payment_id: PaymentId) -> Payment | None:
+    """One payment; None if it was never heard of."""
+    return _found(await connection.fetchrow(_BY_ID, payment_id))
+
+
+async def by_ids(connection: Connection, payment_ids: Sequence[PaymentId]) -> dict[PaymentId, Payment]:
+    """Those of the payments that are known."""
+    rows = await connection.fetch(_BY_IDS, list(payment_ids))
+    return {row["payment_id"]: payment_of(row) for row in rows}
+
+
+async def by_key(connection: Connection, key: Key) -> Payment | None:
+    """What a request key stands for; None if it was never heard of."""
+    return _found(await connection.fetchrow(_BY_KEY, *key))
+
+
+async def live_refund(connection: Connection, original_id: PaymentId) -> Payment | None:
+    """The one refund of a settlement, if there is one."""
+    return _found(await connection.fetchrow(_LIVE_REFUND, original_id))
+
+
+def _found(row: Any) -> Payment | None:  # noqa: ANN401  Untyped driver.
+    return None if row is None else payment_of(row)
+
+
+def payment_of(row: Any) -> Payment:  # noqa: ANN401  Untyped driver.
+    """A row read with all the columns of a payment."""
+    balances = row["balances_after"]
+    return Payment(
+        payment_id=row["payment_id"],
+        kind=PaymentKind(row["kind"]),
+        state=State(row["state"]),
+        key=Key(row["fixmedins_code"], row["infno"], row["msgid"]),
+        request_hash=row["request_hash"],
+        psn_no=row["psn_no"],
+        year=row["year"],
+        legs=legs_of(row["legs"]),
+        plan_id=row["plan_id"],
+        original_id=row["original_id"],
+        reason=row["reason"],
+        refused_leg_no=row["refused_leg_no"],
+        balances_after=() if balances is None else tuple(AccountAfter(*after) for after in json.loads(balances)),
+        replanned=row["replanned"],
+        replan_plan_id=row["replan_plan_id"],
+        quarantine=row["quarantine"],
+        overdue=row["overdue"],
+        created_at=row["created_at"],
+        deadline_at=row["deadline_at"],
+        decided_at=row["decided_at"],
+    )
+
+
+def legs_of(text: str) -> tuple[PlanLeg, ...]:
+    """Stored legs."""
+    return tuple(leg_of(leg) for leg in json.loads(text))
+
+
+# Begin: under the patients' locks, judge the plans; then insert what may begin.
+
+_JUDGE: Final = """
+SELECT q.n, l.plan_id, l.digest, l.fixmedins_code, l.infno, l.patient_version, l.psn_no, l.year, l.document,
+       l.expires_at <= clock_timestamp() AS is_expired, y.version AS version_now
+FROM unnest($1::bigint[], $2::uuid[]) AS q (n, plan_id)
+JOIN plans l ON l.plan_id = q.plan_id
+JOIN patient_years y ON (y.psn_no, y.year) = (l.psn_no, l.year)
+ORDER BY y.psn_no, y.year, q.n FOR UPDATE OF y"""
+_TAKEN: Final = f"""
+SELECT q.n, {_COLUMNS}
+FROM unnest($1::bigint[], $2::text[], $3::text[], $4::text[]) AS q (n, fixmedins_code, infno, msgid)
+JOIN payments p ON (p.fixmedins_code, p.infno, p.msgid) = (q.fixmedins_code, q.infno, q.msgid)"""  # noqa: S608  Constants.
+_BEGIN: Final = """
+INSERT INTO payments (payment_id, kind, state, fixmedins_code, infno, msgid, request_hash, psn_no, year, plan_id, legs,
+                      amount_fen, epoch, traceparent, deadline_at, next_drive_at)
+SELECT q.payment_id, 'SETTLE', 'TRYING', q.fixmedins_code, q.infno, q.msgid, q.request_hash, l.psn_no, l.year,
+       l.plan_id, l.legs, l.amount_fen, $8, q.traceparent, now() + $9::interval, now() + $9::interval
+FROM unnest($1::uuid[], $2::text[], $3::text[], $4::text[], $5::bytea[], $6::uuid[], $7::text[])
+     AS q (payment_id, fixmedins_code, infno, msgid, request_hash, plan_id, traceparent)
+JOIN plans l ON l.plan_id = q.plan_id
+ORDER BY q.fixmedins_code, q.infno, q.msgid
+ON CONFLICT DO NOTHING
+RETURNING payment_id, created_at, deadline_at"""
+
+
+@dataclass(frozen=True, slots=True)
+class Beginning:
+    """A settlement that asks to begin."""
+
+    payment_id: PaymentId
+    key: Key
+    request_hash: bytes
+    plan_id: PlanId
+    plan_digest: bytes
+    traceparent: str
+
+
+@dataclass(frozen=True, slots=True)
+class JudgedPlan:
+    """A plan, the facts that the saga judges it by, and whose it is."""
+
+    facts: PlanFacts
+    psn_no: PsnNo
+    year: int
+    document: dict[str, Any]
+
+
+async def locked_plans(connection: Connection, plan_ids: Sequence[PlanId]) -> list[JudgedPlan | None]:
+    """Each plan as it stands, its patient's year locked until the transaction ends; None where there is none."""
+    judged: list[JudgedPlan | None] = [None] * len(plan_ids)
+    for row in await connection.fetch(_JUDGE, list(range(len(plan_ids))), list(plan_ids)):
+        facts = PlanFacts(
+            plan_id=row["plan_id"],
+            digest=row["digest"],
+            fixmedins_code=row["fixmedins_code"],
+            infno=row["infno"],
+            patient_version=row["patient_version"],
+            is_expired=row["is_expired"],
+            version_now=row["version_now"],
+        )
+        judged[row["n"]] = JudgedPlan(facts, row["psn_no"], row["year"], json.loads(row["document"]))
+    return judged
+
+
+async def taken_keys(connection: Connection, keys: Sequence[Key]) -> dict[int, Payment]:
+    """By position: what those of the keys stand for that are taken."""
+    columns = [list(column) for column in zip(*keys, strict=True)]
+    rows = await connection.fetch(_TAKEN, list(range(len(keys))), *columns)
+    return {row["n"]: payment_of(row) for row in rows}
+
+
+async def insert_trying(
+    connection: Connection, beginnings: Sequence[Beginning], *, epoch: int, vote_deadline: timedelta
+) -> dict[PaymentId, tuple[datetime, datetime]]:
+    """Inserts TRYING rows; (created_at, deadline_at) of those whose key was free and whose patient was not busy."""
+    rows = await connection.fetch(
+        _BEGIN,
+        [beginning.payment_id for beginning in beginnings],
+        [beginning.key.fixmedins_code for beginning in beginnings],
+        [beginning.key.infno for beginning in beginnings],
+        [beginning.key.msgid for beginning in beginnings],
+        [beginning.request_hash for beginning in beginnings],
+        [beginning.plan_id for beginning in beginnings],
+        [beginning.traceparent for beginning in beginnings],
+        epoch,
+        vote_deadline,
+    )
+    return {row["payment_id"]: (row["created_at"], row["deadline_at"]) for row in rows}
+
+
+# Writes of the saga: compare-and-set on the state, many at once.
+
+_LOCK_PATIENTS: Final = """
+SELECT y.version FROM patient_years y
+JOIN unnest($1::text[], $2::smallint[]) AS q (psn_no, year) ON (y.psn_no, y.year) = (q.psn_no, q.year)
+ORDER BY y.psn_no, y.year FOR UPDATE OF y"""
+_LOCK_PAYMENTS: Final = """
+SELECT payment_id FROM payments WHERE payment_id = ANY ($1::uuid[]) ORDER BY payment_id FOR UPDATE"""
+_WRITE: Final = """
+WITH won AS (
+    UPDATE payments p SET
+        state = q.to_state,
+        reason = CASE WHEN q.reason = '' THEN p.reason ELSE q.reason END,
+        refused_leg_no = CASE WHEN q.refused_leg_no = 0 THEN p.refused_leg_no ELSE q.refused_leg_no END,
+        balances_after = coalesce(q.balances_after::jsonb, p.balances_after),
+        quarantine = q.quarantine,
+        decided_at = CASE WHEN p.state = 'TRYING' THEN clock_timestamp() ELSE p.decided_at END,
+        finished_at = CASE WHEN q.to_state IN ('DONE', 'CLOSED') THEN clock_timestamp() END,
+        next_drive_at = CASE WHEN q.to_state = q.expected THEN p.next_drive_at ELSE now() + $8::interval END,
+        attempts = CASE WHEN q.to_state = q.expected THEN p.attempts ELSE 0 END
+    FROM unnest($1::uuid[], $2::text[], $3::text[], $4::text[], $5::smallint[], $6::text[], $7::text[])
+         AS q (payment_id, expected, to_state, reason, refused_leg_no, balances_after, quarantine)
+    WHERE p.payment_id = q.payment_id AND p.state = q.expected
+    RETURNING p.payment_id, p.kind, p.state, p.psn_no, p.year, q.expected, p.decided_at
+), moved AS (
+    UPDATE patient_years y SET version = y.version + 1
+    FROM won WHERE won.state = 'COMMITTED' AND won.expected = 'TRYING' AND won.kind = 'SETTLE'
+        AND (y.psn_no, y.year) = (won.psn_no, won.year)
+)
+SELECT payment_id, decided_at FROM won"""
+
+
+async def lock_patients(connection: Connection, patients: Sequence[tuple[PsnNo, int]]) -> None:
+    """Locks the patients' years until the transaction ends; what changes a version or begins a settlement holds one."""
+    await connection.execute(_LOCK_PATIENTS, [psn_no for psn_no, _ in patients], [year for _, year in patients])
+
+
+async def lock_payments(connection: Connection, payment_ids: Sequence[PaymentId]) -> None:
+    """Locks rows in the order of their ids until the transaction ends."""
+    await connection.execute(_LOCK_PAYMENTS, list(payment_ids))
+
+
+async def write(
+    connection: Connection, writes: Sequence[Write], *, lease: timedelta
+) -> dict[PaymentId, datetime | None]:
+    """Carries out compare-and-sets; the deciding time of those that were won. Losers changed nothing: read them.
+
+    A commit moves the patient's version on in the same statement. The rows are left to this coordinator for ``lease``.
+    """
+    rows = await connection.fetch(
+        _WRITE,
+        [write.payment_id for write in writes],
+        [write.expected.value for write in writes],
+        [write.to.value for write in writes],
+        [write.reason for write in writes],
+        [write.refused_leg_no for write in writes],
+        [json.dumps(write.balances_after) if write.balances_after else None for write in writes],
+        [write.quarantine for write in writes],
+        lease,
+    )
+    return {row["payment_id"]: row["decided_at"] for row in rows}
+
+
+def written(payment: Payment, won: Write, decided_at: datetime | None) -> Payment:
+    """The row after a Write that was won, with the database's time of the decision."""
+    return replace(applied(payment, won), decided_at=decided_at)
+
+
+# Rows that begin decided: refunds, credits, tombstones.
+
+_INSERT_DECIDED: Final = """
+INSERT INTO payments (payment_id, kind, state, fixmedins_code, infno, msgid, request_hash, psn_no, year, original_id,
+                      legs, amount_fen, reason, epoch, traceparent, decided_at, finished_at, next_drive_at)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11::jsonb, $12, $13, $14, $15, clock_timestamp(),
+        CASE WHEN $3 IN ('DONE', 'CLOSED') THEN clock_timestamp() END, now() + $16::interval)
+ON CONFLICT DO NOTHING
+RETURNING created_at, decided_at"""
+_MOVE_ON: Final = "UPDATE patient_years SET version = version + 1 WHERE psn_no = $1 AND year = $2"
+
+
+async def insert_decided(
+    connection: Connection, payment: Payment, *, epoch: int, traceparent: str, lease: timedelta
+) -> Payment | None:
+    """Inserts a row that begins decided; None if its key is taken or its original has a live refund: read again."""
+    row = await connection.fetchrow(
+        _INSERT_DECIDED,
+        payment.payment_id,
+        payment.kind.value,
+        payment.state.value,
+        *payment.key,
+        payment.request_hash,
+        payment.psn_no,
+        payment.year,
+        payment.original_id,
+        json.dumps([leg_document(leg) for leg in payment.legs]),
+        payment.amount_fen,
+        payment.reason,
+        epoch,
+        traceparent,
+        lease,
+    )
+    if row is None:
+        return None
+    return replace(payment, created_at=row["created_at"], decided_at=row["decided_at"])
+
+
+async def move_patient_on(connection: Connection, psn_no: PsnNo, year: int) -> None:
+    """A refund changes the patient's year as a settlement does: plans made before it are stale."""
+    await connection.execute(_MOVE_ON, psn_no, year)
+
+
+# The answer to a refusal.
+
+_SETTLE_REPLAN: Final = """
+UPDATE payments SET replanned = true, replan_plan_id = $2
+WHERE payment_id = $1 AND NOT replanned AND state IN ('ABORTED', 'CLOSED')"""
+
+
+async def settle_replan(connection: Connection, payment_id: PaymentId, plan_id: PlanId | None) -> Payment | None:
+    """Settles the answer to a refusal, once: a new plan or none; the row, with whatever was settled first."""
+    await connection.execute(_SETTLE_REPLAN, payment_id, plan_id)
+    return await by_id(connection, payment_id)
+
+
+# Recovery: take rows that nobody has finished, each for a while, longer each time.
+
+_TAKE_DUE: Final = f"""
+WITH due AS (
+    SELECT payment_id FROM payments
+    WHERE state IN ('TRYING', 'COMMITTED', 'ABORTED') AND next_drive_at <= clock_timestamp()
+    ORDER BY next_drive_at LIMIT $1 FOR UPDATE SKIP LOCKED
+)
+UPDATE payments p SET attempts = p.attempts + 1,
+    next_drive_at = clock_timestamp() + least($2::interval * power(2, least(p.attempts, 16)), $3::interval)
+FROM due WHERE p.payment_id = due.payment_id
+RETURNING {_COLUMNS}, p.traceparent, p.attempts"""  # noqa: S608  Constants.
+
+
+async def take_due(connection: Connection, *, limit: int, pause: timedelta, pause_max: timedelta) -> list[Payment]:
+    """Takes up to ``limit`` open payments whose time has come; others leave them alone for the pause."""
+    return [payment_of(row) for row in await connection.fetch(_TAKE_DUE, limit, pause, pause_max)]
+
+
+async def epoch(connection: Connection) -> int:
+    """The coordinator's epoch, which every command carries."""
+    return int(await connection.fetchval("SELECT epoch FROM coordinator"))
+
+
+async def now(connection: Connection) -> datetime:
+    """The database's clock, by which deadlines and windows are judged (rule 9)."""
+    instant: datetime = await connection.fetchval("SELECT clock_timestamp()")
+    return instant

@@ -1,0 +1,134 @@
+"""What settlement tells the other rooms (gongji.settlement.v1.SettlementEvent), ready for the outbox."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any, Final
+from uuid import UUID, uuid5
+
+from chassis.outbox import OutgoingEvent
+from gongji.settlement.v1 import account_pb2, events_pb2, settlement_pb2
+from services.settlement.domain.payment import REVERSAL_PREFIX
+from services.settlement.domain.split import Role
+from services.settlement.saga.payment import Payment
+
+_EVENT_IDS: Final = UUID("3e1f0a52-6a3f-5b0e-8d0c-0b6f7a1c2d3e")
+"""An aggregate here says one thing in its life, so its event's id follows from its own."""
+_VERSION: Final = 1
+_ROLE: Final = {
+    Role.OWN: settlement_pb2.SOURCE_ROLE_OWN,
+    Role.WALLET: settlement_pb2.SOURCE_ROLE_WALLET,
+    Role.FUNDER: settlement_pb2.SOURCE_ROLE_FUNDER,
+}
+
+
+def bill_settled(
+    payment: Payment, plan: Mapping[str, Any], *, occurred_at: datetime, traceparent: str = ""
+) -> OutgoingEvent:
+    """A bill was paid: told when it is decided, since what is held then is as good as spent."""
+    fact = events_pb2.BillSettled(
+        setl_id=str(payment.payment_id),
+        patient_psn_no=payment.psn_no or "",
+        patient_name_masked=plan["visit"]["psn_name_masked"],
+        fixmedins_code=payment.key.fixmedins_code,
+        psn_part_amt=plan["amounts"]["psn_part_amt"],
+        psn_cash_pay=plan["amounts"]["psn_cash_pay"],
+        changes=_changes(payment),
+    )
+    aggregate = f"payment:{payment.payment_id}"
+    event = _event(aggregate, occurred_at)
+    event.bill_settled.CopyFrom(fact)
+    return _outgoing(event, aggregate, "bill_settled", occurred_at, traceparent)
+
+
+def bill_refunded(
+    refund: Payment, plan: Mapping[str, Any], *, occurred_at: datetime, traceparent: str = ""
+) -> OutgoingEvent:
+    """A bill's money goes back, by revocation or reversal."""
+    fact = events_pb2.BillRefunded(
+        setl_id=str(refund.payment_id),
+        original_setl_id=str(refund.original_id),
+        patient_psn_no=refund.psn_no or "",
+        patient_name_masked=plan["visit"]["psn_name_masked"],
+        fixmedins_code=refund.key.fixmedins_code,
+        reversed=refund.key.infno.startswith(REVERSAL_PREFIX),
+        changes=_changes(refund),
+    )
+    aggregate = f"payment:{refund.payment_id}"
+    event = _event(aggregate, occurred_at)
+    event.bill_refunded.CopyFrom(fact)
+    return _outgoing(event, aggregate, "bill_refunded", occurred_at, traceparent)
+
+
+def account_credited(payment: Payment, *, occurred_at: datetime, traceparent: str = "") -> OutgoingEvent:
+    """Money comes into an account: told when it is certain."""
+    leg = payment.legs[0]
+    is_wallet = leg.role is Role.WALLET
+    fact = events_pb2.AccountCredited(
+        psn_no=leg.psn_no,
+        account_kind=account_pb2.ACCOUNT_KIND_WALLET if is_wallet else account_pb2.ACCOUNT_KIND_PERSONAL,
+        part=account_pb2.ACCOUNT_PART_CURRENT if leg.current_fen else account_pb2.ACCOUNT_PART_PAST,
+        area=leg.area,
+        amount_fen=leg.amount_fen,
+    )
+    aggregate = f"payment:{payment.payment_id}"
+    event = _event(aggregate, occurred_at)
+    event.account_credited.CopyFrom(fact)
+    return _outgoing(event, aggregate, "account_credited", occurred_at, traceparent)
+
+
+def account_freeze_changed(
+    *,
+    request_id: UUID,
+    psn_no: str,
+    area: str,
+    frozen: bool,
+    cause: str,
+    occurred_at: datetime,
+    traceparent: str = "",
+) -> OutgoingEvent:
+    """An account is frozen or free again, as its ledger has answered."""
+    aggregate = f"freeze:{request_id}"
+    event = _event(aggregate, occurred_at)
+    event.account_freeze_changed.CopyFrom(
+        events_pb2.AccountFreezeChanged(psn_no=psn_no, area=area, frozen=frozen, cause=cause)
+    )
+    return _outgoing(event, aggregate, "account_freeze_changed", occurred_at, traceparent)
+
+
+def _changes(payment: Payment) -> list[events_pb2.AccountChange]:
+    after = {told.leg_no: told.free_fen for told in payment.balances_after}
+    return [
+        events_pb2.AccountChange(
+            psn_no=leg.psn_no,
+            role=_ROLE[leg.role],
+            area=leg.area,
+            past_fen=leg.past_fen,
+            current_fen=leg.current_fen,
+            balance_after_fen=after.get(leg.leg_no, 0),
+        )
+        for leg in payment.legs
+    ]
+
+
+def _event(aggregate: str, occurred_at: datetime) -> events_pb2.SettlementEvent:
+    event = events_pb2.SettlementEvent(
+        event_id=str(uuid5(_EVENT_IDS, aggregate)), aggregate_id=aggregate, version=_VERSION
+    )
+    event.occurred_time.FromDatetime(occurred_at)
+    return event
+
+
+def _outgoing(
+    event: events_pb2.SettlementEvent, aggregate: str, subject: str, occurred_at: datetime, traceparent: str
+) -> OutgoingEvent:
+    return OutgoingEvent(
+        event_id=UUID(event.event_id),
+        aggregate=aggregate,
+        version=_VERSION,
+        subject=subject,
+        payload=event.SerializeToString(),
+        occurred_at=occurred_at,
+        traceparent=traceparent,
+    )
