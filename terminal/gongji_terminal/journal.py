@@ -71,6 +71,7 @@ class Entry:
     request: bytes
     """The serialised SettleRequest or RevokeSettleRequest, to be sent again as it is."""
     attempts: int = 0
+    """How often it was sent in vain."""
     setl_id: str = ""
     """Of the settlement, or of the revocation."""
     original_setl_id: str = ""
@@ -148,12 +149,12 @@ class Journal:
 
         return await self._do(write)
 
-    async def note_attempts(self, entry: Entry, attempts: int) -> None:
-        """How often the request was sent; for people who look into the journal."""
+    async def note_attempt(self, entry: Entry) -> None:
+        """The request was sent and will be sent again; for people who look into the journal."""
         await self._do(
             lambda connection: connection.execute(
-                "UPDATE requests SET attempts = attempts + ? WHERE fixmedins_code = ? AND infno = ? AND msgid = ?",
-                (attempts, *_key(entry)),
+                "UPDATE requests SET attempts = attempts + 1 WHERE fixmedins_code = ? AND infno = ? AND msgid = ?",
+                _key(entry),
             )
         )
 

@@ -1,0 +1,355 @@
+"""The terminal: decodes, plans, pays, revokes and reverses, and never leaves a request whose end it does not know.
+
+A request that may move money is written into the journal before it is sent. No answer: the same bytes again, with
+back-off. Still none: ask what became of it; what the service has not seen, or cannot decide, is reversed. A terminal
+that died does the same when it comes back (``recover``).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from enum import Enum
+from typing import Final, TypeAlias, TypeVar
+
+import grpc
+from google.protobuf.message import Message
+
+from gongji.identity.v1 import identity_pb2
+from gongji.identity.v1.identity_pb2_grpc import IdentityServiceStub
+from gongji.settlement.v1 import settlement_pb2 as pb
+from gongji.settlement.v1.settlement_pb2_grpc import SettlementServiceStub
+from gongji_terminal.failures import Retry, TerminalRefusal, Unanswered, failure_of
+from gongji_terminal.journal import Entry, EntryState, Journal, Told
+from gongji_terminal.msgid import next_msgid
+
+Answer = TypeVar("Answer")
+
+SETTLEMENT_UNKNOWN: Final = "SETTLEMENT_UNKNOWN"
+CANNOT_BE_REVERSED: Final = frozenset({"REVOCATION_STANDS", "REVOKE_WINDOW_CLOSED"})
+"""The request was done and stays done: asking tells what."""
+CHANNEL_OPTIONS: Final = (("grpc.enable_retries", 0), ("grpc.keepalive_time_ms", 30_000))
+"""Retries are this client's own business: the transport knows nothing of keys."""
+
+
+class Care(Enum):
+    """What kind of bill it is, and the national transactions that go with it."""
+
+    PHARMACY = ("2101", "2102", "2103")
+    OUTPATIENT = ("2206", "2207", "2208")
+    INPATIENT = ("2303", "2304", "2305")
+
+    @property
+    def pre_settle(self) -> pb.Infno.ValueType:
+        """预结算."""
+        return _infno(self.value[0])
+
+    @property
+    def settle(self) -> str:
+        """结算."""
+        return self.value[1]
+
+    @property
+    def revoke(self) -> str:
+        """结算撤销."""
+        return self.value[2]
+
+
+@dataclass(frozen=True, slots=True)
+class Patience:
+    """How long the terminal waits: for one answer, for a request with all its repetitions, between two of them."""
+
+    attempt_s: float = 10.0
+    request_s: float = 30.0
+    pause_first_s: float = 0.1
+    pause_max_s: float = 2.0
+
+
+@dataclass(frozen=True, slots=True)
+class Reversed:
+    """The request is stopped or taken back for good; ``refund`` is the record with negative amounts, if it had paid."""
+
+    msgid: str
+    refund: pb.Settlement | None = None
+
+
+Outcome: TypeAlias = pb.Settlement | pb.Replan | Reversed
+
+
+def system_now() -> datetime:
+    """The machine's clock."""
+    return datetime.now(UTC)
+
+
+class Terminal:
+    """One terminal of one institution. Refusals are raised as TerminalRefusal, each with its texts.
+
+    ``number`` (0 to 99) is unique among the institution's terminals; it stands in every msgid. Money requests that end
+    with ``Unanswered`` stay in the journal: ``recover`` finds out about them later.
+    """
+
+    def __init__(
+        self,
+        *,
+        settlement: grpc.aio.Channel,
+        identity: grpc.aio.Channel | None = None,
+        journal: Journal,
+        fixmedins_code: str,
+        terminal_no: str,
+        number: int,
+        patience: Patience | None = None,
+        now: Callable[[], datetime] = system_now,
+    ) -> None:
+        self._settlement = SettlementServiceStub(settlement)
+        self._identity = None if identity is None else IdentityServiceStub(identity)
+        self._journal = journal
+        self._patience = patience or Patience()
+        self._now = now
+        self.fixmedins_code = fixmedins_code
+        self.terminal_no = terminal_no
+        self.number = number
+
+    @classmethod
+    @asynccontextmanager
+    async def connected(
+        cls,
+        *,
+        settlement_address: str,
+        identity_address: str,
+        journal: Journal,
+        fixmedins_code: str,
+        terminal_no: str,
+        number: int,
+        patience: Patience | None = None,
+    ) -> AsyncIterator[Terminal]:
+        """A terminal with channels of its own, closed at the end."""
+        async with (
+            grpc.aio.insecure_channel(settlement_address, options=CHANNEL_OPTIONS) as settlement,
+            grpc.aio.insecure_channel(identity_address, options=CHANNEL_OPTIONS) as identity,
+        ):
+            yield cls(
+                settlement=settlement,
+                identity=identity,
+                journal=journal,
+                fixmedins_code=fixmedins_code,
+                terminal_no=terminal_no,
+                number=number,
+                patience=patience,
+            )
+
+    async def decode(self, code: str) -> identity_pb2.DecodeCredentialResponse:
+        """ec.query: the patient's own code becomes the ecToken of this visit. A code works once, so it is sent once."""
+        if self._identity is None:
+            raise ValueError("this terminal was given no channel to identity")
+        request = identity_pb2.DecodeCredentialRequest(
+            code=code, fixmedins_code=self.fixmedins_code, terminal_no=self.terminal_no
+        )
+        return await self._once(self._identity.DecodeCredential, request)
+
+    async def pre_settle(self, *, care: Care, psn_no: str, ec_token: str, mdtrt_id: str, bill: pb.Bill) -> pb.Plan:
+        """Who would pay what. Moves nothing, so it is repeated freely."""
+        request = pb.PreSettleRequest(
+            fixmedins_code=self.fixmedins_code,
+            infno=care.pre_settle,
+            terminal_no=self.terminal_no,
+            psn_no=psn_no,
+            ec_token=ec_token,
+            mdtrt_id=mdtrt_id,
+            bill=bill,
+        )
+        answer: pb.PreSettleResponse = await self._patiently(self._settlement.PreSettle, request)
+        return answer.plan
+
+    async def settle(self, plan: pb.Plan, *, care: Care) -> Outcome:
+        """Pays exactly this plan: the settlement, or a new plan because a source had changed, or Reversed.
+
+        TerminalRefusal: nothing was taken. Unanswered: not known yet; ``recover`` finds out.
+        """
+
+        def request(key: pb.RequestKey) -> bytes:
+            return pb.SettleRequest(key=key, plan_id=plan.plan_id, plan_digest=plan.digest).SerializeToString()
+
+        return await self._carry_out(await self._written(care.settle, request))
+
+    async def revoke(self, setl_id: str, *, care: Care) -> Outcome:
+        """Takes a whole settlement back: the revocation's own record, or Reversed if the revocation was stopped."""
+
+        def request(key: pb.RequestKey) -> bytes:
+            return pb.RevokeSettleRequest(key=key, setl_id=setl_id).SerializeToString()
+
+        return await self._carry_out(await self._written(care.revoke, request, original_setl_id=setl_id))
+
+    async def get(self, *, setl_id: str | None = None, infno: str = "", msgid: str = "") -> pb.GetSettlementResponse:
+        """What became of a payment, by its setl_id or by the request's infno and msgid."""
+        request = pb.GetSettlementRequest(fixmedins_code=self.fixmedins_code)
+        if setl_id is not None:
+            request.setl_id = setl_id
+        else:
+            request.key.CopyFrom(self._key(infno, msgid))
+        return await self._patiently(self._settlement.GetSettlement, request)
+
+    async def reverse(self, *, infno: str, msgid: str) -> Reversed:
+        """2601: stops the request if it is undecided, gives the money back if it was paid. From any terminal."""
+        request = pb.ReverseTransactionRequest(fixmedins_code=self.fixmedins_code, oinfno=_infno(infno), omsgid=msgid)
+        answer: pb.ReverseTransactionResponse = await self._patiently(self._settlement.ReverseTransaction, request)
+        refund = answer.refund if answer.HasField("refund") else None
+        entry = await self._journal.find(fixmedins_code=self.fixmedins_code, infno=infno, msgid=msgid)
+        if entry is not None:
+            told = Told(
+                EntryState.REVERSED,
+                setl_id=entry.setl_id or ("" if refund is None else refund.original_setl_id),
+                refund_setl_id="" if refund is None else refund.setl_id,
+                answer=b"" if refund is None else _nameless(refund),
+            )
+            await self._journal.note_told(entry, told, now=self._now())
+        return Reversed(msgid, refund)
+
+    async def recover(self) -> list[tuple[Entry, Outcome | TerminalRefusal | Unanswered]]:
+        """Finds out about every request of the journal that has no answer: asks first, then reverses.
+
+        After a crash this comes before anything else. What is still unanswered stays for the next time.
+        """
+        found: list[tuple[Entry, Outcome | TerminalRefusal | Unanswered]] = []
+        for entry in await self._journal.unanswered():
+            if entry.fixmedins_code != self.fixmedins_code:
+                continue
+            try:
+                found.append((entry, await self._found_out(entry)))
+            except (TerminalRefusal, Unanswered) as failure:
+                found.append((entry, failure))
+        return found
+
+    # Inside ----------------------------------------------------------------------------------------------------------
+
+    async def _written(
+        self, infno: str, request: Callable[[pb.RequestKey], bytes], *, original_setl_id: str = ""
+    ) -> Entry:
+        now = self._now()
+        return await self._journal.write(
+            fixmedins_code=self.fixmedins_code,
+            terminal=self.number,
+            infno=infno,
+            now=now,
+            make_msgid=lambda last: next_msgid(self.fixmedins_code, self.number, now=now, last=last),
+            make_request=lambda msgid: request(self._key(infno, msgid)),
+            original_setl_id=original_setl_id,
+        )
+
+    async def _carry_out(self, entry: Entry) -> Outcome:
+        """Sends until there is an answer; when there is none, finds out."""
+        try:
+            answer = await self._send(entry)
+        except TerminalRefusal as refusal:
+            await self._journal.note_told(entry, Told(EntryState.REFUSED, reason=refusal.reason), now=self._now())
+            raise
+        except Unanswered:
+            return await self._found_out(entry)
+        return await self._told(entry, answer)
+
+    async def _send(self, entry: Entry) -> pb.Settlement | pb.Replan:
+        if entry.original_setl_id:
+            revoked: pb.RevokeSettleResponse = await self._patiently(
+                self._settlement.RevokeSettle, pb.RevokeSettleRequest.FromString(entry.request), entry
+            )
+            return revoked.revocation
+        settled: pb.SettleResponse = await self._patiently(
+            self._settlement.Settle, pb.SettleRequest.FromString(entry.request), entry
+        )
+        return settled.replan if settled.HasField("replan") else settled.settlement
+
+    async def _found_out(self, entry: Entry) -> Outcome:
+        """Asks; reverses what the service has not seen or has not decided."""
+        try:
+            found = await self.get(infno=entry.infno, msgid=entry.msgid)
+        except TerminalRefusal as refusal:
+            if refusal.reason != SETTLEMENT_UNKNOWN:
+                raise
+        else:
+            if found.settlement.state != pb.SETTLEMENT_STATE_IN_PROGRESS:
+                return await self._believe(entry, found)
+        try:
+            return await self.reverse(infno=entry.infno, msgid=entry.msgid)
+        except TerminalRefusal as refusal:
+            if refusal.reason not in CANNOT_BE_REVERSED:
+                raise
+            return await self._believe(entry, await self.get(infno=entry.infno, msgid=entry.msgid))
+
+    async def _believe(self, entry: Entry, found: pb.GetSettlementResponse) -> Outcome:
+        """What was found out is as good as the answer that never came."""
+        settlement = found.settlement
+        if settlement.state == pb.SETTLEMENT_STATE_REFUSED:
+            if found.HasField("replan"):
+                return await self._told(entry, found.replan)
+            refusal = TerminalRefusal(found.refusal_reason, grpc.StatusCode.FAILED_PRECONDITION)
+            await self._journal.note_told(entry, Told(EntryState.REFUSED, reason=refusal.reason), now=self._now())
+            raise refusal
+        if settlement.state in {pb.SETTLEMENT_STATE_REVERSED, pb.SETTLEMENT_STATE_REVOKED}:
+            await self._journal.note_told(entry, Told(EntryState.REVERSED, setl_id=settlement.setl_id), now=self._now())
+            return Reversed(entry.msgid)
+        return await self._told(entry, settlement)
+
+    async def _told(self, entry: Entry, answer: pb.Settlement | pb.Replan) -> pb.Settlement | pb.Replan:
+        if isinstance(answer, pb.Replan):
+            told = Told(EntryState.REPLANNED, reason=answer.reason, answer=_nameless(answer))
+        else:
+            told = Told(EntryState.SETTLED, setl_id=answer.setl_id, answer=_nameless(answer))
+        await self._journal.note_told(entry, told, now=self._now())
+        return answer
+
+    async def _once(self, call: Callable[..., Awaitable[Answer]], request: Message) -> Answer:
+        try:
+            return await call(request, timeout=self._patience.attempt_s)
+        except grpc.aio.AioRpcError as error:
+            raise failure_of(error) from None
+
+    async def _patiently(
+        self, call: Callable[..., Awaitable[Answer]], request: Message, entry: Entry | None = None
+    ) -> Answer:
+        """The same bytes again and again, as long as the catalogue or the silence says so and patience lasts."""
+        deadline = time.monotonic() + self._patience.request_s
+        pause_s = self._patience.pause_first_s
+        unanswered: Unanswered | None = None
+        while True:
+            last: Unanswered | TerminalRefusal
+            try:
+                return await self._once(call, request)
+            except Unanswered as silence:
+                unanswered = last = silence
+            except TerminalRefusal as refusal:
+                if refusal.retry is not Retry.SAME_REQUEST:
+                    raise
+                last = refusal
+            if entry is not None:
+                await self._journal.note_attempt(entry)
+            wait_s = pause_s * random.uniform(0.5, 1.0)  # noqa: S311  Spreads terminals, keeps no secret.
+            if time.monotonic() + wait_s >= deadline:
+                # A copy that got no answer may still arrive and be done, whatever a later copy was told.
+                raise last if unanswered is None else unanswered
+            await asyncio.sleep(wait_s)
+            pause_s = min(pause_s * 2, self._patience.pause_max_s)
+
+    def _key(self, infno: str, msgid: str) -> pb.RequestKey:
+        return pb.RequestKey(fixmedins_code=self.fixmedins_code, infno=_infno(infno), msgid=msgid)
+
+
+def _infno(infno: str) -> pb.Infno.ValueType:
+    return pb.Infno.Value(f"INFNO_{infno}")
+
+
+def _nameless(answer: pb.Settlement | pb.Replan) -> bytes:
+    """The answer as the journal may keep it: without names, masked as they are."""
+    kept = type(answer)()
+    kept.CopyFrom(answer)  # type: ignore[arg-type]  # Both are of one type.
+    if isinstance(kept, pb.Settlement):
+        kept.ClearField("psn_name_masked")
+        people: list[pb.FunderShare | pb.SkippedFunder] = [*kept.funders]
+    else:
+        people = [*kept.plan.funders, *kept.plan.skipped]
+    for person in people:
+        person.ClearField("name_masked")
+    return kept.SerializeToString()
