@@ -1,0 +1,22 @@
+"""What operations draw from the randomness they are given."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Final
+from uuid import UUID
+
+from chassis.telemetry import Randomness
+from kernel.ids import time_ordered_uuid
+
+_ID_BITS: Final = 74
+
+
+def new_id(now: datetime, randomness: Randomness) -> UUID:
+    """An id that grows with time."""
+    return time_ordered_uuid(now, randomness.getrandbits(_ID_BITS))
+
+
+def new_bytes(randomness: Randomness, count: int) -> bytes:
+    """So many random bytes: nonces, seeds."""
+    return randomness.getrandbits(count * 8).to_bytes(count, "big")

@@ -1,0 +1,209 @@
+"""Registering people, changing what is known of them, and looking them up."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Final
+from uuid import UUID
+
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from chassis import telemetry
+from chassis.db import Database
+from chassis.telemetry import Randomness
+from kernel.failures import Failure, Kind
+from kernel.ids import AdmDvs, PsnNo
+from services.identity import wire
+from services.identity.domain import person as rules
+from services.identity.domain.certificate import masked_number
+from services.identity.domain.name import masked_name
+from services.identity.domain.person import InsuranceStatus, Insutype, Person, Sanction
+from services.identity.domain.registration import Registered, Registration, check_same_person
+from services.identity.domain.sealing import NONCE_BYTES, Seals
+from services.identity.operations.drawn import new_bytes, new_id
+from services.identity.store import events, people
+
+_NUMBER_BITS: Final = 128
+REGISTRATION: Final = "REGISTRATION"
+"""The purpose in the audit when a registration met somebody who is known."""
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """A person as the one who asked may see him."""
+
+    person: Person
+    certno_masked: str
+
+
+async def register_person(
+    *,
+    database: Database,
+    seals: Seals,
+    registration: Registration,
+    asked_by: str,
+    now: datetime,
+    randomness: Randomness,
+) -> tuple[PsnNo, bool]:
+    """The person's number, and whether he was known before.
+
+    EXISTS: PERSON_DIFFERS if the certificate is another's by name, number, birth date or sex; PERSON_NUMBER_TAKEN if
+    the given number belongs to another certificate. Of two registrations of one certificate at once, one is new.
+    """
+    person = Person(
+        psn_no=registration.psn_no or rules.drawn_number(randomness.getrandbits(_NUMBER_BITS)),
+        name_masked=masked_name(registration.name),
+        brdy=registration.brdy,
+        sex=registration.sex,
+    )
+    certno_index = seals.blind_index(registration.certificate)
+    async with database.transaction() as connection:
+        new = await people.insert_person(
+            connection,
+            person,
+            kind=registration.certificate.kind,
+            sealed=_sealed(person.psn_no, registration, seals, randomness),
+            certno_index=certno_index,
+            now=now,
+        )
+        if new:
+            await _tell(connection, person, now=now, randomness=randomness)
+            return person.psn_no, False
+        # The insert waited for whoever registered the same at the same time, so this statement sees him.
+        holder = await people.holder_of(connection, certno_index)
+        if holder is None:
+            raise Failure(Kind.EXISTS, "PERSON_NUMBER_TAKEN", field="psn_no")
+        check_same_person(await _registered(connection, holder, seals), registration)
+        await _audit(connection, holder, purpose=REGISTRATION, asked_by=asked_by, now=now)
+        return holder, True
+
+
+async def look_up_person(
+    *, database: Database, seals: Seals, psn_no: PsnNo, purpose: str, asked_by: str, now: datetime
+) -> Seen:
+    """A person, with the look-up on record in the same transaction; PERSON_UNKNOWN (NOT_FOUND)."""
+    async with database.transaction() as connection:
+        person = known(await people.load_person(connection, psn_no))
+        await _audit(connection, psn_no, purpose=purpose, asked_by=asked_by, now=now)
+        sealed = await people.sealed_person(connection, psn_no)
+    certno = seals.open(sealed.certno, place=_certno_place(psn_no)).decode()
+    return Seen(person, masked_number(certno))
+
+
+async def enrol(
+    *, database: Database, psn_no: PsnNo, insutype: Insutype, area: AdmDvs, now: datetime, randomness: Randomness
+) -> Person:
+    """The person, insured there; PERSON_UNKNOWN. What is so already is not told again."""
+    return await _change(database, psn_no, lambda person: rules.enrolled(person, insutype, area), now, randomness)
+
+
+async def change_insurance_status(
+    *,
+    database: Database,
+    psn_no: PsnNo,
+    insutype: Insutype,
+    status: InsuranceStatus,
+    now: datetime,
+    randomness: Randomness,
+) -> Person:
+    """The person with this status; PERSON_UNKNOWN, then as ``with_status``."""
+    return await _change(database, psn_no, lambda person: rules.with_status(person, insutype, status), now, randomness)
+
+
+async def impose_sanction(
+    *, database: Database, psn_no: PsnNo, sanction: Sanction, now: datetime, randomness: Randomness
+) -> tuple[UUID, Person]:
+    """The sanction's id and the person. The same decision again changes nothing and gives the first id.
+
+    SANCTION_TERM_OUT_OF_RANGE, PERSON_UNKNOWN, SANCTION_DECISION_DIFFERS (EXISTS: the decision says something else).
+    """
+    rules.check_term(sanction.from_at, sanction.to_at)
+    async with database.transaction() as connection:
+        before = known(await people.load_person(connection, psn_no, lock=True))
+        if not await people.insert_sanction(connection, psn_no, sanction, now=now):
+            earlier_psn_no, earlier = await people.sanction_of_decision(connection, sanction.decision_no)
+            if earlier_psn_no != psn_no or not rules.same_decision(earlier, sanction):
+                raise Failure(Kind.EXISTS, "SANCTION_DECISION_DIFFERS", field="decision_no")
+            return earlier.sanction_id, before
+        after = rules.sanctioned(before, sanction)
+        await people.save_person(connection, before, after, now=now)
+        await _tell(connection, after, now=now, randomness=randomness)
+        return sanction.sanction_id, after
+
+
+async def lift_sanction(
+    *, database: Database, sanction_id: UUID, cause: str, now: datetime, randomness: Randomness
+) -> Person:
+    """The person without the sanction; SANCTION_UNKNOWN (NOT_FOUND), SANCTION_OVER. Lifting again changes nothing."""
+    async with database.transaction() as connection:
+        psn_no = await people.sanctioned_person(connection, sanction_id)
+        if psn_no is None:
+            raise Failure(Kind.NOT_FOUND, "SANCTION_UNKNOWN", field="sanction_id")
+        before = known(await people.load_person(connection, psn_no, lock=True))
+        after = rules.lifted(before, sanction_id, now=now)
+        if after is not before:
+            await people.lift_sanction(connection, sanction_id, cause=cause, now=now)
+            await people.save_person(connection, before, after, now=now)
+            await _tell(connection, after, now=now, randomness=randomness)
+        return after
+
+
+def known(person: Person | None) -> Person:
+    """The person; PERSON_UNKNOWN (NOT_FOUND) if there is none."""
+    if person is None:
+        raise Failure(Kind.NOT_FOUND, "PERSON_UNKNOWN", field="psn_no")
+    return person
+
+
+async def _change(
+    database: Database, psn_no: PsnNo, change: Callable[[Person], Person], now: datetime, randomness: Randomness
+) -> Person:
+    async with database.transaction() as connection:
+        before = known(await people.load_person(connection, psn_no, lock=True))
+        after = change(before)
+        if after is not before:
+            await people.save_person(connection, before, after, now=now)
+            await _tell(connection, after, now=now, randomness=randomness)
+        return after
+
+
+async def _tell(connection: AsyncConnection, person: Person, *, now: datetime, randomness: Randomness) -> None:
+    event_id = new_id(now, randomness)
+    await events.tell(connection, [wire.person_changed(person, event_id=event_id, now=now)])
+
+
+async def _audit(connection: AsyncConnection, psn_no: PsnNo, *, purpose: str, asked_by: str, now: datetime) -> None:
+    await people.insert_lookup(
+        connection, psn_no, purpose=purpose, asked_by=asked_by, trace_id=telemetry.trace_id(), now=now
+    )
+
+
+async def _registered(connection: AsyncConnection, psn_no: PsnNo, seals: Seals) -> Registered:
+    person = known(await people.load_person(connection, psn_no))
+    sealed = await people.sealed_person(connection, psn_no)
+    name = seals.open(sealed.name, place=_name_place(psn_no)).decode()
+    return Registered(psn_no, name, person.brdy, person.sex)
+
+
+def _sealed(psn_no: PsnNo, registration: Registration, seals: Seals, randomness: Randomness) -> people.SealedPerson:
+    return people.SealedPerson(
+        psn_no,
+        certno=seals.seal(
+            registration.certificate.number.encode(),
+            place=_certno_place(psn_no),
+            nonce=new_bytes(randomness, NONCE_BYTES),
+        ),
+        name=seals.seal(
+            registration.name.encode(), place=_name_place(psn_no), nonce=new_bytes(randomness, NONCE_BYTES)
+        ),
+    )
+
+
+def _certno_place(psn_no: PsnNo) -> str:
+    return f"{psn_no}/certno"
+
+
+def _name_place(psn_no: PsnNo) -> str:
+    return f"{psn_no}/psn_name"

@@ -1,0 +1,64 @@
+"""The keys that sign: made when needed, told to everyone, loaded into a ring."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+from typing import Final
+
+from chassis.db import Database
+from chassis.telemetry import Randomness
+from services.identity import wire
+from services.identity.domain.sealing import NONCE_BYTES, Seals, WrongKeyError
+from services.identity.domain.signing import SEED_BYTES, HeldKey, KeyRing, needs_new_key, new_key
+from services.identity.operations.drawn import new_bytes, new_id
+from services.identity.store import events, keys
+
+_KID_BITS: Final = 64
+
+
+async def check_secrets(*, database: Database, seals: Seals) -> None:
+    """WrongKeyError if this database was written with other secrets: each certificate would find a second person."""
+    async with database.transaction() as connection:
+        differing = await keys.differing_secrets(connection, seals.fingerprints())
+        if differing:
+            raise WrongKeyError(f"this database was written with other secrets: {', '.join(differing)}")
+
+
+async def current_ring(
+    *,
+    database: Database,
+    seals: Seals,
+    lifetime: timedelta,
+    overlap: timedelta,
+    now: datetime,
+    randomness: Randomness,
+) -> KeyRing:
+    """All keys whose time is not over, after a new one was made and told if one was needed.
+
+    Of replicas that find at once that one is needed, one makes it and the others wait and take it.
+    """
+    ring = await _held(database, seals, now)
+    if not needs_new_key([key.public for key in ring], now=now, overlap=overlap):
+        return KeyRing(ring)
+    async with database.transaction() as connection:
+        await keys.lock_keys(connection)
+        held = [key for key, _ in await keys.load_keys(connection, now=now)]
+        if needs_new_key(held, now=now, overlap=overlap):
+            kid = f"{now:%Y%m%d}-{randomness.getrandbits(_KID_BITS):016x}"
+            seed = new_bytes(randomness, SEED_BYTES)
+            key = new_key(kid, seed=seed, held=held, now=now, lifetime=lifetime)
+            sealed = seals.seal(seed, place=_place(kid), nonce=new_bytes(randomness, NONCE_BYTES))
+            await keys.insert_key(connection, key.public, sealed, now=now)
+            event_id = new_id(now, randomness)
+            await events.tell(connection, [wire.signing_key_activated(key.public, event_id=event_id, now=now)])
+    return KeyRing(await _held(database, seals, now))
+
+
+async def _held(database: Database, seals: Seals, now: datetime) -> list[HeldKey]:
+    async with database.transaction() as connection:
+        rows = await keys.load_keys(connection, now=now)
+    return [HeldKey(public, seals.open(seed, place=_place(public.kid))) for public, seed in rows]
+
+
+def _place(kid: str) -> str:
+    return f"signing_keys/{kid}"

@@ -1,0 +1,75 @@
+"""What identity does by the clock: it keeps the ring of signing keys fresh."""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import timedelta
+from typing import Final
+
+from chassis import telemetry
+from chassis.db import Database, is_transient
+from chassis.telemetry import Randomness
+from kernel.clock import Clock
+from services.identity.domain.sealing import Seals
+from services.identity.domain.signing import KEY_LEAD, KeyRing
+from services.identity.operations.signing_keys import current_ring
+
+_log = telemetry.logger("recovery")
+
+KEY_CHECK_S: Final = 60.0
+"""How often keys are looked at; well below KEY_LEAD, so that a key is known here before it signs anywhere."""
+UNKNOWN_KEY_PAUSE_S: Final = 1.0
+"""How often at most a key that nobody knows makes us look again, so that forgeries cost no statements."""
+
+
+class SigningKeys:
+    """The keys this replica signs and verifies with."""
+
+    def __init__(
+        self,
+        *,
+        database: Database,
+        seals: Seals,
+        lifetime: timedelta,
+        token_lifetime: timedelta,
+        clock: Clock,
+        randomness: Randomness,
+    ) -> None:
+        self._database = database
+        self._seals = seals
+        self._lifetime = lifetime
+        # A key signs until its successor does, KEY_LEAD after that one was made; what it signed last then lives on.
+        self._overlap = 2 * (token_lifetime + KEY_LEAD)
+        self._clock = clock
+        self._randomness = randomness
+        self._looked_at = float("-inf")
+        self.ring = KeyRing(())
+
+    async def refresh(self) -> None:
+        """Makes a key if one is needed and takes over what other replicas made."""
+        self._looked_at = asyncio.get_running_loop().time()
+        self.ring = await current_ring(
+            database=self._database,
+            seals=self._seals,
+            lifetime=self._lifetime,
+            overlap=self._overlap,
+            now=self._clock.now(),
+            randomness=self._randomness,
+        )
+
+    async def ring_with(self, kid: str) -> KeyRing:
+        """The ring, looked up anew if it does not know this key: another replica may have made it just now."""
+        if kid not in self.ring and asyncio.get_running_loop().time() - self._looked_at >= UNKNOWN_KEY_PAUSE_S:
+            await self.refresh()
+        return self.ring
+
+    async def run(self) -> None:
+        """Runs until cancelled; a database that is away is waited for."""
+        while True:
+            await asyncio.sleep(KEY_CHECK_S)
+            try:
+                await self.refresh()
+            except Exception as error:
+                if not is_transient(error):
+                    raise
+                _log.warning("the signing keys could not be looked at", problem=type(error).__name__)
