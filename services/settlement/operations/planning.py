@@ -76,7 +76,7 @@ async def pre_settle(desk: Desk, *, visit: Presented, plan_id: PlanId, now: date
     if key is None:
         raise Failure(Kind.UNAUTHENTICATED, "EC_TOKEN_INVALID", because="an unknown key")
     check_claims(
-        verified_claims(visit.ec_token, key),
+        verified_claims(visit.ec_token, key, now=now),
         patient=visit.psn_no,
         funders=funders_among(known.bindings),
         fixmedins_code=visit.fixmedins_code,
