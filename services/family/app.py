@@ -71,7 +71,8 @@ async def serve(process: Process, settings: Settings, *, policies: PolicySet) ->
     stream = Stream(settings.bus_prefix, NAME, settings.stream_replicas)
     process.supervise("outbox", OutboxPublisher(database, bus, stream).run())
     await consumer.read_snapshot(database, identity)
-    process.supervise("persons", consumer.persons(database, bus).run())
+    persons = consumer.persons(database, bus, stream_replicas=settings.stream_replicas)
+    process.supervise("persons", persons.run())
     process.supervise("recovery", Recovery(database, ledgers, clock, sweep_s=settings.recovery_sweep_s).run())
 
     server = RpcServer(settings, process.health)

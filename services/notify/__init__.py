@@ -1,0 +1,1 @@
+"""The notify room: messages to everyone whose account, group or binding changed (domain §9)."""

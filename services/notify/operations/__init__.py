@@ -1,0 +1,1 @@
+"""What notify does: take facts in, hand messages out."""

@@ -1,0 +1,57 @@
+"""Facts become messages, once each."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final
+
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from chassis.db import Database
+from kernel.ids import PsnNo
+from services.notify import store
+from services.notify.clients import Identity
+from services.notify.domain.facts import Told
+from services.notify.domain.messages import messages, people_in
+
+IDENTITY: Final = "identity"
+SNAPSHOT_BATCH_SIZE: Final = 1_000
+
+PersonTold = tuple[PsnNo, str, int, list[Told]]
+"""A person as identity tells him: number, masked name, version, sanctions."""
+
+
+async def tell(connection: AsyncConnection, *, told: Sequence[Told]) -> set[PsnNo]:
+    """Writes the messages of these facts that have not been written yet; the people who got one."""
+    wanted = {psn_no for one in told for psn_no in people_in(one.fact)}
+    names = await store.names(connection, wanted) if wanted else {}
+    return await store.write(connection, [message for one in told for message in messages(one, names)])
+
+
+async def keep_person(connection: AsyncConnection, *, person: PersonTold) -> set[PsnNo]:
+    """Keeps a person's masked name and tells of sanctions not told yet; the people who got a message."""
+    psn_no, name_masked, version, sanctions = person
+    await store.put_name(connection, psn_no, name_masked, version=version)
+    return await tell(connection, told=sanctions) if sanctions else set()
+
+
+async def read_snapshot(*, database: Database, identity: Identity) -> None:
+    """Takes over everyone identity knows, once in the life of this database; from then on its stream suffices."""
+    async with database.transaction() as connection:
+        if await store.has_snapshot(connection, IDENTITY):
+            return
+    batch: list[PersonTold] = []
+    async for person in identity.snapshot():
+        batch.append(person)
+        if len(batch) >= SNAPSHOT_BATCH_SIZE:
+            await _keep(database, batch)
+            batch.clear()
+    await _keep(database, batch)
+    async with database.transaction() as connection:
+        await store.note_snapshot(connection, IDENTITY)
+
+
+async def _keep(database: Database, batch: list[PersonTold]) -> None:
+    async with database.transaction() as connection:
+        for person in sorted(batch, key=lambda person: person[0]):
+            await keep_person(connection, person=person)
