@@ -9,14 +9,14 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields
-from datetime import datetime
+from datetime import date, datetime
 from typing import Final, TypeAlias, TypeVar
 
 from kernel.failures import Failure, Kind
 from kernel.ids import AdmDvs, FixmedinsCode, PsnNo, parsed_admdvs, parsed_fixmedins_code, parsed_psn_no
 from kernel.money import Fen, checked_amount
 from kernel.policy import PolicySet, known_area
-from ops.certificates import is_certificate_number
+from services.identity.domain.certificate import CertificateKind, parsed_certificate
 from services.settlement.domain.bill import Bill
 from services.settlement.domain.split import Binding, Person, SkipReason, Visit
 
@@ -42,6 +42,8 @@ _PSN_INSU_STAS: Final = re.compile(r"[124]")
 _MED_TYPE: Final = re.compile(r"[0-9]{2,6}")
 _RELATION: Final = re.compile(r"[A-Z][A-Z_]{1,62}")
 _BOUND_AT: Final = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d(:\d\d(\.\d{1,6})?)?(Z|[+-]\d\d:\d\d)", re.ASCII)
+
+_OF_OTHER_FORM: Final = frozenset({"CERTIFICATE_MALFORMED", "CERTIFICATE_OF_OTHER_KIND"})
 
 Value = TypeVar("Value")
 Expected: TypeAlias = Mapping[str, object]
@@ -178,10 +180,17 @@ def _bound_at(value: object, field: str) -> datetime:
 
 
 def _certno(value: object, field: str) -> str:
+    """A number that some kind of certificate has; whether its birth date lies ahead is not judged in a dry run."""
     text = _text(value, field)
-    if not is_certificate_number(text):
-        raise _malformed(field, "a certificate number with a real birth date and a right check character")
-    return text
+    refusals = []
+    for kind in CertificateKind:
+        try:
+            return parsed_certificate(kind, text, today=date.max).number
+        except Failure as failure:
+            refusals.append(failure.reason)
+    # The most telling one: a wrong checksum or date says more than "not the form of a birth certificate".
+    reason = next((reason for reason in refusals if reason not in _OF_OTHER_FORM), "CERTIFICATE_MALFORMED")
+    raise Failure(Kind.INVALID, reason, field=field)
 
 
 def _get(stated: Mapping[str, object], key: str, where: str, parse: Callable[[object, str], Value]) -> Value:
@@ -303,7 +312,8 @@ def parsed_scenario(content: object) -> Scenario:
 
     Refusals, each with the path of its ``field``: SCENARIO_FIELD_UNKNOWN, SCENARIO_FIELD_MISSING,
     SCENARIO_FIELD_WRONG_TYPE, SCENARIO_VALUE_MALFORMED, SCENARIO_PERSON_TWICE, SCENARIO_PERSON_UNKNOWN,
-    FUNDER_IS_BENEFICIARY, AMOUNT_OUT_OF_RANGE, the malformed codes of ``kernel.ids``, and those of a policy.
+    FUNDER_IS_BENEFICIARY, AMOUNT_OUT_OF_RANGE, and those of a certificate, of the codes of
+    ``kernel.ids`` and of a policy.
     """
     stated = _mapping(content, "", ("policies", "persons", "bindings", "visit"), ("title", "expect"))
     title = _text(stated["title"], "title") if "title" in stated else ""

@@ -9,9 +9,9 @@ from typing import Any, Final
 from hypothesis import strategies as st
 
 from kernel.policy import PolicySet
-from ops.certificates import check_character
 from ops.plan import plan_as_json
 from ops.scenario import parsed_scenario
+from services.identity.domain.certificate import check_character
 from services.settlement.domain.split import Split, split
 
 SCENARIOS: Final = sorted((Path(__file__).resolve().parents[2] / "scenarios").glob("*.yaml"))
