@@ -6,8 +6,9 @@ from dataclasses import dataclass
 from typing import Final
 from uuid import UUID
 
+from chassis.rpc.interceptors import Context
 from gongji.settlement.v1 import account_pb2 as pb
-from gongji.settlement.v1.account_pb2_grpc import AccountServiceServicer, _ServicerContext
+from gongji.settlement.v1.account_pb2_grpc import AccountServiceServicer
 from kernel.clock import Clock
 from kernel.ids import AdmDvs, PsnNo
 from services.settlement.clients import Balance
@@ -27,7 +28,7 @@ class AccountApi(AccountServiceServicer):
     engine: Engine
     clock: Clock
 
-    async def CreditAccount(self, request: pb.CreditAccountRequest, _: _ServicerContext) -> pb.CreditAccountResponse:
+    async def CreditAccount(self, request: pb.CreditAccountRequest, _: Context) -> pb.CreditAccountResponse:
         psn_no, area = PsnNo(request.psn_no), AdmDvs(request.area)
         role, part = wire.role_of(request.account_kind), wire.part_of(request.part)
         await holders.check_holder(
@@ -50,20 +51,18 @@ class AccountApi(AccountServiceServicer):
         )
         return pb.CreditAccountResponse(balance=wire.balance_message(credited.balance))
 
-    async def FreezeAccount(self, request: pb.FreezeAccountRequest, _: _ServicerContext) -> pb.FreezeAccountResponse:
+    async def FreezeAccount(self, request: pb.FreezeAccountRequest, _: Context) -> pb.FreezeAccountResponse:
         return pb.FreezeAccountResponse(balance=wire.balance_message(await self._set_frozen(request, frozen=True)))
 
-    async def UnfreezeAccount(
-        self, request: pb.UnfreezeAccountRequest, _: _ServicerContext
-    ) -> pb.UnfreezeAccountResponse:
+    async def UnfreezeAccount(self, request: pb.UnfreezeAccountRequest, _: Context) -> pb.UnfreezeAccountResponse:
         return pb.UnfreezeAccountResponse(balance=wire.balance_message(await self._set_frozen(request, frozen=False)))
 
-    async def GetBalance(self, request: pb.GetBalanceRequest, _: _ServicerContext) -> pb.GetBalanceResponse:
+    async def GetBalance(self, request: pb.GetBalanceRequest, _: Context) -> pb.GetBalanceResponse:
         asked = (PsnNo(request.psn_no), wire.role_of(request.account_kind))
         balances, _authorisations = await self.desk.ledgers.balances(AdmDvs(request.area), [asked])
         return pb.GetBalanceResponse(balance=wire.balance_message(balances[0]))
 
-    async def GetStatement(self, request: pb.GetStatementRequest, _: _ServicerContext) -> pb.GetStatementResponse:
+    async def GetStatement(self, request: pb.GetStatementRequest, _: Context) -> pb.GetStatementResponse:
         lines, more = await self.desk.ledgers.statement(
             AdmDvs(request.area),
             PsnNo(request.psn_no),

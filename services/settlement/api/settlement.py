@@ -5,9 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from uuid import UUID
 
+from chassis.rpc.interceptors import Context
 from chassis.telemetry import Randomness
 from gongji.settlement.v1 import settlement_pb2 as pb
-from gongji.settlement.v1.settlement_pb2_grpc import SettlementServiceServicer, _ServicerContext
+from gongji.settlement.v1.settlement_pb2_grpc import SettlementServiceServicer
 from kernel.clock import Clock
 from kernel.ids import FixmedinsCode, PaymentId, PlanId, time_ordered_uuid
 from services.settlement.domain.plan import Plan
@@ -29,13 +30,13 @@ class SettlementApi(SettlementServiceServicer):
     clock: Clock
     randomness: Randomness
 
-    async def PreSettle(self, request: pb.PreSettleRequest, _: _ServicerContext) -> pb.PreSettleResponse:
+    async def PreSettle(self, request: pb.PreSettleRequest, _: Context) -> pb.PreSettleResponse:
         now = self.clock.now()
         plan_id = PlanId(time_ordered_uuid(now, self.randomness.getrandbits(_UUID_RANDOM_BITS)))
         stored = await planning.pre_settle(self.desk, visit=wire.presented(request), plan_id=plan_id, now=now)
         return pb.PreSettleResponse(plan=wire.plan_message(stored))
 
-    async def Settle(self, request: pb.SettleRequest, _: _ServicerContext) -> pb.SettleResponse:
+    async def Settle(self, request: pb.SettleRequest, _: Context) -> pb.SettleResponse:
         outcome = await payments.settle(
             self.engine,
             key=wire.request_key(request.key),
@@ -49,7 +50,7 @@ class SettlementApi(SettlementServiceServicer):
             case Replanned(payment, plan_id):
                 return pb.SettleResponse(replan=await self._replan(payment.reason, plan_id))
 
-    async def GetSettlement(self, request: pb.GetSettlementRequest, _: _ServicerContext) -> pb.GetSettlementResponse:
+    async def GetSettlement(self, request: pb.GetSettlementRequest, _: Context) -> pb.GetSettlementResponse:
         by_id = request.WhichOneof("by") == "setl_id"
         found = await payments.look_up(
             self.engine,
@@ -64,7 +65,7 @@ class SettlementApi(SettlementServiceServicer):
                 answer.replan.CopyFrom(await self._replan(found.payment.reason, found.replan_plan_id))
         return answer
 
-    async def RevokeSettle(self, request: pb.RevokeSettleRequest, _: _ServicerContext) -> pb.RevokeSettleResponse:
+    async def RevokeSettle(self, request: pb.RevokeSettleRequest, _: Context) -> pb.RevokeSettleResponse:
         refunded = await payments.revoke(
             self.engine,
             key=wire.request_key(request.key),
@@ -74,7 +75,7 @@ class SettlementApi(SettlementServiceServicer):
         return pb.RevokeSettleResponse(revocation=_refund_message(refunded))
 
     async def ReverseTransaction(
-        self, request: pb.ReverseTransactionRequest, _: _ServicerContext
+        self, request: pb.ReverseTransactionRequest, _: Context
     ) -> pb.ReverseTransactionResponse:
         # A key that nobody has seen is blocked for ever, so the institution must at least be one that exists.
         await planning.check_institution(
