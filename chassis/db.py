@@ -33,6 +33,8 @@ _TRANSIENT_CLASSES: Final = ("08", "40", "53", "57", "58")
 """Connection, rollback (deadlock, serialisation), resources, operator intervention (restart, timeout), system error."""
 _TRANSIENT_STATES: Final = frozenset({"55P03", "25P03"})
 """Lock not available; idle in transaction for too long."""
+_PASSING: Final = (PoolTimeoutError, DisconnectionError, OSError, asyncpg.InternalClientError)
+"""No connection free, lost, or not to be had (OSError has TimeoutError in it); cut in the middle of a statement."""
 
 
 class Database:
@@ -126,9 +128,9 @@ class Database:
         connection = pooled.driver_connection
         try:
             yield connection
-        except BaseException:
-            # A cancelled or timed out statement may still be running: such a connection is not handed to the next.
-            if connection is None or connection.is_closed() or connection.is_in_transaction():
+        except BaseException as error:
+            # A connection that was cut or whose statement may still be running is not handed to the next.
+            if is_transient(error) or connection is None or connection.is_closed() or connection.is_in_transaction():
                 pooled.invalidate()
             raise
         finally:
@@ -180,19 +182,20 @@ def violated_constraint(error: BaseException) -> str | None:
 
 def is_transient(error: BaseException) -> bool:
     """Whether the same work may succeed when it is done again: lost connection, restart, deadlock, timeout, no room."""
-    for cause in _causes(error):
-        if isinstance(cause, PoolTimeoutError | DisconnectionError | TimeoutError | ConnectionError):
-            return True
-        if isinstance(cause, DBAPIError) and cause.connection_invalidated:
-            return True
-        if isinstance(cause, asyncpg.PostgresError):
+    return any(_is_passing(cause) for cause in _causes(error))
+
+
+def _is_passing(cause: BaseException) -> bool:
+    match cause:
+        case DBAPIError():
+            return cause.connection_invalidated
+        case asyncpg.PostgresError():
             state: str = cause.sqlstate or ""
             return state.startswith(_TRANSIENT_CLASSES) or state in _TRANSIENT_STATES
-        if isinstance(cause, asyncpg.InterfaceError):
+        case asyncpg.InterfaceError():
             return "clos" in str(cause) or "released" in str(cause)
-        if isinstance(cause, OSError):
-            return True
-    return False
+        case _:
+            return isinstance(cause, _PASSING)
 
 
 def _causes(error: BaseException) -> list[BaseException]:

@@ -187,8 +187,8 @@ class Consumer:
             try:
                 subscription = await self._subscribe()
                 await self._consume(subscription)
-            except (nats.errors.Error, OSError, TimeoutError, Failure) as error:
-                if isinstance(error, Failure) and not _passes(error):
+            except Exception as error:
+                if not (isinstance(error, nats.errors.Error) or _passes(error) or is_transient(error)):
                     raise
                 _log.warning("the consumer is rebuilt", consumer=self._name, problem=type(error).__name__)
                 await asyncio.sleep(TROUBLE_PAUSE_S)
@@ -257,9 +257,12 @@ class Consumer:
         try:
             await self._apply([event for _, event in known])
         except Exception as error:  # noqa: BLE001  A handler's fault belongs to its event; each is tried alone below.
-            if _passes(error) or is_transient(error):
-                _log.warning("events wait for better times", consumer=self._name, problem=type(error).__name__)
+            if is_transient(error):
+                _log.warning("events wait for the database", consumer=self._name, problem=type(error).__name__)
                 await asyncio.sleep(TROUBLE_PAUSE_S)
+                for message, _ in known:
+                    await message.nak()
+                return
             for message, event in known:
                 await self._take_alone(message, event)
             return
@@ -273,6 +276,7 @@ class Consumer:
                 await self._apply([event])
         except Exception as error:  # noqa: BLE001  As above: it is tried again, and in the end becomes a dead letter.
             if _passes(error) or is_transient(error):
+                _log.warning("an event waits", consumer=self._name, problem=str(error)[:200], **_facts(event))
                 await message.nak(delay=TROUBLE_PAUSE_S)
                 return
             attempts = self._attempts[event.event_id] = self._attempts.get(event.event_id, 0) + 1

@@ -42,7 +42,7 @@ _log = telemetry.logger("process")
 
 EXIT_CRASHED: Final = 1
 EXIT_FORCED: Final = 130
-TASK_STOP_S: Final = 10.0
+TASK_STOP_S: Final = 5.0
 
 Resource = TypeVar("Resource")
 SettingsType = TypeVar("SettingsType", bound=ProcessSettings)
@@ -124,9 +124,14 @@ class Process:
         await asyncio.gather(*(server.stop(self._settings.drain_s) for server in self._servers))
         for task in self._tasks:
             task.cancel()
+        stubborn: set[asyncio.Task[None]] = set()
         if self._tasks:
-            await asyncio.wait(self._tasks, timeout=TASK_STOP_S)
+            _, stubborn = await asyncio.wait(self._tasks, timeout=TASK_STOP_S)
         await self._resources.aclose()
+        if stubborn:
+            # The loop cannot be closed over them, and whoever stops us must not wait for ever.
+            _log.error("background tasks did not end", tasks=sorted(task.get_name() for task in stubborn))
+            os._exit(EXIT_CRASHED)
 
 
 Serve = Callable[[Process, SettingsType], Awaitable[None]]

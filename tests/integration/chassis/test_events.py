@@ -61,9 +61,9 @@ async def running(work: Awaitable[None]) -> AsyncIterator[None]:
     task = asyncio.ensure_future(work)
     try:
         yield
+    finally:
         if task.done():
             await task
-    finally:
         task.cancel()
         await asyncio.wait([task])
 

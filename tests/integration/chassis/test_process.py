@@ -133,6 +133,15 @@ async def test_a_second_signal_ends_the_process_at_once(start: Start) -> None:
     assert (await started.ended(3))[0] == 130
 
 
+async def test_a_task_that_does_not_end_is_left_behind(start: Start) -> None:
+    """After a bounded wait the process ends without it, with 1, and names it."""
+    started = await start(WHAT="linger")
+    await started.ready()
+    started.process.send_signal(signal.SIGTERM)
+    code, lines = await started.ended(10)
+    assert (code, lines[-1]["event"], lines[-1]["tasks"]) == (1, "background tasks did not end", ["linger"])
+
+
 async def test_a_process_that_waits_for_its_database_can_be_stopped(start: Start, unused_port: int) -> None:
     """Nothing to connect to: it waits and says so, and SIGTERM ends it with 0."""
     started = await start(GONGJI_DATABASE_URL=f"postgresql://x@127.0.0.1:{unused_port}/x")
