@@ -18,7 +18,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 
 from gongji.family.v1 import binding_pb2, family_pb2
 from gongji.identity.v1 import identity_pb2, person_pb2
-from gongji.settlement.v1 import account_pb2
+from gongji.settlement.v1 import account_pb2, settlement_pb2
 from kernel.ids import AdmDvs, FixmedinsCode, PsnNo, province_of
 from kernel.money import Fen
 from kernel.policy import Part
@@ -38,7 +38,7 @@ INVERSE: Final = {"SPOUSE": "SPOUSE", "SIBLING": "SIBLING", "PARENT": "CHILD", "
 """What the beneficiary is to the funder, by what the funder is to the beneficiary."""
 
 
-def _request_id(*words: object) -> str:
+def request_id(*words: object) -> str:
     """An id that is the same when the same step is taken again, so that an interrupted building can be repeated."""
     return str(uuid5(_IDS, "|".join(map(str, words))))
 
@@ -133,7 +133,7 @@ async def found_group(desks: Desks, *, founder: PsnNo) -> str:
         )
     )
     answer = await desks.family.CreateGroup(
-        family_pb2.CreateGroupRequest(founder_psn_no=founder, request_id=_request_id("group", founder))
+        family_pb2.CreateGroupRequest(founder_psn_no=founder, request_id=request_id("group", founder))
     )
     return str(answer.group.group_id)
 
@@ -146,7 +146,7 @@ async def bring_in(desks: Desks, *, group_id: str, inviter: PsnNo, invitee: PsnN
             inviter_psn_no=inviter,
             invitee_psn_no=invitee,
             relation=person_pb2.Relation.Value(f"RELATION_{relation}"),
-            request_id=_request_id("invite", group_id, invitee),
+            request_id=request_id("invite", group_id, invitee),
         )
     )
     if answer.invitation.state == binding_pb2.INVITATION_STATE_PENDING:
@@ -161,7 +161,7 @@ async def bind(desks: Desks, *, group_id: str, funder: PsnNo, beneficiary: PsnNo
         group_id=group_id,
         funder_psn_no=funder,
         beneficiary_psn_no=beneficiary,
-        request_id=_request_id("bind", group_id, funder, beneficiary),
+        request_id=request_id("bind", group_id, funder, beneficiary),
     )
     if authorised_fen is not None:
         request.authorised_fen = authorised_fen
@@ -252,12 +252,11 @@ class ScenarioFamily:
                 )
             )
 
-    async def use(self, *, now: datetime) -> None:
+    async def use(self, counter: Counter) -> None:
         """Pays an earlier bill for each binding of which something was used: only that funder has money then.
 
         ValueError if the scenario's policies leave no way to it.
         """
-        counter = Counter(self._desks, self._scenario.fixmedins_code, terminal_no="T00")
         for place, item in self._bindings():
             used_fen, funder = item.binding.used_fen, item.binding.funder
             if not used_fen:
@@ -285,8 +284,8 @@ class ScenarioFamily:
                 inscp_scp_amt=each_fen,
             )
             plan = await counter.plan(patient=self.patient, med_type="11", bill=bill, mdtrt_id=f"EARLIER-{place}")
-            settlement = await counter.pay(plan, med_type="11", now=now)
-            if settlement.amounts.acct_mulaid_pay != used_fen:
+            paid = await counter.pay(plan, med_type="11")
+            if not isinstance(paid, settlement_pb2.Settlement) or paid.amounts.acct_mulaid_pay != used_fen:
                 raise ValueError(f"binding {place}: the earlier bill did not use {used_fen} fen of it")
 
     async def change(self, *, now: datetime) -> None:
@@ -338,7 +337,7 @@ class ScenarioFamily:
                     psn_no=person.psn_no,
                     area=person.area,
                     cause="COURT_ORDER",
-                    request_id=_request_id("freeze", person.psn_no),
+                    request_id=request_id("freeze", person.psn_no),
                 )
             )
         if person.sanctioned:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import typer
 
+from ops.demo.command import demo
 from ops.plan import plan
 from ops.up import up
 from ops.verify.command import verify
@@ -16,6 +17,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.command()(up)
+app.command()(demo)
 app.command()(plan)
 app.command()(verify)
 

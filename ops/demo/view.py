@@ -10,6 +10,8 @@ from rich.console import Console
 from rich.table import Table
 
 from kernel.money import Fen, yuan_text
+from ops.verify.command import show
+from ops.verify.report import Report
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -61,8 +63,12 @@ class View:
         if holds:
             self.good(words)
         else:
-            self.problems.append(words)
-            self._console.print(f"  [bold red]✗ not so:[/] {words}", highlight=False)
+            self.wrong(words)
+
+    def wrong(self, words: str) -> None:
+        """Something is not as it must be."""
+        self.problems.append(words)
+        self._console.print(f"  [bold red]✗ not so:[/] {words}", highlight=False)
 
     @contextmanager
     def waiting(self, words: str) -> Iterator[None]:
@@ -137,6 +143,11 @@ class View:
         for message in messages:
             self._console.print(f"    {message.text_zh}", highlight=False)
             self._console.print(f"    [dim]{message.text_en}[/]", highlight=False)
+
+    def report(self, report: Report) -> None:
+        """Every invariant, counted."""
+        show(report, self._console)
+        self.problems += [f"{report.violations} violations"] if report.violations else []
 
     def end(self, seconds: float) -> None:
         """How it went."""

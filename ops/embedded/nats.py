@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import importlib.metadata
 import json
-import os
 import secrets
 import shutil
 import signal
@@ -15,7 +14,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
-from ops.embedded.folders import DataFolder, FolderLock
+from ops.embedded.folders import DataFolder, FolderLock, write_private
 from ops.embedded.processes import CannotStart, Child, end_recorded, last_lines
 
 LOOPBACK: Final = "127.0.0.1"
@@ -117,7 +116,7 @@ class EmbeddedNats:
         shutil.rmtree(ports, ignore_errors=True)
         ports.mkdir(mode=0o700)
         configuration = folder.path / "nats.conf"
-        _write_private(configuration, self._configuration(folder.path, ports))
+        write_private(configuration, self._configuration(folder.path, ports))
         self._child = Child.start(
             [program, "-c", configuration],
             name="nats",
@@ -193,9 +192,3 @@ async def _greets(port: int) -> bool:
         writer.close()
         with suppress(OSError):
             await writer.wait_closed()
-
-
-def _write_private(path: Path, text: str) -> None:
-    path.unlink(missing_ok=True)
-    with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8") as file:
-        file.write(text)

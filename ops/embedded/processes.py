@@ -9,7 +9,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Coroutine, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -194,6 +194,16 @@ async def end_all(pids: Sequence[int], *steps: tuple[signal.Signals, float]) -> 
             return
     stuck = ", ".join(str(identity.pid) for identity in sorted(alive, key=lambda one: one.pid))
     raise CannotStart(f"processes {stuck} of an earlier start do not end, not even by SIGKILL; the disk may hang")
+
+
+async def together(*work: Coroutine[object, object, object]) -> None:
+    """Does it all at once. When one part fails, the others are called off and have ended before its error is raised."""
+    try:
+        async with asyncio.TaskGroup() as group:
+            for part in work:
+                group.create_task(part)
+    except BaseExceptionGroup as failed:
+        raise failed.exceptions[0] from None
 
 
 def last_lines(log: Path, *, count: int = 8) -> str:

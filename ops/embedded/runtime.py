@@ -14,11 +14,11 @@ from functools import partial
 from pathlib import Path
 from typing import Final
 
-from ops.embedded.folders import DataFolder, FolderLock, abandoned_annexes
+from ops.embedded.folders import DataFolder, FolderLock, abandoned_annexes, write_private
 from ops.embedded.logs import Problem
 from ops.embedded.nats import EmbeddedNats
 from ops.embedded.postgres import EmbeddedPostgres
-from ops.embedded.processes import CannotStart
+from ops.embedded.processes import CannotStart, together
 from ops.embedded.world import (
     BACK_OFF_FIRST_S,
     BACK_OFF_MAX_S,
@@ -92,7 +92,7 @@ class Runtime:
         self._lock = FolderLock(self.folder)
         self._lock.take()
         try:
-            await asyncio.gather(self.postgres.start(), self.nats.start())
+            await together(self.postgres.start(), self.nats.start())
             if self.postgres.fresh:
                 # Streams of databases that are gone would tell of people nobody knows.
                 await self.nats.wipe()
@@ -151,10 +151,7 @@ class Runtime:
             "databases": {name: self.postgres.url(name) for name in self.world.database_names()},
             "addresses": {one.name: one.address for one in self.world.running()},
         }
-        path = self.folder / RUNNING_FILE
-        path.unlink(missing_ok=True)
-        with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8") as file:
-            json.dump(written, file, indent=1)
+        write_private(self.folder / RUNNING_FILE, json.dumps(written, indent=1) + "\n")
 
     async def _watching(self) -> None:
         """Starts a server that died again, with back-off; the services wait for it as they would anywhere."""

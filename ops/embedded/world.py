@@ -10,6 +10,7 @@ import asyncio
 import json
 import os
 import random
+import secrets
 import signal
 import socket
 import sys
@@ -21,9 +22,10 @@ from pathlib import Path
 from typing import Final
 
 from ops.embedded.databases import Databases
+from ops.embedded.folders import write_private
 from ops.embedded.logs import LogTail, Problem
 from ops.embedded.nats import LOOPBACK, check_port_free
-from ops.embedded.processes import CannotStart, Child, end_recorded, last_lines
+from ops.embedded.processes import CannotStart, Child, end_recorded, last_lines, together
 
 START_MAX_S: Final = 60.0
 BACK_OFF_FIRST_S: Final = 0.5
@@ -184,15 +186,16 @@ class World:
         """
         for part in ("logs", "run", "secrets"):
             _own_subfolder(self.folder / part)
-        for record in (self.folder / "run").glob("*.process.json"):
-            if (said := await end_recorded(record, _DRAIN)) is not None:
-                self._on_problem(Problem(record.name.partition(".")[0], said))
+        for name in self._processes:
+            if (said := await end_recorded(self._record(name), _DRAIN)) is not None:
+                self._on_problem(Problem(name, said))
+        self._make_secrets()
         for name, port in self._wanted_ports.items():
             check_port_free(port, name=name)
-        await asyncio.gather(*(self.databases.create_database(name) for name in self.database_names()))
+        await together(*(self.databases.create_database(name) for name in self.database_names()))
         tails = [LogTail(process.service.name, process.log) for process in self._processes.values()]
         try:
-            await asyncio.gather(*(self.start_process(name) for name in names or self._processes))
+            await together(*(self.start_process(name) for name in names or self._processes))
         except BaseException:
             await self.stop()
             raise
@@ -281,7 +284,7 @@ class World:
             log=process.log,
             folder=self.folder,
             death_signal=signal.SIGKILL,
-            record=self.folder / "run" / f"{name}.process.json",
+            record=self._record(name),
             environment=self._environment_of(process),
         )
 
@@ -312,10 +315,25 @@ class World:
             case "identity" | "family":
                 return {f"{part.upper()}_ADDRESS": self.address(part)}
             case "secrets":
-                return {"IDENTITY_SECRETS_FILE": str(self.folder / "secrets" / "identity.json")}
+                return {"IDENTITY_SECRETS_FILE": str(self._secrets_file)}
             case _:
                 message = f"a world has no {part!r} to tell of"
                 raise ValueError(message)
+
+    @property
+    def _secrets_file(self) -> Path:
+        return self.folder / "secrets" / "identity.json"
+
+    def _make_secrets(self) -> None:
+        """The keys that seal ID numbers, once for a data folder: without them its databases cannot be read."""
+        takes_them = any("secrets" in process.service.takes for process in self._processes.values())
+        if takes_them and not self._secrets_file.exists():
+            from services.identity.domain.sealing import new_secrets  # noqa: PLC0415  Once in a data folder's life.
+
+            write_private(self._secrets_file, new_secrets("k1", secrets.token_bytes))
+
+    def _record(self, name: str) -> Path:
+        return self.folder / "run" / f"{name}.process.json"
 
     def _ready_file(self, name: str) -> Path:
         return self.folder / "run" / f"{name}.ready.json"

@@ -20,7 +20,7 @@ from ops.household import ScenarioFamily
 from ops.scenario import Scenario, parsed_scenario
 from ops.told import wait_until_told
 from ops.verify.run import Places, verify
-from ops.visits import Counter
+from ops.visits import counter_at
 from tests.conftest import MakeWorld
 
 SCENARIOS: Final = sorted((Path(__file__).parents[1] / "scenarios").glob("*.yaml"))
@@ -102,20 +102,25 @@ async def test_a_scenario_is_paid_for_real_as_it_is_planned(file: Path, world: M
     areas = sorted({entry.person.area for entry in scenario.persons.values()} | {scenario.visit.patient.area})
     running = await world(areas=areas, policies=written_policies(scenario, tmp_path / "policies"))
     now = datetime.now(UTC)
-    async with desks_at(running.address) as desks:
+    journal = tmp_path / "terminal.sqlite"
+    async with (
+        desks_at(running.address) as desks,
+        counter_at(desks, running.address, fixmedins_code=scenario.fixmedins_code, journal=journal) as counter,
+    ):
         family = ScenarioFamily(desks, scenario, told=partial(told, running))
         await family.build()
-        await family.use(now=now)
+        await family.use(counter)
         await family.change(now=now)
-        counter = Counter(desks, scenario.fixmedins_code)
         plan = await counter.plan(
             patient=family.patient, med_type=scenario.med_type, bill=scenario.visit.bill, mdtrt_id="M1"
         )
-        settlement = await counter.pay(plan, med_type=scenario.med_type, now=now)
+        settlement = await counter.pay(plan, med_type=scenario.med_type)
+        assert isinstance(settlement, settlement_pb2.Settlement)
         assert as_plan(settlement, plan) == scenario.expect
         await told(running)
         assert await balances_of(desks, scenario) == left_by(scenario, scenario.expect)
     report = await verify(
-        Places(running.database_url("settlement"), {area: running.ledger_database_url(area) for area in areas})
+        Places(running.database_url("settlement"), {area: running.ledger_database_url(area) for area in areas}),
+        journals=[journal],
     )
     assert report.as_json()["violations"] == 0
