@@ -1,7 +1,410 @@
-"""The engine: one object of a process that owns the payments in flight and carries out what the saga decides."""
+"""The engine: one object of a process that owns the payments in flight and carries out what the saga decides.
+
+It decides nothing itself: rows, replies and time become events, ``advance`` says what to do, and the engine does it in
+batches. No step belongs to the call that asked for it, so a cancelled call changes nothing.
+"""
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from functools import partial
+from typing import Any, Final, TypeAlias, TypeVar, assert_never
+from uuid import UUID
+
+from prometheus_client import Counter, Gauge
+
+from chassis import telemetry
+from chassis.batch import Batcher
+from chassis.db import Database, is_transient
+from chassis.deadlines import timeout_s
+from kernel.ids import AdmDvs, PaymentId, PlanId
+from services.settlement.clients import LedgerClient
+from services.settlement.domain.payment import RETENTION_DEFAULT
+from services.settlement.operations.rows import Begun, Rows, WriteAsked
+from services.settlement.saga.coordinator import (
+    Answer,
+    Command,
+    Drive,
+    Event,
+    Observed,
+    Send,
+    Ticked,
+    Write,
+    advance,
+    begin,
+)
+from services.settlement.saga.payment import OPEN_STATES, Payment, State
+from services.settlement.saga.requests import Decision, in_progress_failure, inquired
+from services.settlement.store import payments as store
+from services.settlement.store.payments import Beginning
+from services.settlement.wire.ledger import command_of, replied
+
+_log = telemetry.logger("engine")
+
+BATCH_SIZE_MAX: Final = 128
+BATCHES_MAX: Final = 2
+WAITING_MAX: Final = 1_000_000
+"""Steps of payments under way are never refused for their number; new ones are, at the edge."""
+RETRY_PAUSE_S: Final = 0.25
+"""How long a database step that failed technically rests before it is asked for again."""
+POLL_PAUSE_S: Final = 0.1
+"""How often a row is read that another coordinator drives and somebody here waits for."""
+RELEASE_POLL_S: Final = 0.005
+WATCH_MARGIN_S: Final = 0.05
+
+_DECIDED: Final = Counter(
+    "gongji_settlement_writes_total", "Saga steps written, by the state reached.", ["to"], registry=telemetry.REGISTRY
+)
+_QUARANTINED: Final = Counter(
+    "gongji_settlement_quarantined_total", "Payments that a person must look at.", registry=telemetry.REGISTRY
+)
+_UNKNOWN_INQUIRIES: Final = Counter(
+    "gongji_settlement_unknown_inquiries_total", "Holds that no payment stands for.", registry=telemetry.REGISTRY
+)
+_IN_FLIGHT: Final = Gauge("gongji_settlement_in_flight", "Payments this process drives.", registry=telemetry.REGISTRY)
+
+Replan: TypeAlias = Callable[[Payment, Mapping[str, Any], frozenset[AdmDvs]], Awaitable[PlanId]]
+"""Makes and stores a new plan after a refusal: (the refused payment, its plan, silent areas) → the new plan's id.
+
+It is called when every ledger but the silent ones has let go of the refused attempt, so balances read then are free of
+it; the silent areas must be left out as AREA_UNREACHABLE. A ``Failure`` says that no new plan can be made now: the
+refusal's own reason is then the answer, for ever.
+"""
+
+Result = TypeVar("Result")
+
+
+@dataclass(frozen=True, slots=True)
+class EngineSettings:
+    """The engine's durations, in seconds where the name says so."""
+
+    vote_deadline_s: float = 8.0  # Until when ledgers may vote, by the database's clock (rule 9).
+    inquire_after_s: float = 10.0  # When a ledger begins to ask about a hold.
+    resend_pause_s: float = 0.5  # Before a command without an answer is sent again.
+    lease_s: float = 3.0  # How long recovery leaves a payment to the coordinator that wrote it last.
+    lease_max_s: float = 60.0
+    replan_wait_s: float = 1.5  # How long a refusal waits for its holds to be released.
+    answer_wait_s: float = 30.0  # How long a call without a deadline of its own waits.
+    retention: timedelta = RETENTION_DEFAULT
+
+
+class _Flight:
+    """A payment in flight: its drive, and who waits for its answer."""
+
+    __slots__ = ("drive", "outstanding", "plan", "tick", "traceparent", "waiters", "watch")
+
+    def __init__(self, drive: Drive, plan: Mapping[str, Any] | None, traceparent: str) -> None:
+        self.drive = drive
+        self.plan = plan
+        self.traceparent = traceparent
+        self.outstanding = 0  # Commands sent whose replies have not come.
+        self.waiters: set[asyncio.Future[Payment]] = set()
+        self.tick: asyncio.TimerHandle | None = None
+        self.watch: asyncio.TimerHandle | None = None
+
+    def rest(self) -> None:
+        """Stops its timers."""
+        for timer in (self.tick, self.watch):
+            if timer is not None:
+                timer.cancel()
+
 
 class Engine:
-    """Drives payments: batches their database steps, sends their ledger commands, answers whoever waits."""
+    """Drives payments: batches their database steps, sends their ledger commands, answers whoever waits.
+
+    Several engines on one database may drive the same payment: every decision is a compare-and-set.
+    """
+
+    def __init__(
+        self,
+        database: Database,
+        ledgers: LedgerClient,
+        *,
+        epoch: int,
+        replan: Replan,
+        new_id: Callable[[], UUID],
+        settings: EngineSettings,
+    ) -> None:
+        self.database = database
+        self.ledgers = ledgers
+        self.settings = settings
+        self.epoch = epoch
+        self.replan = replan
+        self.new_id = new_id
+        self.lease = timedelta(seconds=settings.lease_s)
+        self._rows = Rows(
+            database, epoch=epoch, vote_deadline=timedelta(seconds=settings.vote_deadline_s), lease=self.lease
+        )
+        self._begin: Batcher[Beginning, Begun] = Batcher(
+            self._begin_many, size_max=BATCH_SIZE_MAX, parallelism=BATCHES_MAX
+        )
+        self._decide: Batcher[WriteAsked, Payment] = Batcher(
+            self._rows.decide, size_max=BATCH_SIZE_MAX, parallelism=BATCHES_MAX, waiting_max=WAITING_MAX
+        )
+        self._finish: Batcher[WriteAsked, Payment] = Batcher(
+            self._rows.finish, size_max=BATCH_SIZE_MAX, waiting_max=WAITING_MAX
+        )
+        self._read: Batcher[PaymentId, Payment | None] = Batcher(
+            self._rows.read, size_max=BATCH_SIZE_MAX, waiting_max=WAITING_MAX
+        )
+        self._flights: dict[PaymentId, _Flight] = {}
+        self._tasks: set[asyncio.Task[Any]] = set()
+        self._is_closing = False
+
+    async def close(self) -> None:
+        """Takes up nothing more and waits for the steps under way; recovery finishes the rest, here or elsewhere."""
+        self._is_closing = True
+        for flight in self._flights.values():
+            flight.rest()
+        if self._tasks:
+            await asyncio.wait(self._tasks)
+        for batcher in (self._begin, self._decide, self._finish, self._read):
+            await batcher.close()
+        self._flights.clear()
+        _IN_FLIGHT.set(0)
+
+    @property
+    def in_flight(self) -> int:
+        """How many payments this process drives at this moment."""
+        return len(self._flights)
+
+    # What operations ask for.
+
+    async def begin(self, beginning: Beginning) -> Begun:
+        """Begins a settlement, or finds what its key stands for; from then on it is driven, whoever goes away."""
+        return await self._begin(beginning)
+
+    async def own(self, work: Coroutine[Any, Any, Result]) -> Result:
+        """Lets the engine do a piece of work for a call; it is finished even if the call is cancelled."""
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return await asyncio.shield(task)
+
+    async def write(self, payment: Payment, write: Write) -> Payment:
+        """Carries out a Write that a request decided; the row as it then stands, driven on if it is open."""
+        asked = WriteAsked(write, payment, None, telemetry.traceparent())
+        row = await (self._decide if write.expected is State.TRYING else self._finish)(asked)
+        self.take_up(row)
+        return row
+
+    async def answer_of(self, payment: Payment) -> Payment:
+        """The row once it can be answered; PAYMENT_IN_PROGRESS when the call's time is over before."""
+        loop = asyncio.get_running_loop()
+        end = loop.time() + timeout_s(self.settings.answer_wait_s)
+        while not payment.is_answerable:
+            left_s = end - loop.time()
+            if left_s <= 0:
+                raise in_progress_failure(payment)
+            payment = await self._later(payment, left_s)
+        return payment
+
+    async def _later(self, payment: Payment, left_s: float) -> Payment:
+        """The row at its answer, or at the latest when the time is over."""
+        flight = self._flights.get(payment.payment_id)
+        if flight is None:
+            await asyncio.sleep(min(POLL_PAUSE_S, left_s))
+            return await self._read(payment.payment_id) or payment
+        waiter: asyncio.Future[Payment] = asyncio.get_running_loop().create_future()
+        flight.waiters.add(waiter)
+        try:
+            async with asyncio.timeout(left_s):
+                return await waiter
+        except TimeoutError:
+            return flight.drive.payment
+        finally:
+            flight.waiters.discard(waiter)
+
+    async def released(self, payment: Payment) -> frozenset[AdmDvs]:
+        """The ledgers that have not let go of an aborted payment within ``replan_wait_s``; empty if all have."""
+        self.take_up(payment)
+        end = asyncio.get_running_loop().time() + self.settings.replan_wait_s
+        flight = self._flights.get(payment.payment_id)
+        while flight is not None and flight.drive.silent_areas and asyncio.get_running_loop().time() < end:  # noqa: ASYNC110  A refusal is rare, an event in each flight is not.
+            await asyncio.sleep(RELEASE_POLL_S)
+        return frozenset() if flight is None else frozenset(flight.drive.silent_areas)
+
+    async def inquire(self, area: AdmDvs, payment_ids: Sequence[PaymentId]) -> list[tuple[PaymentId, Decision, bool]]:
+        """What a ledger is told that asks: (payment, decision, unknown) for each, in the order asked (rules 2, 4)."""
+        async with self.database.driver_connection() as connection:
+            found = await store.by_ids(connection, payment_ids)
+        answers = [self._inquired(payment_id, found.get(payment_id)) for payment_id in payment_ids]
+        decisions = await asyncio.gather(*answers)
+        unknown = [payment_id for payment_id in payment_ids if payment_id not in found]
+        if unknown:
+            _UNKNOWN_INQUIRIES.inc(len(unknown))
+            _log.error("a ledger holds money for payments that are not known here", area=area, payments=len(unknown))
+        return [
+            (payment_id, decision, payment_id not in found)
+            for payment_id, decision in zip(payment_ids, decisions, strict=True)
+        ]
+
+    async def _inquired(self, payment_id: PaymentId, found: Payment | None) -> Decision:
+        answer = inquired(found)
+        while found is not None and isinstance(answer, Write):
+            found = await self.write(found, answer)
+            answer = inquired(found)
+        if isinstance(answer, Write):
+            raise AssertionError(f"an unknown payment {payment_id} cannot be written")  # noqa: TRY004  A broken promise of ours.
+        return answer
+
+    async def sweep(self, *, limit: int) -> int:
+        """Takes up to ``limit`` payments that nobody has finished in time; how many there were (rule 8)."""
+        async with self.database.driver_connection() as connection:
+            rows = await store.take_due(
+                connection,
+                limit=limit,
+                pause=self.lease,
+                pause_max=timedelta(seconds=self.settings.lease_max_s),
+            )
+        for row in rows:
+            flight = self._flights.get(row.payment_id)
+            if flight is None:
+                self.take_up(row)
+            else:
+                self._step(flight, Observed(row))
+                if not flight.outstanding:
+                    self._step(flight, Ticked())
+        return len(rows)
+
+    def take_up(self, payment: Payment, plan: Mapping[str, Any] | None = None, traceparent: str = "") -> None:
+        """Drives a payment on from its row, if anything is left to do; the row must be durable."""
+        flight = self._flights.get(payment.payment_id)
+        if flight is not None:
+            self._step(flight, Observed(payment))
+        elif payment.state in OPEN_STATES and not self._is_closing:
+            drive, commands = begin(payment)
+            flight = _Flight(drive, plan, traceparent or telemetry.traceparent())
+            self._flights[payment.payment_id] = flight
+            _IN_FLIGHT.set(len(self._flights))
+            if payment.state is State.TRYING:
+                # A payment begun elsewhere may have little time left, so it is looked at soon.
+                wait_s = self.settings.vote_deadline_s if plan is not None else self.settings.resend_pause_s
+                self._watch(flight, wait_s + WATCH_MARGIN_S)
+            self._carry_out(flight, commands)
+
+    # The shell around ``advance``.
+
+    async def _begin_many(self, asked: list[Beginning]) -> list[Begun | BaseException]:
+        results = await self._rows.begin(asked)
+        for beginning, begun in zip(asked, results, strict=True):
+            if isinstance(begun, Begun) and begun.is_new:
+                self.take_up(begun.payment, begun.plan, beginning.traceparent)
+        return results
+
+    def _step(self, flight: _Flight, event: Event) -> None:
+        flight.drive, commands = advance(flight.drive, event)
+        self._carry_out(flight, commands)
+
+    def _carry_out(self, flight: _Flight, commands: list[Command]) -> None:
+        for command in commands:
+            match command:
+                case Answer():
+                    self._answer(flight, command.payment)
+                case Write():
+                    self._write(flight, command)
+                case Send():
+                    self._send(flight, command)
+                case _:
+                    assert_never(command)
+        self._rest_or_go_on(flight)
+
+    def _answer(self, flight: _Flight, payment: Payment) -> None:
+        for waiter in flight.waiters:
+            if not waiter.done():
+                waiter.set_result(payment)
+
+    def _write(self, flight: _Flight, write: Write) -> None:
+        if write.expected is write.to:
+            _QUARANTINED.inc()
+            _log.error("a payment is in quarantine", payment_id=str(write.payment_id), reason=write.quarantine)
+        asked = WriteAsked(write, flight.drive.payment, flight.plan, flight.traceparent)
+        batcher = self._decide if write.expected is State.TRYING else self._finish
+        batcher.submit(asked).add_done_callback(partial(self._written, flight, write))
+
+    def _written(self, flight: _Flight, write: Write, outcome: asyncio.Future[Payment]) -> None:
+        if outcome.cancelled() or (outcome.exception() is not None and self._is_closing):
+            return
+        if (error := outcome.exception()) is not None:
+            if not is_transient(error):
+                _log.error("a step of a payment cannot be written", payment_id=str(write.payment_id), exc_info=error)
+            # Whether it was committed is not known: asked for again, the compare-and-set finds out.
+            asyncio.get_running_loop().call_later(RETRY_PAUSE_S, self._write_again, flight, write)
+            return
+        row = outcome.result()
+        _DECIDED.labels(to=row.state.value).inc()
+        self._step(flight, Observed(row))
+
+    def _write_again(self, flight: _Flight, write: Write) -> None:
+        if not self._is_closing:
+            self._write(flight, write)
+
+    def _send(self, flight: _Flight, send: Send) -> None:
+        command = command_of(
+            send.payment,
+            send.area,
+            send.order,
+            inquire_after_ms=int(self.settings.inquire_after_s * 1000),
+            traceparent=flight.traceparent,
+        )
+        flight.outstanding += 1
+        self.ledgers.send(send.area, command).add_done_callback(partial(self._replied, flight, send))
+
+    def _replied(self, flight: _Flight, send: Send, outcome: asyncio.Future[Any]) -> None:
+        flight.outstanding -= 1
+        if outcome.cancelled():
+            return
+        if (error := outcome.exception()) is not None:
+            _log.error("a command could not be sent", area=send.area, order=send.order.value, exc_info=error)
+            reply = None
+        else:
+            told = outcome.result()
+            reply = None if told is None else replied(send.payment, send.area, send.order, told)
+        if reply is None:
+            self._rest_or_go_on(flight)
+        else:
+            self._step(flight, reply)
+
+    def _rest_or_go_on(self, flight: _Flight) -> None:
+        """Keeps a flight as long as anything can still come of it here; recovery has the rows of all others."""
+        drive = flight.drive
+        if drive.is_finished:
+            self._land(flight)
+        elif not flight.outstanding and not drive.is_writing and not self._is_closing:
+            if drive.payment.state is State.TRYING or flight.waiters:
+                if flight.tick is None:
+                    loop = asyncio.get_running_loop()
+                    flight.tick = loop.call_later(self.settings.resend_pause_s, self._tick, flight)
+            else:
+                self._land(flight)
+
+    def _land(self, flight: _Flight) -> None:
+        flight.rest()
+        if self._flights.get(flight.drive.payment.payment_id) is flight:
+            del self._flights[flight.drive.payment.payment_id]
+            _IN_FLIGHT.set(len(self._flights))
+
+    def _tick(self, flight: _Flight) -> None:
+        flight.tick = None
+        if not flight.outstanding:
+            self._step(flight, Ticked())
+
+    def _watch(self, flight: _Flight, wait_s: float) -> None:
+        flight.watch = asyncio.get_running_loop().call_later(wait_s, self._look, flight)
+
+    def _look(self, flight: _Flight) -> None:
+        """Reads the row again: the database's clock says whether the deadline has passed."""
+        if flight.drive.payment.state is State.TRYING and not self._is_closing:
+            self._read.submit(flight.drive.payment.payment_id).add_done_callback(partial(self._looked, flight))
+
+    def _looked(self, flight: _Flight, outcome: asyncio.Future[Payment | None]) -> None:
+        if outcome.cancelled() or self._is_closing:
+            return
+        row = None if outcome.exception() is not None else outcome.result()
+        if row is not None:
+            self._step(flight, Observed(row))
+        if flight.drive.payment.state is State.TRYING:
+            self._watch(flight, self.settings.resend_pause_s)

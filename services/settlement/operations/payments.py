@@ -6,15 +6,40 @@ The engine owns the work; a function here only asks it and waits, at most as lon
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, TypeAlias
+from typing import Any, Final, TypeAlias, assert_never
 
-from kernel.ids import AdmDvs, PaymentId, PlanId
-from services.settlement.domain.payment import Key
+from chassis import telemetry
+from chassis.faults import fault_point
+from chassis.outbox import put_driver
+from kernel.failures import Failure, Kind
+from kernel.ids import PaymentId, PlanId
+from services.settlement.domain.payment import REVOKES, SETTLES, Key, check_key, request_hash
 from services.settlement.operations.engine import Engine
-from services.settlement.saga.payment import Payment
+from services.settlement.saga.coordinator import Write
+from services.settlement.saga.payment import PAID_STATES, REVERSED, Payment
+from services.settlement.saga.requests import (
+    AlreadyGivenBack,
+    AlreadyStopped,
+    Bury,
+    GiveBack,
+    check_same_request,
+    refusal_failure,
+    reversed_failure,
+)
+from services.settlement.saga.requests import reverse as reverse_decision
+from services.settlement.saga.requests import revoke as revoke_decision
+from services.settlement.store import payments as store
+from services.settlement.store import plans
+from services.settlement.store.payments import Beginning, Connection
+from services.settlement.wire.events import bill_refunded
+
+_log = telemetry.logger("payments")
+
+RACES_MAX: Final = 8
+"""How often a request decides anew after a lost race; a row only moves forward, so a few rounds always suffice."""
 
 PlanDocument: TypeAlias = Mapping[str, Any]
 """A stored plan in JSON's terms; ``Plan.of_document`` reads it."""
@@ -61,15 +86,6 @@ class Found:
     replan_plan_id: PlanId | None
 
 
-Replan: TypeAlias = Callable[[Payment, PlanDocument, frozenset[AdmDvs]], Awaitable[PlanId]]
-"""Makes and stores a new plan after a refusal: (the refused payment, its plan, silent areas) → the new plan's id.
-
-It is called when every ledger but the silent ones has let go of the refused attempt, so balances read then are free of
-it; the silent areas must be left out as AREA_UNREACHABLE. A ``Failure`` says that no new plan can be made now: the
-refusal's own reason is then the answer, for ever.
-"""
-
-
 async def settle(
     engine: Engine, *, key: Key, plan_id: PlanId, plan_digest: bytes, now: datetime
 ) -> Settled | Replanned:
@@ -80,7 +96,20 @@ async def settle(
     free); KEY_REUSED_WITH_OTHER_CONTENT (never executed); PAYMENT_REVERSED; PAYMENT_IN_PROGRESS (undecided when the
     call's time is over: send the same request again); the refusal's own reason when no new plan can be made.
     """
-    raise NotImplementedError
+    check_key(key, infnos=SETTLES, now=now, retention=engine.settings.retention)
+    content = request_hash("settle", plan_id.bytes, plan_digest)
+    begun = await engine.begin(
+        Beginning(PaymentId(engine.new_id()), key, content, plan_id, plan_digest, telemetry.traceparent())
+    )
+    if not begun.is_new:
+        check_same_request(begun.payment, content)
+    payment = await engine.answer_of(begun.payment)
+    plan = begun.plan or await _plan_of(engine, payment)
+    if payment.state in PAID_STATES:
+        return Settled(payment, plan)
+    if payment.reason == REVERSED:
+        raise reversed_failure()
+    return await engine.own(_replanned(engine, payment, plan))
 
 
 async def revoke(engine: Engine, *, key: Key, original_id: PaymentId, now: datetime) -> Refunded:
@@ -90,7 +119,9 @@ async def revoke(engine: Engine, *, key: Key, original_id: PaymentId, now: datet
     PAYMENT_IN_PROGRESS, SETTLEMENT_NOT_PAID, REVOKE_WINDOW_CLOSED, ALREADY_REVOKED (metadata: setl_id of that
     revocation); KEY_REUSED_WITH_OTHER_CONTENT; PAYMENT_REVERSED.
     """
-    raise NotImplementedError
+    check_key(key, infnos=frozenset(REVOKES), now=now, retention=engine.settings.retention)
+    content = request_hash("revoke", original_id.bytes)
+    return await engine.own(_revoked(engine, key, content, original_id))
 
 
 async def reverse(engine: Engine, *, original_key: Key, now: datetime) -> Refunded | Stopped:
@@ -99,11 +130,155 @@ async def reverse(engine: Engine, *, original_key: Key, now: datetime) -> Refund
     A key nobody has seen is blocked for ever (protocol rule 3). Failures: those of ``check_key``; REVOKE_WINDOW_CLOSED
     (the settlement stands: ask for it by its key); REVOCATION_STANDS (a committed revocation is never undone).
     """
-    raise NotImplementedError
+    check_key(original_key, infnos=SETTLES | frozenset(REVOKES), now=now, retention=engine.settings.retention)
+    return await engine.own(_reversed(engine, original_key))
 
 
 async def look_up(
     engine: Engine, *, fixmedins_code: str, payment_id: PaymentId | None = None, key: Key | None = None
 ) -> Found:
     """What became of a payment, by id or by key; SETTLEMENT_UNKNOWN, also if it is another institution's."""
-    raise NotImplementedError
+    async with engine.database.driver_connection() as connection:
+        payment = await (store.by_key(connection, key) if key is not None else _by_id(connection, payment_id))
+        if payment is None or payment.key.fixmedins_code != fixmedins_code:
+            raise Failure(Kind.NOT_FOUND, "SETTLEMENT_UNKNOWN")
+        original = None if payment.original_id is None else await store.by_id(connection, payment.original_id)
+        refund = await store.live_refund(connection, payment.payment_id) if payment.state in PAID_STATES else None
+        plan_id = (original or payment).plan_id
+        plan = None if plan_id is None else await plans.document(connection, plan_id)
+    return Found(payment, plan, refund, original, payment.replan_plan_id)
+
+
+async def _by_id(connection: Connection, payment_id: PaymentId | None) -> Payment | None:
+    return None if payment_id is None else await store.by_id(connection, payment_id)
+
+
+async def _plan_of(engine: Engine, payment: Payment) -> PlanDocument:
+    """The plan that a settlement pays."""
+    async with engine.database.driver_connection() as connection:
+        plan = None if payment.plan_id is None else await plans.document(connection, payment.plan_id)
+    if plan is None:
+        raise LookupError(f"the plan of payment {payment.payment_id} is missing")
+    return plan
+
+
+async def _replanned(engine: Engine, payment: Payment, plan: PlanDocument) -> Replanned:
+    """The settled answer to a refusal: a new plan, or the refusal's own reason where none could be made."""
+    if not payment.replanned:
+        async with engine.database.driver_connection() as connection:
+            # Whoever answered first has settled it for everyone.
+            payment = await store.by_id(connection, payment.payment_id) or payment
+    if not payment.replanned:
+        silent = await engine.released(payment)
+        try:
+            replan_plan_id = await engine.replan(payment, plan, silent)
+        except Failure as failure:
+            _log.info("no new plan can be made", payment_id=str(payment.payment_id), reason=failure.reason)
+            replan_plan_id = None
+        async with engine.database.driver_connection() as connection:
+            payment = await store.settle_replan(connection, payment.payment_id, replan_plan_id) or payment
+    if payment.replan_plan_id is None:
+        raise refusal_failure(payment)
+    return Replanned(payment, payment.replan_plan_id)
+
+
+async def _revoked(engine: Engine, key: Key, content: bytes, original_id: PaymentId) -> Refunded:
+    for _ in range(RACES_MAX):
+        async with engine.database.driver_transaction() as connection:
+            found = await store.by_key(connection, key)
+            original = await store.by_id(connection, original_id)
+            if found is not None:
+                check_same_request(found, content)
+                return await _refunded(connection, found, original)
+            live = None if original is None else await store.live_refund(connection, original.payment_id)
+            refund = revoke_decision(
+                original,
+                live,
+                key=key,
+                request_hash=content,
+                refund_id=PaymentId(engine.new_id()),
+                now=await store.now(connection),
+            )
+            given_back = await _give_back(engine, connection, refund, original)
+        if given_back is not None:
+            return _driven(engine, given_back)
+    raise AssertionError("a revocation lost every race, though each loser finds what the winner wrote")
+
+
+async def _reversed(engine: Engine, original_key: Key) -> Refunded | Stopped:
+    for _ in range(RACES_MAX):
+        async with engine.database.driver_transaction() as connection:
+            original = await store.by_key(connection, original_key)
+            live = None if original is None else await store.live_refund(connection, original.payment_id)
+            step = reverse_decision(
+                original,
+                live,
+                original_key=original_key,
+                new_id=PaymentId(engine.new_id()),
+                request_hash=request_hash("reverse", *original_key),
+                now=await store.now(connection),
+            )
+            given_back: Refunded | None = None
+            match step:
+                case AlreadyStopped():
+                    return Stopped()
+                case AlreadyGivenBack(refund):
+                    return await _refunded(connection, refund, original)
+                case Bury(tombstone):
+                    if await _insert(engine, connection, tombstone) is not None:
+                        fault_point("settlement.tombstone.before_commit")
+                        return Stopped()
+                case GiveBack(refund):
+                    given_back = await _give_back(engine, connection, refund, original)
+                case Write():
+                    pass
+                case _:
+                    assert_never(step)
+        if given_back is not None:
+            return _driven(engine, given_back)
+        if isinstance(step, Write) and original is not None:
+            await engine.write(original, step)
+    raise AssertionError("a reversal lost every race, though each loser finds what the winner wrote")
+
+
+async def _insert(engine: Engine, connection: Connection, payment: Payment) -> Payment | None:
+    return await store.insert_decided(
+        connection, payment, epoch=engine.epoch, traceparent=telemetry.traceparent(), lease=engine.lease
+    )
+
+
+async def _give_back(
+    engine: Engine, connection: Connection, refund: Payment, original: Payment | None
+) -> Refunded | None:
+    """Writes a refund with its fact; None if another one was faster."""
+    if original is None or original.plan_id is None or original.psn_no is None:
+        raise AssertionError("a refund without a settlement")
+    await store.lock_patients(connection, [(original.psn_no, original.year)])
+    row = await _insert(engine, connection, refund)
+    if row is None or row.decided_at is None:
+        return None
+    await store.move_patient_on(connection, original.psn_no, original.year)
+    plan = await plans.document(connection, original.plan_id)
+    if plan is None:
+        raise LookupError(f"the plan of payment {original.payment_id} is missing")
+    event = bill_refunded(row, plan, occurred_at=row.decided_at, traceparent=telemetry.traceparent())
+    await put_driver(connection, [event])
+    fault_point("settlement.refund.before_commit")
+    return Refunded(row, original, plan)
+
+
+def _driven(engine: Engine, refunded: Refunded) -> Refunded:
+    """The refund is durable: from here on it is sent until every ledger has booked it."""
+    fault_point("settlement.refund.after_commit")
+    engine.take_up(refunded.refund, refunded.plan)
+    return refunded
+
+
+async def _refunded(connection: Connection, refund: Payment, original: Payment | None) -> Refunded:
+    """A refund that was made before, with its original."""
+    if original is None or original.payment_id != refund.original_id:
+        original = None if refund.original_id is None else await store.by_id(connection, refund.original_id)
+    plan = None if original is None or original.plan_id is None else await plans.document(connection, original.plan_id)
+    if original is None or plan is None:
+        raise LookupError(f"the settlement of refund {refund.payment_id} is missing")
+    return Refunded(refund, original, plan)

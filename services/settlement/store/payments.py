@@ -6,7 +6,7 @@ Locks are taken in one order everywhere: patients' years by (psn_no, year), then
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any, Final, TypeAlias
@@ -69,7 +69,7 @@ def payment_of(row: Any) -> Payment:  # noqa: ANN401  Untyped driver.
         request_hash=row["request_hash"],
         psn_no=row["psn_no"],
         year=row["year"],
-        legs=legs_of(row["legs"]),
+        legs=tuple(leg_of(leg) for leg in json.loads(row["legs"])),
         plan_id=row["plan_id"],
         original_id=row["original_id"],
         reason=row["reason"],
@@ -85,9 +85,9 @@ def payment_of(row: Any) -> Payment:  # noqa: ANN401  Untyped driver.
     )
 
 
-def legs_of(text: str) -> tuple[PlanLeg, ...]:
-    """Stored legs."""
-    return tuple(leg_of(leg) for leg in json.loads(text))
+def legs_in(document: Mapping[str, Any]) -> tuple[PlanLeg, ...]:
+    """The legs of a stored plan."""
+    return tuple(leg_of(leg) for leg in document["legs"])
 
 
 # Begin: under the patients' locks, judge the plans; then insert what may begin.

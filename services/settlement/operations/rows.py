@@ -1,0 +1,195 @@
+"""The engine's database steps, each for many payments at once: begin, decide, finish, read."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+from chassis.db import Database, is_transient
+from chassis.faults import fault_point
+from chassis.outbox import OutgoingEvent, put_driver
+from kernel.failures import Failure
+from kernel.ids import PaymentId
+from services.settlement.saga.coordinator import Write
+from services.settlement.saga.payment import Payment, PaymentKind, State
+from services.settlement.saga.requests import check_plan, patient_busy_failure
+from services.settlement.store import payments as store
+from services.settlement.store import plans
+from services.settlement.store.payments import Beginning, Connection, JudgedPlan
+from services.settlement.wire.events import bill_settled
+
+
+@dataclass(frozen=True, slots=True)
+class Begun:
+    """The row under a key: new and ours to drive, or found there. ``plan`` is known when it is new."""
+
+    payment: Payment
+    plan: Mapping[str, Any] | None
+    is_new: bool
+
+
+@dataclass(frozen=True, slots=True)
+class WriteAsked:
+    """A Write of the saga, the row it starts from, and, for a commit, the plan that its event tells of."""
+
+    write: Write
+    payment: Payment
+    plan: Mapping[str, Any] | None
+    traceparent: str
+
+
+class Rows:
+    """The payments' table as the engine uses it."""
+
+    def __init__(self, database: Database, *, epoch: int, vote_deadline: timedelta, lease: timedelta) -> None:
+        self.database = database
+        self.epoch = epoch
+        self._vote_deadline = vote_deadline
+        self.lease = lease
+
+    async def begin(self, asked: list[Beginning]) -> list[Begun | BaseException]:
+        """Inserts TRYING, or finds what the key stands for, or refuses; all in one transaction, durable on return.
+
+        Refusals, in place of a row: those of ``check_plan``, PATIENT_BUSY.
+        """
+        async with self.database.driver_transaction() as connection:
+            begun = await self._begun(connection, asked)
+            fault_point("settlement.begin.before_commit")
+        fault_point("settlement.begin.after_commit")
+        return begun
+
+    async def _begun(self, connection: Connection, asked: list[Beginning]) -> list[Begun | BaseException]:
+        judged = await store.locked_plans(connection, [beginning.plan_id for beginning in asked])
+        refusals: dict[int, Failure] = {}
+        for position, (beginning, plan) in enumerate(zip(asked, judged, strict=True)):
+            try:
+                facts = None if plan is None else plan.facts
+                check_plan(facts, key=beginning.key, digest=beginning.plan_digest)
+            except Failure as refusal:
+                refusals[position] = refusal
+        fit = [beginning for position, beginning in enumerate(asked) if position not in refusals]
+        inserted = await store.insert_trying(connection, fit, epoch=self.epoch, vote_deadline=self._vote_deadline)
+        left = [position for position, beginning in enumerate(asked) if beginning.payment_id not in inserted]
+        # Whoever could not begin may be told so only if his key is free: a taken key has its own answer.
+        taken = await store.taken_keys(connection, [asked[position].key for position in left]) if left else {}
+        found = {position: taken[n] for n, position in enumerate(left) if n in taken}
+        results: list[Begun | BaseException] = []
+        for position, (beginning, plan) in enumerate(zip(asked, judged, strict=True)):
+            if plan is not None and beginning.payment_id in inserted:
+                payment = _trying(beginning, plan, *inserted[beginning.payment_id])
+                results.append(Begun(payment, plan.document, is_new=True))
+            elif position in found:
+                results.append(Begun(found[position], None, is_new=False))
+            else:
+                results.append(refusals.get(position) or patient_busy_failure())
+        return results
+
+    async def decide(self, asked: list[WriteAsked]) -> Sequence[Payment | BaseException]:
+        """Carries out Writes that leave TRYING, the commits with their facts; the rows as they then stand."""
+        try:
+            return await self._decide_together(asked)
+        except Exception as error:
+            if is_transient(error) or len(asked) == 1:
+                raise
+        return [await self._decide_alone(one) for one in asked]
+
+    async def _decide_alone(self, asked: WriteAsked) -> Payment | BaseException:
+        try:
+            return (await self._decide_together([asked]))[0]
+        except Exception as error:  # noqa: BLE001  It belongs to the one who asked.
+            return error
+
+    async def _decide_together(self, asked: list[WriteAsked]) -> list[Payment]:
+        ordered = _one_each(asked)
+        commits = [one for one in ordered if one.write.to is State.COMMITTED]
+        aborts = len(ordered) > len(commits)
+        async with self.database.driver_transaction() as connection:
+            if commits:
+                patients = [(one.payment.psn_no, one.payment.year) for one in commits if one.payment.psn_no is not None]
+                await store.lock_patients(connection, patients)
+            won = await store.write(connection, [one.write for one in ordered], lease=self.lease)
+            rows = await self._outcomes(connection, asked, ordered, won)
+            await put_driver(connection, await self._events(connection, commits, won))
+            fault_point("settlement.decide.before_commit")
+            if aborts:
+                fault_point("settlement.abort.before_commit")
+        fault_point("settlement.decide.after_commit")
+        if aborts:
+            fault_point("settlement.abort.after_commit")
+        return rows
+
+    async def _events(
+        self, connection: Connection, commits: list[WriteAsked], won: Mapping[PaymentId, datetime | None]
+    ) -> list[OutgoingEvent]:
+        events = []
+        for asked in commits:
+            decided_at = won.get(asked.write.payment_id)
+            if decided_at is None or asked.payment.kind is not PaymentKind.SETTLE:
+                continue
+            plan = asked.plan
+            if plan is None and asked.payment.plan_id is not None:
+                plan = await plans.document(connection, asked.payment.plan_id)
+            if plan is None:
+                raise LookupError(f"the plan of payment {asked.payment.payment_id} is missing")
+            row = store.written(asked.payment, asked.write, decided_at)
+            events.append(bill_settled(row, plan, occurred_at=decided_at, traceparent=asked.traceparent))
+        return events
+
+    async def finish(self, asked: list[WriteAsked]) -> Sequence[Payment | BaseException]:
+        """Carries out Writes to a last state or into quarantine, in one statement; the rows as they then stand."""
+        fault_point("settlement.finish.before_commit")
+        async with self.database.driver_connection() as connection:
+            ordered = _one_each(asked)
+            won = await store.write(connection, [one.write for one in ordered], lease=self.lease)
+            fault_point("settlement.finish.after_commit")
+            return await self._outcomes(connection, asked, ordered, won)
+
+    async def _outcomes(
+        self,
+        connection: Connection,
+        asked: list[WriteAsked],
+        written: list[WriteAsked],
+        won: Mapping[PaymentId, datetime | None],
+    ) -> list[Payment]:
+        """The rows as they now stand: those won from memory, those lost as they are read."""
+        winners = {id(one) for one in written if one.write.payment_id in won}
+        lost = [one.write.payment_id for one in asked if id(one) not in winners]
+        read = await store.by_ids(connection, lost) if lost else {}
+        return [
+            store.written(one.payment, one.write, won[one.write.payment_id])
+            if id(one) in winners
+            else read[one.write.payment_id]
+            for one in asked
+        ]
+
+    async def read(self, payment_ids: list[PaymentId]) -> Sequence[Payment | None]:
+        """The rows, in the order asked; None where there is none."""
+        async with self.database.driver_connection() as connection:
+            found = await store.by_ids(connection, payment_ids)
+        return [found.get(payment_id) for payment_id in payment_ids]
+
+
+def _one_each(asked: list[WriteAsked]) -> list[WriteAsked]:
+    """One Write for each payment, in the order of ids, so that two coordinators with the same ones do not deadlock."""
+    first: dict[PaymentId, WriteAsked] = {}
+    for one in asked:
+        first.setdefault(one.write.payment_id, one)
+    return sorted(first.values(), key=lambda one: one.write.payment_id)
+
+
+def _trying(beginning: Beginning, plan: JudgedPlan, created_at: datetime, deadline_at: datetime) -> Payment:
+    return Payment(
+        payment_id=beginning.payment_id,
+        kind=PaymentKind.SETTLE,
+        state=State.TRYING,
+        key=beginning.key,
+        request_hash=beginning.request_hash,
+        psn_no=plan.psn_no,
+        year=plan.year,
+        legs=store.legs_in(plan.document),
+        plan_id=beginning.plan_id,
+        created_at=created_at,
+        deadline_at=deadline_at,
+    )
