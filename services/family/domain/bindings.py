@@ -216,8 +216,10 @@ def answered(binding: Binding, command: LedgerCommand, answer: LedgerAnswer) -> 
         case Open():
             return _said(replace(binding, state=BindingState.ACTIVE), Change.BOUND)
         case Amend():
-            settled = replace(binding, authorised_fen=answer.authorised_fen, amending=False, wanted_fen=None)
-            same = answer.authorised_fen == binding.authorised_fen
+            # An authorisation that the ledger does not keep open tells no amount.
+            amount_fen = answer.authorised_fen if answer.is_open else binding.authorised_fen
+            settled = replace(binding, authorised_fen=amount_fen, amending=False, wanted_fen=None)
+            same = amount_fen == binding.authorised_fen
             return Step(settled, None) if same else _said(settled, Change.AMOUNT)
         case Close():
             closed = _said(replace(binding, state=BindingState.UNBOUND), Change.UNBOUND)
