@@ -14,6 +14,7 @@ from typing import Final, NamedTuple, TypeAlias, assert_never
 
 from kernel.ids import AdmDvs, PaymentId
 from services.settlement.saga.payment import (
+    CANCELLED,
     OPEN_STATES,
     VOTE_DEADLINE_PASSED,
     AccountAfter,
@@ -282,7 +283,7 @@ def _decision(drive: Drive) -> Write | None:
     payment, accepted = drive.payment, ACKNOWLEDGED_BY[Order.TRY]
     refusal = next((reply for reply in drive.replies if reply is not None and reply.branch not in accepted), None)
     if refusal is not None:
-        return abort(payment, refusal.reason or refusal.branch.value, refusal.leg_no)
+        return abort(payment, refusal.reason or CANCELLED, refusal.leg_no)
     if not drive.silent_areas:
         balances = tuple(balance for reply in drive.replies if reply is not None for balance in reply.balances)
         return Write(payment.payment_id, State.TRYING, State.COMMITTED, balances_after=balances)

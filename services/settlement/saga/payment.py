@@ -39,6 +39,8 @@ REFUSED_STATES: Final = (State.ABORTED, State.CLOSED)
 
 REVERSED: Final = "PAYMENT_REVERSED"
 """The reason of an abort that a reversal asked for."""
+CANCELLED: Final = "PAYMENT_CANCELLED"
+"""A ledger's reason for refusing a TRY after a CANCEL: another coordinator has aborted."""
 VOTE_DEADLINE_PASSED: Final = "VOTE_DEADLINE_PASSED"
 """The reason of an abort because a ledger had not voted in time."""
 

@@ -60,8 +60,20 @@ def refusal_failure(payment: Payment) -> Failure:
     """Why an aborted payment was refused, for a caller who gets no new plan."""
     if payment.reason == REVERSED:
         return reversed_failure()
-    kind = Kind.CONFLICT if payment.reason == VOTE_DEADLINE_PASSED else Kind.PRECONDITION
-    return Failure(kind, payment.reason, leg_no=payment.refused_leg_no)
+    return Failure(_REFUSALS.get(payment.reason, Kind.PRECONDITION), payment.reason, leg_no=payment.refused_leg_no)
+
+
+_REFUSALS: Final = {
+    VOTE_DEADLINE_PASSED: Kind.CONFLICT,
+    "ACCOUNT_NOT_FOUND": Kind.NOT_FOUND,
+    "PAYMENT_CONTENT_DIFFERS": Kind.EXISTS,
+}
+"""The kinds of the refusals that are not PRECONDITION, as the ledger's catalogue has them."""
+
+
+def ledger_failure(reason: str) -> Failure:
+    """A ledger's refusal of anything else than a vote."""
+    return Failure(_REFUSALS.get(reason, Kind.PRECONDITION), reason)
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,50 @@
+"""The clock's side of settlement: sweeps over what nobody has finished (protocol rule 8).
+
+Every loss is repaired from here alone: TRYING past its deadline is aborted by compare-and-set, COMMITTED is confirmed
+or credited again, ABORTED is cancelled again, freezes without an answer are sent again. Leases and SKIP LOCKED keep
+several coordinators out of each other's way; nothing rests on them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Final
+
+from chassis import telemetry
+from chassis.db import is_transient
+from services.settlement.operations.accounts import sweep_freezes
+from services.settlement.operations.engine import Engine
+
+_log = telemetry.logger("recovery")
+
+SWEEP_S: Final = 0.5
+SWEEP_SIZE_MAX: Final = 500
+FREEZES_MAX: Final = 50
+TROUBLE_PAUSE_S: Final = 1.0
+
+
+async def sweep_payments(engine: Engine, *, pause_s: float = SWEEP_S) -> None:
+    """Sweeps payments until cancelled."""
+    await _sweep(lambda: engine.sweep(limit=SWEEP_SIZE_MAX), SWEEP_SIZE_MAX, pause_s, "payments")
+
+
+async def sweep_account_commands(engine: Engine, *, pause_s: float = SWEEP_S) -> None:
+    """Sweeps freezes until cancelled."""
+    await _sweep(lambda: sweep_freezes(engine, limit=FREEZES_MAX), FREEZES_MAX, pause_s, "freezes")
+
+
+async def _sweep(once: Callable[[], Awaitable[int]], size_max: int, pause_s: float, what: str) -> None:
+    while True:
+        try:
+            taken = await once()
+        except Exception as error:
+            if not is_transient(error):
+                raise
+            _log.warning("a sweep waits for the database", what=what, problem=type(error).__name__)
+            await asyncio.sleep(TROUBLE_PAUSE_S)
+            continue
+        if taken:
+            _log.info("taken up by recovery", what=what, count=taken)
+        if taken < size_max:
+            await asyncio.sleep(pause_s)
