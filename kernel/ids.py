@@ -33,7 +33,7 @@ _INSTITUTION_LENGTH: Final = 12
 _TIME_LENGTH: Final = 14
 _MSGID: Final = re.compile(r"[HP][1-9][0-9]{10}[0-9]{14}[0-9]{4}")
 _UUID_TIMESTAMP_BITS: Final = 48
-_UUID_RANDOM_BITS: Final = 74
+UUID_RANDOM_BITS: Final = 74
 
 
 def parsed_admdvs(text: str, *, field: str) -> AdmDvs:
@@ -90,6 +90,6 @@ def time_ordered_uuid(now: datetime, randomness: int) -> UUID:
     Ids that grow with time keep B-tree inserts on the right-hand page; time and randomness come from the caller.
     """
     milliseconds = int(now.timestamp() * 1000) & ((1 << _UUID_TIMESTAMP_BITS) - 1)
-    random_bits = randomness & ((1 << _UUID_RANDOM_BITS) - 1)
+    random_bits = randomness & ((1 << UUID_RANDOM_BITS) - 1)
     high, low = random_bits >> 62, random_bits & ((1 << 62) - 1)
     return UUID(int=(milliseconds << 80) | (0x7 << 76) | (high << 64) | (0b10 << 62) | low)

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import sys
+from datetime import timedelta
 from functools import partial
 from pathlib import Path
 from typing import Final
+from uuid import UUID
 
 from pydantic import Field
 
@@ -22,15 +24,24 @@ from gongji.settlement.v1.account_pb2_grpc import add_AccountServiceServicer_to_
 from gongji.settlement.v1.settlement_pb2_grpc import add_SettlementServiceServicer_to_server
 from kernel.clock import SystemClock
 from kernel.failures import Failure
+from kernel.ids import UUID_RANDOM_BITS, AdmDvs, PlanId, time_ordered_uuid
 from kernel.policy import PolicySet
+from services.settlement import recovery
 from services.settlement.api.account import AccountApi
 from services.settlement.api.settlement import SettlementApi
 from services.settlement.clients import LedgerClient
-from services.settlement.consumer import events
-from services.settlement.operations.engine import Engine
-from services.settlement.operations.planning import Desk
+from services.settlement.consumer import events, inquire
+from services.settlement.domain.payment import RETENTION_DEFAULT
+from services.settlement.domain.plan import Plan
+from services.settlement.operations.engine import Engine, EngineSettings
+from services.settlement.operations.payments import PlanDocument
+from services.settlement.operations.planning import Desk, replan
+from services.settlement.saga.payment import Payment
+from services.settlement.store.payments import read_epoch
 
 NAME: Final = "settlement"
+INQUIRE_MARGIN_S: Final = 2.0
+"""How much later than the votes' deadline a ledger begins to ask: by then the coordinator has mostly decided."""
 MIGRATIONS: Final = Path(__file__).parent / "migrations"
 
 
@@ -56,6 +67,20 @@ class Settings(ServiceSettings):
         description="Where family answers: its snapshot is read once, when this database is new.",
         examples=["family:7001"],
     )
+    vote_deadline_s: float = Field(
+        default=8.0,
+        gt=0,
+        le=600,
+        description="How long the ledgers of a payment may take to vote before it is aborted.",
+        examples=["8"],
+    )
+    answer_retention_days: int = Field(
+        default=RETENTION_DEFAULT.days,
+        ge=1,
+        le=3650,
+        description="How long the answer to a request key is kept; an older msgid is refused.",
+        examples=["180"],
+    )
 
 
 async def serve(process: Process, settings: Settings, *, policies: PolicySet) -> None:
@@ -73,8 +98,33 @@ async def serve(process: Process, settings: Settings, *, policies: PolicySet) ->
     for consumer in events.consumers(database, bus):
         process.supervise("events", consumer.run())
 
-    desk = Desk(database, LedgerClient(), policies)
-    engine = Engine()
+    ledgers = LedgerClient(bus, epoch=await read_epoch(database))
+    desk = Desk(database, ledgers, policies)
+
+    def new_id() -> UUID:
+        return time_ordered_uuid(clock.now(), SYSTEM_RANDOMNESS.getrandbits(UUID_RANDOM_BITS))
+
+    async def replan_refused(_: Payment, refused: PlanDocument, silent: frozenset[AdmDvs]) -> PlanId:
+        plan_id, plan = PlanId(new_id()), Plan.of_document(refused)
+        return (await replan(desk, refused=plan, silent=silent, plan_id=plan_id, now=clock.now())).plan.plan_id
+
+    engine = await process.enter(
+        Engine(
+            database,
+            ledgers,
+            replan=replan_refused,
+            new_id=new_id,
+            settings=EngineSettings(
+                vote_deadline_s=settings.vote_deadline_s,
+                inquire_after_s=settings.vote_deadline_s + INQUIRE_MARGIN_S,
+                retention=timedelta(days=settings.answer_retention_days),
+            ),
+        )
+    )
+    await inquire.serve(bus, engine)
+    process.supervise("recovery", recovery.sweep_payments(engine))
+    process.supervise("recovery", recovery.sweep_account_commands(engine))
+
     server = RpcServer(settings, process.health)
     server.add(add_SettlementServiceServicer_to_server, SettlementApi(desk, engine, clock, SYSTEM_RANDOMNESS))
     server.add(add_AccountServiceServicer_to_server, AccountApi(desk, engine, clock))

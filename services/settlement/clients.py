@@ -55,7 +55,7 @@ class LedgerClient:
 
     def __init__(self, bus: Bus, *, epoch: int, command_timeout_s: float = COMMAND_TIMEOUT_S) -> None:
         self._bus = bus
-        self._epoch = epoch
+        self.epoch = epoch
         self._command_timeout_s = command_timeout_s
         self._writes: dict[AdmDvs, Batcher[pb.Command, pb.Reply | None]] = {}
         self._reads: dict[AdmDvs, Batcher[pb.Command, pb.Reply | None]] = {}
@@ -124,7 +124,7 @@ class LedgerClient:
             await awaited_fault_point(f"{point}.before_send")
         try:
             subject = f"{self._bus.prefix}.ledger.{area}.command"
-            payload = await self._bus.request(subject, batch_of(commands, epoch=self._epoch), wait_s=wait_s)
+            payload = await self._bus.request(subject, batch_of(commands, epoch=self.epoch), wait_s=wait_s)
             replies = replies_of(payload, len(commands))
         except Failure as failure:
             if failure.kind not in {Kind.UNAVAILABLE, Kind.DEADLINE}:

@@ -11,7 +11,7 @@ from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import partial
-from typing import Any, Final, TypeAlias, TypeVar, assert_never
+from typing import Any, Final, Self, TypeAlias, TypeVar, assert_never
 from uuid import UUID
 
 from prometheus_client import Counter, Gauge
@@ -123,7 +123,6 @@ class Engine:
         database: Database,
         ledgers: LedgerClient,
         *,
-        epoch: int,
         replan: Replan,
         new_id: Callable[[], UUID],
         settings: EngineSettings,
@@ -131,12 +130,12 @@ class Engine:
         self.database = database
         self.ledgers = ledgers
         self.settings = settings
-        self.epoch = epoch
+        self.epoch = ledgers.epoch
         self.replan = replan
         self.new_id = new_id
         self.lease = timedelta(seconds=settings.lease_s)
         self._rows = Rows(
-            database, epoch=epoch, vote_deadline=timedelta(seconds=settings.vote_deadline_s), lease=self.lease
+            database, epoch=self.epoch, vote_deadline=timedelta(seconds=settings.vote_deadline_s), lease=self.lease
         )
         self._begin: Batcher[Beginning, Begun] = Batcher(
             self._begin_many, size_max=BATCH_SIZE_MAX, parallelism=BATCHES_MAX
@@ -153,6 +152,12 @@ class Engine:
         self._flights: dict[PaymentId, _Flight] = {}
         self._tasks: set[asyncio.Task[Any]] = set()
         self._is_closing = False
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.close()
 
     async def close(self) -> None:
         """Takes up nothing more and waits for the steps under way; recovery finishes the rest, here or elsewhere."""

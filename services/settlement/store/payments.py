@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any, Final, TypeAlias
 
+from chassis.db import Database
 from kernel.ids import PaymentId, PlanId, PsnNo
 from services.settlement.domain.payment import Key
 from services.settlement.domain.plan import PlanLeg, leg_document, leg_of
@@ -324,9 +325,10 @@ async def take_due(connection: Connection, *, limit: int, pause: timedelta, paus
     return [payment_of(row) for row in await connection.fetch(_TAKE_DUE, limit, pause, pause_max)]
 
 
-async def epoch(connection: Connection) -> int:
+async def read_epoch(database: Database) -> int:
     """The coordinator's epoch, which every command carries."""
-    return int(await connection.fetchval("SELECT epoch FROM coordinator"))
+    async with database.driver_connection() as connection:
+        return int(await connection.fetchval("SELECT epoch FROM coordinator"))
 
 
 async def now(connection: Connection) -> datetime:
