@@ -8,12 +8,13 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Coroutine, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import IO, Final
 
 LAUNCHER: Final = Path(__file__).with_name("launch.py")
 LOG_SIZE_MAX_BYTES: Final = 16 * 1024 * 1024
@@ -113,14 +114,13 @@ class Child:
         """Starts the command in ``folder``, output appended to ``log``, its identity kept in ``record``."""
         _turn_over(log)
         with log.open("ab") as output:
-            process = subprocess.Popen(  # noqa: S603  Our own commands, as lists.
-                _launching(command, death_signal=death_signal, account=account),
-                cwd=folder,
-                env=None if environment is None else dict(environment),
-                stdin=subprocess.DEVNULL,
-                stdout=output,
-                stderr=output,
-                start_new_session=True,
+            process = _started(
+                command,
+                folder=folder,
+                output=output,
+                death_signal=death_signal,
+                account=account,
+                environment=environment,
             )
         identity = identity_of(process.pid)
         if record is not None and identity is not None:
@@ -156,18 +156,19 @@ class Child:
         raise CannotStart(f"process {self.pid} ({self.name}) does not end, not even by SIGKILL; the disk may hang")
 
 
-async def completed(
-    command: Sequence[str | Path], *, folder: Path, account: Account | None = None, timeout_s: float = 120.0
-) -> tuple[int, str]:
-    """Runs a command to its end: exit code and everything it said."""
-    process = _piped(command, folder=folder, account=account)
-    try:
-        said, _ = await asyncio.to_thread(process.communicate, timeout=timeout_s)
-    except BaseException:  # Out of time, or the whole start is called off: it must not work on behind our back.
-        process.kill()
-        process.wait()
-        raise
-    return process.returncode, said.decode(errors="replace")
+async def completed(command: Sequence[str | Path], *, folder: Path, account: Account | None = None) -> tuple[int, str]:
+    """Runs a command to its end: exit code and everything it said. Called off, it ends with all its children."""
+    with tempfile.TemporaryFile() as output:
+        process = _started(command, folder=folder, output=output, death_signal=signal.SIGKILL, account=account)
+        try:
+            while (code := process.poll()) is None:  # noqa: ASYNC110  As in `wait`.
+                await asyncio.sleep(_POLL_S)
+        finally:
+            if process.poll() is None:
+                os.killpg(process.pid, signal.SIGKILL)
+                process.wait()
+        output.seek(0)
+        return code, output.read().decode(errors="replace")
 
 
 async def end_recorded(record: Path, *steps: tuple[signal.Signals, float]) -> str | None:
@@ -215,13 +216,22 @@ def last_lines(log: Path, *, count: int = 8) -> str:
     return "\n".join(lines[-count:])
 
 
-def _piped(command: Sequence[str | Path], *, folder: Path, account: Account | None) -> subprocess.Popen[bytes]:
+def _started(
+    command: Sequence[str | Path],
+    *,
+    folder: Path,
+    output: IO[bytes],
+    death_signal: signal.Signals,
+    account: Account | None,
+    environment: Mapping[str, str] | None = None,
+) -> subprocess.Popen[bytes]:
     return subprocess.Popen(  # noqa: S603  Our own commands, as lists.
-        _launching(command, death_signal=signal.SIGKILL, account=account),
+        _launching(command, death_signal=death_signal, account=account),
         cwd=folder,
+        env=None if environment is None else dict(environment),
         stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
+        stdout=output,
+        stderr=output,
         start_new_session=True,
     )
 

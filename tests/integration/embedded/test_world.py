@@ -7,6 +7,7 @@ import json
 import os
 import signal
 import socket
+import stat
 import subprocess
 import sys
 import time
@@ -17,7 +18,7 @@ from pathlib import Path
 import pytest
 
 from ops.embedded.logs import Problem
-from ops.embedded.processes import CannotStart, identity_of
+from ops.embedded.processes import CannotStart, identity_of, processes_inside
 from ops.embedded.runtime import Runtime, read_running
 from ops.embedded.world import World
 from tests.conftest import MakeWorld
@@ -52,6 +53,12 @@ def told(world: World, name: str) -> dict[str, str]:
     return dict(starts[-1]["told"])
 
 
+def secrets_of(world: World) -> tuple[int, str]:
+    """Permission bits and content of the file that identity is told of."""
+    file = Path(told(world, "identity")["GONGJI_IDENTITY_SECRETS_FILE"])
+    return stat.S_IMODE(file.stat().st_mode), file.read_text(encoding="utf-8")
+
+
 async def test_each_process_is_told_where_the_others_are(world: MakeWorld) -> None:
     """Every process gets its own database, the bus prefix and the addresses it calls, and no setting of another."""
     made = await world(services=DUMMIES, areas=["650100", "310000"], environment={"GONGJI_LOG_LEVEL": "debug"})
@@ -63,6 +70,15 @@ async def test_each_process_is_told_where_the_others_are(world: MakeWorld) -> No
     template = ledger["GONGJI_LEDGER_DATABASE_URL_TEMPLATE"]
     assert template.replace("{area}", "310000") == made.ledger_database_url("310000")
     assert "GONGJI_DATABASE_URL" not in ledger
+
+
+async def test_the_keys_of_identity_are_made_once_for_their_owner_alone(world: MakeWorld) -> None:
+    """A restart keeps the keys, without which the ID numbers in the database could not be read."""
+    made = await world(services=DUMMIES)
+    first = secrets_of(made)
+    await made.stop()
+    await made.start()
+    assert (secrets_of(made), first[0]) == (first, 0o600)
 
 
 async def test_a_killed_process_stays_dead_until_the_test_says_otherwise(world: MakeWorld) -> None:
@@ -142,6 +158,18 @@ async def test_a_stop_leaves_nothing_running_and_a_second_start_works(runtime: R
         read_running(runtime.folder)
     await runtime.start()
     assert (len(pids), runtime.postgres.notes, runtime.nats.notes) == (7, [], [])
+
+
+async def test_a_start_that_fails_leaves_nothing_running(runtime: Runtime) -> None:
+    """When NATS's port is taken, the PostgreSQL that was just coming up is gone too, and the folder is free again."""
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        runtime.nats.port = taken.getsockname()[1]
+        with pytest.raises(CannotStart, match="wanted for nats, cannot be used"):
+            await runtime.start()
+    assert (runtime.postgres.pid, processes_inside(runtime.folder)) == (None, [])
+    runtime.nats.port = 0
+    await runtime.start()
+    assert runtime.postgres.pid is not None
 
 
 async def test_servers_that_die_come_back(runtime: Runtime) -> None:
