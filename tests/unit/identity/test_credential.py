@@ -1,0 +1,235 @@
+"""Codes and the keys that sign them: what is refused, by which name, and how keys take turns."""
+
+from __future__ import annotations
+
+import base64
+import json
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from uuid import UUID
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from kernel.failures import Failure, Kind
+from kernel.ids import FixmedinsCode, PsnNo
+from services.identity.domain.credential import (
+    CODE_TYPE,
+    EC_TOKEN_TYPE,
+    ISSUER,
+    Code,
+    EcToken,
+    checked_code,
+    code_claims,
+    ec_token_claims,
+    new_code,
+)
+from services.identity.domain.signing import (
+    KEY_LEAD,
+    SEED_BYTES,
+    HeldKey,
+    KeyRing,
+    key_id_of,
+    needs_new_key,
+    new_key,
+)
+
+NOW = datetime(2026, 7, 1, 4, 30, 0, 700_000, tzinfo=UTC)
+LIFETIME = timedelta(days=90)
+PATIENT = PsnNo("650100000000001")
+JTI = UUID("8a9e3b54-53d3-4c9c-8a5a-5e51f7f3a111")
+
+
+def key(kid: str, *, now: datetime = NOW, held: tuple[HeldKey, ...] = ()) -> HeldKey:
+    """A key whose seed follows from its name."""
+    seed = kid.encode().ljust(SEED_BYTES, b".")
+    return new_key(kid, seed=seed, held=[each.public for each in held], now=now, lifetime=LIFETIME)
+
+
+FIRST = key("first")
+RING = KeyRing([FIRST])
+
+
+def signed_code(*, lifetime_s: int = 60) -> str:
+    """A code as it is issued."""
+    code = new_code(PATIENT, jti=JTI, now=NOW, lifetime_s=lifetime_s)
+    return RING.sign(code_claims(code), as_type=CODE_TYPE, now=NOW)
+
+
+def decoded(token: str, *, now: datetime = NOW, ring: KeyRing = RING) -> Code:
+    """What DecodeCredential makes of it before the database is asked."""
+    signed = ring.verify(token, now=now)
+    return checked_code(signed.type, signed.claims, now=now)
+
+
+def part(value: object) -> str:
+    """A part of a compact JWS."""
+    content = value if isinstance(value, bytes) else json.dumps(value).encode()
+    return base64.urlsafe_b64encode(content).rstrip(b"=").decode()
+
+
+def test_a_fresh_code_tells_whose_it_is() -> None:
+    """A code that was just issued decodes to its person and its id, until its whole second."""
+    code = decoded(signed_code())
+    issued_at = NOW.replace(microsecond=0)
+    assert code == Code(PATIENT, JTI, issued_at, issued_at + timedelta(seconds=60))
+
+
+@pytest.mark.parametrize("lifetime_s", [30, 60])
+def test_a_code_ends_with_its_lifetime(lifetime_s: int) -> None:
+    """It decodes in the last moment before its end and not at its end."""
+    end = NOW.replace(microsecond=0) + timedelta(seconds=lifetime_s)
+    token = signed_code(lifetime_s=lifetime_s)
+    decoded(token, now=end - timedelta(microseconds=1))
+    with pytest.raises(Failure) as refused:
+        decoded(token, now=end)
+    assert refused.value == Failure(Kind.UNAUTHENTICATED, "CODE_EXPIRED", field="code")
+
+
+def test_a_clock_a_little_behind_the_issuers_is_borne() -> None:
+    """Five seconds of difference between two replicas are allowed, not ten."""
+    decoded(signed_code(), now=NOW - timedelta(seconds=5))
+    with pytest.raises(Failure, match="CODE_NOT_YET_VALID"):
+        decoded(signed_code(), now=NOW - timedelta(seconds=10))
+
+
+def test_an_ec_token_is_no_code() -> None:
+    """What we signed for settlement cannot be decoded again."""
+    hospital = FixmedinsCode("H65010000001")
+    token = EcToken(PATIENT, hospital, "T1", JTI, NOW, NOW + timedelta(days=1))
+    with pytest.raises(Failure, match="CODE_OF_OTHER_KIND"):
+        decoded(RING.sign(ec_token_claims(token), as_type=EC_TOKEN_TYPE, now=NOW))
+
+
+def test_a_code_for_another_audience_is_no_code() -> None:
+    """The audience of a code is identity itself."""
+    claims = code_claims(new_code(PATIENT, jti=JTI, now=NOW, lifetime_s=60)) | {"aud": "H65010000001"}
+    with pytest.raises(Failure, match="CODE_OF_OTHER_KIND"):
+        decoded(RING.sign(claims, as_type=CODE_TYPE, now=NOW))
+
+
+def test_an_ec_token_says_what_settlement_checks() -> None:
+    """The claims are iss, aud, trm, sub, iat, exp and jti, and nothing else."""
+    hospital = FixmedinsCode("H65010000001")
+    begin = NOW.replace(microsecond=0)
+    token = EcToken(PATIENT, hospital, "T1", JTI, begin, begin + timedelta(hours=24))
+    assert ec_token_claims(token) == {
+        "iss": ISSUER,
+        "aud": "H65010000001",
+        "trm": "T1",
+        "sub": PATIENT,
+        "iat": int(begin.timestamp()),
+        "exp": int(begin.timestamp()) + 86_400,
+        "jti": str(JTI),
+    }
+
+
+def test_every_part_of_a_code_is_signed() -> None:
+    """A code with another's payload, another header or another signature is forged."""
+    header, payload, signature = signed_code().split(".")
+    claims = json.loads(base64.urlsafe_b64decode(payload + "=="))
+    other_person = part(claims | {"sub": "650100000000002"})
+    other_type = part({"alg": "Ed25519", "kid": "first", "typ": EC_TOKEN_TYPE})
+    for token in (
+        f"{header}.{other_person}.{signature}",
+        f"{other_type}.{payload}.{signature}",
+        f"{header}.{payload}.{part(bytes(64))}",
+        f"{header}.{payload}.",
+    ):
+        with pytest.raises(Failure) as refused:
+            decoded(token)
+        assert refused.value == Failure(Kind.UNAUTHENTICATED, "CODE_FORGED", field="code")
+
+
+def header_of(**changes: Any) -> str:  # noqa: ANN401  Whatever a forger writes.
+    """A header with some members changed; None leaves one out."""
+    header = {"alg": "Ed25519", "kid": "first", "typ": CODE_TYPE} | changes
+    return part({name: value for name, value in header.items() if value is not None})
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        header_of(alg="none"),
+        header_of(alg="HS256"),
+        header_of(alg="EdDSA"),
+        header_of(kid=None),
+        header_of(kid=7),
+        header_of(typ=None),
+        header_of(jwk={"kty": "oct", "k": "AAAA"}),
+        header_of(crit=["exp"]),
+        header_of(b64=False),
+        part([]),
+        part("text"),
+        part(b"\xff"),
+        "",
+        "!!",
+    ],
+)
+def test_a_header_that_is_not_ours_is_malformed(header: str) -> None:
+    """Another algorithm, a key brought along, a critical extension or no header at all: never tried."""
+    _, payload, signature = signed_code().split(".")
+    with pytest.raises(Failure) as refused:
+        decoded(f"{header}.{payload}.{signature}")
+    assert refused.value == Failure(Kind.UNAUTHENTICATED, "CODE_MALFORMED", field="code")
+
+
+@given(st.text(max_size=200) | st.binary(max_size=300).map(lambda raw: ".".join((header_of(), part(raw), part(raw)))))
+def test_no_text_is_taken_for_a_code(text: str) -> None:
+    """Anything that we did not sign is malformed or forged, never an error."""
+    with pytest.raises(Failure, match=r"CODE_(MALFORMED|FORGED)"):
+        decoded(text)
+
+
+def test_a_text_too_long_is_not_even_read() -> None:
+    """Beyond 1,024 characters nothing is parsed."""
+    with pytest.raises(Failure, match="CODE_MALFORMED"):
+        key_id_of(signed_code() + "A" * 1024)
+
+
+def test_a_key_of_which_we_know_nothing_signs_nothing_for_us() -> None:
+    """A code by a key that is not in the ring, or whose time is over, is forged."""
+    with pytest.raises(Failure, match="CODE_FORGED"):
+        decoded(signed_code(), ring=KeyRing([key("second")]))
+    with pytest.raises(Failure, match="CODE_FORGED"):
+        decoded(signed_code(), now=FIRST.public.not_after)
+
+
+def test_the_first_key_signs_at_once_and_a_further_one_after_everyone_knows_it() -> None:
+    """The successor waits; until then the first goes on signing."""
+    second = key("second", held=(FIRST,))
+    assert (FIRST.public.not_before, second.public.not_before) == (NOW, NOW + KEY_LEAD)
+    ring = KeyRing([second, FIRST])
+    claims = code_claims(new_code(PATIENT, jti=JTI, now=NOW, lifetime_s=60))
+    just_before = NOW + KEY_LEAD - timedelta(microseconds=1)
+    assert key_id_of(ring.sign(claims, as_type=CODE_TYPE, now=just_before)) == "first"
+    assert key_id_of(ring.sign(claims, as_type=CODE_TYPE, now=NOW + KEY_LEAD)) == "second"
+
+
+def test_a_key_after_a_gap_signs_at_once() -> None:
+    """If every key is over, the new one does not wait."""
+    later = NOW + 2 * LIFETIME
+    assert key("second", now=later, held=(FIRST,)).public.not_before == later
+
+
+def test_without_a_key_nothing_is_signed() -> None:
+    """An empty ring asks for patience."""
+    with pytest.raises(Failure) as refused:
+        KeyRing([]).sign({}, as_type=CODE_TYPE, now=NOW)
+    assert refused.value == Failure(Kind.UNAVAILABLE, "SIGNING_KEY_MISSING")
+
+
+def test_a_successor_is_made_before_the_youngest_key_is_over() -> None:
+    """A new key is needed when there is none, and within the overlap before the end of the youngest."""
+    overlap = timedelta(days=2)
+    assert needs_new_key([], now=NOW, overlap=overlap)
+    assert not needs_new_key([FIRST.public], now=FIRST.public.not_after - overlap, overlap=overlap)
+    just_after = FIRST.public.not_after - overlap + timedelta(seconds=1)
+    assert needs_new_key([FIRST.public], now=just_after, overlap=overlap)
+    assert not needs_new_key([FIRST.public, key("second", now=just_after).public], now=just_after, overlap=overlap)
+
+
+def test_a_key_does_not_show_its_private_half() -> None:
+    """The seed stays out of the representation."""
+    assert "first....." not in repr(FIRST)
