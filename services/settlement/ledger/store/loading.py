@@ -57,7 +57,7 @@ _LOCK: Final = "SELECT pg_advisory_xact_lock($1, $2)"
 _CLOCK_AND_EPOCH: Final = "SELECT clock_timestamp() AS now, epoch FROM ledger_state WHERE area = $1"
 _BRANCHES: Final = """
     SELECT b.payment_id, b.state, b.digest, b.created_at, b.decided_at, b.inquire_at, b.refusal_reason,
-           b.refusal_leg_no, b.refusal_metadata, b.fixmedins_code, b.setl_id, b.care_area,
+           b.refusal_leg_no, b.refusal_metadata::text AS refusal_metadata, b.fixmedins_code, b.setl_id, b.care_area,
            l.leg_no, l.psn_no, l.account_kind, l.role, l.past_fen, l.current_fen, l.year, l.authorisation_id,
            l.floor_fen, l.floor_past, l.floor_current, l.refunded_fen, l.after_past_fen, l.after_current_fen,
            l.after_held_past_fen, l.after_held_current_fen, l.after_year
@@ -88,8 +88,8 @@ _FREEZES: Final = """
 """
 _AUTHORISATION_EVENTS: Final = """
     SELECT e.authorisation_id, e.step, e.version, e.asked_fen, e.after_state, e.after_authorised_fen, e.after_used_fen,
-           e.after_held_fen, e.after_version, e.refusal_reason, e.refusal_metadata, e.booked_at,
-           a.funder_psn_no, a.beneficiary_psn_no, a.opened_used_fen
+           e.after_held_fen, e.after_version, e.refusal_reason, e.refusal_metadata::text AS refusal_metadata,
+           e.booked_at, a.funder_psn_no, a.beneficiary_psn_no, a.opened_used_fen
     FROM authorisation_events AS e JOIN authorisations AS a USING (authorisation_id)
     WHERE e.authorisation_id = ANY($1::uuid[])
 """
@@ -109,10 +109,15 @@ async def lock_area(connection: Connection, area: str) -> None:
 
 
 async def load(connection: Connection, area: str, commands: Iterable[Command]) -> Loaded:
-    """Everything the commands touch. The lock must be held: it is taken before this statement's snapshot."""
+    """Everything the commands touch. The area's lock must be held: only then is what is read here the latest."""
     touched = Touched()
     for command in commands:
         touched.add(command)
+    return await load_touched(connection, area, touched)
+
+
+async def load_touched(connection: Connection, area: str, touched: Touched) -> Loaded:
+    """Everything under these keys, and what the payments among them touch."""
     clock = await connection.fetchrow(_CLOCK_AND_EPOCH, area)
     if clock is None:
         raise LookupError(f"this database is not the ledger of area {area}")

@@ -21,7 +21,9 @@ class InsertSet:
     def into(table: str, columns: Mapping[str, str], *, conflict: str = "") -> InsertSet:
         """The statement for a table; ``conflict`` is an ON CONFLICT clause."""
         names = ", ".join(columns)
-        return InsertSet(f"INSERT INTO {table} ({names}) SELECT * FROM {_unnest(columns)} {conflict}")  # noqa: S608  Constants.
+        values = ", ".join(f"{name}::jsonb" if kind == "jsonb" else name for name, kind in columns.items())
+        rows = f"{_unnest(columns)} AS v({names})"
+        return InsertSet(f"INSERT INTO {table} ({names}) SELECT {values} FROM {rows} {conflict}")  # noqa: S608  Constants.
 
     async def __call__(self, connection: Connection, rows: Sequence[Row]) -> None:
         """Inserts the rows; nothing at all is sent when there are none."""
@@ -53,5 +55,7 @@ class UpdateSet:
 
 
 def _unnest(columns: Mapping[str, str]) -> str:
-    arrays = ", ".join(f"${number}::{kind}[]" for number, kind in enumerate(columns.values(), start=1))
+    # JSON travels as text, so that it does not matter which codec the driver was given for it.
+    kinds = ("text" if kind == "jsonb" else kind for kind in columns.values())
+    arrays = ", ".join(f"${number}::{kind}[]" for number, kind in enumerate(kinds, start=1))
     return f"unnest({arrays})"
