@@ -126,7 +126,7 @@ async def serve(process: Process, settings: Settings, *, policies: PolicySet) ->
     process.supervise("recovery", recovery.sweep_account_commands(engine))
 
     server = RpcServer(settings, process.health)
-    server.add(add_SettlementServiceServicer_to_server, SettlementApi(desk, engine, clock, SYSTEM_RANDOMNESS))
+    server.add(add_SettlementServiceServicer_to_server, SettlementApi(desk, engine, clock, new_id))
     server.add(add_AccountServiceServicer_to_server, AccountApi(desk, engine, clock))
     await process.ready(await process.listen(server))
     await process.stopped()

@@ -2,23 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from uuid import UUID
 
 from chassis.rpc.interceptors import Context
-from chassis.telemetry import Randomness
 from gongji.settlement.v1 import settlement_pb2 as pb
 from gongji.settlement.v1.settlement_pb2_grpc import SettlementServiceServicer
 from kernel.clock import Clock
-from kernel.ids import FixmedinsCode, PaymentId, PlanId, time_ordered_uuid
+from kernel.ids import FixmedinsCode, PaymentId, PlanId
 from services.settlement.domain.plan import Plan
 from services.settlement.operations import payments, planning
 from services.settlement.operations.engine import Engine
 from services.settlement.operations.payments import Found, Refunded, Replanned, Settled, Stopped
 from services.settlement.saga.payment import PaymentKind
 from services.settlement.wire import desk as wire
-
-_UUID_RANDOM_BITS = 74
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,12 +26,12 @@ class SettlementApi(SettlementServiceServicer):
     desk: planning.Desk
     engine: Engine
     clock: Clock
-    randomness: Randomness
+    new_id: Callable[[], UUID]
 
     async def PreSettle(self, request: pb.PreSettleRequest, _: Context) -> pb.PreSettleResponse:
-        now = self.clock.now()
-        plan_id = PlanId(time_ordered_uuid(now, self.randomness.getrandbits(_UUID_RANDOM_BITS)))
-        stored = await planning.pre_settle(self.desk, visit=wire.presented(request), plan_id=plan_id, now=now)
+        stored = await planning.pre_settle(
+            self.desk, visit=wire.presented(request), plan_id=PlanId(self.new_id()), now=self.clock.now()
+        )
         return pb.PreSettleResponse(plan=wire.plan_message(stored))
 
     async def Settle(self, request: pb.SettleRequest, _: Context) -> pb.SettleResponse:
