@@ -9,6 +9,7 @@ from uuid import UUID
 from prometheus_client import Counter
 
 from chassis.db import Database, is_transient, violated_constraint
+from chassis.faults import fault_point
 from chassis.telemetry import REGISTRY, logger
 from services.settlement.ledger.domain.commands import Reply, Request, identity_of
 from services.settlement.ledger.domain.deciding import apply_all
@@ -62,12 +63,20 @@ async def _run(database: Database, area: str, requests: Sequence[Request]) -> li
         loaded = await load(connection, area, [request.command for request in requests])
         after, outcomes = apply_all(loaded.state, requests, now=loaded.now)
         await write(connection, area, loaded.state, after, outcomes)
+        _fault_points(requests, "before_commit")
+    _fault_points(requests, "after_commit")
     COMMANDS.labels(area).inc(len(requests))
     traces = sorted({request.trace_id for request in requests if request.trace_id})
     _log.info("commands carried out", area=area, commands=len(requests), traces=traces)
     for request, outcome in zip(requests, outcomes, strict=True):
         report_alarms(area, outcome.alarms, trace_id=request.trace_id)
     return [outcome.reply for outcome in outcomes]
+
+
+def _fault_points(requests: Sequence[Request], moment: str) -> None:
+    """``ledger.try.before_commit`` and its like, one for each kind of command in the batch."""
+    for kind in dict.fromkeys(identity_of(request.command)[0] for request in requests):
+        fault_point(f"ledger.{kind.lower()}.{moment}")
 
 
 async def _one_by_one(
