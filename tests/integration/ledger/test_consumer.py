@@ -52,14 +52,13 @@ def ask(consumer: AreaConsumer, bus: Bus) -> Ask:
 
 def own(past: int, *, leg_no: int = 1) -> pb.Leg:
     """A leg on the patient's own account."""
-    return pb.Leg(
-        leg_no=leg_no,
-        psn_no=OWN.psn_no,
-        account_kind=pb.ACCOUNT_KIND_PERSONAL,
-        role=pb.ROLE_OWN,
-        past_fen=past,
-        year=YEAR,
-    )
+    kind = pb.ACCOUNT_KIND_PERSONAL
+    return pb.Leg(leg_no=leg_no, psn_no=OWN.psn_no, account_kind=kind, role=pb.ROLE_OWN, past_fen=past, year=YEAR)
+
+
+def odd(kind: pb.AccountKind.ValueType, role: pb.Role.ValueType) -> pb.Leg:
+    """A leg without an authorisation, of any kind and role."""
+    return pb.Leg(leg_no=1, psn_no=OWN.psn_no, account_kind=kind, role=role, past_fen=1, year=YEAR)
 
 
 def funder(past: int, *, leg_no: int = 1) -> pb.Leg:
@@ -100,6 +99,12 @@ def crediting(number: int, psn_no: str, past: int) -> pb.Command:
             credit_id=credit_id(number).bytes, purpose=pb.CREDIT_PURPOSE_CARRIED_OVER, legs=[leg]
         )
     )
+
+
+def putting(purpose: pb.CreditPurpose.ValueType, kind: pb.AccountKind.ValueType) -> pb.Command:
+    """A credit of one fen for any purpose to any kind of account, without an original."""
+    leg = pb.CreditLeg(leg_no=1, psn_no=OWN.psn_no, account_kind=kind, past_fen=1, year=YEAR)
+    return pb.Command(credit_command=pb.CreditCommand(credit_id=credit_id(9).bytes, purpose=purpose, legs=[leg]))
 
 
 def reading(*psn_nos: str) -> pb.Command:
@@ -216,24 +221,8 @@ RUBBISH = {
             payment_id=payment(9).bytes, legs=[own(1)], inquire_after_ms=1, memo=pb.Memo(setl_id="a\x00b")
         )
     ),
-    "a refund of nothing": pb.Command(
-        credit_command=pb.CreditCommand(
-            credit_id=credit_id(9).bytes,
-            purpose=pb.CREDIT_PURPOSE_REFUND,
-            legs=[
-                pb.CreditLeg(leg_no=1, psn_no=OWN.psn_no, account_kind=pb.ACCOUNT_KIND_PERSONAL, past_fen=1, year=YEAR)
-            ],
-        )
-    ),
-    "a monthly credit to a wallet": pb.Command(
-        credit_command=pb.CreditCommand(
-            credit_id=credit_id(9).bytes,
-            purpose=pb.CREDIT_PURPOSE_MONTHLY,
-            legs=[
-                pb.CreditLeg(leg_no=1, psn_no=OWN.psn_no, account_kind=pb.ACCOUNT_KIND_WALLET, past_fen=1, year=YEAR)
-            ],
-        )
-    ),
+    "a refund of nothing": putting(pb.CREDIT_PURPOSE_REFUND, pb.ACCOUNT_KIND_PERSONAL),
+    "a monthly credit to a wallet": putting(pb.CREDIT_PURPOSE_MONTHLY, pb.ACCOUNT_KIND_WALLET),
 }
 
 
