@@ -105,7 +105,7 @@ def _document(balance: Balance) -> list[Any]:
 def _of(row: Any) -> FreezeRequest:  # noqa: ANN401  Untyped driver.
     balance = None
     if row["balance"] is not None:
-        psn_no, role, *rest = json.loads(row["balance"])
+        psn_no, role, *rest = row["balance"]
         balance = Balance(psn_no, Role(role), *rest)
     return FreezeRequest(
         request_id=row["request_id"],

@@ -70,12 +70,12 @@ def payment_of(row: Any) -> Payment:  # noqa: ANN401  Untyped driver.
         request_hash=row["request_hash"],
         psn_no=row["psn_no"],
         year=row["year"],
-        legs=tuple(leg_of(leg) for leg in json.loads(row["legs"])),
+        legs=tuple(leg_of(leg) for leg in row["legs"]),
         plan_id=row["plan_id"],
         original_id=row["original_id"],
         reason=row["reason"],
         refused_leg_no=row["refused_leg_no"],
-        balances_after=() if balances is None else tuple(AccountAfter(*after) for after in json.loads(balances)),
+        balances_after=() if balances is None else tuple(AccountAfter(*after) for after in balances),
         replanned=row["replanned"],
         replan_plan_id=row["replan_plan_id"],
         quarantine=row["quarantine"],
@@ -152,7 +152,7 @@ async def locked_plans(connection: Connection, plan_ids: Sequence[PlanId]) -> li
             is_expired=row["is_expired"],
             version_now=row["version_now"],
         )
-        judged[row["n"]] = JudgedPlan(facts, row["psn_no"], row["year"], json.loads(row["document"]))
+        judged[row["n"]] = JudgedPlan(facts, row["psn_no"], row["year"], row["document"])
     return judged
 
 

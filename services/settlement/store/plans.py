@@ -59,10 +59,10 @@ async def load(database: Database, plan_id: PlanId) -> StoredPlan | None:
     """A stored plan, expired or not; None if there is none."""
     async with database.driver_connection() as connection:
         row = await connection.fetchrow(_LOAD, plan_id)
-    return None if row is None else StoredPlan(Plan.of_document(json.loads(row["document"])), row["expires_at"])
+    return None if row is None else StoredPlan(Plan.of_document(row["document"]), row["expires_at"])
 
 
 async def document(connection: Any, plan_id: PlanId) -> dict[str, Any] | None:  # noqa: ANN401  Untyped driver.
     """A stored plan in JSON's terms, on a raw connection; None if there is none."""
-    text = await connection.fetchval("SELECT document FROM plans WHERE plan_id = $1", plan_id)
-    return None if text is None else dict(json.loads(text))
+    found: dict[str, Any] | None = await connection.fetchval("SELECT document FROM plans WHERE plan_id = $1", plan_id)
+    return found
