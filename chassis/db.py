@@ -122,7 +122,7 @@ class Database:
     async def driver_connection(self) -> AsyncIterator[Any]:
         """A raw asyncpg connection of the same pool, outside any transaction: each statement commits by itself.
 
-        JSON and JSONB values are plain text on it, as SQLAlchemy sets them.
+        JSON and JSONB values go in as text and come out decoded, as SQLAlchemy sets them.
         """
         pooled = await self.engine.raw_connection()
         connection = pooled.driver_connection
