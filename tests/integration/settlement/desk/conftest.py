@@ -9,7 +9,10 @@ import pytest
 from chassis.bus import Bus
 from chassis.db import Database
 from chassis.migrate import migrate
+from ops.embedded.databases import Databases
 from services.settlement.app import MIGRATIONS
+from tests.integration.settlement.desk import town as building
+from tests.integration.settlement.desk.town import Town
 from tests.servers import NatsServer
 
 
@@ -26,3 +29,10 @@ async def bus(nats: NatsServer, bus_prefix: str) -> AsyncIterator[Bus]:
     """A connection to NATS under a prefix of this test alone."""
     async with Bus(nats.url, name="settlement", prefix=bus_prefix) as connected:
         yield connected
+
+
+@pytest.fixture(scope="session")
+async def town(postgres: Databases, nats: NatsServer, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Town]:
+    """One town for all tests of the desk; each brings people of its own."""
+    async with building.town(postgres, nats, tmp_path_factory.mktemp("desk")) as built:
+        yield built
