@@ -74,8 +74,9 @@ requirements: $(READY) ## Resolve the pinned requirements anew (needs a package 
 
 BASE ?= python:3.13-slim
 IMAGE ?= gongji:dev
+BUILD_FLAGS ?=
 .PHONY: image
-image: ## Build the server's image (needs a Docker engine); BASE=… chooses the base image
+image: ## Build the server's image (needs a Docker engine); BASE=… the base image, BUILD_FLAGS=… see deploy/README.md
 	@docker version --format '{{.Server.Version}}' >/dev/null 2>&1 \
 		|| { echo "No Docker engine answers: start one (on Debian: apt-get install docker.io), then try again."; exit 1; }
-	docker build --build-arg BASE=$(BASE) --tag $(IMAGE) --file deploy/Dockerfile .
+	DOCKER_BUILDKIT=1 docker build $(BUILD_FLAGS) --build-arg BASE=$(BASE) --tag $(IMAGE) --file deploy/Dockerfile .
