@@ -52,7 +52,7 @@ class Settings(ServiceSettings):
         default=7, ge=1, le=365, description="How many days an invitation to a family group can be accepted."
     )
     ledger_wait_s: float = Field(
-        default=2.0, gt=0, le=3.0, description="How long a request waits for a funder's ledger before it goes on alone."
+        default=2.0, gt=0, le=2.5, description="How long a request waits for a funder's ledger before it goes on alone."
     )
     recovery_sweep_s: float = Field(
         default=1.0, gt=0, le=60, description="Pause between two looks for bindings that a ledger has not answered."

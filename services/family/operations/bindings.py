@@ -47,7 +47,7 @@ from services.family.operations.people import People
 from services.family.store import bindings as store
 from services.family.store import groups as group_store
 
-GRACE: Final = timedelta(seconds=4)
+GRACE: Final = timedelta(seconds=3)
 """How long the sweep leaves a row to the request that wrote it; longer than a request waits for a ledger."""
 DUE_ROWS_MAX: Final = 200
 
