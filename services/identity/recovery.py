@@ -59,7 +59,7 @@ class SigningKeys:
 
     async def ring_with(self, kid: str) -> KeyRing:
         """The ring, looked up anew if it does not know this key: another replica may have made it just now."""
-        if kid not in self.ring and asyncio.get_running_loop().time() - self._looked_at >= UNKNOWN_KEY_PAUSE_S:
+        if kid not in self.ring.kids and asyncio.get_running_loop().time() - self._looked_at >= UNKNOWN_KEY_PAUSE_S:
             await self.refresh()
         return self.ring
 

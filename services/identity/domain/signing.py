@@ -64,8 +64,10 @@ class KeyRing:
         self._pairs = {key.public.kid: _imported(key) for key in self._keys}
         self._by_kid = {key.public.kid: key.public for key in self._keys}
 
-    def __contains__(self, kid: str) -> bool:
-        return kid in self._pairs
+    @property
+    def kids(self) -> frozenset[str]:
+        """The names of the keys held."""
+        return frozenset(self._pairs)
 
     def sign(self, claims: Mapping[str, str | int], *, as_type: str, now: datetime) -> str:
         """A compact JWS by the youngest key whose time has come; UNAVAILABLE SIGNING_KEY_MISSING if there is none."""

@@ -32,7 +32,7 @@ TODAY = date(2026, 7, 1)
 M, F = Sex.MALE, Sex.FEMALE
 
 # 四代: 王守仁 ⚭ 赵秀兰. Their children are 王建国, 王芳 and 王伟 (adopted). 王建国 married 李梅, who brought 周洋 from
-# before; they had 王静 and were divorced in 2010; in 2012 he married 孙丽 and had 王小明. 王芳 ⚭ 陈刚, their daughter is
+# before; they had 王静, were divorced in 2010; in 2012 he married 孙丽 and had 王小明. 王芳 ⚭ 陈刚, their daughter is
 # 陈雪, and her son 刘一. An old household register calls 王军 a brother of 王建国 and says nothing of his parents.
 PEOPLE = {
     "王守仁": (1930, M), "赵秀兰": (1932, F),

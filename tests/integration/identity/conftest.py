@@ -1,0 +1,207 @@
+"""The identity room in the test's own process: real gRPC, PostgreSQL and NATS, and a clock that tests may set."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from chassis.bus import Bus, Stream
+from chassis.db import Database
+from chassis.migrate import migrate
+from chassis.outbox import OutboxPublisher
+from chassis.rpc.client import channel
+from chassis.rpc.server import Health, RpcServer
+from chassis.telemetry import SYSTEM_RANDOMNESS
+from gongji.identity.v1 import events_pb2, identity_pb2, identity_pb2_grpc, person_pb2
+from kernel.failures import Failure
+from services.identity.api import IdentityApi, Room
+from services.identity.app import MIGRATIONS, NAME, Settings, make_secrets_file, read_secrets
+from services.identity.domain.sealing import Seals
+from services.identity.operations.signing_keys import check_secrets
+from services.identity.recovery import SigningKeys
+from tests.servers import NatsServer
+
+START = datetime(2026, 7, 1, 4, 30, tzinfo=UTC)
+HOSPITAL = "H65010000001"
+WANG = {"certno": "650103198503124518", "psn_name": "王建国", "psn_no": "650100000000001"}
+LI = {"certno": "652201198707250027", "psn_name": "李秀英", "psn_no": "650500000000002"}
+CHILD = {"certno": "650103201805063313", "psn_name": "王小明", "psn_no": "650100000000003"}
+
+
+class SetClock:
+    """A clock that stands until a test moves it."""
+
+    def __init__(self) -> None:
+        self.instant = START
+
+    def now(self) -> datetime:
+        """The instant that was set."""
+        return self.instant
+
+    def advance(self, **by: float) -> None:
+        """Moves on, by what ``timedelta`` takes."""
+        self.instant += timedelta(**by)
+
+
+@dataclass
+class Identity:
+    """A running room, and what a test does with it."""
+
+    stub: identity_pb2_grpc.IdentityServiceAsyncStub
+    clock: SetClock
+    database: Database
+    database_url: str
+    keys: SigningKeys
+    bus: Bus
+
+    async def register(self, **fields: Any) -> identity_pb2.RegisterPersonResponse:  # noqa: ANN401  Any field there is.
+        """Registers a person by identity card, unless the fields say otherwise."""
+        request = identity_pb2.RegisterPersonRequest(
+            **({"psn_cert_type": person_pb2.CERTIFICATE_TYPE_RESIDENT_ID} | fields)
+        )
+        return await self.stub.RegisterPerson(request)
+
+    async def person(self, psn_no: str) -> person_pb2.Person:
+        """The person as others may know him."""
+        answer = await self.stub.GetPerson(identity_pb2.GetPersonRequest(psn_no=psn_no, purpose="TEST"))
+        return answer.person
+
+    async def hospital(self, state: str = "DESIGNATED", **fields: Any) -> person_pb2.Institution:  # noqa: ANN401  As above.
+        """Registers the hospital in this state."""
+        standard: dict[str, Any] = {
+            "fixmedins_code": HOSPITAL,
+            "fixmedins_name": "共济医院",
+            "state": person_pb2.InstitutionState.Value(f"INSTITUTION_STATE_{state}"),
+            "wallet_capable": True,
+        }
+        institution = person_pb2.Institution(**(standard | fields))
+        answer = await self.stub.RegisterInstitution(identity_pb2.RegisterInstitutionRequest(institution=institution))
+        return answer.institution
+
+    async def code(self, psn_no: str) -> str:
+        """A fresh code of this person."""
+        return (await self.stub.IssueCode(identity_pb2.IssueCodeRequest(psn_no=psn_no))).code
+
+    async def decode(
+        self, code: str, *, fixmedins_code: str = HOSPITAL, terminal_no: str = "T1"
+    ) -> identity_pb2.DecodeCredentialResponse:
+        """What a terminal gets for a code."""
+        return await self.stub.DecodeCredential(
+            identity_pb2.DecodeCredentialRequest(code=code, fixmedins_code=fixmedins_code, terminal_no=terminal_no)
+        )
+
+    async def snapshot(self) -> dict[str, events_pb2.IdentityEvent]:
+        """Every aggregate's latest event."""
+        answers = self.stub.StreamSnapshot(identity_pb2.StreamSnapshotRequest(), timeout=20)
+        return {answer.event.aggregate_id: answer.event async for answer in answers}
+
+    async def told(self, aggregate: str, version: int) -> list[events_pb2.IdentityEvent]:
+        """The events of an aggregate as they stand in the stream, once this version is among them."""
+        stream = Stream(self.bus.prefix, NAME)
+        async with asyncio.timeout(15):
+            while True:
+                found = [event for event in await self._stream_content(stream) if event.aggregate_id == aggregate]
+                if any(event.version == version for event in found):
+                    return found
+                await asyncio.sleep(0.05)
+
+    async def _stream_content(self, stream: Stream) -> list[events_pb2.IdentityEvent]:
+        state = await self.bus.ensure_stream(stream)
+        jetstream = self.bus.client.jetstream()
+        events = []
+        for seq in range(max(state.first_seq, 1), state.last_seq + 1):
+            message = await jetstream.get_msg(stream.name, seq)
+            event = events_pb2.IdentityEvent.FromString(message.data or b"")
+            headers = message.headers or {}
+            assert message.subject == stream.subject(event.WhichOneof("fact") or "")
+            assert headers["Nats-Msg-Id"] == event.event_id
+            assert headers["Gongji-Aggregate"] == event.aggregate_id
+            assert headers["Gongji-Version"] == str(event.version)
+            events.append(event)
+        return events
+
+
+StartIdentity = Callable[..., Awaitable[Identity]]
+
+
+async def refusal(work: Awaitable[object]) -> tuple[str, str, str]:
+    """The code, reason and field of the refusal that the call ends in."""
+    with pytest.raises(Failure) as refused:
+        await work
+    failure = refused.value
+    return failure.kind.value, failure.reason, failure.metadata.get("field", "")
+
+
+@pytest.fixture
+def secrets_file(tmp_path: Path) -> Path:
+    """Fresh secrets."""
+    path = tmp_path / "identity.json"
+    make_secrets_file(path)
+    return path
+
+
+@pytest.fixture
+async def start_identity(
+    database: str, nats: NatsServer, bus_prefix: str, secrets_file: Path
+) -> AsyncIterator[StartIdentity]:
+    """Starts replicas of the room on one database and one bus; all are stopped at the end."""
+    await migrate(database, MIGRATIONS)
+    settings = Settings(
+        database_url=database, nats_url=nats.url, bus_prefix=bus_prefix, identity_secrets_file=secrets_file
+    )
+    async with AsyncExitStack() as stack:
+
+        async def start(clock: SetClock | None = None) -> Identity:
+            clock = clock or SetClock()
+            db = await stack.enter_async_context(Database(database, application="identity"))
+            bus = await stack.enter_async_context(Bus(nats.url, name="identity", prefix=bus_prefix))
+            seals = Seals(read_secrets(secrets_file))
+            await check_secrets(database=db, seals=seals)
+            publisher = asyncio.create_task(OutboxPublisher(db, bus, Stream(bus_prefix, NAME)).run())
+            stack.push_async_callback(_ended, publisher)
+            keys = SigningKeys(
+                database=db,
+                seals=seals,
+                lifetime=timedelta(days=settings.signing_key_days),
+                token_lifetime=timedelta(hours=settings.ec_token_lifetime_h),
+                clock=clock,
+                randomness=SYSTEM_RANDOMNESS,
+            )
+            await keys.refresh()
+            server = RpcServer(settings, Health())
+            IdentityApi(
+                Room(
+                    database=db,
+                    seals=seals,
+                    keys=keys,
+                    clock=clock,
+                    randomness=SYSTEM_RANDOMNESS,
+                    code_lifetime_s=settings.code_lifetime_s,
+                    ec_token_lifetime=timedelta(hours=settings.ec_token_lifetime_h),
+                )
+            ).add_to(server)
+            ports = await server.start()
+            stack.push_async_callback(server.stop, 0)
+            opened = await stack.enter_async_context(channel(f"127.0.0.1:{ports['grpc']}", call_timeout_s=20))
+            stub = identity_pb2_grpc.IdentityServiceStub(opened)
+            return Identity(stub, clock, db, database, keys, bus)
+
+        yield start
+
+
+async def _ended(task: asyncio.Task[None]) -> None:
+    task.cancel()
+    await asyncio.wait([task])
+
+
+@pytest.fixture
+async def identity(start_identity: StartIdentity) -> Identity:
+    """One running room."""
+    return await start_identity()

@@ -1,0 +1,297 @@
+"""Registering people and changing what is known of them, through gRPC."""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from google.protobuf.timestamp_pb2 import Timestamp
+
+from gongji.identity.v1 import identity_pb2, person_pb2
+from tests.integration.identity.conftest import CHILD, LI, START, WANG, Identity, StartIdentity, refusal
+
+NEWBORN: dict[str, Any] = {
+    "psn_cert_type": person_pb2.CERTIFICATE_TYPE_BIRTH_CERTIFICATE,
+    "certno": "S650123456",
+    "psn_name": "王小宝",
+    "brdy": "2026-06-01",
+    "gend": "2",
+}
+UNKNOWN = "650100000000099"
+URUMQI, HAMI = "650100", "650500"
+
+
+async def enrol(identity: Identity, psn_no: str, insutype: str = "310", area: str = URUMQI) -> person_pb2.Person:
+    """Enrols a person."""
+    request = identity_pb2.EnrolRequest(psn_no=psn_no, insutype=insutype, insuplc_admdvs=area)
+    return (await identity.stub.Enrol(request)).person
+
+
+async def status(identity: Identity, psn_no: str, stas: str, insutype: str = "310") -> person_pb2.Person:
+    """Changes a person's insurance status."""
+    request = identity_pb2.ChangeInsuranceStatusRequest(psn_no=psn_no, insutype=insutype, psn_insu_stas=stas)
+    return (await identity.stub.ChangeInsuranceStatus(request)).person
+
+
+def timestamp(instant: datetime) -> Timestamp:
+    """As protobuf has it."""
+    stamp = Timestamp()
+    stamp.FromDatetime(instant)
+    return stamp
+
+
+async def sanction(identity: Identity, **fields: Any) -> identity_pb2.ImposeSanctionResponse:  # noqa: ANN401  Any field.
+    """Imposes a sanction of four months."""
+    request: dict[str, Any] = {
+        "psn_no": WANG["psn_no"],
+        "from_time": timestamp(START),
+        "to_time": timestamp(START + timedelta(days=125)),
+        "basis_clause": "第四十一条",
+        "decision_no": "疆医保罚〔2026〕3号",
+        "organ": "乌鲁木齐市医疗保障局",
+    }
+    return await identity.stub.ImposeSanction(identity_pb2.ImposeSanctionRequest(**(request | fields)))
+
+
+async def lift(identity: Identity, sanction_id: str) -> person_pb2.Person:
+    """Lifts a sanction."""
+    request = identity_pb2.LiftSanctionRequest(sanction_id=sanction_id, cause="复议撤销")
+    return (await identity.stub.LiftSanction(request)).person
+
+
+async def count(identity: Identity, table: str) -> int:
+    """How many rows a table has."""
+    async with identity.database.driver_connection() as connection:
+        return int(await connection.fetchval(f"SELECT count(*) FROM {table}"))  # noqa: S608  Named by the tests.
+
+
+async def test_a_person_is_registered_and_seen_masked(identity: Identity) -> None:
+    """What others see is the masked name, the birth date and the last four characters of the certificate."""
+    assert await identity.register(**WANG) == identity_pb2.RegisterPersonResponse(psn_no=WANG["psn_no"], existed=False)
+    answer = await identity.stub.GetPerson(identity_pb2.GetPersonRequest(psn_no=WANG["psn_no"], purpose="TEST"))
+    assert answer.person == person_pb2.Person(psn_no=WANG["psn_no"], name_masked="王*国", brdy="1985-03-12")
+    assert answer.certno_masked == "**************4518"
+
+
+async def test_a_newborn_gets_a_number_drawn(identity: Identity) -> None:
+    """A person without a national number gets one of 22 digits."""
+    answer = await identity.register(**NEWBORN)
+    assert (len(answer.psn_no), answer.existed) == (22, False)
+    assert (await identity.person(answer.psn_no)).brdy == "2026-06-01"
+
+
+async def test_the_same_certificate_again_is_the_same_person(identity: Identity) -> None:
+    """Registering again, with or without the number, in whatever form the name is typed, finds the person."""
+    first = await identity.register(**NEWBORN)
+    for again in (
+        NEWBORN,
+        NEWBORN | {"psn_no": first.psn_no},
+        NEWBORN | {"certno": "s650123456", "psn_name": " 王小宝 "},
+    ):
+        assert await identity.register(**again) == identity_pb2.RegisterPersonResponse(
+            psn_no=first.psn_no, existed=True
+        )
+    assert [event.version for event in await identity.told(f"person:{first.psn_no}", 1)] == [1]
+
+
+@pytest.mark.parametrize(
+    ("fields", "refused"),
+    [
+        (WANG | {"certno": "650103198503124517"}, ("INVALID_ARGUMENT", "CERTIFICATE_CHECKSUM_WRONG", "certno")),
+        (WANG | {"certno": "650103850312451"}, ("INVALID_ARGUMENT", "CERTIFICATE_15_DIGITS", "certno")),
+        (WANG | {"psn_name": "王1"}, ("INVALID_ARGUMENT", "NAME_MALFORMED", "psn_name")),
+        (WANG | {"psn_name": "王\x00国"}, ("INVALID_ARGUMENT", "NAME_MALFORMED", "psn_name")),
+        (WANG | {"brdy": "1985-03-13"}, ("INVALID_ARGUMENT", "BIRTH_DATE_DIFFERS", "brdy")),
+        (WANG | {"brdy": "1985-02-30"}, ("INVALID_ARGUMENT", "DATE_MALFORMED", "brdy")),
+        (WANG | {"gend": "2"}, ("INVALID_ARGUMENT", "SEX_DIFFERS", "gend")),
+        (WANG | {"psn_no": WANG["certno"]}, ("INVALID_ARGUMENT", "PERSON_NUMBER_IS_CERTIFICATE", "psn_no")),
+        (WANG | {"psn_no": "12"}, ("INVALID_ARGUMENT", "REQUEST_INVALID", "psn_no")),
+        (NEWBORN | {"brdy": ""}, ("INVALID_ARGUMENT", "BIRTH_DATE_MISSING", "brdy")),
+        (NEWBORN | {"gend": ""}, ("INVALID_ARGUMENT", "SEX_MISSING", "gend")),
+        (NEWBORN | {"gend": "9"}, ("INVALID_ARGUMENT", "REQUEST_INVALID", "gend")),
+        (LI | {"psn_name": "李秀兰"}, ("ALREADY_EXISTS", "PERSON_DIFFERS", "psn_name")),
+        (LI | {"psn_no": "650500000000009"}, ("ALREADY_EXISTS", "PERSON_DIFFERS", "psn_no")),
+        (WANG | {"psn_no": LI["psn_no"]}, ("ALREADY_EXISTS", "PERSON_NUMBER_TAKEN", "psn_no")),
+    ],
+)
+async def test_a_wrong_registration_is_refused_and_nothing_is_stored(
+    identity: Identity, fields: dict[str, Any], refused: tuple[str, str, str]
+) -> None:
+    """Each refusal has its name, and only the one person from before is there afterwards."""
+    await identity.register(**LI)
+    assert await refusal(identity.register(**fields)) == refused
+    assert await count(identity, "persons") == 1
+    assert (await identity.snapshot()).keys() - {f"person:{LI['psn_no']}"} == {f"key:{kid}" for kid in kids(identity)}
+
+
+def kids(identity: Identity) -> list[str]:
+    """The ids of the keys in the ring."""
+    return list(identity.keys.ring.kids)
+
+
+async def test_one_certificate_registered_many_times_at_once_is_one_person(start_identity: StartIdentity) -> None:
+    """Of twenty registrations over two replicas at once, one is new and all name the same person."""
+    replicas = [await start_identity(), await start_identity()]
+    answers = await asyncio.gather(*(replicas[place % 2].register(**NEWBORN) for place in range(20)))
+    assert len({answer.psn_no for answer in answers}) == 1
+    assert [answer.existed for answer in answers].count(False) == 1
+    assert await count(replicas[0], "persons") == 1
+
+
+async def test_two_people_with_one_number_at_once_are_one_and_a_refusal(identity: Identity) -> None:
+    """A number given to two certificates at once belongs to one of them."""
+    fields = [WANG, LI | {"psn_no": WANG["psn_no"]}, CHILD | {"psn_no": WANG["psn_no"]}]
+    answers = await asyncio.gather(*(identity.register(**each) for each in fields), return_exceptions=True)
+    refusals = [answer for answer in answers if isinstance(answer, BaseException)]
+    assert [str(each) for each in refusals] == ["PERSON_NUMBER_TAKEN (field=psn_no)"] * 2
+
+
+async def test_enrolment_move_and_status_are_told_with_rising_versions(identity: Identity) -> None:
+    """Every change is one event with the whole person; what changes nothing is not told."""
+    psn_no = (await identity.register(**WANG)).psn_no
+    await enrol(identity, psn_no)
+    await enrol(identity, psn_no)
+    await enrol(identity, psn_no, "390", HAMI)
+    await enrol(identity, psn_no, area=HAMI)
+    await status(identity, psn_no, "2")
+    await status(identity, psn_no, "2")
+    last = await status(identity, psn_no, "1")
+
+    events = await identity.told(f"person:{psn_no}", 6)
+    assert [event.version for event in events] == [1, 2, 3, 4, 5, 6]
+    assert [
+        [(each.insutype, each.insuplc_admdvs, each.psn_insu_stas) for each in event.person_changed.person.enrolments]
+        for event in events
+    ] == [
+        [],
+        [("310", URUMQI, "1")],
+        [("310", URUMQI, "1"), ("390", HAMI, "1")],
+        [("310", HAMI, "1"), ("390", HAMI, "1")],
+        [("310", HAMI, "2"), ("390", HAMI, "1")],
+        [("310", HAMI, "1"), ("390", HAMI, "1")],
+    ]
+    assert events[-1].person_changed.person == last == await identity.person(psn_no)
+    assert await count(identity, "enrolment_changes") == 5
+
+
+async def test_changes_of_one_person_at_once_never_share_a_version(start_identity: StartIdentity) -> None:
+    """Thirty changes over two replicas at once give thirty versions in a row."""
+    replicas = [await start_identity(), await start_identity()]
+    psn_no = (await replicas[0].register(**WANG)).psn_no
+    await asyncio.gather(*(enrol(replicas[n % 2], psn_no, area=f"6501{n:02}") for n in range(30)))
+    assert sorted(event.version for event in await replicas[0].told(f"person:{psn_no}", 31)) == list(range(1, 32))
+    latest = (await replicas[0].snapshot())[f"person:{psn_no}"]
+    assert latest.version == 31
+    assert latest.person_changed.person == await replicas[0].person(psn_no)
+
+
+async def test_refusals_of_enrolment_and_status(identity: Identity) -> None:
+    """Nobody unknown is enrolled, no status without an enrolment, no way back from the end but enrolling."""
+    psn_no = (await identity.register(**WANG)).psn_no
+    not_found = ("NOT_FOUND", "PERSON_UNKNOWN", "psn_no")
+    assert await refusal(enrol(identity, UNKNOWN)) == not_found
+    assert await refusal(status(identity, UNKNOWN, "2")) == not_found
+    assert await refusal(identity.person(UNKNOWN)) == not_found
+    assert (await refusal(status(identity, psn_no, "2")))[1] == "NOT_ENROLLED"
+    assert (await refusal(enrol(identity, psn_no, area="050100")))[1] == "REQUEST_INVALID"
+    assert (await refusal(enrol(identity, psn_no, insutype="320")))[1] == "REQUEST_INVALID"
+    await enrol(identity, psn_no)
+    await status(identity, psn_no, "4")
+    assert (await refusal(status(identity, psn_no, "1")))[1] == "ENROLMENT_ENDED"
+    assert (await enrol(identity, psn_no)).enrolments[0].psn_insu_stas == "1"
+
+
+async def test_every_look_up_of_a_person_is_on_record(identity: Identity) -> None:
+    """GetPerson and a registration that meets a known person leave a row each: who, why, when."""
+    await identity.register(**WANG)
+    await identity.register(**WANG)
+    await identity.person(WANG["psn_no"])
+    await refusal(identity.person(UNKNOWN))
+    async with identity.database.driver_connection() as connection:
+        rows = await connection.fetch("SELECT * FROM lookups ORDER BY id")
+    assert [(row["psn_no"], row["purpose"], row["asked_by"], row["looked_up_at"]) for row in rows] == [
+        (WANG["psn_no"], "REGISTRATION", "unauthenticated", START),
+        (WANG["psn_no"], "TEST", "unauthenticated", START),
+    ]
+    assert all(len(row["trace_id"]) == 32 for row in rows)
+
+
+async def test_a_sanction_is_imposed_once_and_lifted(identity: Identity) -> None:
+    """The same decision again changes nothing; lifting takes the sanction from what others see, once."""
+    psn_no = (await identity.register(**WANG)).psn_no
+    imposed = await sanction(identity)
+    again = await sanction(identity)
+    assert imposed == again
+    assert imposed.person.sanctions == [
+        person_pb2.Sanction(
+            sanction_id=imposed.sanction_id,
+            from_time=timestamp(START),
+            to_time=timestamp(START + timedelta(days=125)),
+        )
+    ]
+    assert not (await lift(identity, imposed.sanction_id)).sanctions
+    assert not (await lift(identity, imposed.sanction_id)).sanctions
+    events = await identity.told(f"person:{psn_no}", 3)
+    assert [(event.version, len(event.person_changed.person.sanctions)) for event in events] == [(1, 0), (2, 1), (3, 0)]
+
+
+async def test_a_sanction_that_ran_out_is_seen_no_more(identity: Identity) -> None:
+    """After its end a sanction is neither shown nor lifted."""
+    await identity.register(**WANG)
+    imposed = await sanction(identity)
+    identity.clock.advance(days=125)
+    assert not (await identity.person(WANG["psn_no"])).sanctions
+    assert (await refusal(lift(identity, imposed.sanction_id)))[1] == "SANCTION_OVER"
+
+
+@pytest.mark.parametrize(
+    ("fields", "refused"),
+    [
+        (
+            {"to_time": timestamp(START + timedelta(days=80))},
+            ("INVALID_ARGUMENT", "SANCTION_TERM_OUT_OF_RANGE", "to_time"),
+        ),
+        (
+            {"to_time": timestamp(START - timedelta(days=1))},
+            ("INVALID_ARGUMENT", "SANCTION_TERM_OUT_OF_RANGE", "to_time"),
+        ),
+        (
+            {"to_time": timestamp(datetime(9999, 1, 1, tzinfo=UTC))},
+            ("INVALID_ARGUMENT", "TIME_OUT_OF_RANGE", "to_time"),
+        ),
+        ({"from_time": Timestamp(seconds=2**62)}, ("INVALID_ARGUMENT", "TIME_OUT_OF_RANGE", "from_time")),
+        ({"from_time": None}, ("INVALID_ARGUMENT", "REQUEST_INVALID", "from_time")),
+        ({"organ": "局\x00"}, ("INVALID_ARGUMENT", "TEXT_MALFORMED", "organ")),
+        ({"decision_no": "  "}, ("INVALID_ARGUMENT", "TEXT_MALFORMED", "decision_no")),
+        ({"psn_no": UNKNOWN}, ("NOT_FOUND", "PERSON_UNKNOWN", "psn_no")),
+        ({"psn_no": LI["psn_no"]}, ("ALREADY_EXISTS", "SANCTION_DECISION_DIFFERS", "decision_no")),
+        ({"basis_clause": "第四十条"}, ("ALREADY_EXISTS", "SANCTION_DECISION_DIFFERS", "decision_no")),
+    ],
+)
+async def test_a_wrong_sanction_is_refused(
+    identity: Identity, fields: dict[str, Any], refused: tuple[str, str, str]
+) -> None:
+    """Each refusal has its name, and the person keeps the one sanction from before."""
+    await identity.register(**WANG)
+    await identity.register(**LI)
+    await sanction(identity)
+    assert await refusal(sanction(identity, **fields)) == refused
+    assert len((await identity.person(WANG["psn_no"])).sanctions) == 1
+    assert not (await identity.person(LI["psn_no"])).sanctions
+
+
+async def test_an_unknown_sanction_is_not_lifted(identity: Identity) -> None:
+    """Lifting names a sanction that exists."""
+    unknown = "00000000-0000-7000-8000-000000000001"
+    assert await refusal(lift(identity, unknown)) == ("NOT_FOUND", "SANCTION_UNKNOWN", "sanction_id")
+
+
+async def test_one_decision_imposed_on_two_people_at_once_hits_one(identity: Identity) -> None:
+    """A decision number belongs to one person, whoever comes first."""
+    await identity.register(**WANG)
+    await identity.register(**LI)
+    answers = await asyncio.gather(sanction(identity), sanction(identity, psn_no=LI["psn_no"]), return_exceptions=True)
+    refusals = [str(answer) for answer in answers if isinstance(answer, BaseException)]
+    assert refusals == ["SANCTION_DECISION_DIFFERS (field=decision_no)"]
