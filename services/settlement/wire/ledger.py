@@ -224,7 +224,8 @@ def frozen_or_refused(area: AdmDvs, reply: pb.Reply) -> Balance | str | None:
     """The account after a freeze, or the reason of its refusal; None when it is no answer to a freeze."""
     kind = reply.WhichOneof("kind")
     if kind == "freeze":
-        return balance_of(area, reply.freeze.balance)
+        refused = reply.freeze.HasField("refusal")
+        return reply.freeze.refusal.reason if refused else balance_of(area, reply.freeze.balance)
     if kind == "refusal" and reply.refusal.reason != STALE_EPOCH:
         return reply.refusal.reason
     return None

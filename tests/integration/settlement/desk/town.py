@@ -58,7 +58,9 @@ def bill(total_fen: int, **changes: int) -> settlement_pb2.Bill:
     return settlement_pb2.Bill(med_type="11", **amounts)
 
 
-def token(psn_no: str, *, fixmedins_code: str = HOSPITAL, terminal_no: str = "T01", **changes: Any) -> str:  # noqa: ANN401  Any claim.
+def token(
+    psn_no: str, *, fixmedins_code: str = HOSPITAL, terminal_no: str = "T01", kid: str = KID, **changes: Any
+) -> str:
     """An ecToken as identity signs it."""
     now = datetime.now(UTC)
     claims = {
@@ -71,7 +73,7 @@ def token(psn_no: str, *, fixmedins_code: str = HOSPITAL, terminal_no: str = "T0
         "jti": str(uuid4()),
         **changes,
     }
-    header = {"alg": "Ed25519", "kid": KID, "typ": "gongji-ectoken"}
+    header = {"alg": "Ed25519", "kid": kid, "typ": "gongji-ectoken"}
     return jws.serialize_compact(header, json.dumps(claims).encode(), PAIR, algorithms=["Ed25519"])
 
 
@@ -290,7 +292,8 @@ async def _running(
 
     process.ready = note  # type: ignore[method-assign, assignment]  # Instead of a ready file.
     task = asyncio.create_task(serve(process, settings))
-    await asyncio.wait({task, ports}, return_when=asyncio.FIRST_COMPLETED)
+    waiting: set[asyncio.Future[Any]] = {task, ports}
+    await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
     if task.done():
         task.result()
     try:
