@@ -251,7 +251,9 @@ async def test_a_call_without_a_deadline_is_refused(town: Town) -> None:
 
 async def test_an_oversized_or_garbled_message_is_refused_by_name(town: Town) -> None:
     """More bytes than the setting allows, and bytes that are no message."""
-    send: Any = town.channel.unary_unary("/gongji.settlement.v1.SettlementService/PreSettle", None, None)  # type: ignore[arg-type]  # Raw bytes both ways.
+    send: Any = town.channel.unary_unary(
+        "/gongji.settlement.v1.SettlementService/PreSettle", None, None
+    )  # Raw bytes both ways.
     assert await town.refused(send(b"\x0a" * (70 << 10), timeout=5)) == "MESSAGE_TOO_LARGE"
     assert await town.refused(send(b"\xff\xff\xff", timeout=5)) == "REQUEST_MALFORMED"
 

@@ -59,7 +59,12 @@ def bill(total_fen: int, **changes: int) -> settlement_pb2.Bill:
 
 
 def token(
-    psn_no: str, *, fixmedins_code: str = HOSPITAL, terminal_no: str = "T01", kid: str = KID, **changes: Any
+    psn_no: str,
+    *,
+    fixmedins_code: str = HOSPITAL,
+    terminal_no: str = "T01",
+    kid: str = KID,
+    **changes: Any,  # noqa: ANN401  Any claim.
 ) -> str:
     """An ecToken as identity signs it."""
     now = datetime.now(UTC)
