@@ -229,10 +229,10 @@ class EmbeddedPostgres(Databases):
         )
 
     def _socket_folder(self, folder: DataFolder, home: Path, account: Account | None) -> Path:
-        sockets = home / "sockets"
+        sockets = home / "run"
         if not _fits_a_socket(sockets):
             for base in annex_bases():
-                sockets = self._new_annex(folder, base).path / "sockets"
+                sockets = self._new_annex(folder, base).path / "run"
                 break
         if not _fits_a_socket(sockets):
             raise CannotStart(
