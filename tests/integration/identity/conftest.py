@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
@@ -21,6 +22,7 @@ from chassis.rpc.server import Health, RpcServer
 from chassis.telemetry import SYSTEM_RANDOMNESS
 from gongji.identity.v1 import events_pb2, identity_pb2, identity_pb2_grpc, person_pb2
 from kernel.failures import Failure
+from ops.embedded.databases import Databases
 from services.identity.api import IdentityApi, Room
 from services.identity.app import MIGRATIONS, NAME, Settings, make_secrets_file, read_secrets
 from services.identity.domain.sealing import Seals
@@ -57,7 +59,6 @@ class Identity:
     stub: identity_pb2_grpc.IdentityServiceAsyncStub
     clock: SetClock
     database: Database
-    database_url: str
     keys: SigningKeys
     bus: Bus
 
@@ -147,20 +148,36 @@ def secrets_file(tmp_path: Path) -> Path:
     return path
 
 
+@pytest.fixture(scope="session")
+async def template(postgres: Databases) -> AsyncIterator[str]:
+    """The name of a migrated database that tests copy: migrating anew for each would take longer than the tests."""
+    name = f"identity_{uuid.uuid4().hex}"
+    await migrate(await postgres.create_database(name), MIGRATIONS)
+    yield name
+    await postgres.drop_database(name)
+
+
+@pytest.fixture
+async def migrated(postgres: Databases, template: str) -> AsyncIterator[str]:
+    """The URL of a migrated database of this test alone."""
+    name = f"test_{uuid.uuid4().hex}"
+    yield await postgres.create_database(name, template=template)
+    await postgres.drop_database(name)
+
+
 @pytest.fixture
 async def start_identity(
-    database: str, nats: NatsServer, bus_prefix: str, secrets_file: Path
+    migrated: str, nats: NatsServer, bus_prefix: str, secrets_file: Path
 ) -> AsyncIterator[StartIdentity]:
     """Starts replicas of the room on one database and one bus; all are stopped at the end."""
-    await migrate(database, MIGRATIONS)
     settings = Settings(
-        database_url=database, nats_url=nats.url, bus_prefix=bus_prefix, identity_secrets_file=secrets_file
+        database_url=migrated, nats_url=nats.url, bus_prefix=bus_prefix, identity_secrets_file=secrets_file
     )
     async with AsyncExitStack() as stack:
 
         async def start(clock: SetClock | None = None) -> Identity:
             clock = clock or SetClock()
-            db = await stack.enter_async_context(Database(database, application="identity"))
+            db = await stack.enter_async_context(Database(migrated, application="identity"))
             bus = await stack.enter_async_context(Bus(nats.url, name="identity", prefix=bus_prefix))
             seals = Seals(read_secrets(secrets_file))
             await check_secrets(database=db, seals=seals)
@@ -191,7 +208,7 @@ async def start_identity(
             stack.push_async_callback(server.stop, 0)
             opened = await stack.enter_async_context(channel(f"127.0.0.1:{ports['grpc']}", call_timeout_s=20))
             stub = identity_pb2_grpc.IdentityServiceStub(opened)
-            return Identity(stub, clock, db, database, keys, bus)
+            return Identity(stub, clock, db, keys, bus)
 
         yield start
 

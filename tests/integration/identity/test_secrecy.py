@@ -212,13 +212,15 @@ async def test_without_usable_secrets_the_process_does_not_start(start_app: Star
     assert "GONGJI_IDENTITY_SECRETS_FILE: the secrets file lacks" in broken_text
 
 
-async def test_the_command_makes_secrets_that_the_process_takes(start_app: StartApp, tmp_path: Path) -> None:
-    """``make-secrets`` needs no setting, leaves an existing file alone, and makes one that starts the process."""
-    path = tmp_path / "made.json"
-    assert (await (await start_app("make-secrets", str(path))).ended())[0] == 0
-    code, text = await (await start_app("make-secrets", str(path))).ended()
-    assert (code, "left as it is" in text) == (0, True)
-    app = await start_app(GONGJI_IDENTITY_SECRETS_FILE=str(path))
-    await app.port()
-    assert (await app.ended(stop=True))[0] == 0
-    assert (await (await start_app("make-secrets")).ended())[0] == 2
+async def test_the_command_makes_secrets_and_leaves_those_that_are_there(start_app: StartApp, tmp_path: Path) -> None:
+    """``make-secrets`` needs no setting, makes a usable file, and without a file's name says how it is used."""
+    path, kept = tmp_path / "made.json", tmp_path / "kept.json"
+    make_secrets_file(kept)
+    content = kept.read_text()
+    apps = [await start_app("make-secrets", *files) for files in ([str(path)], [str(kept)], [])]
+    made, left, unclear = [await app.ended() for app in apps]
+    assert (made[0], left[0], unclear[0]) == (0, 0, 2)
+    assert read_secrets(path).current == "k1"
+    assert kept.read_text() == content
+    assert "left as it is" in left[1]
+    assert "usage: " in unclear[1]
