@@ -44,11 +44,13 @@ async def serve(process: Process, settings: Settings) -> None:
     database = await process.enter(
         Database(settings.database_url, application=process.name, pool_size=settings.database_pool_size)
     )
-    bus = await process.enter(Bus(settings.nats_url, name=process.name, prefix=settings.bus_prefix))
+    bus = await process.enter(
+        Bus(settings.nats_url, name=process.name, prefix=settings.bus_prefix, nkey_file=settings.nats_nkey_file)
+    )
     identity = Identity(await process.enter(channel(settings.identity_address)))
     watchers = Watchers(database, poll_s=settings.watch_poll_s, watchers_max=settings.watchers_max)
     await consumer.read_snapshot(database, identity)
-    for one in consumer.consumers(database, bus, watchers.ring, stream_replicas=settings.stream_replicas):
+    for one in consumer.consumers(database, bus, identity, watchers.ring, stream_replicas=settings.stream_replicas):
         process.supervise("events", one.run())
     process.supervise("watchers", watchers.run())
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Sequence
+from functools import partial
 from typing import Final
 
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -49,23 +50,23 @@ class Listener:
         self._ring(got)
 
 
-async def take_settlement_event(connection: AsyncConnection, payload: bytes) -> set[PsnNo]:
+async def take_settlement_event(identity: Identity, connection: AsyncConnection, payload: bytes) -> set[PsnNo]:
     """A bill paid or taken back, money that came in, a freeze."""
-    return await telling.tell(connection, told=wire.told_by_settlement(payload))
+    return await telling.tell(connection, identity=identity, told=wire.told_by_settlement(payload))
 
 
-async def take_family_event(connection: AsyncConnection, payload: bytes) -> set[PsnNo]:
+async def take_family_event(identity: Identity, connection: AsyncConnection, payload: bytes) -> set[PsnNo]:
     """An invitation, a new member, a binding that changed."""
-    return await telling.tell(connection, told=wire.told_by_family(payload))
+    return await telling.tell(connection, identity=identity, told=wire.told_by_family(payload))
 
 
-async def take_identity_event(connection: AsyncConnection, payload: bytes) -> set[PsnNo]:
+async def take_identity_event(identity: Identity, connection: AsyncConnection, payload: bytes) -> set[PsnNo]:
     """A person's name, and his sanctions."""
     person = wire.told_by_identity(payload)
-    return set() if person is None else await telling.keep_person(connection, person=person)
+    return set() if person is None else await telling.keep_person(connection, identity=identity, person=person)
 
 
-def consumers(database: Database, bus: Bus, ring: Ring, *, stream_replicas: int) -> list[Consumer]:
+def consumers(database: Database, bus: Bus, identity: Identity, ring: Ring, *, stream_replicas: int) -> list[Consumer]:
     """One for each stream. Every event of settlement and family counts; of a person the latest suffices."""
     sources = (
         (SETTLEMENT, take_settlement_event, (">",), False),
@@ -74,7 +75,7 @@ def consumers(database: Database, bus: Bus, ring: Ring, *, stream_replicas: int)
     )
     found = []
     for service, write, subjects, latest_only in sources:
-        listener = Listener(write, ring)
+        listener = Listener(partial(write, identity), ring)
         found.append(
             Consumer(
                 database,

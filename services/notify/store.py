@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -114,7 +114,14 @@ async def put_name(connection: AsyncConnection, psn_no: PsnNo, name_masked: str,
     )
 
 
-async def names(connection: AsyncConnection, psn_nos: Iterable[PsnNo]) -> Mapping[PsnNo, str]:
+async def put_asked_name(connection: AsyncConnection, psn_no: PsnNo, name_masked: str) -> None:
+    """Keeps a name that identity answered when asked, until the first event about the person."""
+    await connection.execute(
+        insert(PERSONS).values(psn_no=psn_no, version=0, name_masked=name_masked).on_conflict_do_nothing()
+    )
+
+
+async def names(connection: AsyncConnection, psn_nos: Iterable[PsnNo]) -> dict[PsnNo, str]:
     """The masked names that are known of these people."""
     wanted = select(PERSONS.c.psn_no, PERSONS.c.name_masked).where(PERSONS.c.psn_no.in_(sorted(psn_nos)))
     return {PsnNo(row.psn_no): row.name_masked for row in await connection.execute(wanted)}

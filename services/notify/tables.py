@@ -53,9 +53,9 @@ PERSONS: Final = Table(
     "persons",
     METADATA,
     Column("psn_no", Text, primary_key=True),
-    Column("version", BigInteger, nullable=False),
+    Column("version", BigInteger, nullable=False, comment="Of identity's aggregate; 0 = asked for, no event yet."),
     Column("name_masked", Text, nullable=False),
-    CheckConstraint("version >= 1", name="persons_version"),
+    CheckConstraint("version >= 0", name="persons_version"),
     comment="Masked names, as identity last told them.",
 )
 

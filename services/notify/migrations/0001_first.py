@@ -48,10 +48,11 @@ TABLES = (
         version BIGINT NOT NULL,
         name_masked TEXT NOT NULL,
         PRIMARY KEY (psn_no),
-        CONSTRAINT persons_version CHECK (version >= 1)
+        CONSTRAINT persons_version CHECK (version >= 0)
     )
     """,
     "COMMENT ON TABLE persons IS 'Masked names, as identity last told them.'",
+    "COMMENT ON COLUMN persons.version IS 'Of identity''s aggregate; 0 = asked for, no event yet.'",
     """
     CREATE TABLE projection_sources (
         source TEXT NOT NULL,

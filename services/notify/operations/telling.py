@@ -21,18 +21,25 @@ PersonTold = tuple[PsnNo, str, int, list[Told]]
 """A person as identity tells him: number, masked name, version, sanctions."""
 
 
-async def tell(connection: AsyncConnection, *, told: Sequence[Told]) -> set[PsnNo]:
-    """Writes the messages of these facts that have not been written yet; the people who got one."""
+async def tell(connection: AsyncConnection, *, identity: Identity, told: Sequence[Told]) -> set[PsnNo]:
+    """Writes the messages of these facts that have not been written yet; the people who got one.
+
+    A name whose event is still on its way is asked for; one that cannot be had becomes "your relative".
+    """
     wanted = {psn_no for one in told for psn_no in people_in(one.fact)}
     names = await store.names(connection, wanted) if wanted else {}
+    for psn_no in sorted(wanted - names.keys()):
+        if (name := await identity.name(psn_no)) is not None:
+            await store.put_asked_name(connection, psn_no, name)
+            names[psn_no] = name
     return await store.write(connection, [message for one in told for message in messages(one, names)])
 
 
-async def keep_person(connection: AsyncConnection, *, person: PersonTold) -> set[PsnNo]:
+async def keep_person(connection: AsyncConnection, *, identity: Identity, person: PersonTold) -> set[PsnNo]:
     """Keeps a person's masked name and tells of sanctions not told yet; the people who got a message."""
     psn_no, name_masked, version, sanctions = person
     await store.put_name(connection, psn_no, name_masked, version=version)
-    return await tell(connection, told=sanctions) if sanctions else set()
+    return await tell(connection, identity=identity, told=sanctions) if sanctions else set()
 
 
 async def read_snapshot(*, database: Database, identity: Identity) -> None:
@@ -44,14 +51,14 @@ async def read_snapshot(*, database: Database, identity: Identity) -> None:
     async for person in identity.snapshot():
         batch.append(person)
         if len(batch) >= SNAPSHOT_BATCH_SIZE:
-            await _keep(database, batch)
+            await _keep(database, identity, batch)
             batch.clear()
-    await _keep(database, batch)
+    await _keep(database, identity, batch)
     async with database.transaction() as connection:
         await store.note_snapshot(connection, IDENTITY)
 
 
-async def _keep(database: Database, batch: list[PersonTold]) -> None:
+async def _keep(database: Database, identity: Identity, batch: list[PersonTold]) -> None:
     async with database.transaction() as connection:
         for person in sorted(batch, key=lambda person: person[0]):
-            await keep_person(connection, person=person)
+            await keep_person(connection, identity=identity, person=person)
