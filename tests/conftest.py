@@ -9,7 +9,7 @@ import sys
 import time
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Final, Protocol, TypedDict, Unpack
 
@@ -132,9 +132,8 @@ class MakeWorld(Protocol):
     async def __call__(self, **settings: Unpack[WorldSettings]) -> World: ...  # noqa: D102  Said by the class.
 
 
-@pytest.fixture
-async def world(postgres: Databases, nats: NatsServer) -> AsyncIterator[MakeWorld]:
-    """Makes worlds: five real processes on the shared servers, with databases and a bus prefix of their own."""
+@asynccontextmanager
+async def _worlds(postgres: Databases, nats: NatsServer) -> AsyncIterator[MakeWorld]:
     made: list[World] = []
 
     async def make(**settings: Unpack[WorldSettings]) -> World:
@@ -145,12 +144,28 @@ async def world(postgres: Databases, nats: NatsServer) -> AsyncIterator[MakeWorl
         await one.start()
         return one
 
-    yield make
-    for one in made:
-        await one.stop()
-        await one.drop_databases()
-        await nats.remove_streams(one.bus_prefix)
-        shutil.rmtree(one.folder, ignore_errors=True)
+    try:
+        yield make
+    finally:
+        for one in made:
+            await one.stop()
+            await one.drop_databases()
+            await nats.remove_streams(one.bus_prefix)
+            shutil.rmtree(one.folder, ignore_errors=True)
+
+
+@pytest.fixture
+async def world(postgres: Databases, nats: NatsServer) -> AsyncIterator[MakeWorld]:
+    """Makes worlds: five real processes on the shared servers, with databases and a bus prefix of their own."""
+    async with _worlds(postgres, nats) as make:
+        yield make
+
+
+@pytest.fixture(scope="module")
+async def module_world(postgres: Databases, nats: NatsServer) -> AsyncIterator[MakeWorld]:
+    """As ``world``, for tests of one module that share a world, each with people of its own."""
+    async with _worlds(postgres, nats) as make:
+        yield make
 
 
 @pytest.fixture

@@ -22,9 +22,10 @@ import nats
 from nats.js.errors import APIError
 
 from ops.embedded.databases import Databases, NamedServer
+from ops.embedded.folders import LOCK_FILE, FolderLock
 from ops.embedded.nats import EmbeddedNats
 from ops.embedded.postgres import EmbeddedPostgres
-from ops.embedded.processes import identity_of, processes_inside
+from ops.embedded.processes import CannotStart, identity_of, processes_inside
 
 POSTGRES_VARIABLE: Final = "GONGJI_TEST_POSTGRES_URL"
 NATS_VARIABLE: Final = "GONGJI_TEST_NATS_URL"
@@ -33,6 +34,7 @@ FOLDER_VARIABLE: Final = "GONGJITEST_FOLDER"
 POSTGRES_IMAGE: Final = "postgres:18"
 NATS_IMAGE: Final = "nats:2"
 _FOLDER_PREFIX: Final = "gongji-test-"
+_LOCKS: Final[list[FolderLock]] = []
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,10 +60,24 @@ def new_session() -> None:
     """Marks this run, so that processes it leaves behind are found, and gives it one folder for all its servers."""
     if SESSION_VARIABLE in os.environ:
         return  # A worker of pytest-xdist: the session is the controller's.
+    _remove_folders_of_killed_runs()
     os.environ[SESSION_VARIABLE] = uuid.uuid4().hex
     folder = Path(tempfile.mkdtemp(prefix=_FOLDER_PREFIX))
     folder.chmod(0o711)  # Our own; as root, PostgreSQL's account passes through it to its data.
     os.environ[FOLDER_VARIABLE] = str(folder)
+    _LOCKS.append(FolderLock(folder))
+    _LOCKS[-1].take()
+
+
+def _remove_folders_of_killed_runs() -> None:
+    """A run that was killed could not remove its folder; the kernel has freed its lock, which tells."""
+    for lock_file in Path(tempfile.gettempdir()).glob(f"{_FOLDER_PREFIX}*/{LOCK_FILE}"):
+        if lock_file.parent.stat().st_uid == os.geteuid():
+            lock = FolderLock(lock_file.parent)
+            with suppress(CannotStart):
+                lock.take()
+                shutil.rmtree(lock_file.parent, ignore_errors=True)
+                lock.free()
 
 
 def session_folder() -> Path:
@@ -98,6 +114,8 @@ def end_left_processes() -> list[str]:
 def remove_session_folder() -> None:
     """The last act of a run."""
     shutil.rmtree(session_folder(), ignore_errors=True)
+    for lock in _LOCKS:
+        lock.free()
 
 
 @asynccontextmanager

@@ -24,7 +24,7 @@ from typing import Final
 from ops.embedded.processes import CannotStart, end_all, processes_inside
 
 _INSTANCE_FILE: Final = "instance"
-_LOCK_FILE: Final = "lock"
+LOCK_FILE: Final = "lock"
 _POINTER_FILE: Final = "annex"
 _OWNER_FILE: Final = "owner.json"
 _INSTANCE_BYTES: Final = 8
@@ -42,7 +42,7 @@ class FolderLock:
 
     def take(self) -> None:
         """Takes the lock; CannotStart names the process that holds it and what to do."""
-        descriptor = os.open(self._folder / _LOCK_FILE, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        descriptor = os.open(self._folder / LOCK_FILE, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
