@@ -1,0 +1,42 @@
+"""One town for all end-to-end tests: five real processes with their settings as they ship, and fresh people each."""
+
+from __future__ import annotations
+
+import shutil
+import uuid
+from collections.abc import AsyncIterator
+
+import pytest
+
+from ops.embedded.databases import Databases
+from ops.embedded.world import World
+from tests.e2e.town import AREAS, Town, town_in, written_policies
+from tests.servers import NatsServer, new_folder
+
+
+@pytest.fixture(scope="session")
+async def town(postgres: Databases, nats: NatsServer) -> AsyncIterator[Town]:
+    """A running town; nothing personal may stand in its logs when it goes."""
+    name = f"w{uuid.uuid4().hex[:12]}"
+    folder = new_folder("town")
+    world = World(
+        folder,
+        databases=postgres,
+        nats_url=nats.url,
+        database_prefix=name,
+        bus_prefix=name,
+        areas=AREAS,
+        policies=written_policies(folder / "policies"),
+    )
+    await world.start()
+    try:
+        async with town_in(world) as running:
+            yield running
+            assert running.personal_in_logs() == {}
+    finally:
+        for one in world.running():
+            await world.kill_process(one.name)  # Nothing is looked at any more, so nobody waits for a drain.
+        await world.stop()
+        await world.drop_databases()
+        await nats.remove_streams(world.bus_prefix)
+        shutil.rmtree(folder, ignore_errors=True)

@@ -1,0 +1,365 @@
+"""A town for tests: a running world with a hospital, a pharmacy, and as many fresh families as a test asks for."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import time
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, Final
+from uuid import uuid4
+
+import asyncpg
+
+from gongji.family.v1 import family_pb2
+from gongji.identity.v1 import identity_pb2
+from gongji.notify.v1 import notify_pb2
+from gongji.settlement.v1 import account_pb2, settlement_pb2
+from gongji_terminal.client import Patience
+from kernel.ids import AdmDvs, FixmedinsCode, PsnNo
+from kernel.money import Fen
+from ops import household
+from ops.desks import Desks, desks_at
+from ops.embedded.world import World
+from ops.told import wait_until_told
+from ops.verify.report import Report
+from ops.verify.run import Places, verify
+from ops.visits import Counter, counter_at
+from services.identity.domain.certificate import check_character
+from services.settlement.domain.bill import Bill
+
+URUMQI: Final = AdmDvs("650100")
+HAMI: Final = AdmDvs("650500")
+AREAS: Final = (URUMQI, HAMI)
+HOSPITAL: Final = FixmedinsCode("H65010000017")
+OTHER_HOSPITAL: Final = FixmedinsCode("H65050000018")
+PHARMACY: Final = FixmedinsCode("P65010000019")
+OUTPATIENT: Final = "11"
+INPATIENT: Final = "21"
+AUTHORISED_FEN: Final[Fen] = 1_000_000
+REST_MAX_S: Final = 20.0
+POLL_S: Final = 0.02
+POLICY: Final = "area: '650000'\npolicy:\n  benefit: external\n"
+"""One province alone, so that every other area is one without a policy."""
+
+_IDS: Final = itertools.count(1)
+_HELD: Final = "SELECT count(*) FROM branches WHERE state = 'HELD'"
+_OPEN: Final = "SELECT count(*) FROM payments WHERE state IN ('TRYING', 'COMMITTED', 'ABORTED')"
+
+
+@dataclass(frozen=True, slots=True)
+class Resident:
+    """A person of the town with the money the account began with, in fen."""
+
+    psn_no: PsnNo
+    name: str
+    certno: str
+    area: AdmDvs
+    past_fen: Fen = 0
+    current_fen: Fen = 0
+    binding_id: str = ""
+    """Of a funder: the binding for the patient of the family."""
+
+
+@dataclass(frozen=True, slots=True)
+class Family:
+    """A patient and the siblings who fund, in order of deduction."""
+
+    patient: Resident
+    funders: tuple[Resident, ...] = ()
+
+    @property
+    def members(self) -> tuple[Resident, ...]:
+        """The patient first."""
+        return (self.patient, *self.funders)
+
+
+@dataclass(frozen=True, slots=True)
+class WatchedCounter(Counter):
+    """A counter that keeps every code and token it saw, so that a test may look for them where they must not be."""
+
+    seen: set[str] = field(repr=False)
+
+    async def decode(self, psn_no: PsnNo) -> str:
+        """As at any counter."""
+        issued = await self.desks.identity.IssueCode(identity_pb2.IssueCodeRequest(psn_no=psn_no))
+        token = (await self.terminal.decode(issued.code)).ec_token
+        self.seen.update({str(issued.code), str(token)})
+        return str(token)
+
+
+def new_resident(area: AdmDvs = URUMQI, *, past_fen: Fen = 0, current_fen: Fen = 0) -> Resident:
+    """Somebody nobody has heard of yet, with a valid ID number."""
+    number = next(_IDS)
+    born = f"19{60 + number // 999 % 40:02d}0{1 + number % 9}{11 + number % 17}"
+    seventeen = f"650103{born}{number % 999 + 1:03d}"
+    name = f"欧阳{chr(0x6C50 + number)}{chr(0x7250 + number)}"
+    return Resident(
+        psn_no=PsnNo(f"{area}{number:09d}"),
+        name=name,
+        certno=seventeen + check_character(seventeen),
+        area=area,
+        past_fen=past_fen,
+        current_fen=current_fen,
+    )
+
+
+def bill_of(amount_fen: Fen) -> Bill:
+    """A bill of which the patient bears everything."""
+    return Bill(
+        medfee_sumamt=amount_fen, fulamt_ownpay_amt=0, overlmt_selfpay=0, preselfpay_amt=0, inscp_scp_amt=amount_fen
+    )
+
+
+@dataclass
+class Town:
+    """What tests do in a town. Several tests share one; each brings people of its own."""
+
+    world: World
+    desks: Desks
+    counters: Mapping[FixmedinsCode, WatchedCounter]
+    journal: Path
+    settlement: asyncpg.Connection
+    ledgers: Mapping[AdmDvs, asyncpg.Connection]
+    personal: set[str] = field(default_factory=set, repr=False)
+    """Every ID number, name, code and token that was used here."""
+
+    @property
+    def hospital(self) -> WatchedCounter:
+        """The counter most bills are paid at."""
+        return self.counters[HOSPITAL]
+
+    @asynccontextmanager
+    async def another_counter(self, *, number: int, patience: Patience) -> AsyncIterator[WatchedCounter]:
+        """One more terminal of the hospital, with the same journal."""
+        async with counter_at(
+            self.desks,
+            self.world.address,
+            fixmedins_code=HOSPITAL,
+            journal=self.journal,
+            number=number,
+            patience=patience,
+        ) as counter:
+            yield WatchedCounter(self.desks, counter.terminal, self.personal)
+
+    # Families --------------------------------------------------------------------------------------------------------
+
+    async def moves_in(self, resident: Resident, *, insutype: str = "310") -> Resident:
+        """Registers somebody; his money comes in once settlement has heard of him."""
+        self.personal |= {resident.name, resident.certno}
+        await household.register_person(
+            self.desks,
+            psn_no=resident.psn_no,
+            name=resident.name,
+            certno=resident.certno,
+            insutype=insutype,
+            area=resident.area,
+        )
+        return resident
+
+    async def family(self, patient: Resident, *funders: Resident, authorised_fen: Fen = AUTHORISED_FEN) -> Family:
+        """Everybody registered, related, bound, credited and heard of; the funders give in this order."""
+        await asyncio.gather(*(self.moves_in(member) for member in (patient, *funders)))
+        await self.told()
+        group = await household.found_group(self.desks, founder=patient.psn_no) if funders else ""
+        await asyncio.gather(*(self.credited(member) for member in (patient, *funders)))
+        bound = [await self._bound(group, patient, funder, authorised_fen) for funder in funders]
+        if funders:
+            await self.desks.family.SetDeductOrder(
+                family_pb2.SetDeductOrderRequest(
+                    beneficiary_psn_no=patient.psn_no, funder_psn_nos=[funder.psn_no for funder in funders]
+                )
+            )
+        await self.told()
+        return Family(patient, tuple(bound))
+
+    async def couple(self) -> Family:
+        """A patient with 30.00 of his own, one funder in each area with 100.00: what most tests need."""
+        return await self.family(
+            new_resident(past_fen=1_000, current_fen=2_000),
+            new_resident(URUMQI, past_fen=10_000),
+            new_resident(HAMI, current_fen=10_000),
+        )
+
+    async def _bound(self, group: str, patient: Resident, funder: Resident, authorised_fen: Fen) -> Resident:
+        await household.prove_relation(self.desks, person=funder.psn_no, other=patient.psn_no, relation="SIBLING")
+        await household.bring_in(
+            self.desks, group_id=group, inviter=patient.psn_no, invitee=funder.psn_no, relation="SIBLING"
+        )
+        binding_id = await household.bind(
+            self.desks,
+            group_id=group,
+            funder=funder.psn_no,
+            beneficiary=patient.psn_no,
+            authorised_fen=authorised_fen,
+        )
+        return replace(funder, binding_id=binding_id)
+
+    async def credited(self, resident: Resident) -> None:
+        """The money he begins with."""
+        await household.credit(
+            self.desks,
+            psn_no=resident.psn_no,
+            area=resident.area,
+            past_fen=resident.past_fen,
+            current_fen=resident.current_fen,
+        )
+
+    async def freeze(self, resident: Resident, *, frozen: bool = True) -> None:
+        """His account takes no new holds, or takes them again."""
+        if frozen:
+            await self.desks.accounts.FreezeAccount(
+                account_pb2.FreezeAccountRequest(
+                    psn_no=resident.psn_no, area=resident.area, cause="COURT_ORDER", request_id=str(uuid4())
+                )
+            )
+        else:
+            await self.desks.accounts.UnfreezeAccount(
+                account_pb2.UnfreezeAccountRequest(
+                    psn_no=resident.psn_no, area=resident.area, cause="COURT_ORDER_ENDED", request_id=str(uuid4())
+                )
+            )
+
+    # Bills -----------------------------------------------------------------------------------------------------------
+
+    async def planned(
+        self, family: Family, amount_fen: Fen, *, at: FixmedinsCode = HOSPITAL, med_type: str = OUTPATIENT
+    ) -> settlement_pb2.Plan:
+        """A plan for a bill of this amount."""
+        return await self.counters[at].plan(
+            patient=family.patient.psn_no, med_type=med_type, bill=bill_of(amount_fen), mdtrt_id=f"M{uuid4().hex[:20]}"
+        )
+
+    async def paid(
+        self, family: Family, amount_fen: Fen, *, at: FixmedinsCode = HOSPITAL, med_type: str = OUTPATIENT
+    ) -> settlement_pb2.Settlement:
+        """A bill planned and paid."""
+        plan = await self.planned(family, amount_fen, at=at, med_type=med_type)
+        outcome = await self.counters[at].pay(plan, med_type=med_type)
+        assert isinstance(outcome, settlement_pb2.Settlement), outcome
+        return outcome
+
+    # What became of it -----------------------------------------------------------------------------------------------
+
+    async def money(self, family: Family) -> list[tuple[Fen, Fen]]:
+        """(past, current) of everybody, as the ledgers tell over gRPC."""
+        return [(balance.past_fen, balance.current_fen) for balance in await self.balances(family)]
+
+    async def balances(self, family: Family) -> list[account_pb2.Balance]:
+        """Every member's account."""
+        answers = [
+            await self.desks.accounts.GetBalance(
+                account_pb2.GetBalanceRequest(
+                    psn_no=member.psn_no, account_kind=account_pb2.ACCOUNT_KIND_PERSONAL, area=member.area
+                )
+            )
+            for member in family.members
+        ]
+        return [answer.balance for answer in answers]
+
+    async def messages(self, resident: Resident) -> list[notify_pb2.Message]:
+        """What he was told, oldest first."""
+        answer = await self.desks.notify.ListMessages(notify_pb2.ListMessagesRequest(psn_no=resident.psn_no))
+        return list(reversed(answer.messages))
+
+    async def told(self) -> None:
+        """Every room has heard what the others said."""
+        await wait_until_told(
+            databases=[self.world.database_url(name) for name in ("identity", "family", "settlement")],
+            nats_url=self.world.nats_url,
+            bus_prefix=self.world.bus_prefix,
+        )
+
+    async def at_rest(self, *, bound_s: float = REST_MAX_S) -> float:
+        """Waits until no payment is open and nothing is held, by themselves; how long that took, in seconds.
+
+        TimeoutError tells what is still open after ``bound_s``.
+        """
+        began = time.monotonic()
+        while waiting := await self._open():
+            if time.monotonic() - began > bound_s:
+                raise TimeoutError(f"after {bound_s:.0f} s still {waiting}")
+            await asyncio.sleep(POLL_S)
+        return time.monotonic() - began
+
+    async def _open(self) -> dict[str, int]:
+        found = {"payments": await self.settlement.fetchval(_OPEN)}
+        found |= {f"held in {area}": await ledger.fetchval(_HELD) for area, ledger in self.ledgers.items()}
+        return {what: count for what, count in found.items() if count}
+
+    async def report(self) -> Report:
+        """Every invariant counted, the terminals' journal among them."""
+        places = Places(
+            self.world.database_url("settlement"), {area: self.world.ledger_database_url(area) for area in AREAS}
+        )
+        return await verify(places, journals=[self.journal])
+
+    async def check(self) -> None:
+        """At rest, no invariant is violated and nothing waits for a person."""
+        await self.at_rest()
+        report = (await self.report()).as_json()
+        assert (report["violations"], report["waiting"]) == (0, {}), report
+
+    async def payment(self, key: settlement_pb2.RequestKey) -> Mapping[str, Any] | None:
+        """The row of a request, None if nothing is stored."""
+        found: Mapping[str, Any] | None = await self.settlement.fetchrow(
+            "SELECT * FROM payments WHERE (fixmedins_code, infno, msgid) = ($1, $2, $3)",
+            key.fixmedins_code,
+            str(int(key.infno)),
+            key.msgid,
+        )
+        return found
+
+    def logs(self) -> dict[str, str]:
+        """What every process has written so far, by its name."""
+        return {
+            one.name: one.log.read_text(encoding="utf-8", errors="replace")
+            for one in self.world.running()
+            if one.log.exists()
+        }
+
+    def personal_in_logs(self) -> dict[str, list[str]]:
+        """What of the people is to be found in the logs, by process: nothing, if all is well."""
+        found = {
+            name: sorted(secret for secret in self.personal if secret in text) for name, text in self.logs().items()
+        }
+        return {name: secrets for name, secrets in found.items() if secrets}
+
+
+def written_policies(folder: Path) -> Path:
+    """The town's policies, in a folder of their own."""
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "650000.yaml").write_text(POLICY, encoding="utf-8")
+    return folder
+
+
+@asynccontextmanager
+async def town_in(
+    world: World, *, codes: Sequence[FixmedinsCode] = (HOSPITAL, PHARMACY, OTHER_HOSPITAL)
+) -> AsyncIterator[Town]:
+    """The town of a world that runs, with its institutions registered; nothing of it is left open afterwards."""
+    journal = world.folder / "terminal.sqlite"
+    async with AsyncExitStack() as stack:
+        desks = await stack.enter_async_context(desks_at(world.address))
+        settlement = await _connected(stack, world.database_url("settlement"))
+        ledgers = {area: await _connected(stack, world.ledger_database_url(area)) for area in AREAS}
+        personal: set[str] = set()
+        counters = {}
+        for code in codes:
+            await household.register_institution(desks, fixmedins_code=code, name="共济医疗机构")
+            plain = await stack.enter_async_context(
+                counter_at(desks, world.address, fixmedins_code=code, journal=journal)
+            )
+            counters[code] = WatchedCounter(desks, plain.terminal, personal)
+        town = Town(world, desks, counters, journal, settlement, ledgers, personal)
+        await town.told()
+        yield town
+
+
+async def _connected(stack: AsyncExitStack, url: str) -> asyncpg.Connection:
+    connection = await asyncpg.connect(url)
+    stack.push_async_callback(connection.close)
+    return connection
