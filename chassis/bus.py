@@ -12,6 +12,7 @@ from collections.abc import Awaitable, Callable
 from contextvars import Context
 from dataclasses import dataclass
 from datetime import datetime
+from pathlib import Path
 from typing import Any, Final, Self
 
 import nats
@@ -94,11 +95,15 @@ Handler = Callable[[BusRequest], Awaitable[bytes | None]]
 
 
 class Bus:
-    """One connection to NATS, kept for ever: it reconnects by itself, and waits for NATS when it starts first."""
+    """One connection to NATS, kept for ever: it reconnects by itself, and waits for NATS when it starts first.
 
-    def __init__(self, url: str, *, name: str, prefix: str = "gongji") -> None:
+    ``nkey_file`` holds the seed by which NATS knows this process, where the server tells its users apart by nkeys.
+    """
+
+    def __init__(self, url: str, *, name: str, prefix: str = "gongji", nkey_file: Path | None = None) -> None:
         self._url = url
         self._name = name
+        self._nkey_file = nkey_file
         self.prefix = prefix
         self.client = Client()
         self._handlers: set[asyncio.Task[None]] = set()
@@ -136,6 +141,7 @@ class Bus:
             max_outstanding_pings=2,
             drain_timeout=DRAIN_TIMEOUT_S,
             inbox_prefix=f"_INBOX.{self.prefix}.{self._name}",
+            nkeys_seed=None if self._nkey_file is None else str(self._nkey_file),
             error_cb=self._on_error,
             disconnected_cb=self._on_disconnected,
             reconnected_cb=self._on_reconnected,
@@ -227,18 +233,30 @@ class Bus:
             raise Failure(Kind.UNAVAILABLE, "BUS_UNAVAILABLE") from error
         return Published(seq=ack.seq, duplicate=bool(ack.duplicate))
 
-    async def ensure_stream(self, stream: Stream) -> StreamState:
-        """The stream's state; makes the stream if it is not there. Safe to call from anywhere, any number of times."""
-        manager = self.client.jsm()
+    async def stream_state(self, stream: Stream) -> StreamState | None:
+        """What is known of the stream, which somebody else makes; None while it is not there."""
         try:
             async with asyncio.timeout(PUBLISH_TIMEOUT_S):
-                try:
-                    info = await manager.stream_info(stream.name)
-                except nats.js.errors.NotFoundError:
-                    info = await manager.add_stream(_stream_config(stream))
-                    _log.info("the stream was made", stream=stream.name)
+                return _state_of(await self.client.jsm().stream_info(stream.name))
+        except nats.js.errors.NotFoundError:
+            return None
         except (nats.errors.Error, OSError, TimeoutError) as error:
             raise Failure(Kind.UNAVAILABLE, "BUS_UNAVAILABLE") from error
+
+    async def ensure_stream(self, stream: Stream) -> StreamState:
+        """The stream's state; makes the stream if it is not there, as whoever says its facts does, any number of times.
+
+        Who only listens asks ``stream_state``: the copies to keep are the owner's setting, and so is the right to make
+        the stream.
+        """
+        if (known := await self.stream_state(stream)) is not None:
+            return known
+        try:
+            async with asyncio.timeout(PUBLISH_TIMEOUT_S):
+                info = await self.client.jsm().add_stream(_stream_config(stream))
+        except (nats.errors.Error, OSError, TimeoutError) as error:
+            raise Failure(Kind.UNAVAILABLE, "BUS_UNAVAILABLE") from error
+        _log.info("the stream was made", stream=stream.name)
         return _state_of(info)
 
     async def _handle(self, message: Msg, handler: Handler, gate: asyncio.Semaphore) -> None:

@@ -42,6 +42,7 @@ ACK_WAIT_S: Final = 30.0
 IN_FLIGHT_MAX: Final = 1_000
 SILENCE_CHECK_S: Final = 10.0
 TROUBLE_PAUSE_S: Final = 1.0
+STREAM_PAUSE_S: Final = 0.25
 ATTEMPTS_MAX: Final = 8
 NAK_DELAY_MAX_S: Final = 60
 KEPT: Final = timedelta(days=15)
@@ -197,7 +198,7 @@ class Consumer:
                     await self._unsubscribe(subscription)
 
     async def _subscribe(self) -> JetStreamContext.PullSubscription:
-        await self._bus.ensure_stream(self._stream)
+        await self._wait_for_stream()
         config = ConsumerConfig(
             durable_name=self._name,
             deliver_policy=DeliverPolicy.ALL,
@@ -209,6 +210,15 @@ class Consumer:
         async with asyncio.timeout(FETCH_MARGIN_S):
             await self._bus.client.jsm().add_consumer(self._stream.name, config)
             return await self._bus.client.jetstream().pull_subscribe_bind(durable=self._name, stream=self._stream.name)
+
+    async def _wait_for_stream(self) -> None:
+        """The stream is made by whoever says its facts, with the copies that its owner's settings ask for."""
+        waited = False
+        while await self._bus.stream_state(self._stream) is None:
+            if not waited:
+                _log.info("the stream is not there yet", consumer=self._name, stream=self._stream.name)
+            waited = True
+            await asyncio.sleep(STREAM_PAUSE_S)
 
     async def _unsubscribe(self, subscription: JetStreamContext.PullSubscription) -> None:
         try:

@@ -35,7 +35,7 @@ import uvloop
 
 from chassis import faults, telemetry
 from chassis.migrate import Migrations, migrate_all
-from chassis.rpc.server import Health, RpcServer
+from chassis.rpc.server import Health, ProbeServer, RpcServer
 from chassis.settings import ProcessSettings
 
 _log = telemetry.logger("process")
@@ -62,6 +62,8 @@ class Process:
         self._settings = settings
         self._resources = AsyncExitStack()
         self._servers: list[RpcServer] = []
+        self._probes: ProbeServer | None = None
+        self._probe_ports: dict[str, int] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._stop = asyncio.Event()
         self.crashed = False
@@ -77,11 +79,17 @@ class Process:
         task.add_done_callback(self._task_ended)
         return task
 
-    async def listen(self, server: RpcServer) -> dict[str, int]:
-        """Starts a gRPC server; the ports it took."""
+    async def answer_probes(self) -> None:
+        """Says from now on that it is alive, on the health port if the settings name one; not yet that it is ready."""
         await self.health.starting()
+        if self._settings.health_listen is not None:
+            self._probes = ProbeServer(self._settings.health_listen, self.health)
+            self._probe_ports = await self._probes.start()
+
+    async def listen(self, server: RpcServer) -> dict[str, int]:
+        """Starts a gRPC server; the ports it took, and the health port if it has one of its own."""
         self._servers.append(server)
-        return await server.start()
+        return {**await server.start(), **self._probe_ports}
 
     async def ready(self, ports: Mapping[str, int]) -> None:
         """Says so: health becomes SERVING and the ready file is written, whole or not at all."""
@@ -128,6 +136,8 @@ class Process:
         if self._tasks:
             _, stubborn = await asyncio.wait(self._tasks, timeout=TASK_STOP_S)
         await self._resources.aclose()
+        if self._probes is not None:
+            await self._probes.stop()
         if stubborn:
             # The loop cannot be closed over them, and whoever stops us must not wait for ever.
             _log.error("background tasks did not end", tasks=sorted(task.get_name() for task in stubborn))
@@ -170,6 +180,8 @@ async def _live(
     loop = asyncio.get_running_loop()
 
     async def work() -> None:
+        if not migrate_only:
+            await process.answer_probes()
         if migrations is not None and (migrate_only or settings.migrate_at_start):
             await migrate_all(migrations)
         if not migrate_only:

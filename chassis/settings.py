@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Annotated, Final, Literal, TypeVar
 from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, Field, ValidationError, ValidationInfo, field_validator
+from pydantic import AfterValidator, Field, FilePath, ValidationError, ValidationInfo, field_validator
 from pydantic_core import PydanticUndefined
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
@@ -66,6 +66,11 @@ class ProcessSettings(BaseSettings):
         description="Where NATS answers; several addresses are parted by commas.",
         examples=["nats://127.0.0.1:4222"],
         repr=False,
+    )
+    nats_nkey_file: FilePath | None = Field(
+        default=None,
+        description="A file with this process's nkey seed, where NATS tells its users apart by nkeys.",
+        examples=["/run/secrets/gongji-bus/seed"],
     )
     bus_prefix: str = Field(
         default="gongji",

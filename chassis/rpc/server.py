@@ -71,24 +71,18 @@ class RpcServer:
             log_all=settings.access_log == "all",
         )
         self._server = grpc.aio.server(interceptors=[guard], options=_options(settings))
-        self._probes: grpc.aio.Server | None = None
 
     def add(self, add_to_server: Callable[[Servicer, Any], None], servicer: Servicer) -> None:
         """Adds a servicer with its generated function: ``server.add(add_FamilyServiceServicer_to_server, api)``."""
         add_to_server(servicer, _Recorder(self._server, self.services))
 
     async def start(self) -> dict[str, int]:
-        """Listens; the ports taken by name (``grpc``, and ``health`` if it has its own). OSError if one is in use."""
+        """Listens; the port taken, by the name ``grpc``. OSError if it is in use."""
         health_pb2_grpc.add_HealthServicer_to_server(self.health.servicer, self._server)
         reflection.enable_server_reflection(
             [*self.services, health.SERVICE_NAME, reflection.SERVICE_NAME], self._server
         )
         ports = {"grpc": _bound(self._server, self._settings.grpc_listen)}
-        if self._settings.health_listen is not None:
-            self._probes = grpc.aio.server(options=[("grpc.so_reuseport", 0)])
-            health_pb2_grpc.add_HealthServicer_to_server(self.health.servicer, self._probes)
-            ports["health"] = _bound(self._probes, self._settings.health_listen)
-            await self._probes.start()
         await self._server.start()
         return ports
 
@@ -96,8 +90,29 @@ class RpcServer:
         """Refuses new calls, lets running ones finish for so long, cancels the rest."""
         self.draining.set()
         await self._server.stop(grace_s)
-        if self._probes is not None:
-            await self._probes.stop(0)
+
+
+class ProbeServer:
+    """Health alone on a plaintext port of its own, from the process's first moment to its last.
+
+    So a probe can tell a process that waits for its database or NATS (alive, not ready) from one that hangs.
+    """
+
+    def __init__(self, address: str, health: Health) -> None:
+        self._address = address
+        self._health = health
+        self._server = grpc.aio.server(options=[("grpc.so_reuseport", 0)])
+
+    async def start(self) -> dict[str, int]:
+        """Listens; the port taken, by the name ``health``. OSError if it is in use."""
+        health_pb2_grpc.add_HealthServicer_to_server(self._health.servicer, self._server)
+        ports = {"health": _bound(self._server, self._address)}
+        await self._server.start()
+        return ports
+
+    async def stop(self) -> None:
+        """Answers no more probes."""
+        await self._server.stop(0)
 
 
 class _Recorder:

@@ -65,7 +65,9 @@ async def serve(process: Process, settings: Settings, *, policies: PolicySet) ->
     database = await process.enter(
         Database(settings.database_url, application=process.name, pool_size=settings.database_pool_size)
     )
-    bus = await process.enter(Bus(settings.nats_url, name=process.name, prefix=settings.bus_prefix))
+    bus = await process.enter(
+        Bus(settings.nats_url, name=process.name, prefix=settings.bus_prefix, nkey_file=settings.nats_nkey_file)
+    )
     identity = Identity(await process.enter(channel(settings.identity_address)))
     ledgers = Ledgers(bus, wait_s=settings.ledger_wait_s)
     stream = Stream(settings.bus_prefix, NAME, settings.stream_replicas)

@@ -95,7 +95,9 @@ async def serve(process: Process, settings: Settings) -> None:
     database = await process.enter(
         Database(settings.database_url, application=process.name, pool_size=settings.database_pool_size)
     )
-    bus = await process.enter(Bus(settings.nats_url, name=process.name, prefix=settings.bus_prefix))
+    bus = await process.enter(
+        Bus(settings.nats_url, name=process.name, prefix=settings.bus_prefix, nkey_file=settings.nats_nkey_file)
+    )
     stream = Stream(settings.bus_prefix, NAME, settings.stream_replicas)
     process.supervise("outbox", OutboxPublisher(database, bus, stream).run())
     await check_secrets(database=database, seals=seals)

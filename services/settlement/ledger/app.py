@@ -93,7 +93,9 @@ async def serve(process: Process, settings: Settings) -> None:
         )
         for area in settings.areas
     }
-    bus = await process.enter(Bus(settings.nats_url, name=process.name, prefix=settings.bus_prefix))
+    bus = await process.enter(
+        Bus(settings.nats_url, name=process.name, prefix=settings.bus_prefix, nkey_file=settings.nats_nkey_file)
+    )
     clock = SystemClock()
     for area, database in databases.items():
         async with database.driver_connection() as connection:

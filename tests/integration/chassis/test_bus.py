@@ -114,10 +114,11 @@ async def test_closing_lets_a_running_handler_answer(nats: NatsServer, bus: Bus)
 
 
 async def test_a_stream_is_made_once_and_known_by_its_state(bus: Bus) -> None:
-    """ensure_stream can be called by everyone; an acknowledged message counts, a repeated id is a duplicate."""
+    """Looking makes nothing, ensuring does, once; an acknowledged message counts, a repeated id is a duplicate."""
     stream = Stream(bus.prefix, "identity")
+    assert await bus.stream_state(stream) is None
     first = await bus.ensure_stream(stream)
-    assert await bus.ensure_stream(stream) == first
+    assert await bus.ensure_stream(stream) == await bus.stream_state(stream) == first
     subject, headers = stream.subject("person_registered"), {"Nats-Msg-Id": "1"}
     once = await bus.publish(subject, b"x", headers=headers)
     again = await bus.publish(subject, b"x", headers=headers)

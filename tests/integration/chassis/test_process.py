@@ -12,10 +12,13 @@ from pathlib import Path
 from typing import Any, Final
 
 import asyncpg
+import grpc
 import pytest
+from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from chassis.migrate import head_of, migrate
 from chassis.rpc.client import channel
+from chassis.rpc.server import LIVENESS
 from gongji.identity.v1 import identity_pb2, identity_pb2_grpc
 from tests.integration.chassis.conftest import MIGRATIONS
 from tests.servers import NatsServer
@@ -151,6 +154,20 @@ async def test_a_process_that_waits_for_its_database_can_be_stopped(start: Start
     code, lines = await started.ended(5)
     assert code == 0
     assert "the database is not reachable yet" in {line["event"] for line in lines}
+
+
+async def test_a_process_that_waits_is_alive_and_not_ready(start: Start, unused_port: int) -> None:
+    """While NATS is away the health port already answers, so that no probe kills a process for what another lacks."""
+    address = f"127.0.0.1:{unused_port}"
+    await start(GONGJI_NATS_URL="nats://127.0.0.1:1", GONGJI_HEALTH_LISTEN=address)
+    async with grpc.aio.insecure_channel(address) as bare:
+        stub: Any = health_pb2_grpc.HealthStub(bare)
+        answers = [
+            await stub.Check(health_pb2.HealthCheckRequest(service=name), wait_for_ready=True, timeout=START_S)
+            for name in (LIVENESS, "")
+        ]
+    told = health_pb2.HealthCheckResponse
+    assert [answer.status for answer in answers] == [told.SERVING, told.NOT_SERVING]
 
 
 async def test_migrate_brings_the_database_to_the_head_and_ends(start: Start, database: str) -> None:

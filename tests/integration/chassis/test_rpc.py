@@ -18,7 +18,7 @@ from chassis import telemetry
 from chassis.deadlines import deadline_in, remaining_s
 from chassis.rpc.client import channel
 from chassis.rpc.failures import PeerError
-from chassis.rpc.server import LIVENESS, Health, RpcServer
+from chassis.rpc.server import LIVENESS, Health, ProbeServer, RpcServer
 from chassis.settings import ProcessSettings
 from gongji.identity.v1 import identity_pb2, identity_pb2_grpc
 from kernel.failures import Failure, Kind
@@ -114,7 +114,8 @@ def settings(**changed: str | int) -> ProcessSettings:
 async def served() -> AsyncIterator[Served]:
     """A server with the identity service and two hand-made streams; limits small enough to reach."""
     servicer: Identity = Identity()  # type: ignore[abstract]  # Two calls are enough.
-    server = RpcServer(settings(message_bytes_max=2048, concurrent_rpcs_max=3, health_listen="127.0.0.1:0"), Health())
+    server = RpcServer(settings(message_bytes_max=2048, concurrent_rpcs_max=3), Health())
+    probes = ProbeServer("127.0.0.1:0", server.health)
     server.add(identity_pb2_grpc.add_IdentityServiceServicer_to_server, servicer)
     parse, serialise = NUMBER.FromString, NUMBER.SerializeToString
     server.add(
@@ -125,11 +126,12 @@ async def served() -> AsyncIterator[Served]:
         },
     )
     await server.health.starting()
-    ports = await server.start()
+    ports = {**await server.start(), **await probes.start()}
     async with channel(f"127.0.0.1:{ports['grpc']}") as opened:
         stub: Any = identity_pb2_grpc.IdentityServiceStub(opened)
         yield Served(servicer, server, ports, opened, stub)
     await server.stop(0)
+    await probes.stop()
 
 
 def get(purpose: str) -> identity_pb2.GetPersonRequest:
