@@ -75,6 +75,7 @@ class Database:
             max_overflow=0,
             pool_timeout=POOL_WAIT_S,
             pool_use_lifo=True,
+            hide_parameters=True,  # An error's text ends up in the log; the values of a statement may name a person.
         )
         event.listen(self.engine.sync_engine, "checkout", _refuse_closed)
         self._announced: list[Callable[[], None]] = []

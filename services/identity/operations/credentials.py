@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from datetime import datetime
+from typing import Final
 
 from chassis import telemetry
 from chassis.db import Database
+from kernel.failures import Failure, Kind
 from kernel.ids import FixmedinsCode, PsnNo
 from services.identity.domain.credential import Code, code_already_used
 from services.identity.domain.institution import check_designated
@@ -13,14 +15,15 @@ from services.identity.domain.person import Person
 from services.identity.operations.people import known
 from services.identity.store import institutions, people
 
-DECODED: str = "CREDENTIAL_DECODED"
+DECODED: Final = "CREDENTIAL_DECODED"
 """The purpose in the audit when a terminal decodes a code."""
 
 
 async def check_person_known(*, database: Database, psn_no: PsnNo) -> None:
     """PERSON_UNKNOWN (NOT_FOUND) if nobody has this number."""
     async with database.transaction() as connection:
-        known(await people.load_person(connection, psn_no))
+        if not await people.is_known(connection, psn_no):
+            raise Failure(Kind.NOT_FOUND, "PERSON_UNKNOWN", field="psn_no")
 
 
 async def use_code(

@@ -63,6 +63,11 @@ async def holder_of(connection: AsyncConnection, certno_index: bytes) -> PsnNo |
     return None if found is None else PsnNo(found)
 
 
+async def is_known(connection: AsyncConnection, psn_no: PsnNo) -> bool:
+    """Whether somebody has this number."""
+    return await connection.scalar(sa.select(sa.literal(1)).where(PERSONS.c.psn_no == psn_no)) is not None
+
+
 async def sealed_person(connection: AsyncConnection, psn_no: PsnNo) -> SealedPerson:
     """The sealed columns of a person who exists."""
     row = (

@@ -11,6 +11,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 
 import pytest
+import sqlalchemy as sa
 
 from chassis.migrate import drift, migrate
 from chassis.rpc.client import channel
@@ -85,6 +86,14 @@ async def test_no_refusal_repeats_what_was_sent(identity: Identity) -> None:
             await identity.register(**fields)
         shown = json.dumps([str(refused.value), refused.value.metadata], ensure_ascii=False)
         assert not any(part in shown for part in (fields["certno"], "王建", "李秀英"))
+
+
+async def test_an_error_of_the_database_does_not_repeat_its_values(identity: Identity) -> None:
+    """The text of a failed statement, which ends up in the log, holds none of its values."""
+    with pytest.raises(sa.exc.DBAPIError) as failed:
+        async with identity.database.transaction() as connection:
+            await connection.execute(sa.text("INSERT INTO nowhere VALUES (:name)"), {"name": WANG["psn_name"]})
+    assert WANG["psn_name"] not in str(failed.value)
 
 
 async def test_other_secrets_do_not_fit_the_database(identity: Identity, tmp_path: Path) -> None:

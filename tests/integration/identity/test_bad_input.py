@@ -1,0 +1,144 @@
+"""Every field of every request, one after another, filled with what nobody should send: never more than a refusal."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from google.protobuf.descriptor import FieldDescriptor
+from google.protobuf.message import Message
+
+from chassis.rpc.catalogue import catalogue
+from gongji.identity.v1 import identity_pb2, person_pb2
+from kernel.failures import Failure
+from tests.integration.identity.conftest import HOSPITAL, LI, START, WANG, Identity
+
+TEXTS = [
+    "",
+    " ",
+    "\x00",
+    "'; DROP TABLE persons; --",
+    "\u202e650103198503124518",
+    "𠮷" * 50,
+    "9" * 18,
+    "9" * 30,
+    "0" * 10,
+    "2026-02-30",
+    "0000-00-00",
+    "9999-12-31",
+    "A" * 5000,
+    "../../etc/passwd",
+    "%s%n{0}${x}",
+    "00000000-0000-0000-0000-000000000000",
+]
+NUMBERS = [0, 1, 99, -1, 2**31 - 1]
+INSTANTS = [0, -(2**62), 2**62, 253402300799, 253402300800, -62135596801]
+
+
+def values(field: Any) -> list[Any]:  # noqa: ANN401  Two classes of descriptors, one at run time.
+    """What this field is filled with."""
+    match field.cpp_type:
+        case FieldDescriptor.CPPTYPE_STRING:
+            return list(TEXTS)
+        case FieldDescriptor.CPPTYPE_ENUM:
+            return list(NUMBERS)
+        case FieldDescriptor.CPPTYPE_BOOL:
+            return [True, False]
+        case _:
+            return list(INSTANTS)
+
+
+def mutants(request: Message) -> list[Message]:
+    """The request with one field of it, or of a message in it, changed."""
+    found: list[Message] = []
+    for field in request.DESCRIPTOR.fields:
+        inner = field.message_type
+        if inner is not None and inner.full_name != "google.protobuf.Timestamp":
+            for mutant in mutants(getattr(request, field.name)):
+                copy = type(request)()
+                copy.CopyFrom(request)
+                getattr(copy, field.name).CopyFrom(mutant)
+                found.append(copy)
+            continue
+        for value in values(field):
+            copy = type(request)()
+            copy.CopyFrom(request)
+            if inner is None:
+                setattr(copy, field.name, value)
+            else:
+                getattr(copy, field.name).seconds = value
+            found.append(copy)
+    return found
+
+
+def sound_requests() -> dict[str, Message]:
+    """One request for each method, as somebody sends it in earnest."""
+    sanction = identity_pb2.ImposeSanctionRequest(
+        psn_no=WANG["psn_no"], basis_clause="第四十一条", decision_no="3号", organ="医保局"
+    )
+    sanction.from_time.FromDatetime(START)
+    sanction.to_time.FromDatetime(START.replace(month=START.month + 4))
+    return {
+        "RegisterPerson": identity_pb2.RegisterPersonRequest(
+            psn_cert_type=person_pb2.CERTIFICATE_TYPE_BIRTH_CERTIFICATE,
+            certno="S650123456",
+            psn_name="王小宝",
+            brdy="2026-06-01",
+            gend="1",
+        ),
+        "GetPerson": identity_pb2.GetPersonRequest(psn_no=WANG["psn_no"], purpose="TEST"),
+        "Enrol": identity_pb2.EnrolRequest(psn_no=WANG["psn_no"], insutype="310", insuplc_admdvs="650100"),
+        "ChangeInsuranceStatus": identity_pb2.ChangeInsuranceStatusRequest(
+            psn_no=WANG["psn_no"], insutype="310", psn_insu_stas="2"
+        ),
+        "SubmitKinshipFact": identity_pb2.SubmitKinshipFactRequest(
+            kind=person_pb2.KINSHIP_FACT_KIND_MARRIED_TO,
+            psn_no=WANG["psn_no"],
+            other_psn_no=LI["psn_no"],
+            evidence=identity_pb2.EVIDENCE_MARRIAGE_CERTIFICATE,
+            from_date="2010-01-01",
+            to_date="2020-01-01",
+        ),
+        "ReviewKinshipFact": identity_pb2.ReviewKinshipFactRequest(
+            fact_id="00000000-0000-7000-8000-000000000001", state=person_pb2.KINSHIP_FACT_STATE_REJECTED, cause="误"
+        ),
+        "VerifyKinship": identity_pb2.VerifyKinshipRequest(
+            psn_no=WANG["psn_no"], other_psn_no=LI["psn_no"], on_date="2015-01-01"
+        ),
+        "IssueCode": identity_pb2.IssueCodeRequest(psn_no=WANG["psn_no"]),
+        "DecodeCredential": identity_pb2.DecodeCredentialRequest(
+            code="a.b.c", fixmedins_code=HOSPITAL, terminal_no="T1"
+        ),
+        "ImposeSanction": sanction,
+        "LiftSanction": identity_pb2.LiftSanctionRequest(
+            sanction_id="00000000-0000-7000-8000-000000000001", cause="误"
+        ),
+        "RegisterInstitution": identity_pb2.RegisterInstitutionRequest(
+            institution=person_pb2.Institution(
+                fixmedins_code=HOSPITAL, fixmedins_name="共济医院", state=person_pb2.INSTITUTION_STATE_DESIGNATED
+            )
+        ),
+    }
+
+
+def test_every_method_is_tried() -> None:
+    """No method of the service is missing here, the one without a field apart."""
+    service = identity_pb2.DESCRIPTOR.services_by_name["IdentityService"]
+    assert sound_requests().keys() == set(service.methods_by_name) - {"StreamSnapshot"}
+
+
+@pytest.mark.parametrize("method", sound_requests())
+async def test_no_field_breaks_a_call(identity: Identity, method: str) -> None:
+    """Whatever stands in a field, the call is answered or refused with a reason of the catalogue."""
+    await identity.register(**WANG)
+    await identity.register(**LI)
+    await identity.hospital()
+    call = getattr(identity.stub, method)
+    requests = mutants(sound_requests()[method])
+    assert len(requests) >= len(TEXTS)
+    for request in requests:
+        try:
+            await call(request)
+        except Failure as failure:
+            assert failure.reason in catalogue()  # noqa: PT017  An answer is as good as a refusal.
+            assert "650103198503124518" not in str(failure)  # noqa: PT017  As above.
