@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 from typing import Final, TypeAlias
 from uuid import UUID
 
+import asyncpg
 from prometheus_client import Counter
 
 from chassis.db import Database, is_transient, violated_constraint
@@ -98,13 +99,18 @@ async def _put_in_quarantine(
 ) -> None:
     kind, command_id = identity_of(request.command)
     constraint = violated_constraint(error)
-    # A driver's message may quote the row; the constraint's name or the type of error is enough to find the cause.
+    # The driver's messages quote the row: they stay in the database and out of the log.
     problem = f"{type(error).__name__}: {constraint}" if constraint else f"{type(error).__name__}: {error}"
     QUARANTINED.labels(area).inc()
+    quoting = isinstance(error, asyncpg.PostgresError | asyncpg.InterfaceError)
+    told = {"command": kind, "command_id": str(command_id), "problem": constraint or type(error).__name__}
     _log.error(
-        "a command failed and is in quarantine", area=area, command=kind, command_id=str(command_id),
-        problem=constraint or type(error).__name__, exc_info=error,
-    )  # fmt: skip
+        "a command failed and is in quarantine",
+        area=area,
+        trace_id=request.trace_id,
+        exc_info=None if quoting else error,
+        **told,
+    )
     known.add((kind, command_id))
     try:
         async with database.driver_transaction() as connection:

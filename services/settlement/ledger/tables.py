@@ -68,9 +68,11 @@ def _memo() -> list[Column[Any]]:
 ledger_state: Final = Table(
     "ledger_state",
     METADATA,
+    Column("one", Boolean, nullable=False, server_default=text("true")),
     _text("area"),
     Column("epoch", BigInteger, nullable=False, server_default=text("0")),
-    PrimaryKeyConstraint("area", name="ledger_state_pkey"),
+    PrimaryKeyConstraint("one", name="ledger_state_pkey"),
+    CheckConstraint("one", name="ledger_state_has_one_row"),
     comment="One row: whose ledger this is, and the newest coordinator epoch heard of.",
 )
 

@@ -209,6 +209,8 @@ def _leg_from(message: pb.Leg) -> Leg:
     role, key = _ROLES[message.role], _key_from(message.psn_no, message.account_kind)
     if (role is Role.WALLET) != (key.kind is AccountKind.WALLET):
         raise _invalid("legs.role", "role.account_kind")
+    if role is Role.WALLET and message.current_fen:
+        raise _invalid("legs.current_fen", "wallet.one_part")
     if (role is Role.FUNDER) != bool(message.authorisation_id):
         raise _invalid("legs.authorisation_id", "role.authorisation_id")
     if not all(part in _PARTS for part in message.floor_parts):

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator, MutableMapping
+from typing import Any
 
 import pytest
+from structlog.testing import capture_logs
 
 from chassis.db import Database
 from chassis.migrate import migrate
@@ -23,7 +25,15 @@ async def ledger_url(database: str) -> str:
 
 
 @pytest.fixture
-async def area_ledger(ledger_url: str) -> AsyncIterator[Database]:
+def log() -> Iterator[list[MutableMapping[str, Any]]]:
+    """The lines logged during the test, caught before they are written."""
+    with capture_logs() as lines:
+        yield lines
+
+
+@pytest.fixture
+async def area_ledger(ledger_url: str, log: list[MutableMapping[str, Any]]) -> AsyncIterator[Database]:
     """That database, open."""
+    del log
     async with Database(ledger_url, pool_size=6) as opened:
         yield opened

@@ -133,6 +133,10 @@ class AccountKey:
     psn_no: PsnNo
     kind: AccountKind
 
+    def __hash__(self) -> int:
+        # The number alone tells nearly all keys apart, and a batch looks up thousands of them.
+        return hash(self.psn_no)
+
 
 @dataclass(frozen=True, slots=True)
 class Account:
@@ -161,15 +165,15 @@ class Account:
 
     def with_held(self, amount: Parts) -> Account:
         """A hold more."""
-        return replace(self, held=self.held + amount)
+        return Account(self.key, self.year, self.balance, self.held + amount, self.frozen, self.state)
 
     def with_released(self, amount: Parts) -> Account:
         """A hold less."""
-        return replace(self, held=self.held - amount)
+        return Account(self.key, self.year, self.balance, self.held - amount, self.frozen, self.state)
 
     def with_credited(self, amount: Parts) -> Account:
         """Money more, or less if negative."""
-        return replace(self, balance=self.balance + amount)
+        return Account(self.key, self.year, self.balance + amount, self.held, self.frozen, self.state)
 
     def turned_to(self, year: int) -> Account:
         """Current into past, balance and held alike."""

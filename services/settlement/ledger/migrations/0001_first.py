@@ -12,9 +12,11 @@ depends_on = None
 TABLES = (
     """
     CREATE TABLE ledger_state (
+        one BOOLEAN DEFAULT true NOT NULL,
         area TEXT NOT NULL,
         epoch BIGINT DEFAULT 0 NOT NULL,
-        CONSTRAINT ledger_state_pkey PRIMARY KEY (area)
+        CONSTRAINT ledger_state_pkey PRIMARY KEY (one),
+        CONSTRAINT ledger_state_has_one_row CHECK (one)
     )
     """,
     """

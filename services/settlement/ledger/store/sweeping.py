@@ -38,9 +38,7 @@ _END_QUARANTINE: Final = """
     UPDATE quarantine SET done_at = clock_timestamp() FROM unnest($1::text[], $2::uuid[]) AS v(command_kind, command_id)
     WHERE quarantine.command_kind = v.command_kind AND quarantine.command_id = v.command_id AND done_at IS NULL
 """
-_ENSURE_AREA: Final = """
-    INSERT INTO ledger_state (area) SELECT $1 WHERE NOT EXISTS (SELECT FROM ledger_state) ON CONFLICT DO NOTHING
-"""
+_ENSURE_AREA: Final = "INSERT INTO ledger_state (area) VALUES ($1) ON CONFLICT DO NOTHING"
 
 
 @dataclass(frozen=True, slots=True)

@@ -726,7 +726,7 @@ class CommandBatch(_message.Message):
     COMMANDS_FIELD_NUMBER: _builtins.int
     EPOCH_FIELD_NUMBER: _builtins.int
     epoch: _builtins.int
-    """The coordinator's epoch: a ledger refuses an older one (protocol, "Restore")."""
+    """The coordinator's: TRY, CONFIRM, CANCEL and CREDIT of an older one are refused (protocol, "Restore")."""
     @_builtins.property
     def commands(self) -> _containers.RepeatedCompositeFieldContainer[Global___Command]: ...
     def __init__(
