@@ -23,7 +23,7 @@ TIMEOUT_S: Final = 30.0
 async def wait_until_told(
     *, databases: Sequence[str], nats_url: str, bus_prefix: str, timeout_s: float = TIMEOUT_S
 ) -> None:
-    """Returns once all outboxes of these databases are published and all consumers have acknowledged.
+    """Returns once all outboxes of these databases (of rooms that say something) are out and all consumers have heard.
 
     TimeoutError names who is behind.
     """

@@ -84,7 +84,7 @@ async def _chapters(runtime: Runtime, view: View) -> None:
 
     world = runtime.world
     journal = runtime.folder / "terminal.sqlite"
-    services = [world.database_url(name) for name in ("identity", "family", "settlement", "notify")]
+    services = [world.database_url(name) for name in ("identity", "family", "settlement")]
     told = partial(wait_until_told, databases=services, nats_url=world.nats_url, bus_prefix=world.bus_prefix)
     async with AsyncExitStack() as stack:
         desks = await stack.enter_async_context(desks_at(world.address))

@@ -29,13 +29,13 @@ class Relative:
 
 
 PATIENT: Final = Relative(
-    PsnNo("650100000000001"), "王建国", "650103198503124518", "310", URUMQI, "Ürümqi 乌鲁木齐", 8_000, 5_050
+    PsnNo("650100000000001"), "王建国", "650103198503124518", "310", URUMQI, "乌鲁木齐 Ürümqi", 8_000, 5_050
 )
 WIFE: Final = Relative(
-    PsnNo("650500000000002"), "李秀英", "652201198707250027", "310", HAMI, "Hami 哈密", 40_000, 12_000
+    PsnNo("650500000000002"), "李秀英", "652201198707250027", "310", HAMI, "哈密 Hami", 40_000, 12_000
 )
 MOTHER: Final = Relative(
-    PsnNo("650100000000004"), "李桂兰", "650102196009110043", "310", URUMQI, "Ürümqi 乌鲁木齐", 10_000, 0
+    PsnNo("650100000000004"), "李桂兰", "650102196009110043", "310", URUMQI, "乌鲁木齐 Ürümqi", 10_000, 0
 )
 FAMILY: Final = (PATIENT, WIFE, MOTHER)
 AUTHORISED_FEN: Final = {MOTHER.psn_no: 50_000, WIFE.psn_no: 15_000}

@@ -87,10 +87,10 @@ class Story:
         self.view.people(
             (
                 person.name,
-                f"{person.area_name} {person.area}",
+                person.area_name,
                 yuan_text(person.past_fen),
                 yuan_text(person.current_fen),
-                yuan_text(AUTHORISED_FEN[person.psn_no]) if person.psn_no in AUTHORISED_FEN else "– (the patient)",
+                yuan_text(AUTHORISED_FEN[person.psn_no]) if person.psn_no in AUTHORISED_FEN else "patient",
             )
             for person in FAMILY
         )

@@ -88,9 +88,9 @@ class View:
         table = _table(
             ("", "left"),
             ("insured in", "left"),
-            ("past years 历年", "right"),
-            ("this year 当年", "right"),
-            ("may be used 授权", "right"),
+            ("历年 past", "right"),
+            ("当年 current", "right"),
+            ("授权 allowed", "right"),
         )
         for row in rows:
             table.add_row(*row)
