@@ -322,6 +322,9 @@ def render_reply(index: int, reply: domain.Reply) -> pb.Reply:
                 balances=[_balance(account.key, account) for account in reply.balances],
             )
             return pb.Reply(index=index, branch=branch)
+        case domain.CreditReply() if reply.refusal is not None and not reply.alarm:
+            # Not a CreditReply: a reader that looks for an alarm alone would take it for a booked credit.
+            return refusal_reply(index, reply.refusal)
         case domain.CreditReply():
             credit = pb.CreditReply(
                 credit_id=reply.credit_id.bytes,

@@ -182,6 +182,17 @@ async def test_a_command_that_breaks_a_rule_is_refused_alone(ask: Ask, name: str
     assert replies[0].refusal.metadata["field"]
 
 
+async def test_a_credit_that_is_not_booked_is_never_told_as_one(ask: Ask) -> None:
+    """A credit of a year to come is a bare refusal; a refund without a charge is a credit with an alarm."""
+    leg = pb.CreditLeg(leg_no=1, psn_no=OWN.psn_no, account_kind=pb.ACCOUNT_KIND_PERSONAL, current_fen=1, year=2199)
+    early = pb.CreditCommand(credit_id=credit_id(1).bytes, purpose=pb.CREDIT_PURPOSE_MONTHLY, legs=[leg])
+    unfounded = putting(pb.CREDIT_PURPOSE_REFUND, pb.ACCOUNT_KIND_PERSONAL)
+    unfounded.credit_command.original_payment_id = payment(1).bytes
+    replies = (await ask(pb.CommandBatch(commands=[pb.Command(credit_command=early), unfounded]))).replies
+    assert (replies[0].WhichOneof("kind"), replies[0].refusal.reason) == ("refusal", "CREDIT_YEAR_AHEAD")
+    assert (replies[1].credit.alarm, replies[1].credit.refusal.reason) == (True, "ORIGINAL_NOT_CHARGED")
+
+
 @pytest.mark.parametrize("payload", [b"\xff\xff\xff", b"rubbish", b""])
 async def test_bytes_that_are_no_batch_are_refused(consumer: AreaConsumer, bus: Bus, payload: bytes) -> None:
     """They get a refusal as an answer, and the ledger goes on."""

@@ -934,7 +934,7 @@ class CreditReply(_message.Message):
 
     @_builtins.property
     def refusal(self) -> Global___Refusal:
-        """Why nothing was credited; without an alarm, the same command passes later."""
+        """Why nothing was credited, with the alarm."""
 
     def __init__(
         self,
@@ -1136,7 +1136,7 @@ class Reply(_message.Message):
     def statement(self) -> Global___StatementReply: ...
     @_builtins.property
     def refusal(self) -> Global___Refusal:
-        """The command itself cannot be read or comes from an older epoch."""
+        """Nothing was done: the command cannot be read, its epoch is over, or its credit's year is to come."""
 
     def __init__(
         self,
