@@ -47,7 +47,8 @@ class Identity:
 
     async def snapshot(self) -> AsyncIterator[tuple[Person, int]]:
         """Every person with his version, for a projection that starts anew."""
-        async for answer in self._stub.StreamSnapshot(identity_pb2.StreamSnapshotRequest(), timeout=SNAPSHOT_TIMEOUT_S):
+        request = identity_pb2.StreamSnapshotRequest()
+        async for answer in self._stub.StreamSnapshot(request, timeout=SNAPSHOT_TIMEOUT_S, wait_for_ready=True):
             if (told := wire.told_person(answer.event)) is not None:
                 yield told
 

@@ -36,6 +36,7 @@ class Identity:
 
     async def snapshot(self) -> AsyncIterator[tuple[PsnNo, str, int, list[Told]]]:
         """Every person: number, masked name, version, sanctions."""
-        async for answer in self._stub.StreamSnapshot(identity_pb2.StreamSnapshotRequest(), timeout=SNAPSHOT_TIMEOUT_S):
+        request = identity_pb2.StreamSnapshotRequest()
+        async for answer in self._stub.StreamSnapshot(request, timeout=SNAPSHOT_TIMEOUT_S, wait_for_ready=True):
             if (told := wire.told_by_identity(answer.event)) is not None:
                 yield told
