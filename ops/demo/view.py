@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from rich.console import Console
 from rich.table import Table
 
+from gongji.notify.v1 import notify_pb2
 from kernel.money import Fen, yuan_text
 from ops.verify.command import show
 from ops.verify.report import Report
@@ -16,12 +17,25 @@ from ops.verify.report import Report
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from gongji.notify.v1 import notify_pb2
     from gongji.settlement.v1 import settlement_pb2
     from ops.embedded.world import Running
 
-_ROLE_WORDS = {"own": "own account 本人个人账户", "wallet": "own wallet 医保钱包", "cash": "cash 现金"}
-_ENGLISH = {"SPOUSE": "wife 配偶", "PARENT": "mother 父母", "CHILD": "child 子女", "SIBLING": "sibling 兄弟姐妹"}
+MONEY_TOPICS: Final = frozenset(
+    {
+        notify_pb2.TOPIC_ACCOUNT_PAID,
+        notify_pb2.TOPIC_BILL_PAID,
+        notify_pb2.TOPIC_ACCOUNT_CREDITED,
+        notify_pb2.TOPIC_ACCOUNT_FROZEN,
+        notify_pb2.TOPIC_ACCOUNT_UNFROZEN,
+    }
+)
+_ROLE_WORDS: Final = {"own": "own account 本人个人账户", "wallet": "own wallet 医保钱包", "cash": "cash 现金"}
+_RELATIONS: Final = {
+    "SPOUSE": "wife 配偶",
+    "PARENT": "mother 父母",
+    "CHILD": "child 子女",
+    "SIBLING": "sibling 兄弟姐妹",
+}
 
 
 def _yuan(amount_fen: Fen) -> str:
@@ -126,7 +140,7 @@ class View:
             table.add_row(_ROLE_WORDS["wallet"], "", "", "", _yuan(amounts.wallet_pay))
         for funder in funders:
             table.add_row(
-                f"{_ENGLISH.get(funder.relation, funder.relation)} {funder.name_masked}",
+                f"{_RELATIONS.get(funder.relation, funder.relation)} {funder.name_masked}",
                 funder.area,
                 yuan_text(funder.past_fen),
                 yuan_text(funder.current_fen),
@@ -138,11 +152,16 @@ class View:
         self._console.print(table)
 
     def messages(self, name: str, messages: Sequence[notify_pb2.Message]) -> None:
-        """One person's inbox, oldest first."""
-        self._console.print(f"  [bold]{name}[/]", highlight=False)
-        for message in messages:
+        """One person's inbox, oldest first: what concerns money; the rest is counted."""
+        money = [message for message in messages if message.topic in MONEY_TOPICS]
+        self._console.print(
+            f"  [bold]{name}[/] [dim](and {len(messages) - len(money)} about the group and its bindings)[/]",
+            highlight=False,
+        )
+        for message in money:
             self._console.print(f"    {message.text_zh}", highlight=False)
-            self._console.print(f"    [dim]{message.text_en}[/]", highlight=False)
+        if money:
+            self._console.print(f"    [dim]the last one in English: {money[-1].text_en}[/]", highlight=False)
 
     def report(self, report: Report) -> None:
         """Every invariant, counted."""
