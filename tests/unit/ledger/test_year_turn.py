@@ -116,6 +116,15 @@ def test_a_refund_after_the_turn_goes_to_past() -> None:
     assert story.balance(OWN) == (150, 0)
 
 
+def test_a_refund_is_read_in_the_year_of_its_charge() -> None:
+    """A refund that names its own year does not turn last year's money into this year's."""
+    story = over_midnight()
+    story.do(try_(1, own_leg(10, 50)), confirm(1))
+    story.now = AFTER
+    story.do(refund(1, 1, (1, OWN, 10, 50), year=2027))
+    assert story.balance(OWN) == (150, 0)
+
+
 def test_a_refund_confirms_what_is_still_held_even_over_midnight() -> None:
     """Held in 2026, refunded in 2027: confirmed first, then credited, both as past."""
     story = over_midnight()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from datetime import datetime
 from typing import Final
@@ -49,7 +50,7 @@ def decide_credit(state: State, command: PutCredit, *, now: datetime) -> Outcome
         return draft.outcome(CreditReply(command.credit_id, stored.legs, stored.balances))
     if command.purpose is CreditPurpose.REFUND:
         return _decide_refund(draft, command)
-    return _ahead_of_year(draft, command) or _booked(draft, command)
+    return _ahead_of_year(draft, command) or _booked(draft, command, {})
 
 
 def _decide_refund(draft: Draft, command: PutCredit) -> Outcome:
@@ -60,9 +61,6 @@ def _decide_refund(draft: Draft, command: PutCredit) -> Outcome:
     refusal = _beyond_charge(original, command)
     if refusal is not None:
         return _nothing_credited(draft, command, refusal, AlarmKind.REFUND_BEYOND_CHARGE)
-    ahead = _ahead_of_year(draft, command)
-    if ahead is not None:
-        return ahead
     if original.state is BranchState.HELD:
         original = confirm(draft, original)
     charged = {leg.leg_no: leg for leg in original.legs}
@@ -72,7 +70,8 @@ def _decide_refund(draft: Draft, command: PutCredit) -> Outcome:
         if authorisation := draft.authorisation(charged[leg.leg_no].authorisation_id):
             draft.put_authorisation(authorisation.with_returned(leg.amount.total))
     draft.put_branch(replace(original, refunded_fen=refunded))
-    return _booked(draft, command)
+    # The year of the charge counts, whatever year the refund is made in: "current" is of the leg it goes back on.
+    return _booked(draft, command, {leg_no: leg.year for leg_no, leg in charged.items()})
 
 
 def _beyond_charge(original: Branch, command: PutCredit) -> Refusal | None:
@@ -97,8 +96,11 @@ def _ahead_of_year(draft: Draft, command: PutCredit) -> Outcome | None:
     return None
 
 
-def _booked(draft: Draft, command: PutCredit) -> Outcome:
-    """Every leg booked, on its account or in suspense, and the contra entry that makes the sum zero."""
+def _booked(draft: Draft, command: PutCredit, years: Mapping[int, int]) -> Outcome:
+    """Every leg booked, on its account or in suspense, and the contra entry that makes the sum zero.
+
+    ``years`` tells by leg whose year's current part is meant, where it is not the leg's own.
+    """
     kind, contra = EntryKind(command.purpose.value), _CONTRA[command.purpose]
     balances: list[Account | None] = []
     for leg in command.legs:
@@ -111,7 +113,7 @@ def _booked(draft: Draft, command: PutCredit) -> Outcome:
                 SuspenseTask(command.credit_id, leg.leg_no, leg.account, leg.amount.total, created_at=draft.now)
             )
         else:
-            amount = account.reading(leg.amount, leg.year)
+            amount = account.reading(leg.amount, years.get(leg.leg_no, leg.year))
             account = draft.book(account, amount, source_id=command.credit_id, leg_no=leg.leg_no, kind=kind)
             draft.put_account(account)
         balances.append(account)
