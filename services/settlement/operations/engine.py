@@ -53,6 +53,8 @@ RETRY_PAUSE_S: Final = 0.25
 POLL_PAUSE_S: Final = 0.1
 """How often a row is read that another coordinator drives and somebody here waits for."""
 RELEASE_POLL_S: Final = 0.005
+WATCH_S: Final = 1.0
+"""How often the row of an undecided payment is read: another coordinator may have decided, or the deadline passed."""
 WATCH_MARGIN_S: Final = 0.05
 
 _DECIDED: Final = Counter(
@@ -94,12 +96,13 @@ class EngineSettings:
 class _Flight:
     """A payment in flight: its drive, and who waits for its answer."""
 
-    __slots__ = ("drive", "outstanding", "plan", "tick", "traceparent", "waiters", "watch")
+    __slots__ = ("begun_at", "drive", "outstanding", "plan", "tick", "traceparent", "waiters", "watch")
 
     def __init__(self, drive: Drive, plan: Mapping[str, Any] | None, traceparent: str) -> None:
         self.drive = drive
         self.plan = plan
         self.traceparent = traceparent
+        self.begun_at = asyncio.get_running_loop().time()
         self.outstanding = 0  # Commands sent whose replies have not come.
         self.waiters: set[asyncio.Future[Payment]] = set()
         self.tick: asyncio.TimerHandle | None = None
@@ -286,9 +289,7 @@ class Engine:
             self._flights[payment.payment_id] = flight
             _IN_FLIGHT.set(len(self._flights))
             if payment.state is State.TRYING:
-                # A payment begun elsewhere may have little time left, so it is looked at soon.
-                wait_s = self.settings.vote_deadline_s if plan is not None else self.settings.resend_pause_s
-                self._watch(flight, wait_s + WATCH_MARGIN_S)
+                self._watch(flight)
             self._carry_out(flight, commands)
 
     # The shell around ``advance``.
@@ -397,8 +398,11 @@ class Engine:
         if not flight.outstanding:
             self._step(flight, Ticked())
 
-    def _watch(self, flight: _Flight, wait_s: float) -> None:
-        flight.watch = asyncio.get_running_loop().call_later(wait_s, self._look, flight)
+    def _watch(self, flight: _Flight) -> None:
+        """Looks again in a while, and in good time at the deadline of a payment begun here."""
+        loop = asyncio.get_running_loop()
+        left_s = flight.begun_at + self.settings.vote_deadline_s + WATCH_MARGIN_S - loop.time()
+        flight.watch = loop.call_later(min(WATCH_S, left_s) if left_s > 0 else RETRY_PAUSE_S, self._look, flight)
 
     def _look(self, flight: _Flight) -> None:
         """Reads the row again: the database's clock says whether the deadline has passed."""
@@ -412,4 +416,4 @@ class Engine:
         if row is not None:
             self._step(flight, Observed(row))
         if flight.drive.payment.state is State.TRYING:
-            self._watch(flight, self.settings.resend_pause_s)
+            self._watch(flight)

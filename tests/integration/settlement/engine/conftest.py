@@ -1,4 +1,4 @@
-"""A world of its own for each test, copied from migrated templates."""
+"""One world for all tests of the engine; each brings people, keys and coordinators of its own."""
 
 from __future__ import annotations
 
@@ -19,38 +19,30 @@ from tests.servers import NatsServer
 
 
 @pytest.fixture(scope="session")
-async def templates(postgres: Databases) -> AsyncIterator[dict[str, str]]:
-    """The names of migrated databases to copy: settlement's, and each area's ledger's."""
+async def shared_town(postgres: Databases, nats: NatsServer) -> AsyncIterator[World]:
+    """Migrated databases, ledgers and a bus; no coordinator runs yet."""
     mark = uuid.uuid4().hex[:12]
-    names = {"settlement": f"template_{mark}_settlement"} | {area: f"template_{mark}_{area}" for area in AREAS}
-    for what, name in names.items():
-        url = await postgres.create_database(name)
-        await migrate(url, MIGRATIONS if what == "settlement" else LEDGER_MIGRATIONS)
-        if what != "settlement":
-            async with Database(url, pool_size=1) as ledger, ledger.driver_connection() as connection:
-                await ensure_area(connection, what)
-    yield names
+    names = {what: f"test_{mark}_{what}" for what in ("settlement", *AREAS)}
+    urls = {what: await postgres.create_database(name) for what, name in names.items()}
+    await migrate(urls["settlement"], MIGRATIONS)
+    for area in AREAS:
+        await migrate(urls[area], LEDGER_MIGRATIONS)
+        async with Database(urls[area], pool_size=1) as ledger, ledger.driver_connection() as connection:
+            await ensure_area(connection, area)
+    ledger_urls = {area: urls[area] for area in AREAS}
+    async with world(
+        database_url=urls["settlement"], ledger_urls=ledger_urls, nats_url=nats.url, prefix=f"t{mark}"
+    ) as made:
+        yield made
     for name in names.values():
         await postgres.drop_database(name)
 
 
 @pytest.fixture
-async def town(
-    postgres: Databases, nats: NatsServer, bus_prefix: str, templates: dict[str, str]
-) -> AsyncIterator[World]:
-    """Databases, ledgers and a bus of this test alone; no coordinator runs yet."""
-    mark = uuid.uuid4().hex[:12]
-    names = {what: f"test_{mark}_{what}" for what in templates}
-    urls = {what: await postgres.create_database(names[what], template=name) for what, name in templates.items()}
-    async with world(
-        database_url=urls["settlement"],
-        ledger_urls={area: urls[area] for area in AREAS},
-        nats_url=nats.url,
-        prefix=bus_prefix,
-    ) as made:
-        yield made
-    for name in names.values():
-        await postgres.drop_database(name)
+async def town(shared_town: World) -> AsyncIterator[World]:
+    """The world as a test finds it: the ledgers listen, nobody drives. What a test leaves open is finished after it."""
+    yield shared_town
+    await shared_town.tidy()
 
 
 @pytest.fixture

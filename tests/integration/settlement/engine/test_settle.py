@@ -42,7 +42,9 @@ async def test_a_settlement_is_told_to_the_other_rooms_in_the_deciding_transacti
     await town.give(engine, person, own=10_000, wallet=5_000)
     outcome = await town.settle(engine, await town.plan(person, own=7_000, wallet=1_500))
     async with town.database.driver_connection() as connection:
-        rows = await connection.fetch("SELECT payload FROM outbox WHERE subject = 'bill_settled'")
+        rows = await connection.fetch(
+            "SELECT payload FROM outbox WHERE aggregate = $1", f"payment:{outcome.payment.payment_id}"
+        )
     told = SettlementEvent.FromString(rows[0]["payload"]).bill_settled
     assert len(rows) == 1
     assert told.setl_id == str(outcome.payment.payment_id)
@@ -62,12 +64,13 @@ async def test_fifty_calls_with_one_key_are_one_execution_and_one_answer(town: W
     person = town.patient()
     await town.give(engine, person, own=10_000, wallet=1_000)
     plan, key = await town.plan(person, own=1_000, wallet=100), town.key()
+    tries = town.edges[HAMI].seen["try_command"]
     outcomes = await asyncio.gather(*(town.settle(engine, plan, key) for _ in range(50)))
     assert len({outcome.payment.payment_id for outcome in outcomes}) == 1
     assert len({outcome.payment.decided_at for outcome in outcomes}) == 1
     await town.drained()
     assert await town.money(person) == (9_000, 900)
-    assert town.edges[HAMI].seen["try_command"] == 1
+    assert town.edges[HAMI].seen["try_command"] == tries + 1
 
 
 async def test_two_coordinators_with_one_key_are_one_execution(town: World, engine: Engine) -> None:
@@ -108,7 +111,7 @@ async def test_a_key_with_other_content_is_refused_and_never_executed(town: Worl
     assert [refusal.reason for refusal in refusals] == ["KEY_REUSED_WITH_OTHER_CONTENT"]
     await town.drained()
     assert await reason_of(town.settle(engine, await town.plan(person, own=5), key)) == "KEY_REUSED_WITH_OTHER_CONTENT"
-    assert await town.count("SELECT count(*) FROM payments WHERE kind = 'SETTLE'") == 1
+    assert await town.settlements(person) == 1
 
 
 @pytest.mark.parametrize("reason", ["PLAN_UNKNOWN", "PLAN_DIGEST_MISMATCH", "PLAN_EXPIRED", "INFNO_DOES_NOT_FIT"])
@@ -153,7 +156,7 @@ async def test_a_second_settlement_of_a_busy_patient_is_sent_away(town: World, e
     await town.until(key, State.TRYING)
     assert await reason_of(town.settle(engine, other)) == "PATIENT_BUSY"
     assert isinstance(await first, Settled)
-    assert await town.count("SELECT count(*) FROM payments WHERE kind = 'SETTLE'") == 1
+    assert await town.settlements(person) == 1
 
 
 async def test_of_many_settlements_of_one_patient_at_once_one_is_paid(town: World, engine: Engine) -> None:

@@ -52,6 +52,10 @@ COMMAND_TIMEOUT_S: Final = 0.4
 DRAIN_S: Final = 15.0
 
 
+_OPEN: Final = """
+SELECT count(*) FROM payments WHERE state IN ('TRYING', 'COMMITTED', 'ABORTED') AND quarantine = ''"""
+
+
 class Act(Enum):
     """What the edge does with one command."""
 
@@ -289,16 +293,35 @@ class World:
 
     async def drained(self) -> None:
         """Returns once nothing is open but what is in quarantine; fails when that takes too long."""
-        statement = """SELECT count(*) FROM payments
-            WHERE state IN ('TRYING', 'COMMITTED', 'ABORTED') AND quarantine = ''"""
         async with asyncio.timeout(DRAIN_S), self.database.driver_connection() as connection:
-            while await connection.fetchval(statement):
+            while await connection.fetchval(_OPEN):  # noqa: ASYNC110  The database is what tells.
                 await asyncio.sleep(0.02)
+
+    async def tidy(self) -> None:
+        """Lets everything finish that a test has left open, and stops its coordinators."""
+        for edge in self.edges.values():
+            edge.speaks_again()
+            edge.stashed.clear()
+            await asyncio.gather(*edge.tasks, return_exceptions=True)
+            edge.tasks.clear()
+        if await self.count(_OPEN):
+            await self.driver()
+            await self.forget("UPDATE payments SET next_drive_at = now()")
+            await self.forget("UPDATE payments SET deadline_at = now() WHERE state = 'TRYING'")
+            await self.drained()
+        for driver in self.drivers:
+            await driver.stop()
+        self.drivers.clear()
+        self.replans.clear()
 
     async def count(self, statement: str, *arguments: object) -> int:
         """A number out of the coordinator's database."""
         async with self.database.driver_connection() as connection:
             return int(await connection.fetchval(statement, *arguments))
+
+    async def settlements(self, psn_no: PsnNo) -> int:
+        """How many settlements of a patient are stored."""
+        return await self.count("SELECT count(*) FROM payments WHERE kind = 'SETTLE' AND psn_no = $1", psn_no)
 
     async def money(self, psn_no: PsnNo) -> tuple[Fen, Fen]:
         """What stands in the own account in Hami and in the wallet in Ürümqi; fails if any of it is held."""
@@ -361,10 +384,4 @@ async def world(
             edges[area] = Edge(area, AreaConsumer(database=ledgers[area], area=area))
             await bus.serve(f"{prefix}.ledger.{area}.command", edges[area].answer, queue=f"ledger-{area}")
         made = World(database_url, database, ledgers, edges, nats_url, prefix, bus)
-        try:
-            yield made
-        finally:
-            for driver in made.drivers:
-                await driver.stop()
-            for edge in edges.values():
-                await asyncio.gather(*edge.tasks, return_exceptions=True)
+        yield made
