@@ -7,6 +7,7 @@ credential is refused even inside the family.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -23,6 +24,7 @@ from kernel.ids import FixmedinsCode, PsnNo
 ALGORITHM: Final = "Ed25519"
 ISSUER: Final = "gongji-identity"
 TOKEN_TYPE: Final = "gongji-ectoken"  # noqa: S105  A media type, not a secret.
+_KID: Final = re.compile(r"[0-9A-Za-z._:-]{1,64}")
 CLOCK_SKEW_S: Final = 30
 """How far identity's clock may be ahead of ours before its token seems to come from the future."""
 
@@ -55,9 +57,9 @@ def key_id_of(token: str) -> str:
     except (JoseError, ValueError, TypeError, AttributeError, RecursionError):
         raise _invalid("not a signed token") from None
     kid = header.get("kid")
-    if header.get("alg") != ALGORITHM or header.get("typ") != TOKEN_TYPE or not isinstance(kid, str) or not kid:
+    if header.get("alg") != ALGORITHM or header.get("typ") != TOKEN_TYPE or not _KID.fullmatch(str(kid)):
         raise _invalid("another algorithm or type, or no key named")
-    return kid
+    return str(kid)
 
 
 def verified_claims(token: str, key: SigningKey, *, now: datetime) -> Claims:

@@ -124,6 +124,9 @@ def test_what_the_key_did_not_sign_as_a_token_is_invalid(token: str) -> None:
         "WzFd.e30.AA",
         "W1tb" * 1000 + ".e30.AA",
         token_of(header={"kid": ""}),
+        token_of(header={"kid": "\0"}),
+        token_of(header={"kid": "\ud800"}),
+        token_of(header={"kid": "k" * 65}),
         token_of(header={"typ": "gongji-code"}),
         jws.serialize_compact(
             {"alg": "HS256", "kid": "k1", "typ": "gongji-ectoken"},
