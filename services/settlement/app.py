@@ -20,8 +20,6 @@ from chassis.process import Process, run
 from chassis.rpc.server import RpcServer
 from chassis.settings import EXIT_BAD_SETTINGS, ServiceSettings, load
 from chassis.telemetry import SYSTEM_RANDOMNESS
-from gongji.settlement.v1.account_pb2_grpc import add_AccountServiceServicer_to_server
-from gongji.settlement.v1.settlement_pb2_grpc import add_SettlementServiceServicer_to_server
 from kernel.clock import SystemClock
 from kernel.failures import Failure
 from kernel.ids import UUID_RANDOM_BITS, AdmDvs, PlanId, time_ordered_uuid
@@ -128,8 +126,8 @@ async def serve(process: Process, settings: Settings, *, policies: PolicySet) ->
     process.supervise("recovery", recovery.sweep_account_commands(engine))
 
     server = RpcServer(settings, process.health)
-    server.add(add_SettlementServiceServicer_to_server, SettlementApi(desk, engine, clock, new_id))
-    server.add(add_AccountServiceServicer_to_server, AccountApi(desk, engine, clock))
+    SettlementApi(desk, engine, clock, new_id).add_to(server)
+    AccountApi(desk, engine, clock).add_to(server)
     await process.ready(await process.listen(server))
     await process.stopped()
 

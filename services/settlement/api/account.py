@@ -7,8 +7,9 @@ from typing import Final
 from uuid import UUID
 
 from chassis.rpc.interceptors import Context
+from chassis.rpc.server import RpcServer
 from gongji.settlement.v1 import account_pb2 as pb
-from gongji.settlement.v1.account_pb2_grpc import AccountServiceServicer
+from gongji.settlement.v1.account_pb2_grpc import AccountServiceServicer, add_AccountServiceServicer_to_server
 from kernel.clock import Clock
 from kernel.ids import AdmDvs, PsnNo
 from services.settlement.clients import Balance
@@ -27,6 +28,10 @@ class AccountApi(AccountServiceServicer):
     desk: Desk
     engine: Engine
     clock: Clock
+
+    def add_to(self, server: RpcServer) -> None:
+        """Registers this face with the server."""
+        server.add(add_AccountServiceServicer_to_server, self)
 
     async def CreditAccount(self, request: pb.CreditAccountRequest, _: Context) -> pb.CreditAccountResponse:
         psn_no, area = PsnNo(request.psn_no), AdmDvs(request.area)

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from uuid import UUID
 
 from chassis.rpc.interceptors import Context
+from chassis.rpc.server import RpcServer
 from gongji.settlement.v1 import settlement_pb2 as pb
-from gongji.settlement.v1.settlement_pb2_grpc import SettlementServiceServicer
+from gongji.settlement.v1.settlement_pb2_grpc import SettlementServiceServicer, add_SettlementServiceServicer_to_server
 from kernel.clock import Clock
 from kernel.ids import FixmedinsCode, PaymentId, PlanId
 from services.settlement.domain.plan import Plan
@@ -27,6 +28,10 @@ class SettlementApi(SettlementServiceServicer):
     engine: Engine
     clock: Clock
     new_id: Callable[[], UUID]
+
+    def add_to(self, server: RpcServer) -> None:
+        """Registers this face with the server."""
+        server.add(add_SettlementServiceServicer_to_server, self)
 
     async def PreSettle(self, request: pb.PreSettleRequest, _: Context) -> pb.PreSettleResponse:
         stored = await planning.pre_settle(
