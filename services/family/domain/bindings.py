@@ -229,7 +229,9 @@ def answered(binding: Binding, command: LedgerCommand, answer: LedgerAnswer) -> 
 def amended(binding: Binding, *, by: PsnNo, wanted_fen: Fen | None) -> Step | None:
     """The binding with an amendment to be told to the ledger; None if that amount stands or is under way already.
 
-    NOT_THE_FUNDER, BINDING_NOT_ACTIVE. Whether the amount is at least what is used and held only the ledger can say.
+    NOT_THE_FUNDER, BINDING_NOT_ACTIVE, AMENDMENT_PENDING (another amount is under way: it is settled first, since a
+    late command for it must not take effect after the ledger has refused this one). Whether the amount is at least
+    what is used and held only the ledger can say.
     """
     if binding.funder != by:
         raise Failure(Kind.FORBIDDEN, "NOT_THE_FUNDER")
@@ -237,6 +239,8 @@ def amended(binding: Binding, *, by: PsnNo, wanted_fen: Fen | None) -> Step | No
         raise Failure(Kind.PRECONDITION, "BINDING_NOT_ACTIVE", state=binding.state.value)
     if wanted_fen == (binding.wanted_fen if binding.amending else binding.authorised_fen):
         return None
+    if binding.amending:
+        raise Failure(Kind.UNAVAILABLE, "AMENDMENT_PENDING", area=binding.funder_area)
     version = binding.authorisation_version + 1
     return Step(replace(binding, amending=True, wanted_fen=wanted_fen, authorisation_version=version), None)
 

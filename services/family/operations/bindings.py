@@ -209,6 +209,10 @@ async def amend_authorised_amount(
     """
     async with database.transaction() as connection:
         binding = await _known(connection, binding_id)
+    if binding.amending and binding.wanted_fen != authorised_fen:
+        await drive(database=database, ledgers=ledgers, binding=binding, now=now)
+    async with database.transaction() as connection:
+        binding = await _known(connection, binding_id)
         step = amended(binding, by=by, wanted_fen=authorised_fen)
         required = policies.for_area(binding.funder_area).authorized_amount_required
         refuse_missing_amount(authorised_fen, required=required)

@@ -175,16 +175,11 @@ def test_an_authorisation_the_ledger_does_not_know_tells_no_amount() -> None:
     assert after.binding.authorised_fen == 100_00
 
 
-def test_a_second_amendment_takes_the_place_of_the_first() -> None:
-    """While one amendment waits, another gets a higher version, and the first one's answer is stale."""
+def test_a_second_amendment_waits_for_the_first() -> None:
+    """While one amount is under way another is refused, to be asked for again."""
     first = amended(binding(), by=MOTHER, wanted_fen=200_00)
     assert first is not None
-    second = amended(first.binding, by=MOTHER, wanted_fen=300_00)
-    assert second is not None
-    command = due(first.binding)
-    assert command is not None
-    assert due(second.binding) == Amend(binding().authorisation_id, 3, 300_00)
-    assert answered(second.binding, command, LedgerAnswer(is_open=True, authorised_fen=200_00)) is None
+    assert refused(lambda: amended(first.binding, by=MOTHER, wanted_fen=300_00)) == "AMENDMENT_PENDING"
 
 
 def test_the_same_amount_again_is_no_amendment() -> None:
