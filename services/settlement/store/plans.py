@@ -27,17 +27,16 @@ async def patient_version(database: Database, *, psn_no: PsnNo, year: int) -> in
     Read it before the balances, so that a plan is never newer than it says.
     """
     async with database.driver_connection() as connection:
-        version = await connection.fetchval(_VERSION, psn_no, year)
-        if version is None:
-            await connection.execute(_FIRST_VERSION, psn_no, year)
-            version = await connection.fetchval(_VERSION, psn_no, year)
-        return int(version)
+        return await connection.fetchval(_VERSION, psn_no, year) or 0
 
 
 async def insert(database: Database, plan: Plan) -> StoredPlan:
     """Stores a plan; it may be paid for PLAN_LIFETIME_S from now by the database's clock."""
     document = plan.document()
     async with database.driver_connection() as connection:
+        if plan.patient_version == 0:
+            # Made here and not when it was read, so that a visit that is refused leaves nothing behind.
+            await connection.execute(_FIRST_VERSION, plan.visit.psn_no, plan.year)
         expires_at = await connection.fetchval(
             _INSERT,
             plan.plan_id,

@@ -185,11 +185,11 @@ class Town:
         await said.until(none_open)
 
     async def stored(self) -> dict[str, int]:
-        """How many plans and payments there are."""
+        """How many rows there are of everything that a call may write."""
         async with self.database.driver_connection() as connection:
             return {
                 table: await connection.fetchval(f"SELECT count(*) FROM {table}")  # noqa: S608  Our own names.
-                for table in ("plans", "payments")
+                for table in ("plans", "payments", "patient_years", "outbox", "account_commands")
             }
 
     async def set_frozen(self, psn_no: str, area: str, *, frozen: bool) -> None:
