@@ -42,7 +42,8 @@ ACK_WAIT_S: Final = 30.0
 IN_FLIGHT_MAX: Final = 1_000
 SILENCE_CHECK_S: Final = 10.0
 TROUBLE_PAUSE_S: Final = 1.0
-STREAM_PAUSE_S: Final = 0.25
+STREAM_PAUSE_MIN_S: Final = 0.02
+STREAM_PAUSE_MAX_S: Final = 1.0
 ATTEMPTS_MAX: Final = 8
 NAK_DELAY_MAX_S: Final = 60
 KEPT: Final = timedelta(days=15)
@@ -213,12 +214,12 @@ class Consumer:
 
     async def _wait_for_stream(self) -> None:
         """The stream is made by whoever says its facts, with the copies that its owner's settings ask for."""
-        waited = False
+        pause_s = STREAM_PAUSE_MIN_S
         while await self._bus.stream_state(self._stream) is None:
-            if not waited:
+            if pause_s == STREAM_PAUSE_MIN_S:
                 _log.info("the stream is not there yet", consumer=self._name, stream=self._stream.name)
-            waited = True
-            await asyncio.sleep(STREAM_PAUSE_S)
+            await asyncio.sleep(pause_s)
+            pause_s = min(pause_s * 2, STREAM_PAUSE_MAX_S)
 
     async def _unsubscribe(self, subscription: JetStreamContext.PullSubscription) -> None:
         try:
