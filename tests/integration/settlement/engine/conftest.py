@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 
 import pytest
 
@@ -18,9 +19,9 @@ from tests.integration.settlement.engine.world import AREAS, World, world
 from tests.servers import NatsServer
 
 
-@pytest.fixture(scope="session")
-async def shared_town(postgres: Databases, nats: NatsServer) -> AsyncIterator[World]:
-    """Migrated databases, ledgers and a bus; no coordinator runs yet."""
+@asynccontextmanager
+async def new_databases(postgres: Databases) -> AsyncIterator[dict[str, str]]:
+    """The URLs of migrated databases: settlement's, and each area's ledger's; dropped at the end."""
     mark = uuid.uuid4().hex[:12]
     names = {what: f"test_{mark}_{what}" for what in ("settlement", *AREAS)}
     urls = {what: await postgres.create_database(name) for what, name in names.items()}
@@ -29,13 +30,21 @@ async def shared_town(postgres: Databases, nats: NatsServer) -> AsyncIterator[Wo
         await migrate(urls[area], LEDGER_MIGRATIONS)
         async with Database(urls[area], pool_size=1) as ledger, ledger.driver_connection() as connection:
             await ensure_area(connection, area)
-    ledger_urls = {area: urls[area] for area in AREAS}
-    async with world(
-        database_url=urls["settlement"], ledger_urls=ledger_urls, nats_url=nats.url, prefix=f"t{mark}"
-    ) as made:
-        yield made
+    yield urls
     for name in names.values():
         await postgres.drop_database(name)
+
+
+@pytest.fixture(scope="session")
+async def shared_town(postgres: Databases, nats: NatsServer) -> AsyncIterator[World]:
+    """Migrated databases, ledgers and a bus; no coordinator runs yet."""
+    async with new_databases(postgres) as urls:
+        ledger_urls = {area: urls[area] for area in AREAS}
+        prefix = f"t{uuid.uuid4().hex[:12]}"
+        async with world(
+            database_url=urls["settlement"], ledger_urls=ledger_urls, nats_url=nats.url, prefix=prefix
+        ) as made:
+            yield made
 
 
 @pytest.fixture

@@ -56,6 +56,14 @@ _OPEN: Final = """
 SELECT count(*) FROM payments WHERE state IN ('TRYING', 'COMMITTED', 'ABORTED') AND quarantine = ''"""
 
 
+_WRONG_VERSIONS: Final = """
+SELECT y.psn_no FROM patient_years y WHERE y.version <> (
+    SELECT count(*) FROM payments p WHERE (p.psn_no, p.year) = (y.psn_no, y.year)
+    AND (p.kind = 'REFUND' OR (p.kind = 'SETTLE' AND p.state IN ('COMMITTED', 'DONE'))))"""
+_AGREED: Final = {("DONE", "CONFIRMED"), ("CLOSED", "CANCELLED"), ("CLOSED", "REFUSED"), ("CLOSED", "BLOCKED")}
+"""State of the payment and of its branch, once nothing moves."""
+
+
 class Act(Enum):
     """What the edge does with one command."""
 
@@ -140,6 +148,7 @@ class Driver:
     """An engine with connections of its own, as a replica has them."""
 
     engine: Engine
+    bus: Bus
     stack: AsyncExitStack
     tasks: list[asyncio.Task[None]] = field(default_factory=list)
 
@@ -170,6 +179,7 @@ class World:
     bus: Bus
     numbers: itertools.count[int] = field(default_factory=lambda: itertools.count(1))
     drivers: list[Driver] = field(default_factory=list)
+    forged: set[UUID] = field(default_factory=set)  # Payments whose branches a test has changed by hand.
     replans: list[tuple[Payment, frozenset[AdmDvs]]] = field(default_factory=list)
 
     async def driver(
@@ -193,7 +203,7 @@ class World:
                 settings=replace(QUICK, **changes),
             )
         )
-        made = Driver(engine, stack)
+        made = Driver(engine, bus, stack)
         self.drivers.append(made)
         if recovers:
             made.recover()
@@ -313,6 +323,21 @@ class World:
             await driver.stop()
         self.drivers.clear()
         self.replans.clear()
+        assert not await self.violations()
+
+    async def violations(self) -> list[str]:
+        """What does not hold of invariant I3 and of the patients' versions, now that nothing moves."""
+        found = []
+        async with self.database.driver_connection() as connection:
+            states = dict(await connection.fetch("SELECT payment_id, state FROM payments WHERE kind = 'SETTLE'"))
+            found += [f"version of {row['psn_no']}" for row in await connection.fetch(_WRONG_VERSIONS)]
+        for area, ledger in self.ledgers.items():
+            async with ledger.driver_connection() as connection:
+                branches = await connection.fetch("SELECT payment_id, state FROM branches")
+            for payment_id, branch in branches:
+                if payment_id not in self.forged and (states.get(payment_id), branch) not in _AGREED:
+                    found.append(f"{payment_id} is {states.get(payment_id)}, in {area} {branch}")
+        return found
 
     async def count(self, statement: str, *arguments: object) -> int:
         """A number out of the coordinator's database."""
