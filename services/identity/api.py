@@ -16,7 +16,8 @@ from chassis.telemetry import Randomness
 from gongji.identity.v1 import identity_pb2
 from gongji.identity.v1.identity_pb2_grpc import IdentityServiceServicer, add_IdentityServiceServicer_to_server
 from kernel.clock import Clock, business_date
-from kernel.ids import parsed_admdvs, parsed_fixmedins_code, parsed_psn_no
+from kernel.ids import parsed_fixmedins_code, parsed_psn_no
+from kernel.policy import known_area
 from services.identity import wire
 from services.identity.domain.credential import (
     CODE_TYPE,
@@ -104,7 +105,7 @@ class IdentityApi(IdentityServiceServicer):
             database=room.database,
             psn_no=parsed_psn_no(request.psn_no, field="psn_no"),
             insutype=Insutype(request.insutype),
-            area=parsed_admdvs(request.insuplc_admdvs, field="insuplc_admdvs"),
+            area=known_area(request.insuplc_admdvs, field="insuplc_admdvs"),
             now=now,
             randomness=room.randomness,
         )
