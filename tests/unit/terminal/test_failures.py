@@ -24,6 +24,7 @@ def call_failed(code: grpc.StatusCode, failure: Failure | None = None, *, text: 
         initial_metadata=grpc.aio.Metadata(),
         trailing_metadata=grpc.aio.Metadata(*trailers),
         details=text,
+        debug_error_string="",
     )
 
 
@@ -53,6 +54,8 @@ def test_a_fault_of_the_service_gives_the_trace_id() -> None:
         grpc.StatusCode.INTERNAL,
         initial_metadata=grpc.aio.Metadata(),
         trailing_metadata=grpc.aio.Metadata(*trailers_of(internal_status("f" * 32))),
+        details="",
+        debug_error_string="",
     )
     found = failure_of(error)
     assert isinstance(found, Unanswered)
