@@ -117,7 +117,7 @@ async def good_requests(town: Town) -> dict[str, Message]:
     key = settlement_pb2.RequestKey(
         fixmedins_code=HOSPITAL,
         infno=settlement_pb2.INFNO_2207,
-        msgid=next_msgid(HOSPITAL, 88, now=datetime.now(UTC)),
+        msgid=next_msgid(HOSPITAL, 98, now=datetime.now(UTC)),
     )
     revocation_key = settlement_pb2.RequestKey(
         fixmedins_code=HOSPITAL, infno=settlement_pb2.INFNO_2208, msgid=key.msgid

@@ -28,14 +28,31 @@ from tests.integration.settlement.desk.town import (
 )
 
 TOO_MUCH: Final = 10**16
+AROUND: Final = timedelta(seconds=5)
 NO_TIME: Final = "202613991200000001"
 UNKNOWN_HOSPITAL: Final = "H65010000099"
 NOWHERE_HOSPITAL: Final = "H99010000001"
 
 
+class _Msgids:
+    """The msgids of terminal 99, which no other test uses."""
+
+    last: str | None = None
+
+    def make(self, now: datetime) -> str:
+        """One that was never made before; of another time where that is asked for."""
+        made = next_msgid(HOSPITAL, 99, now=now, last=self.last if abs(now - datetime.now(UTC)) < AROUND else None)
+        if abs(now - datetime.now(UTC)) < AROUND:
+            self.last = made
+        return made
+
+
+MSGIDS: Final = _Msgids()
+
+
 def request_key(now: datetime | None = None, *, code: str = HOSPITAL, infno: int = 2207) -> pb.RequestKey:
     """A key of the hospital's, made now."""
-    msgid = next_msgid(HOSPITAL, uuid4().int % 100, now=now or datetime.now(UTC))
+    msgid = MSGIDS.make(now or datetime.now(UTC))
     return pb.RequestKey(fixmedins_code=code, infno=infno, msgid=msgid)  # type: ignore[arg-type]  # An enum's number.
 
 

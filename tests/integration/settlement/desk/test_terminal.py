@@ -155,10 +155,10 @@ async def test_a_terminal_that_died_finds_out_about_everything_it_had_written(to
     """One request was paid and one never sent when it died: the first is told, the second reversed."""
     patient, other = await town.person(past=5_000), await town.person(past=5_000)
     plans = [await plan_of(town, patient), await plan_of(town, other)]
-    async with town.terminal(number=41, journal=tmp_path / "j.db") as (terminal, _):
+    async with town.terminal(number=97, journal=tmp_path / "j.db") as (terminal, _):
         sent, unsent = [await terminal._written("2207", _request(plan)) for plan in plans]
         await town.desk.Settle(pb.SettleRequest.FromString(sent.request), timeout=5)
-    async with town.terminal(number=41, journal=tmp_path / "j.db") as (terminal, journal):
+    async with town.terminal(number=97, journal=tmp_path / "j.db") as (terminal, journal):
         outcomes = dict(zip(("sent", "unsent"), [outcome for _, outcome in await terminal.recover()], strict=True))
         states = [entry.state for entry in await journal.entries()]
     assert isinstance(outcomes["sent"], pb.Settlement)

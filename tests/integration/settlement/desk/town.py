@@ -92,6 +92,7 @@ class Town:
     port: int
     folder: Path
     numbers: Any = field(default_factory=lambda: itertools.count(1))
+    terminals: Any = field(default_factory=lambda: itertools.cycle(range(90)))
 
     @property
     def desk(self) -> Any:  # noqa: ANN401  The stub's own type exists for the type checker alone.
@@ -226,7 +227,7 @@ class Town:
         journal: Path | None = None,
     ) -> AsyncIterator[tuple[Terminal, Journal]]:
         """A terminal and its journal; its number is its own unless given."""
-        own = next(self.numbers) % 100 if number is None else number
+        own = next(self.terminals) if number is None else number
         async with Journal(journal or self.folder / f"{uuid4().hex}.db") as opened:
             yield (
                 Terminal(
