@@ -123,15 +123,20 @@ async def prove_relation(desks: Desks, *, person: PsnNo, other: PsnNo, relation:
     )
 
 
-async def found_group(desks: Desks, *, founder: PsnNo) -> str:
-    """The founder signs the pledge and founds a group; its id."""
+async def sign_pledge(desks: Desks, *, psn_no: PsnNo) -> None:
+    """The person signs the pledge; signing again changes nothing."""
     await desks.family.SignPledge(
         family_pb2.SignPledgeRequest(
-            psn_no=founder,
+            psn_no=psn_no,
             text_version=PLEDGE_TEXT_VERSION,
             text_sha256=hashlib.sha256(PLEDGE_TEXT.encode()).digest(),
         )
     )
+
+
+async def found_group(desks: Desks, *, founder: PsnNo) -> str:
+    """The founder signs the pledge and founds a group; its id."""
+    await sign_pledge(desks, psn_no=founder)
     answer = await desks.family.CreateGroup(
         family_pb2.CreateGroupRequest(founder_psn_no=founder, request_id=request_id("group", founder))
     )
@@ -156,7 +161,11 @@ async def bring_in(desks: Desks, *, group_id: str, inviter: PsnNo, invitee: PsnN
 
 
 async def bind(desks: Desks, *, group_id: str, funder: PsnNo, beneficiary: PsnNo, authorised_fen: Fen | None) -> str:
-    """A binding whose authorisation the funder's ledger has opened; its id. RuntimeError if it did not open at once."""
+    """A binding under the funder's pledge, whose authorisation his ledger has opened; its id.
+
+    RuntimeError if it did not open at once.
+    """
+    await sign_pledge(desks, psn_no=funder)
     request = family_pb2.BindRequest(
         group_id=group_id,
         funder_psn_no=funder,

@@ -18,7 +18,7 @@ from kernel.failures import Failure, Kind
 from kernel.ids import AdmDvs, AuthorisationId, BindingId, GroupId, PsnNo, province_of
 from kernel.money import Fen
 from kernel.policy import PolicySet, Relation
-from services.family.domain.groups import Group, Kinship, refuse_outsider, refuse_relation
+from services.family.domain.groups import Group, Kinship, refuse_outsider, refuse_relation, refuse_unsigned
 from services.family.domain.people import EMPLOYEE, RESIDENT, Person, refuse_oneself
 
 
@@ -80,7 +80,10 @@ class Binding:
 
 @dataclass(frozen=True, slots=True)
 class Bind:
-    """Everything that decides whether two people may be bound. ``live`` are the beneficiary's live bindings."""
+    """Everything that decides whether two people may be bound. ``live`` are the beneficiary's live bindings.
+
+    ``pledges`` is how many pledges the funder has signed.
+    """
 
     group: Group
     funder: Person
@@ -88,6 +91,7 @@ class Bind:
     proven: Kinship
     authorised_fen: Fen | None
     live: Sequence[Binding]
+    pledges: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,15 +105,17 @@ class Terms:
 def agreed_terms(asked: Bind, *, policies: PolicySet, now: datetime) -> Terms:
     """The terms of a new binding, or why there can be none, the first that applies.
 
-    RELATIVE_IS_ONESELF, NOT_A_MEMBER (either), FUNDER_NOT_INSURED (310, normal), BENEFICIARY_NOT_INSURED (310 or 390,
-    normal), FUNDER_SANCTIONED, BENEFICIARY_SANCTIONED, BINDING_ACROSS_PROVINCES, KINSHIP_NOT_PROVEN,
-    RELATION_NOT_ALLOWED, AUTHORISED_AMOUNT_REQUIRED, ALREADY_BOUND, FUNDERS_TOO_MANY. Whose policy: ``relations`` and
+    RELATIVE_IS_ONESELF, NOT_A_MEMBER (either), PLEDGE_NOT_SIGNED (by the funder, whose money it is),
+    FUNDER_NOT_INSURED (310, normal), BENEFICIARY_NOT_INSURED (310 or 390, normal), FUNDER_SANCTIONED,
+    BENEFICIARY_SANCTIONED, BINDING_ACROSS_PROVINCES, KINSHIP_NOT_PROVEN, RELATION_NOT_ALLOWED,
+    AUTHORISED_AMOUNT_REQUIRED, ALREADY_BOUND, FUNDERS_TOO_MANY. Whose policy: ``relations`` and
     ``authorized_amount_required`` the funder's insured area, ``max_funders_per_beneficiary`` the beneficiary's.
     """
     funder, beneficiary = asked.funder, asked.beneficiary
     refuse_oneself(funder.psn_no, beneficiary.psn_no)
     refuse_outsider(asked.group, funder.psn_no)
     refuse_outsider(asked.group, beneficiary.psn_no)
+    refuse_unsigned(asked.pledges)
     funding = funder.normal_enrolment(EMPLOYEE)
     if funding is None:
         raise Failure(Kind.PRECONDITION, "FUNDER_NOT_INSURED")

@@ -93,10 +93,15 @@ class Invite:
     proven: Kinship
 
 
-def refuse_founding(founder: Person, pledges: int) -> None:
-    """What keeps a person from founding a group: PLEDGE_NOT_SIGNED, FOUNDER_NOT_INSURED."""
+def refuse_unsigned(pledges: int) -> None:
+    """PLEDGE_NOT_SIGNED: who founds a group or lends an account signs the 《个人账户家庭共济承诺书》 first (domain §2)."""
     if pledges == 0:
         raise Failure(Kind.PRECONDITION, "PLEDGE_NOT_SIGNED")
+
+
+def refuse_founding(founder: Person, pledges: int) -> None:
+    """What keeps a person from founding a group: PLEDGE_NOT_SIGNED, FOUNDER_NOT_INSURED."""
+    refuse_unsigned(pledges)
     if insured_area(founder) is None:
         raise Failure(Kind.PRECONDITION, "FOUNDER_NOT_INSURED")
 

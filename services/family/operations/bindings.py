@@ -145,6 +145,7 @@ async def _open(
                     proven=proven,
                     authorised_fen=asked.authorised_fen,
                     live=await store.live_of(connection, asked.beneficiary),
+                    pledges=await group_store.pledges_of(connection, asked.funder),
                 ),
                 policies=policies,
                 now=now,

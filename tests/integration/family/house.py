@@ -120,11 +120,15 @@ class House:
             identity_pb2.ReviewKinshipFactRequest(fact_id=fact.fact_id, state=person_pb2.KINSHIP_FACT_STATE_VERIFIED)
         )
 
+    async def sign(self, psn_no: str) -> None:
+        """The person signs the pledge."""
+        await self.family.SignPledge(
+            family_pb2.SignPledgeRequest(psn_no=psn_no, text_version="2026-01", text_sha256=bytes(32))
+        )
+
     async def group(self, founder: str) -> str:
         """A group founded under a pledge; its id."""
-        await self.family.SignPledge(
-            family_pb2.SignPledgeRequest(psn_no=founder, text_version="2026-01", text_sha256=bytes(32))
-        )
+        await self.sign(founder)
         answer = await self.family.CreateGroup(
             family_pb2.CreateGroupRequest(founder_psn_no=founder, request_id=str(uuid4()))
         )
@@ -171,7 +175,8 @@ class House:
         authorised_fen: int | None = 300_000,
         request_id: str | None = None,
     ) -> binding_pb2.Binding:
-        """The binding as it is answered."""
+        """The binding as it is answered, under the funder's pledge."""
+        await self.sign(funder)
         answer = await self.family.Bind(
             family_pb2.BindRequest(
                 group_id=group_id,

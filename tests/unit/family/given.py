@@ -76,6 +76,7 @@ def bind(
     proven: Kinship | None = None,
     authorised_fen: int | None = None,
     live: Sequence[Binding] = (),
+    pledges: int = 1,
 ) -> Bind:
     """The mother binds for her child, both in her group."""
     return Bind(
@@ -85,6 +86,7 @@ def bind(
         proven=proven or Kinship(Relation.PARENT),
         authorised_fen=authorised_fen,
         live=live,
+        pledges=pledges,
     )
 
 

@@ -60,6 +60,7 @@ def refused(call: Callable[[], object]) -> str:
 @pytest.mark.parametrize(
     ("asked", "reason"),
     [
+        (bind(pledges=0), "PLEDGE_NOT_SIGNED"),
         (bind(beneficiary=person(MOTHER)), "RELATIVE_IS_ONESELF"),
         (bind(funder=person(STRANGER)), "NOT_A_MEMBER"),
         (bind(into=group(MOTHER)), "NOT_A_MEMBER"),

@@ -121,7 +121,7 @@ class FamilyServiceServicer:
 
     def Bind(self, request, context):
         """A member insured as 310 lets another member's bills be paid from his account. Active only once his ledger has
-        opened the authorisation.
+        opened the authorisation. The funder has signed the pledge.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

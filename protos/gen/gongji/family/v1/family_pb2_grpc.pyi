@@ -43,7 +43,7 @@ class FamilyServiceStub:
     """The invited person joins."""
     Bind: _grpc.UnaryUnaryMultiCallable[_family_pb2.BindRequest, _family_pb2.BindResponse]
     """A member insured as 310 lets another member's bills be paid from his account. Active only once his ledger has
-    opened the authorisation.
+    opened the authorisation. The funder has signed the pledge.
     """
     Unbind: _grpc.UnaryUnaryMultiCallable[_family_pb2.UnbindRequest, _family_pb2.UnbindResponse]
     """A person ends a binding: at once, and complete only once the ledger has closed the authorisation."""
@@ -71,7 +71,7 @@ class FamilyServiceAsyncStub(FamilyServiceStub):
     """The invited person joins."""
     Bind: _aio.UnaryUnaryMultiCallable[_family_pb2.BindRequest, _family_pb2.BindResponse]  # type: ignore[assignment]
     """A member insured as 310 lets another member's bills be paid from his account. Active only once his ledger has
-    opened the authorisation.
+    opened the authorisation. The funder has signed the pledge.
     """
     Unbind: _aio.UnaryUnaryMultiCallable[_family_pb2.UnbindRequest, _family_pb2.UnbindResponse]  # type: ignore[assignment]
     """A person ends a binding: at once, and complete only once the ledger has closed the authorisation."""
@@ -126,7 +126,7 @@ class FamilyServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_family_pb2.BindResponse, _abc.Awaitable[_family_pb2.BindResponse]]:
         """A member insured as 310 lets another member's bills be paid from his account. Active only once his ledger has
-        opened the authorisation.
+        opened the authorisation. The funder has signed the pledge.
         """
 
     @_abc_1.abstractmethod
