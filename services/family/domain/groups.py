@@ -94,7 +94,7 @@ class Invite:
 
 
 def refuse_unsigned(pledges: int) -> None:
-    """PLEDGE_NOT_SIGNED: who founds a group or lends an account signs the 《个人账户家庭共济承诺书》 first (domain §2)."""
+    """PLEDGE_NOT_SIGNED: who founds a group or lends an account signs 《个人账户家庭共济承诺书》 first (domain §2)."""
     if pledges == 0:
         raise Failure(Kind.PRECONDITION, "PLEDGE_NOT_SIGNED")
 
