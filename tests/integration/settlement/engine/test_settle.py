@@ -122,7 +122,7 @@ async def test_a_plan_that_may_not_be_paid_is_refused_and_the_key_stays_free(
     person = town.patient()
     await town.give(engine, person, own=10_000)
     good, key = await town.plan(person, own=1_000), town.key()
-    bad = await town.plan(person, own=1_000, infno=2101 if reason == "INFNO_DOES_NOT_FIT" else 2206)
+    bad = await town.plan(person, own=1_000, infno="2101" if reason == "INFNO_DOES_NOT_FIT" else "2206")
     plan_id, digest = bad.plan_id, bad.digest
     if reason == "PLAN_UNKNOWN":
         plan_id = PlanId(uuid4())

@@ -239,7 +239,7 @@ class World:
             amount_fen=amount_fen,
         )
 
-    async def plan(self, psn_no: PsnNo, *, own: Fen = 0, wallet: Fen = 0, infno: int = 2206) -> Plan:
+    async def plan(self, psn_no: PsnNo, *, own: Fen = 0, wallet: Fen = 0, infno: str = "2206") -> Plan:
         """A stored plan: so much from the own account in Hami, so much from the wallet in Ürümqi."""
         year = business_year(datetime.now(UTC))
         shares = [(Role.OWN, HAMI, own), (Role.WALLET, URUMQI, wallet)]
