@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from datetime import datetime, timedelta
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, assert_never
 
 from kernel.clock import business_year
 from kernel.failures import Failure, Kind
@@ -83,4 +83,8 @@ def may_take_back(
     decided_at: datetime, now: datetime, window: RevokeWindow = RevokeWindow.SAME_YEAR_BEFORE_CLEARING
 ) -> bool:
     """Whether a settlement decided then may still be revoked or reversed now (domain §7, ``revoke_window``)."""
-    return window is RevokeWindow.SAME_YEAR_BEFORE_CLEARING and business_year(decided_at) == business_year(now)
+    match window:
+        case RevokeWindow.SAME_YEAR_BEFORE_CLEARING:
+            return business_year(decided_at) == business_year(now)
+        case _:
+            assert_never(window)

@@ -64,7 +64,7 @@ async def credit(
     payment = await engine.answer_of(await engine.own(_credited(engine, leg, row_id)))
     after = payment.account_after(leg.leg_no)
     if after is None:
-        return Credited(payment, Balance(psn_no, role, area, exists=False, **_NOTHING))
+        return Credited(payment, Balance(psn_no, role, area, False, 0, 0, 0, 0, payment.year, False))  # noqa: FBT003  In the order of the fields.
     return Credited(
         payment,
         Balance(
@@ -80,9 +80,6 @@ async def credit(
             frozen=after.frozen,
         ),
     )
-
-
-_NOTHING = {"past_fen": 0, "current_fen": 0, "held_past_fen": 0, "held_current_fen": 0, "year": 0, "frozen": False}
 
 
 async def _credited(engine: Engine, leg: PlanLeg, row_id: str) -> Payment:

@@ -121,7 +121,7 @@ def command_of(
             return pb.Command(credit_command=credit, traceparent=traceparent)
 
 
-def _account_kind(role: Role) -> pb.AccountKind:
+def _account_kind(role: Role) -> pb.AccountKind.ValueType:
     return pb.ACCOUNT_KIND_WALLET if role is Role.WALLET else pb.ACCOUNT_KIND_PERSONAL
 
 
@@ -151,7 +151,7 @@ def _credit_leg(leg: PlanLeg, year: int) -> pb.CreditLeg:
     )
 
 
-def _purpose(payment: Payment, legs: Sequence[PlanLeg]) -> pb.CreditPurpose:
+def _purpose(payment: Payment, legs: Sequence[PlanLeg]) -> pb.CreditPurpose.ValueType:
     if payment.kind is PaymentKind.REFUND:
         return pb.CREDIT_PURPOSE_REFUND
     if legs[0].role is Role.WALLET:
