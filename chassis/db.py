@@ -7,8 +7,8 @@ and, should the server fall silent, by the driver's own command timeout.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from typing import Any, Final, Self
 
 import asyncpg
@@ -111,12 +111,13 @@ class Database:
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator[AsyncConnection]:
         """One transaction (READ COMMITTED) for SQLAlchemy Core: committed at the end, rolled back on any exception."""
-        async with self.engine.begin() as connection:
-            try:
-                yield connection
-            except BaseException:
-                _announcing.discard(id(connection))
-                raise
+        with _rows_untold():
+            async with self.engine.begin() as connection:
+                try:
+                    yield connection
+                except BaseException:
+                    _announcing.discard(id(connection))
+                    raise
         self._announce(connection)
 
     @asynccontextmanager
@@ -128,7 +129,8 @@ class Database:
         pooled = await self.engine.raw_connection()
         connection = pooled.driver_connection
         try:
-            yield connection
+            with _rows_untold():
+                yield connection
         except BaseException as error:
             # A connection that was cut or whose statement may still be running is not handed to the next.
             if is_transient(error) or connection is None or connection.is_closed() or connection.is_in_transaction():
@@ -184,6 +186,18 @@ def violated_constraint(error: BaseException) -> str | None:
 def is_transient(error: BaseException) -> bool:
     """Whether the same work may succeed when it is done again: lost connection, restart, deadlock, timeout, no room."""
     return any(_is_passing(cause) for cause in _causes(error))
+
+
+@contextmanager
+def _rows_untold() -> Iterator[None]:
+    """Takes PostgreSQL's DETAIL out of errors: it quotes the row at fault, and an error's text ends up in the log."""
+    try:
+        yield
+    except BaseException as error:
+        for cause in _causes(error):
+            if isinstance(cause, asyncpg.PostgresError):
+                cause.detail = None
+        raise
 
 
 def _is_passing(cause: BaseException) -> bool:

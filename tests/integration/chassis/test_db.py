@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import traceback
 
 import asyncpg
 import pytest
@@ -58,6 +59,23 @@ async def test_the_refusing_constraint_is_known_by_name(db: Database) -> None:
     assert violated_constraint(misspelt.value) is None
     assert not is_transient(checked.value)
     assert not is_transient(misspelt.value)
+
+
+async def test_an_error_tells_nothing_of_the_row_at_fault(db: Database) -> None:
+    """A traceback with every cause names the constraint, and neither what was to be written nor what stands there."""
+    row = {"psn_no": "650103198503124518", "version": 1}
+    async with db.transaction() as connection:
+        await connection.execute(INSERT, row)
+    with pytest.raises(IntegrityError) as by_core:
+        async with db.transaction() as connection:
+            await connection.execute(INSERT, row)
+    with pytest.raises(asyncpg.CheckViolationError) as by_driver:
+        async with db.driver_transaction() as driver:
+            await driver.execute("INSERT INTO person VALUES ($1, 0)", row["psn_no"])
+    for error, constraint in ((by_core.value, "person_pk"), (by_driver.value, "person_version_positive")):
+        told = "".join(traceback.format_exception(error))
+        assert constraint in told
+        assert "650103198503124518" not in told
 
 
 async def test_a_lock_held_too_long_is_transient(database: str, db: Database) -> None:
