@@ -20,7 +20,8 @@ from services.identity.domain.kinship import Evidence, Fact, FactKind, FactState
 from services.identity.domain.person import Person, Sanction
 from services.identity.domain.registration import Registration, checked_registration
 
-_YEAR_MIN: Final = 1900
+_YEAR_MIN: Final = 2021
+"""The 条例 under which sanctions are imposed came into force in it; and Shanghai's clocks were not changed since."""
 _YEAR_MAX: Final = 2200
 _CERTIFICATE_KINDS: Final = {
     person_pb2.CertificateType.Value(f"CERTIFICATE_TYPE_{kind.name}"): kind for kind in CertificateKind
@@ -99,7 +100,7 @@ def parsed_date(text: str, *, field: str) -> date | None:
 
 
 def parsed_instant(timestamp: Timestamp, *, field: str) -> datetime:
-    """An instant to the microsecond; TIME_OUT_OF_RANGE (INVALID) if no decision of people can speak of it."""
+    """An instant to the microsecond; TIME_OUT_OF_RANGE (INVALID) if no decision under the 条例 can speak of it."""
     try:
         instant = timestamp.ToDatetime(tzinfo=UTC)
     except (ValueError, OverflowError):

@@ -262,6 +262,11 @@ async def test_a_sanction_that_ran_out_is_seen_no_more(identity: Identity) -> No
             ("INVALID_ARGUMENT", "TIME_OUT_OF_RANGE", "to_time"),
         ),
         ({"from_time": Timestamp(seconds=2**62)}, ("INVALID_ARGUMENT", "TIME_OUT_OF_RANGE", "from_time")),
+        (
+            # Between two changes of Shanghai's clocks, where three months are not three months on them.
+            {"from_time": timestamp(datetime(1990, 6, 30, 16, tzinfo=UTC))},
+            ("INVALID_ARGUMENT", "TIME_OUT_OF_RANGE", "from_time"),
+        ),
         ({"from_time": None}, ("INVALID_ARGUMENT", "REQUEST_INVALID", "from_time")),
         ({"organ": "局\x00"}, ("INVALID_ARGUMENT", "TEXT_MALFORMED", "organ")),
         ({"decision_no": "  "}, ("INVALID_ARGUMENT", "TEXT_MALFORMED", "decision_no")),
