@@ -60,8 +60,8 @@ lint: $(READY) ## ruff, mypy --strict, import rules, buf lint
 	@cd protos && $(CURDIR)/$(BIN)/buf lint && $(CURDIR)/$(BIN)/buf format --diff --exit-code
 
 .PHONY: k8s-check
-k8s-check: $(READY) ## Render the Kubernetes manifests, validate them, hold them against the code
-	@$(BIN)/python tools/check_kubernetes.py
+k8s-check: $(READY) ## Render the Kubernetes manifests (needs kubectl), validate them, hold them against the code
+	@$(BIN)/python -m tools.check_kubernetes
 
 .PHONY: check
 check: lint proto-check k8s-check test ## What CI runs

@@ -171,9 +171,7 @@ def _calls(process: str, name: str) -> bool:
     return any(_called(call) == name for tree in trees for call in _calls_in(tree))
 
 
-def _reads(
-    file: Path, function: ast.AST, consumers: list[ast.Call], *, others: set[str]
-) -> Iterator[tuple[str, str]] | set[tuple[str, str]]:
+def _reads(file: Path, function: ast.AST, consumers: list[ast.Call], *, others: set[str]) -> set[tuple[str, str]]:
     """The streams named in a function that makes consumers, each with the durable name it is read under."""
     module = importlib.import_module(".".join(file.relative_to(ROOT).with_suffix("").parts))
     values = {_value(node, module) for node in ast.walk(function) if isinstance(node, ast.expr)}

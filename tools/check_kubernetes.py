@@ -1,216 +1,123 @@
-"""Renders the manifests, validates them, and holds settings, ports and subjects in them against the code.
+"""Renders the manifests, validates them, and holds settings, ports, subjects and databases in them against the code.
 
-A finding is a line that says what is wrong and where; any finding makes the exit code 1. Without ``kubectl`` nothing
-can be rendered, and that is said and is a failure, not a silent pass.
+``make k8s-check``. A finding is a line that says what is wrong and where; any finding makes the exit code 1. Without
+``kubectl`` nothing can be rendered, and that is said and is a failure, not a silent pass. With ``--write`` the table of
+settings in deploy/README.md is written anew.
 """
 
 from __future__ import annotations
 
-import importlib
-import re
 import shutil
-import subprocess
 import sys
-import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
-import yaml
+from chassis.settings import Setting, settings_of
+from tools import manifest_rules, network_rules, server_rules
+from tools.bus_permissions import MODULES
+from tools.manifests import CannotRender, Rendering, Workload, rendered
 
-from chassis.settings import PREFIX, ProcessSettings, settings_of
-
-ROOT: Final = Path(__file__).resolve().parent.parent
-RENDERED: Final = ("base", "overlays/development", "overlays/production")
-MODULES: Final = {
-    "identity": "services.identity.app",
-    "family": "services.family.app",
-    "settlement": "services.settlement.app",
-    "ledger": "services.settlement.ledger.app",
-    "notify": "services.notify.app",
-}
-PORTS: Final = {"grpc": "GONGJI_GRPC_LISTEN", "health": "GONGJI_HEALTH_LISTEN", "metrics": "GONGJI_METRICS_LISTEN"}
-KINDS_WITHOUT_SCHEMA: Final[frozenset[str]] = frozenset()
-"""Custom kinds that may appear in the rendered manifests although no schema of theirs is at hand: none today."""
-
-Manifest = Mapping[str, Any]
+DEPLOY: Final = Path(__file__).resolve().parent.parent / "deploy"
+FOLDERS: Final = ("base", "overlays/development", "overlays/production")
+BASE: Final = FOLDERS[0]
+PRODUCTION: Final = frozenset({"base", "overlays/production"})
+README: Final = Path("README.md")
+TABLE_BEGIN: Final = "<!-- Settings: written by `python -m tools.check_kubernetes --write`. -->"
+TABLE_END: Final = "<!-- End of the settings. -->"
+NO_KUBECTL: Final = "kubectl is not installed, so the manifests cannot be rendered or checked; install it and run again"
 
 
-def settings_class(process: str) -> type[ProcessSettings]:
-    """The Settings class that a process's app.py defines."""
-    module = importlib.import_module(MODULES[process])
-    found: type[ProcessSettings] = module.Settings
+def findings(deploy: Path, rendering: Rendering) -> Iterator[str]:
+    """Everything that is wrong with one rendering, and with what deploy/ says beside it."""
+    for rule in manifest_rules.EVERYWHERE:
+        yield from rule(rendering)
+    if rendering.folder in PRODUCTION:
+        yield from manifest_rules.production(rendering)
+    clusters = server_rules.Clusters(deploy).of_processes(server_rules.areas_of(rendering))
+    yield from network_rules.ways(rendering, clusters)
+    yield from network_rules.components(rendering)
+    yield from server_rules.bus(deploy, rendering)
+    yield from server_rules.databases(deploy, rendering)
+    yield from secrets_told(deploy, rendering)
+    if rendering.folder == BASE:
+        yield from table_told(deploy, rendering)
+
+
+def secrets_told(deploy: Path, rendering: Rendering) -> Iterator[str]:
+    """Each secret that a pod reads stands, with its keys, in a line of the README: somebody must make it."""
+    lines = (deploy / README).read_text(encoding="utf-8").splitlines()
+    wanted = {secret for workload in rendering.workloads for secret in _secrets_of(workload)}
+    for name, key in sorted(wanted):
+        if not any(f"`{name}`" in line and f"`{key}`" in line for line in lines):
+            yield f"deploy/{README}: does not tell of the secret {name} with the key {key}"
+
+
+def _secrets_of(workload: Workload) -> Iterator[tuple[str, str]]:
+    """(secret, key) that a pod reads, as a variable or as a file that a variable names."""
+    given = workload.environment.values()
+    yield from (one.secret for one in given if one.secret is not None)
+    places = {mount["name"]: f"{mount['mountPath']}/" for mount in workload.container.get("volumeMounts", [])}
+    for volume in workload.pod.get("volumes", []):
+        place = places.get(volume["name"])
+        if "secret" not in volume or place is None:
+            continue
+        for one in given:
+            if one.value is not None and one.value.startswith(place):
+                yield volume["secret"]["secretName"], one.value.removeprefix(place)
+
+
+def settings_left(rendering: Rendering) -> dict[str, tuple[Setting, list[str]]]:
+    """Every setting that the manifests leave at its default, with the processes that have it."""
+    found: dict[str, tuple[Setting, list[str]]] = {}
+    for workload in rendering.workloads:
+        if workload.is_migration:
+            continue
+        for setting in settings_of(manifest_rules.settings_class(workload.process)):
+            if setting.variable not in workload.environment:
+                found.setdefault(setting.variable, (setting, []))[1].append(workload.process)
     return found
 
 
-def rendered(folder: str) -> list[Manifest]:
-    """The objects that ``kubectl kustomize`` makes of a folder."""
-    result = subprocess.run(  # noqa: S603  Fixed arguments.
-        ["kubectl", "kustomize", str(ROOT / "deploy" / "kubernetes" / folder)],  # noqa: S607  kubectl is looked up.
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    if result.returncode != 0:
-        sys.exit(f"{folder} does not render:\n{result.stderr}")
-    return [document for document in yaml.safe_load_all(result.stdout) if document]
+def settings_table(rendering: Rendering) -> str:
+    """The README's table of them."""
+    rows = [TABLE_BEGIN, "| setting | processes | default | what it says |", "|---|---|---|---|"]
+    for variable, (setting, processes) in sorted(settings_left(rendering).items()):
+        which = "all" if len(processes) == len(MODULES) else ", ".join(name for name in MODULES if name in processes)
+        default = f"`{setting.default}`" if setting.default else "none"
+        rows.append(f"| `{variable}` | {which} | {default} | {setting.description} |")
+    return "\n".join([*rows, TABLE_END])
 
 
-def schema_findings(folder: str, manifests: list[Manifest]) -> Iterator[str]:
-    """What kubernetes-validate says; a kind without a schema counts, because the tool itself lets it pass."""
-    with tempfile.NamedTemporaryFile("w", suffix=".yaml", encoding="utf-8") as file:
-        yaml.safe_dump_all(manifests, file)
-        file.flush()
-        result = subprocess.run(  # noqa: S603  Fixed arguments.
-            [str(Path(sys.executable).parent / "kubernetes-validate"), "--strict", file.name],
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-    for line in (result.stdout + result.stderr).splitlines():
-        if not line.startswith("INFO") and not any(kind in line for kind in KINDS_WITHOUT_SCHEMA):
-            yield f"{folder}: {line}"
-    if result.returncode != 0:
-        yield f"{folder}: kubernetes-validate exited with {result.returncode}"
+def table_told(deploy: Path, rendering: Rendering) -> Iterator[str]:
+    """A setting of a process is either given by the manifests or stands in the README's table with its default."""
+    if settings_table(rendering) not in (deploy / README).read_text(encoding="utf-8"):
+        yield f"deploy/{README}: the table of settings is out of date: python -m tools.check_kubernetes --write"
 
 
-def containers(manifests: list[Manifest]) -> Iterator[tuple[str, str, Manifest]]:
-    """(process, object, container) of every container of every Deployment and Job."""
-    for manifest in manifests:
-        if manifest["kind"] in {"Deployment", "Job"}:
-            name = manifest["metadata"]["name"]
-            for container in manifest["spec"]["template"]["spec"]["containers"]:
-                yield name.removesuffix("-migrate"), f"{manifest['kind']} {name}", container
-
-
-def setting_findings(manifests: list[Manifest]) -> Iterator[str]:
-    """Each GONGJI_* variable is a setting of that process, and each setting without a default is given."""
-    for process, where, container in containers(manifests):
-        settings = settings_of(settings_class(process))
-        known = {setting.variable for setting in settings}
-        given = {entry["name"] for entry in container["env"] if entry["name"].startswith(PREFIX)}
-        yield from (f"{where}: {name} is no setting of {MODULES[process]}" for name in sorted(given - known))
-        needed = {setting.variable for setting in settings if setting.default is None}
-        yield from (f"{where}: {name} must be given" for name in sorted(needed - given))
-        if MODULES[process] not in container["command"]:
-            yield f"{where}: does not start {MODULES[process]}"
-
-
-def port_findings(manifests: list[Manifest]) -> Iterator[str]:
-    """A container port is the port its process is told to listen on; probes and services name ports that exist."""
-    ports_of: dict[str, dict[str, int]] = {}
-    for process, where, container in containers(manifests):
-        if "ports" in container:
-            ports_of[process] = {port["name"]: port["containerPort"] for port in container["ports"]}
-            yield from _container_port_findings(where, container, ports_of[process])
-    for manifest in manifests:
-        if manifest["kind"] == "Service":
-            process = manifest["spec"]["selector"]["app.kubernetes.io/component"]
-            for port in manifest["spec"]["ports"]:
-                if port["targetPort"] not in ports_of[process]:
-                    yield f"Service {process}: no container port is called {port['targetPort']}"
-
-
-def _container_port_findings(where: str, container: Manifest, ports: Mapping[str, int]) -> Iterator[str]:
-    listening = {
-        entry["name"]: int(entry["value"].rsplit(":", 1)[1])
-        for entry in container["env"]
-        if entry["name"] in PORTS.values()
-    }
-    for name, number in ports.items():
-        if listening.get(PORTS.get(name, "")) != number:
-            yield f"{where}: port {name} is {number}, but {PORTS.get(name, name)} says otherwise"
-    for probe in ("startupProbe", "readinessProbe"):
-        if container[probe]["grpc"]["port"] != ports.get("health"):
-            yield f"{where}: {probe} does not ask the health port"
-
-
-def address_findings(manifests: list[Manifest]) -> Iterator[str]:
-    """An address of another room names a Service and port that exist in the same manifests."""
-    services = {
-        f"{manifest['metadata']['name']}:{port['port']}"
-        for manifest in manifests
-        if manifest["kind"] == "Service"
-        for port in manifest["spec"]["ports"]
-    }
-    for _, where, container in containers(manifests):
-        for entry in container["env"]:
-            if entry["name"].endswith("_ADDRESS") and entry["value"].removeprefix("dns:///") not in services:
-                yield f"{where}: {entry['name']} names {entry['value']}, which is no Service here"
-
-
-def hardening_findings(manifests: list[Manifest]) -> Iterator[str]:
-    """Restricted pod security, resources and no API token, for every container."""
-    for manifest in manifests:
-        if manifest["kind"] in {"Deployment", "Job"}:
-            pod = manifest["spec"]["template"]["spec"]
-            security = pod.get("securityContext", {})
-            where = f"{manifest['kind']} {manifest['metadata']['name']}"
-            if not security.get("runAsNonRoot") or security.get("seccompProfile", {}).get("type") != "RuntimeDefault":
-                yield f"{where}: pod security is not restricted"
-            if pod.get("automountServiceAccountToken") is not False:
-                yield f"{where}: an API token is mounted"
-    for _, where, container in containers(manifests):
-        security = container.get("securityContext", {})
-        if security.get("allowPrivilegeEscalation") is not False or security.get("capabilities", {}).get("drop") != [
-            "ALL"
-        ]:
-            yield f"{where}: container security is not restricted"
-        if not security.get("readOnlyRootFilesystem"):
-            yield f"{where}: the root file system can be written"
-        if "memory" not in container["resources"]["limits"] or "cpu" not in container["resources"]["requests"]:
-            yield f"{where}: no memory limit or CPU request"
-
-
-SUBJECT_WORDS: Final = re.compile(r'"\{[a-z_.]*prefix\}\.([a-z{}_.]+)"')
-
-
-def subjects_in_code() -> set[str]:
-    """The subjects the code builds from the bus prefix, with every variable part as ``*``."""
-    found = set()
-    for folder in ("chassis", "services"):
-        for file in (ROOT / folder).rglob("*.py"):
-            for match in SUBJECT_WORDS.finditer(file.read_text(encoding="utf-8")):
-                found.add("gongji." + re.sub(r"\{[^}]*\}", "*", match.group(1)))
-    return found
-
-
-def subject_findings() -> Iterator[str]:
-    """Each subject NATS permits is one the code speaks, and the other way round."""
-    values = yaml.safe_load((ROOT / "deploy" / "nats" / "values.yaml").read_text(encoding="utf-8"))
-    permitted = {
-        subject
-        for user in values["config"]["merge"]["authorization"]["users"]
-        for side in ("publish", "subscribe")
-        for subject in user["permissions"].get(side, [])
-        if subject.startswith("gongji.")
-    }
-    general = {re.sub(r"^gongji\.event\.[a-z]+\.>$", "gongji.event.*.*", subject) for subject in permitted}
-    spoken = subjects_in_code()
-    yield from (
-        f"deploy/nats/values.yaml: {subject} is spoken nowhere in the code" for subject in sorted(general - spoken)
-    )
-    yield from (
-        f"deploy/nats/values.yaml: {subject} is spoken in the code, but nobody may"
-        for subject in sorted(spoken - general)
-    )
+def write_table(deploy: Path, rendering: Rendering) -> None:
+    """Puts the table where the README has its marks."""
+    text = (deploy / README).read_text(encoding="utf-8")
+    before, _, rest = text.partition(TABLE_BEGIN)
+    _, _, after = rest.partition(TABLE_END)
+    (deploy / README).write_text(before + settings_table(rendering) + after, encoding="utf-8")
 
 
 def main() -> None:
     """Print every finding; exit 1 if there is one."""
     if shutil.which("kubectl") is None:
-        sys.exit("kubectl is not installed, so the manifests cannot be rendered or checked. Install it and run again.")
-    findings = list(subject_findings())
-    objects = 0
-    for folder in RENDERED:
-        manifests = rendered(folder)
-        objects += len(manifests)
-        for check in (setting_findings, port_findings, address_findings, hardening_findings):
-            findings += [f"{folder}: {finding}" for finding in check(manifests)]
-        findings += schema_findings(folder, manifests)
-    if findings:
-        sys.exit("\n".join(findings))
-    print(f"{objects} objects in {len(RENDERED)} renderings: valid, and as the code says")  # noqa: T201  Its output.
+        sys.exit(NO_KUBECTL)
+    try:
+        renderings = [rendered(DEPLOY, folder) for folder in FOLDERS]
+    except CannotRender as refusal:
+        sys.exit(str(refusal))
+    if sys.argv[1:] == ["--write"]:
+        write_table(DEPLOY, renderings[0])
+    found = [f"{rendering.folder}: {finding}" for rendering in renderings for finding in findings(DEPLOY, rendering)]
+    if found:
+        sys.exit("\n".join(found))
+    objects = sum(len(rendering.manifests) for rendering in renderings)
+    print(f"{objects} objects in {len(renderings)} renderings: valid, and as the code says")  # noqa: T201  Its output.
 
 
 if __name__ == "__main__":
