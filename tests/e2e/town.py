@@ -121,7 +121,8 @@ class Town:
     world: World
     desks: Desks
     counters: Mapping[FixmedinsCode, WatchedCounter]
-    journal: Path
+    journals: set[Path]
+    """What the terminals wrote down; every check compares it with what is stored (I7)."""
     settlement: asyncpg.Connection
     ledgers: Mapping[AdmDvs, asyncpg.Connection]
     personal: set[str] = field(default_factory=set, repr=False)
@@ -133,13 +134,17 @@ class Town:
         return self.counters[HOSPITAL]
 
     @asynccontextmanager
-    async def another_counter(self, *, number: int, patience: Patience) -> AsyncIterator[WatchedCounter]:
-        """One more terminal of the hospital, with the same journal."""
+    async def another_counter(
+        self, *, number: int, patience: Patience | None = None, settlement: str = "settlement"
+    ) -> AsyncIterator[WatchedCounter]:
+        """One more terminal of the hospital with a journal of its own, at this settlement process."""
+        journal = self.world.folder / f"terminal-{number}.sqlite"
+        self.journals.add(journal)
         async with counter_at(
             self.desks,
-            self.world.address,
+            lambda name: self.world.address(settlement if name == "settlement" else name),
             fixmedins_code=HOSPITAL,
-            journal=self.journal,
+            journal=journal,
             number=number,
             patience=patience,
         ) as counter:
@@ -167,7 +172,7 @@ class Town:
         group = await household.found_group(self.desks, founder=patient.psn_no) if funders else ""
         await asyncio.gather(*(self.credited(member) for member in (patient, *funders)))
         bound = [await self._bound(group, patient, funder, authorised_fen) for funder in funders]
-        if funders:
+        if len(funders) > 1:
             await self.desks.family.SetDeductOrder(
                 family_pb2.SetDeductOrderRequest(
                     beneficiary_psn_no=patient.psn_no, funder_psn_nos=[funder.psn_no for funder in funders]
@@ -183,6 +188,10 @@ class Town:
             new_resident(URUMQI, past_fen=10_000),
             new_resident(HAMI, current_fen=10_000),
         )
+
+    async def pair(self) -> Family:
+        """A patient in Ürümqi with 30.00 and one funder in Hami with 100.00: the smallest family over two ledgers."""
+        return await self.family(new_resident(past_fen=1_000, current_fen=2_000), new_resident(HAMI, past_fen=10_000))
 
     async def _bound(self, group: str, patient: Resident, funder: Resident, authorised_fen: Fen) -> Resident:
         await household.prove_relation(self.desks, person=funder.psn_no, other=patient.psn_no, relation="SIBLING")
@@ -265,6 +274,13 @@ class Town:
         answer = await self.desks.notify.ListMessages(notify_pb2.ListMessagesRequest(psn_no=resident.psn_no))
         return list(reversed(answer.messages))
 
+    async def reached(self) -> None:
+        """Our channel has found the settlement process that was started again."""
+        request = account_pb2.GetBalanceRequest(
+            psn_no="0000000000", account_kind=account_pb2.ACCOUNT_KIND_PERSONAL, area=URUMQI
+        )
+        await self.desks.accounts.GetBalance(request, wait_for_ready=True)
+
     async def told(self) -> None:
         """Every room has heard what the others said."""
         await wait_until_told(
@@ -295,7 +311,7 @@ class Town:
         places = Places(
             self.world.database_url("settlement"), {area: self.world.ledger_database_url(area) for area in AREAS}
         )
-        return await verify(places, journals=[self.journal])
+        return await verify(places, journals=sorted(self.journals))
 
     async def check(self) -> None:
         """At rest, no invariant is violated and nothing waits for a person."""
@@ -354,7 +370,7 @@ async def town_in(
                 counter_at(desks, world.address, fixmedins_code=code, journal=journal)
             )
             counters[code] = WatchedCounter(desks, plain.terminal, personal)
-        town = Town(world, desks, counters, journal, settlement, ledgers, personal)
+        town = Town(world, desks, counters, {journal}, settlement, ledgers, personal)
         await town.told()
         yield town
 
