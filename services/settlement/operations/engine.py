@@ -268,10 +268,10 @@ class Engine:
                 pause=self.lease,
                 pause_max=timedelta(seconds=self.settings.lease_max_s),
             )
-        for row in rows:
+        for row, traceparent in rows:
             flight = self._flights.get(row.payment_id)
             if flight is None:
-                self.take_up(row)
+                self.take_up(row, traceparent=traceparent)
             else:
                 self._step(flight, Observed(row))
                 if not flight.outstanding:

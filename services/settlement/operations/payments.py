@@ -191,7 +191,7 @@ async def _revoked(engine: Engine, key: Key, content: bytes, original_id: Paymen
                 check_same_request(found, content)
                 return await _refunded(connection, found, original)
             live = None if original is None else await store.live_refund(connection, original.payment_id)
-            refund = revoke_decision(
+            step = revoke_decision(
                 original,
                 live,
                 key=key,
@@ -199,7 +199,9 @@ async def _revoked(engine: Engine, key: Key, content: bytes, original_id: Paymen
                 refund_id=PaymentId(engine.new_id()),
                 now=await store.now(connection),
             )
-            given_back = await _give_back(engine, connection, refund, original)
+            if isinstance(step, AlreadyGivenBack):
+                return await _refunded(connection, step.refund, original)
+            given_back = await _give_back(engine, connection, step.refund, original)
         if given_back is not None:
             return _driven(engine, given_back)
     raise AssertionError("a revocation lost every race, though each loser finds what the winner wrote")

@@ -147,34 +147,6 @@ def tombstone(key: Key, *, payment_id: PaymentId) -> Payment:
     )
 
 
-def revoke(
-    original: Payment | None,
-    live_refund: Payment | None,
-    *,
-    key: Key,
-    request_hash: bytes,
-    refund_id: PaymentId,
-    now: datetime,
-) -> Payment:
-    """The refund that a revocation writes.
-
-    Refusals in this order: SETTLEMENT_UNKNOWN (no settlement, or another institution's); INFNO_DOES_NOT_FIT;
-    PAYMENT_IN_PROGRESS; SETTLEMENT_NOT_PAID; ALREADY_REVOKED (metadata: its setl_id); REVOKE_WINDOW_CLOSED.
-    """
-    if original is None or original.kind is not PaymentKind.SETTLE or original.key.fixmedins_code != key.fixmedins_code:
-        raise Failure(Kind.NOT_FOUND, "SETTLEMENT_UNKNOWN")
-    if REVOKES.get(key.infno) != original.key.infno:
-        raise Failure(Kind.INVALID, "INFNO_DOES_NOT_FIT", field="infno", infno=key.infno)
-    if original.state is State.TRYING:
-        raise in_progress_failure(original)
-    if original.state in REFUSED_STATES:
-        raise Failure(Kind.PRECONDITION, "SETTLEMENT_NOT_PAID")
-    if live_refund is not None:
-        raise Failure(Kind.PRECONDITION, "ALREADY_REVOKED", setl_id=str(live_refund.payment_id))
-    _check_window(original, now)
-    return refund_of(original, refund_id=refund_id, key=key, request_hash=request_hash)
-
-
 def _check_window(original: Payment, now: datetime) -> None:
     if original.decided_at is None or not may_take_back(original.decided_at, now):
         raise Failure(Kind.PRECONDITION, "REVOKE_WINDOW_CLOSED", setl_id=str(original.payment_id))
@@ -204,6 +176,39 @@ class AlreadyGivenBack:
     """The money has gone back by this refund: answer REVERSED with it."""
 
     refund: Payment
+
+
+def revoke(
+    original: Payment | None,
+    live_refund: Payment | None,
+    *,
+    key: Key,
+    request_hash: bytes,
+    refund_id: PaymentId,
+    now: datetime,
+) -> GiveBack | AlreadyGivenBack:
+    """The refund that a revocation writes, or the one that this very revocation has written before.
+
+    Refusals in this order: SETTLEMENT_UNKNOWN (no settlement, or another institution's); INFNO_DOES_NOT_FIT;
+    PAYMENT_IN_PROGRESS; SETTLEMENT_NOT_PAID; KEY_REUSED_WITH_OTHER_CONTENT; ALREADY_REVOKED (metadata: its setl_id);
+    REVOKE_WINDOW_CLOSED.
+    """
+    if original is None or original.kind is not PaymentKind.SETTLE or original.key.fixmedins_code != key.fixmedins_code:
+        raise Failure(Kind.NOT_FOUND, "SETTLEMENT_UNKNOWN")
+    if REVOKES.get(key.infno) != original.key.infno:
+        raise Failure(Kind.INVALID, "INFNO_DOES_NOT_FIT", field="infno", infno=key.infno)
+    if original.state is State.TRYING:
+        raise in_progress_failure(original)
+    if original.state in REFUSED_STATES:
+        raise Failure(Kind.PRECONDITION, "SETTLEMENT_NOT_PAID")
+    if live_refund is not None and live_refund.key == key:
+        # The same request a moment ago: its row was not there yet when the key was looked up.
+        check_same_request(live_refund, request_hash)
+        return AlreadyGivenBack(live_refund)
+    if live_refund is not None:
+        raise Failure(Kind.PRECONDITION, "ALREADY_REVOKED", setl_id=str(live_refund.payment_id))
+    _check_window(original, now)
+    return GiveBack(refund_of(original, refund_id=refund_id, key=key, request_hash=request_hash))
 
 
 Reversal: TypeAlias = Bury | Write | GiveBack | AlreadyStopped | AlreadyGivenBack

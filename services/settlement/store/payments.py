@@ -317,12 +317,18 @@ WITH due AS (
 UPDATE payments p SET attempts = p.attempts + 1,
     next_drive_at = clock_timestamp() + least($2::interval * power(2, least(p.attempts, 16)), $3::interval)
 FROM due WHERE p.payment_id = due.payment_id
-RETURNING {_COLUMNS}, p.traceparent, p.attempts"""  # noqa: S608  Constants.
+RETURNING {_COLUMNS}, p.traceparent"""  # noqa: S608  Constants.
 
 
-async def take_due(connection: Connection, *, limit: int, pause: timedelta, pause_max: timedelta) -> list[Payment]:
-    """Takes up to ``limit`` open payments whose time has come; others leave them alone for the pause."""
-    return [payment_of(row) for row in await connection.fetch(_TAKE_DUE, limit, pause, pause_max)]
+async def take_due(
+    connection: Connection, *, limit: int, pause: timedelta, pause_max: timedelta
+) -> list[tuple[Payment, str]]:
+    """Takes up to ``limit`` open payments whose time has come, each with the trace it began in.
+
+    Others leave them alone for the pause, which doubles each time.
+    """
+    rows = await connection.fetch(_TAKE_DUE, limit, pause, pause_max)
+    return [(payment_of(row), row["traceparent"]) for row in rows]
 
 
 async def read_epoch(database: Database) -> int:

@@ -133,9 +133,14 @@ class TestReverse:
 
 def revocation(
     original: Payment | None, live: Payment | None = None, *, key: Key = REVOKE_KEY, now: datetime = DECIDED_AT
-) -> Payment:
-    """What a revocation of the settlement writes."""
+) -> GiveBack | AlreadyGivenBack:
+    """What a revocation of the settlement does."""
     return revoke(original, live, key=key, request_hash=b"v" * 32, refund_id=REFUND_ID, now=now)
+
+
+def made_by(msgid: str) -> Payment:
+    """The refund, made by another revocation."""
+    return replace(refund(), key=REVOKE_KEY._replace(msgid=msgid))
 
 
 class TestRevoke:
@@ -165,7 +170,22 @@ class TestRevoke:
             (settlement(State.TRYING), None, REVOKE_KEY, DECIDED_AT, Kind.UNAVAILABLE, "PAYMENT_IN_PROGRESS"),
             (settlement(State.ABORTED), None, REVOKE_KEY, DECIDED_AT, Kind.PRECONDITION, "SETTLEMENT_NOT_PAID"),
             (settlement(State.CLOSED), None, REVOKE_KEY, DECIDED_AT, Kind.PRECONDITION, "SETTLEMENT_NOT_PAID"),
-            (settlement(State.DONE), refund(), REVOKE_KEY, NEXT_YEAR, Kind.PRECONDITION, "ALREADY_REVOKED"),
+            (
+                settlement(State.DONE),
+                made_by("H65010000001202611211200000003"),
+                REVOKE_KEY,
+                NEXT_YEAR,
+                Kind.PRECONDITION,
+                "ALREADY_REVOKED",
+            ),
+            (
+                settlement(State.DONE),
+                refund(),
+                REVOKE_KEY,
+                NEXT_YEAR,
+                Kind.INVALID,
+                "KEY_REUSED_WITH_OTHER_CONTENT",
+            ),
             (settlement(State.COMMITTED), None, REVOKE_KEY, NEXT_YEAR, Kind.PRECONDITION, "REVOKE_WINDOW_CLOSED"),
         ],
     )
@@ -180,14 +200,21 @@ class TestRevoke:
     def test_a_second_revocation_names_the_first(self) -> None:
         """The cashier can look it up."""
         with pytest.raises(Failure) as error:
-            revocation(settlement(State.DONE), refund())
+            revocation(settlement(State.DONE), made_by("H65010000001202611211200000003"))
         assert error.value.metadata == {"setl_id": str(REFUND_ID)}
+
+    def test_the_same_revocation_finds_its_own_refund(self) -> None:
+        """Two copies of one request at once: the slower one is answered with what the faster one wrote."""
+        mine = replace(refund(), request_hash=b"v" * 32)
+        assert revocation(settlement(State.DONE), mine) == AlreadyGivenBack(mine)
 
     @pytest.mark.parametrize("state", [State.COMMITTED, State.DONE])
     def test_a_paid_settlement_is_given_back_leg_by_leg(self, state: State) -> None:
         """Exactly what was charged, under the revocation's own key; the last second of the year still counts."""
         original = settlement(state)
-        made = revocation(original, now=NEXT_YEAR - timedelta(seconds=1))
+        step = revocation(original, now=NEXT_YEAR - timedelta(seconds=1))
+        assert isinstance(step, GiveBack)
+        made = step.refund
         assert (made.kind, made.state, made.key) == (PaymentKind.REFUND, State.COMMITTED, REVOKE_KEY)
         assert (made.legs, made.amount_fen) == (original.legs, original.amount_fen)
 
