@@ -18,9 +18,10 @@ class Clock(Protocol):
 
 
 class SystemClock:
-    """The machine's clock, in UTC. Deadlines are not judged by it: the coordinator's database clock is (protocol rule 9)."""
+    """The machine's clock, in UTC. No deadline is judged by it, but by the coordinator's database (protocol rule 9)."""
 
     def now(self) -> datetime:
+        """The present instant, in UTC."""
         return datetime.now(UTC)
 
 

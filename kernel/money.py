@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from decimal import ROUND_FLOOR, ROUND_HALF_UP, Decimal, InvalidOperation, localcontext
+import re
+from decimal import ROUND_FLOOR, ROUND_HALF_UP, Decimal, localcontext
 from typing import Final, TypeAlias
 
 from kernel.failures import Failure, Kind
@@ -13,12 +14,13 @@ FEN_PER_YUAN: Final = 100
 AMOUNT_MAX_FEN: Final[Fen] = 10**16 - 1
 """The interface type N16,2: sixteen digits, two of them after the point."""
 
+_RATIO_TEXT: Final = re.compile(r"[0-9]+\.?[0-9]*|\.[0-9]+")
 _RATIO_TEXT_LENGTH_MAX: Final = 16
 _PRECISION_DIGITS: Final = 60
 
 
-def checked_amount(amount_fen: int, *, field: str) -> Fen:
-    """The amount itself, if it is within N16,2 and not negative; AMOUNT_OUT_OF_RANGE otherwise."""
+def checked_amount(amount_fen: object, *, field: str) -> Fen:
+    """The amount itself, if it is a whole number within N16,2 and not negative; AMOUNT_OUT_OF_RANGE otherwise."""
     if isinstance(amount_fen, bool) or not isinstance(amount_fen, int) or not 0 <= amount_fen <= AMOUNT_MAX_FEN:
         raise Failure(Kind.INVALID, "AMOUNT_OUT_OF_RANGE", field=field, min_fen=0, max_fen=AMOUNT_MAX_FEN)
     return amount_fen
@@ -26,18 +28,9 @@ def checked_amount(amount_fen: int, *, field: str) -> Fen:
 
 def parsed_ratio(text: str, *, field: str) -> Decimal:
     """A ratio between 0 and 1 from its decimal text ("0.70"); RATIO_OUT_OF_RANGE otherwise."""
-    failure = Failure(Kind.INVALID, "RATIO_OUT_OF_RANGE", field=field, min="0", max="1")
-    if not isinstance(text, str) or len(text) > _RATIO_TEXT_LENGTH_MAX or not text.replace(".", "", 1).isascii():
-        raise failure
-    if not text.replace(".", "", 1).isdigit():
-        raise failure
-    try:
-        ratio = Decimal(text)
-    except InvalidOperation:
-        raise failure from None
-    if not 0 <= ratio <= 1:
-        raise failure
-    return ratio
+    if len(text) > _RATIO_TEXT_LENGTH_MAX or not _RATIO_TEXT.fullmatch(text) or Decimal(text) > 1:
+        raise Failure(Kind.INVALID, "RATIO_OUT_OF_RANGE", field=field, min="0", max="1")
+    return Decimal(text)
 
 
 def share_half_up(amount_fen: Fen, ratio: Decimal) -> Fen:
