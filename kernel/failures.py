@@ -13,7 +13,6 @@ from enum import Enum
 from typing import Final
 
 REASON_PATTERN: Final = re.compile(r"[A-Z][A-Z0-9_]{2,62}")
-METADATA_KEY_PATTERN: Final = re.compile(r"[a-z][a-z0-9_]{0,62}")
 
 
 class Kind(Enum):

@@ -6,6 +6,7 @@ import hashlib
 import json
 import re
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import fields
 from datetime import time
 from decimal import Decimal
@@ -50,7 +51,7 @@ class PolicySet:
     """All policies in force at one time; immutable.
 
     ``version`` is a digest of the content: equal for equal content however it was written, stored with every
-    settlement. Which set is in force at which instant is not its business: a calendar of sets answers that.
+    settlement. A process reads its set once, at its start.
     """
 
     def __init__(self, *, default: Layer, areas: Mapping[AdmDvs, Layer], preset: Layer) -> None:
@@ -171,18 +172,14 @@ class PolicySet:
         return hashlib.sha256(text.encode("ascii")).hexdigest()[:_VERSION_DIGITS]
 
 
-class _located:  # noqa: N801  Read as a word: `with _located(source):`.
+@contextmanager
+def _located(source: str) -> Iterator[None]:
     """Names the file in every refusal raised inside."""
-
-    def __init__(self, source: str) -> None:
-        self._source = source
-
-    def __enter__(self) -> None:
-        return None
-
-    def __exit__(self, kind: object, failure: BaseException | None, traceback: object) -> None:
-        if isinstance(failure, Failure):
-            failure.metadata.setdefault("source", self._source)
+    try:
+        yield
+    except Failure as failure:
+        failure.metadata.setdefault("source", source)
+        raise
 
 
 def _read_document(document: object) -> tuple[str, bool, Layer]:
