@@ -33,7 +33,7 @@ class Part(Enum):
 
 
 class Relation(Enum):
-    """What the funder is to the beneficiary: the eight near relations 近亲属 of domain §1, never an in-law."""
+    """What one person is to another: the eight near relations 近亲属 of domain §1, never an in-law."""
 
     SPOUSE = "SPOUSE"  # 配偶
     PARENT = "PARENT"  # 父母
@@ -41,8 +41,8 @@ class Relation(Enum):
     SIBLING = "SIBLING"  # 兄弟姐妹
     PATERNAL_GRANDPARENT = "PATERNAL_GRANDPARENT"  # 祖父母
     MATERNAL_GRANDPARENT = "MATERNAL_GRANDPARENT"  # 外祖父母
-    GRANDCHILD = "GRANDCHILD"  # 孙子女
-    DAUGHTERS_CHILD = "DAUGHTERS_CHILD"  # 外孙子女
+    GRANDCHILD = "GRANDCHILD"  # 孙子女: a son's child.
+    DAUGHTERS_CHILD = "DAUGHTERS_CHILD"  # 外孙子女: a daughter's child.
 
 
 class FunderOrder(Enum):

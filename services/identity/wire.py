@@ -13,10 +13,11 @@ from gongji.identity.v1 import events_pb2, identity_pb2, person_pb2
 from kernel.clock import business_date
 from kernel.failures import Failure, Kind
 from kernel.ids import parsed_fixmedins_code, parsed_psn_no
+from kernel.policy import Relation
 from services.identity.domain.certificate import CertificateKind, Sex
 from services.identity.domain.credential import SigningKey
 from services.identity.domain.institution import Institution, InstitutionState
-from services.identity.domain.kinship import Evidence, Fact, FactKind, FactState, Kinship, Relation
+from services.identity.domain.kinship import Evidence, Fact, FactKind, FactState, Kinship
 from services.identity.domain.person import Person, Sanction
 from services.identity.domain.registration import Registration, checked_registration
 

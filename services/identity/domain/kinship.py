@@ -17,6 +17,7 @@ from uuid import UUID
 
 from kernel.failures import Failure, Kind
 from kernel.ids import PsnNo
+from kernel.policy import Relation
 from services.identity.domain.certificate import Sex
 
 
@@ -45,19 +46,6 @@ class Evidence(Enum):
     BIRTH_CERTIFICATE = "BIRTH_CERTIFICATE"
     COURT_OR_NOTARY = "COURT_OR_NOTARY"
     COMMITMENT = "COMMITMENT"
-
-
-class Relation(Enum):
-    """What one person is to another. The first that holds is the answer, in this order."""
-
-    SPOUSE = "SPOUSE"
-    PARENT = "PARENT"
-    CHILD = "CHILD"
-    SIBLING = "SIBLING"
-    PATERNAL_GRANDPARENT = "PATERNAL_GRANDPARENT"
-    MATERNAL_GRANDPARENT = "MATERNAL_GRANDPARENT"
-    GRANDCHILD = "GRANDCHILD"  # 孙子女: a son's child.
-    DAUGHTERS_CHILD = "DAUGHTERS_CHILD"  # 外孙子女: a daughter's child.
 
 
 class NoRelation(Enum):

@@ -6,8 +6,9 @@ from collections.abc import Sequence
 from datetime import date
 
 from kernel.ids import PsnNo
+from kernel.policy import Relation
 from services.identity.domain.certificate import Sex
-from services.identity.domain.kinship import Fact, FactKind, FactState, Relation
+from services.identity.domain.kinship import Fact, FactKind, FactState
 
 ORDER = tuple(Relation)
 

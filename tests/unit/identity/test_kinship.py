@@ -10,6 +10,7 @@ import pytest
 
 from kernel.failures import Failure, Kind
 from kernel.ids import PsnNo
+from kernel.policy import Relation
 from services.identity.domain.certificate import Sex
 from services.identity.domain.kinship import (
     Evidence,
@@ -19,7 +20,6 @@ from services.identity.domain.kinship import (
     FactState,
     Kinship,
     NoRelation,
-    Relation,
     Relative,
     check_new,
     check_review,

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from kernel.failures import Failure
 from kernel.ids import PsnNo
+from kernel.policy import Relation
 from services.identity.domain.certificate import Sex
 from services.identity.domain.kinship import (
     Evidence,
@@ -21,7 +22,6 @@ from services.identity.domain.kinship import (
     FactState,
     Kinship,
     NoRelation,
-    Relation,
     Relative,
     check_new,
     kinship,
