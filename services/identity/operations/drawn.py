@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Final
 from uuid import UUID
 
 from chassis.telemetry import Randomness
-from kernel.ids import time_ordered_uuid
-
-_ID_BITS: Final = 74
+from kernel.ids import UUID_RANDOM_BITS, time_ordered_uuid
 
 
 def new_id(now: datetime, randomness: Randomness) -> UUID:
     """An id that grows with time."""
-    return time_ordered_uuid(now, randomness.getrandbits(_ID_BITS))
+    return time_ordered_uuid(now, randomness.getrandbits(UUID_RANDOM_BITS))
 
 
 def new_bytes(randomness: Randomness, count: int) -> bytes:
