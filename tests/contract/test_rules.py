@@ -44,20 +44,25 @@ def request_fields() -> list[FieldDescriptor]:
     return [field for request in requests for field in asked(request, seen)]
 
 
+def full_name(field: FieldDescriptor) -> str:
+    """``gongji.settlement.v1.Bill.medfee_sumamt``: how a test of a field is called."""
+    return str(field.full_name)
+
+
 def rules_of(field: FieldDescriptor) -> validate_pb2.FieldRules:
     """The validation rules of a field; empty if it has none."""
     rules: validate_pb2.FieldRules = field.GetOptions().Extensions[validate_pb2.field]
     return rules
 
 
-@pytest.mark.parametrize("field", [field for field in request_fields() if field.is_repeated], ids=str)
+@pytest.mark.parametrize("field", [field for field in request_fields() if field.is_repeated], ids=full_name)
 def test_every_list_is_bounded(field: FieldDescriptor) -> None:
     """A repeated field of a request says how many items it may have at most."""
     assert rules_of(field).repeated.HasField("max_items")
 
 
 @pytest.mark.parametrize(
-    "field", [f for f in request_fields() if f.type == FieldDescriptor.TYPE_STRING and not f.is_repeated], ids=str
+    "field", [f for f in request_fields() if f.type == FieldDescriptor.TYPE_STRING and not f.is_repeated], ids=full_name
 )
 def test_every_text_is_bounded(field: FieldDescriptor) -> None:
     """A text of a request has a greatest length, a pattern that gives one, a list of values or a known form."""
