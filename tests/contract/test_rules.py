@@ -80,7 +80,7 @@ def test_every_text_is_bounded(field: FieldDescriptor) -> None:
 @pytest.mark.parametrize(
     "field",
     [f for f in request_fields() if f.type == FieldDescriptor.TYPE_INT64 and f.name.endswith(NATIONAL_AMOUNTS)],
-    ids=str,
+    ids=full_name,
 )
 def test_every_amount_keeps_to_n16_2(field: FieldDescriptor) -> None:
     """An amount of a request is at least 0 and at most sixteen digits of fen."""
