@@ -54,11 +54,6 @@ class Batcher(Generic[Request, Result]):
             self._workers.add(worker)
         return future
 
-    @property
-    def waiting(self) -> int:
-        """How many calls wait for a batch."""
-        return len(self._waiting)
-
     async def close(self) -> None:
         """Waits until every call accepted so far has its result."""
         while self._workers:

@@ -176,11 +176,6 @@ class Consumer:
         self._after_commit = after_commit
         self._attempts: dict[UUID, int] = {}
         self._purged_at = float("-inf")
-        self._caught_up = asyncio.Event()
-
-    async def caught_up(self) -> None:
-        """Returns once the stream had nothing more for us for the first time."""
-        await self._caught_up.wait()
 
     async def run(self) -> None:
         """Runs until cancelled. Trouble with NATS or the database is waited out."""
@@ -240,13 +235,11 @@ class Consumer:
                 await self._take(messages)
                 continue
             await self._purge(loop.time())
-            if not self._caught_up.is_set() or loop.time() - heard_at >= SILENCE_CHECK_S:
+            if loop.time() - heard_at >= SILENCE_CHECK_S:
                 info = await subscription.consumer_info()
-                if info.num_pending and self._caught_up.is_set():
+                if info.num_pending:
                     _log.warning("the subscription fell silent", consumer=self._name, waiting=info.num_pending)
                     return
-                if not info.num_pending and not info.num_ack_pending:
-                    self._caught_up.set()
                 heard_at = loop.time()
 
     async def _fetch(self, subscription: JetStreamContext.PullSubscription) -> list[Msg]:

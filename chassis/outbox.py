@@ -212,7 +212,7 @@ class OutboxPublisher:
                 await self._rest()
 
     async def drain(self) -> None:
-        """Publishes what is unpublished now, then returns (for tests and a clean stop)."""
+        """Publishes what is unpublished now, then returns (for tests)."""
         while await self._step():
             pass
 

@@ -115,7 +115,7 @@ class ProcessSettings(BaseSettings):
         default=1 << 20, ge=1024, le=64 << 20, description="The largest gRPC request that is read."
     )
     concurrent_rpcs_max: int = Field(
-        default=512, ge=1, le=100_000, description="Calls worked on at once; one more is refused as SERVICE_BUSY."
+        default=512, ge=1, le=100_000, description="Calls worked on at once, streams apart; one more is SERVICE_BUSY."
     )
     connection_age_s: int = Field(
         default=300, ge=10, description="How long a client keeps one connection, so that new pods get their share."

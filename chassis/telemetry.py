@@ -26,7 +26,7 @@ _PERSONAL_KEYS: Final = frozenset(
     {"certno", "id_number", "name", "psn_name", "phone", "mobile", "tel", "code", "ec_token", "ectoken", "token"}
     | {"password", "pin", "credential", "secret", "address", "birthday", "brdy"}
 )
-_HARMLESS_KEYS: Final = frozenset({"event", "level", "timestamp", "trace_id"})
+_HARMLESS_KEYS: Final = frozenset({"level", "timestamp", "trace_id"})
 _ID_NUMBER: Final = re.compile(r"(?<![0-9A-Za-z])[0-9]{17}[0-9Xx](?![0-9A-Za-z])")
 _RANDOM_TRACE_BITS: Final = 128
 _RANDOM_SPAN_BITS: Final = 64
@@ -79,11 +79,6 @@ def child_of(trace: Trace | None, randomness: Randomness = SYSTEM_RANDOMNESS) ->
     if trace is None:
         return new_trace(randomness)
     return Trace(trace.trace_id, f"{randomness.getrandbits(_RANDOM_SPAN_BITS) or 1:016x}", trace.flags)
-
-
-def current_trace() -> Trace | None:
-    """The trace of the work in hand."""
-    return _current.get()
 
 
 def traceparent() -> str:
@@ -194,5 +189,4 @@ def _redact(_logger: object, _method: str, line: MutableMapping[str, Any]) -> Mu
             line[key] = "[redacted]"
         elif isinstance(value, str) and key not in _HARMLESS_KEYS:
             line[key] = redacted(value)
-    line["event"] = redacted(str(line.get("event", "")))
     return line

@@ -15,6 +15,7 @@ from kernel.failures import Failure, Kind
 
 CALL_TIMEOUT_S: Final = 5.0
 RESPONSE_BYTES_MAX: Final = 16 << 20
+"""The largest answer that is sent and read; the server keeps to it as well."""
 KEEPALIVE_S: Final = 30
 KEEPALIVE_WAIT_S: Final = 10
 RECONNECT_PAUSE_MIN_S: Final = 0.1

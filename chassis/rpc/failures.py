@@ -27,7 +27,7 @@ INTERNAL_TEXT: Final = "Something went wrong on our side; the trace id finds it 
 INTERNAL_REASON: Final = "INTERNAL"
 _CODE_OF: Final = {kind: grpc.StatusCode[kind.value] for kind in Kind}
 _NUMBER_OF: Final = {kind: code_pb2.Code.Value(kind.value) for kind in Kind}
-_KIND_OF: Final = {code: kind for kind, code in _CODE_OF.items()}
+_KIND_OF: Final = {number: kind for kind, number in _NUMBER_OF.items()}
 _TOO_LARGE: Final = "larger than max"
 
 Trailers = tuple[tuple[str, str | bytes], ...]
@@ -82,7 +82,7 @@ def failure_of_status(status: status_pb2.Status) -> Failure | None:
     info = error_details_pb2.ErrorInfo()
     for detail in status.details:
         if detail.Is(error_details_pb2.ErrorInfo.DESCRIPTOR) and detail.Unpack(info) and info.domain == DOMAIN:
-            kind = next((kind for kind, number in _NUMBER_OF.items() if number == status.code), None)
+            kind = _KIND_OF.get(status.code)
             if kind is None or not REASON_PATTERN.fullmatch(info.reason):
                 return None
             return Failure(kind, info.reason, **dict(info.metadata))

@@ -10,6 +10,7 @@ import grpc
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
+from chassis.rpc.client import KEEPALIVE_S, KEEPALIVE_WAIT_S, RESPONSE_BYTES_MAX
 from chassis.rpc.interceptors import Guard
 from chassis.settings import ProcessSettings
 
@@ -17,9 +18,6 @@ LIVENESS: Final = "live"
 """The health service name for "the process runs"; the empty name says whether it may be given work."""
 TRANSPORT_FACTOR: Final = 4
 TRANSPORT_BYTES_MIN: Final = 4 << 20
-RESPONSE_BYTES_MAX: Final = 16 << 20
-KEEPALIVE_S: Final = 30
-KEEPALIVE_WAIT_S: Final = 10
 CLIENT_PING_PAUSE_MIN_S: Final = 10
 
 Servicer = TypeVar("Servicer")
