@@ -70,6 +70,8 @@ def plan(
 
 def _refuse(file: Path, source: YamlFile | None, failure: Failure, *, within: str) -> NoReturn:
     """Say which field is wrong and why, on stderr alone, and exit 2."""
+    from chassis.rpc.catalogue import texts_of  # noqa: PLC0415  Only a refusal needs the catalogue.
+
     facts = {key: value for key, value in failure.metadata.items() if key not in {"field", "file", "line"}}
     field = failure.metadata.get("field", "")
     path = f"{within}{field}" if field else ""
@@ -78,7 +80,8 @@ def _refuse(file: Path, source: YamlFile | None, failure: Failure, *, within: st
         line = str(source.line_of_field(path))
     place = [f"{file}:{line}" if line else str(file), *([path] if path else []), failure.reason]
     lines = [": ".join(place) + "".join(f" {key}={value}" for key, value in facts.items())]
-    lines += [f"  {text}" for text in _explained(failure.reason)]
+    texts = texts_of(failure.reason)
+    lines += [f"  {texts.zh}", f"  {texts.en}"]
     sys.stderr.write("\n".join(_printable(text) for text in lines) + "\n")
     raise typer.Exit(EXIT_BAD_INPUT)
 
@@ -87,15 +90,6 @@ def _printable(text: str) -> str:
     """The line without control characters (a key of the file may hold any) and of bearable length."""
     shown = "".join(character if character.isprintable() else "�" for character in text)
     return shown if len(shown) <= LINE_LENGTH_MAX else shown[:LINE_LENGTH_MAX] + " …"
-
-
-def _explained(reason: str) -> list[str]:
-    """What the reason means, in both languages, from the contract's catalogue."""
-    from importlib.resources import files  # noqa: PLC0415  Only a refusal needs the catalogue.
-
-    catalogue = json.loads((files("gongji") / "common" / "v1" / "reasons.json").read_text(encoding="utf-8"))
-    entry = catalogue.get(reason, {})
-    return [entry[language] for language in ("zh", "en") if language in entry]
 
 
 def main() -> None:

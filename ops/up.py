@@ -8,7 +8,7 @@ import signal
 import time
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from ops.embedded.runtime import Runtime
     from ops.up_view import Voice
 
-EXIT_CANNOT_START = 1
+EXIT_CANNOT_START: Final = 1
 
 
 def up(

@@ -184,7 +184,8 @@ class Story:
         for person in FAMILY:
             answer = await self.desks.notify.ListMessages(notify_pb2.ListMessagesRequest(psn_no=person.psn_no))
             self.view.messages(person.name, list(reversed(answer.messages)))
-            self.view.problems += [] if answer.messages else [f"{person.name} was told nothing"]
+            if not answer.messages:
+                self.view.wrong(f"{person.name} was told something")
 
     async def at_rest(self) -> bool:
         """Whether every payment has come to its end, within a few seconds."""

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 EXIT_VIOLATED: Final = 1
 EXIT_CANNOT_RUN: Final = 2
+SETTLEMENT_DATABASE: Final = "gongji_settlement"
 
 
 def verify(
@@ -67,12 +68,12 @@ def _places(data: Path, coordinator: str | None, ledgers: str | None, areas: str
         if ledgers is None or "{area}" not in ledgers or not named:
             raise ValueError("--coordinator needs --ledgers with {area} in it, and --areas")
         return Places(coordinator, {area: ledgers.replace("{area}", area) for area in named})
-    running = read_running(data)
-    databases = running["databases"]
-    if not isinstance(databases, dict):
-        raise ValueError(f"{data} tells of no databases")  # noqa: TRY004  A damaged file, not a wrong call.
-    found = {name.rpartition("_ledger_")[2]: url for name, url in databases.items() if "_ledger_" in name}
-    return Places(next(url for name, url in databases.items() if name.endswith("_settlement")), found)
+    databases = read_running(data).get("databases")
+    urls = {str(name): str(url) for name, url in databases.items()} if isinstance(databases, dict) else {}
+    if SETTLEMENT_DATABASE not in urls:
+        raise ValueError(f"{data} tells of no database {SETTLEMENT_DATABASE}")
+    found = {name.rpartition("_ledger_")[2]: url for name, url in urls.items() if "_ledger_" in name}
+    return Places(urls[SETTLEMENT_DATABASE], found)
 
 
 def show(report: Report, console: Console) -> None:
