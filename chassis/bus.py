@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 from collections.abc import Awaitable, Callable
 from contextvars import Context
 from dataclasses import dataclass
@@ -89,6 +90,9 @@ class BusRequest:
     payload: bytes
     headers: dict[str, str]
 
+
+_MILLISECONDS: Final = re.compile("[0-9]{1,9}")
+"""A requester's patience that we can believe; any other says nothing."""
 
 Handler = Callable[[BusRequest], Awaitable[bytes | None]]
 """Answers a request with bytes. A ``Failure`` crosses to the requester; None or another exception sends no answer."""
@@ -262,7 +266,7 @@ class Bus:
     async def _handle(self, message: Msg, handler: Handler, gate: asyncio.Semaphore) -> None:
         headers = dict(message.headers or {})
         telemetry.set_trace(telemetry.child_of(telemetry.parsed_traceparent(headers.get(telemetry.TRACEPARENT))))
-        if (milliseconds := headers.get(TIMEOUT_HEADER, "")).isdigit():
+        if _MILLISECONDS.fullmatch(milliseconds := headers.get(TIMEOUT_HEADER, "")):
             set_remaining(int(milliseconds) / 1000)
         try:
             answer = await handler(BusRequest(message.subject, message.data, headers))

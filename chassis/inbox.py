@@ -46,6 +46,8 @@ STREAM_PAUSE_MIN_S: Final = 0.02
 STREAM_PAUSE_MAX_S: Final = 1.0
 ATTEMPTS_MAX: Final = 8
 NAK_DELAY_MAX_S: Final = 60
+VERSION_MAX: Final = 2**63 - 1
+"""What the columns hold; no outbox writes a greater one."""
 KEPT: Final = timedelta(days=15)
 """Longer than outbox rows are kept, so that an event published again is still known."""
 PURGE_S: Final = 3_600.0
@@ -375,13 +377,16 @@ def _facts(event: IncomingEvent) -> dict[str, str | int]:
 def _event_of(message: Msg, stream: Stream) -> IncomingEvent | None:
     headers = message.headers or {}
     try:
+        aggregate, version = headers[AGGREGATE_HEADER], int(headers[VERSION_HEADER])
+        if not (aggregate.isprintable() and 0 < version <= VERSION_MAX):
+            return None  # No row could keep it, not even as a dead letter.
         return IncomingEvent(
             event_id=UUID(headers[MESSAGE_ID_HEADER]),
-            aggregate=headers[AGGREGATE_HEADER],
-            version=int(headers[VERSION_HEADER]),
+            aggregate=aggregate,
+            version=version,
             subject=message.subject.removeprefix(stream.subject("")),
             payload=message.data,
-            traceparent=headers.get(telemetry.TRACEPARENT, ""),
+            traceparent=str(telemetry.parsed_traceparent(headers.get(telemetry.TRACEPARENT)) or ""),
         )
     except (KeyError, ValueError):
         return None

@@ -41,6 +41,8 @@ from services.settlement.ledger.store.reading import Balances, StatementLine, St
 
 COMMANDS_MAX: Final = 512
 """As the contract says; a message with more is refused whole."""
+REFUSALS_MAX: Final = 2 * COMMANDS_MAX
+"""So many commands of a message that is refused whole are told so: a million empty ones get no million answers."""
 
 _KINDS: Final = {pb.ACCOUNT_KIND_PERSONAL: AccountKind.PERSONAL, pb.ACCOUNT_KIND_WALLET: AccountKind.WALLET}
 _KINDS_OUT: Final = {kind: number for number, kind in _KINDS.items()}
@@ -110,7 +112,8 @@ def parse_batch(payload: bytes) -> Parsed:
         return Parsed(refused=((0, Refusal("REQUEST_MALFORMED")),))
     if not 1 <= len(batch.commands) <= COMMANDS_MAX:
         refusal = Refusal("REQUEST_INVALID", metadata={"field": "commands", "rule": "repeated.max_items"})
-        return Parsed(refused=tuple((index, refusal) for index in range(max(1, len(batch.commands)))))
+        told = max(1, min(len(batch.commands), REFUSALS_MAX))
+        return Parsed(refused=tuple((index, refusal) for index in range(told)))
     checked = _keeps_the_rules(batch)
     writes: list[tuple[int, domain.Request]] = []
     reads: list[tuple[int, Query]] = []
@@ -118,7 +121,7 @@ def parse_batch(payload: bytes) -> Parsed:
     for index, message in enumerate(batch.commands):
         try:
             if not checked:
-                checked_request(message)
+                checked_request(message, more_bytes_max=0)
             read = _parse_query(message)
             if read is not None:
                 reads.append((index, read))
@@ -133,7 +136,7 @@ def parse_batch(payload: bytes) -> Parsed:
 
 def _keeps_the_rules(batch: pb.CommandBatch) -> bool:
     try:
-        checked_request(batch)
+        checked_request(batch, more_bytes_max=0)
     except Failure:
         return False
     return True

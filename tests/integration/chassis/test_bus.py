@@ -7,7 +7,7 @@ import asyncio
 import pytest
 
 from chassis import telemetry
-from chassis.bus import Bus, BusRequest, Stream
+from chassis.bus import TIMEOUT_HEADER, Bus, BusRequest, Stream
 from chassis.deadlines import deadline_in, remaining_s
 from kernel.failures import Failure, Kind
 from ops.embedded.nats import EmbeddedNats
@@ -79,6 +79,19 @@ async def test_handlers_run_side_by_side_up_to_the_bound(bus: Bus) -> None:
     await bus.serve(f"{bus.prefix}.slow", handle, handlers_max=3)
     answers = await asyncio.gather(*(bus.request(f"{bus.prefix}.slow", b"") for _ in range(8)))
     assert (answers, highest) == ([b"done"] * 8, 3)
+
+
+@pytest.mark.parametrize("patience", ["9" * 5_000, "9" * 400, "²", "-1", "1e3", ""])
+async def test_a_header_that_is_no_time_costs_no_handler(bus: Bus, patience: str) -> None:
+    """More such requests than handlers are allowed at once, and the next one is answered like each of them."""
+
+    async def handle(request: BusRequest) -> bytes:
+        return request.payload
+
+    await bus.serve(f"{bus.prefix}.echo", handle, handlers_max=2)
+    for _ in range(3):
+        headers = {TIMEOUT_HEADER: patience}
+        assert await bus.request(f"{bus.prefix}.echo", b"abc", wait_s=1, headers=headers) == b"abc"
 
 
 async def test_of_a_queue_group_one_answers(bus: Bus, nats: NatsServer) -> None:

@@ -13,11 +13,11 @@ import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from chassis import inbox, telemetry
-from chassis.bus import Bus, Stream
+from chassis.bus import MESSAGE_ID_HEADER, Bus, Stream
 from chassis.db import Database
 from chassis.inbox import Consumer, IncomingEvent
 from chassis.migrate import migrate
-from chassis.outbox import OutboxPublisher, OutgoingEvent, put, put_driver
+from chassis.outbox import AGGREGATE_HEADER, VERSION_HEADER, OutboxPublisher, OutgoingEvent, put, put_driver
 from kernel.failures import Failure, Kind
 from tests.integration.chassis.conftest import MIGRATIONS, until
 
@@ -299,10 +299,13 @@ async def test_two_publishers_and_two_replicas_share_the_work(
 async def test_a_message_that_is_no_event_is_dropped_and_the_next_one_handled(
     db: Database, reading_db: Database, bus: Bus, stream: Stream
 ) -> None:
-    """Without our headers a message cannot be told apart from another; it does not block the stream."""
+    """Without our headers a message cannot be told apart from another; nor with headers that no row could keep."""
     reader = Reader()
     await bus.ensure_stream(stream)
     await bus.publish(stream.subject("person_changed"), b"garbage")
+    for aggregate, version in (("a", str(2**63)), ("a", "0"), ("a", "one"), ("a\x00", "1")):
+        headers = {MESSAGE_ID_HEADER: str(uuid.uuid4()), AGGREGATE_HEADER: aggregate, VERSION_HEADER: version}
+        await bus.publish(stream.subject("person_changed"), b"garbage", headers=headers)
     async with db.transaction() as connection:
         await put(connection, [event("a", 1)])
     await OutboxPublisher(db, bus, stream).drain()

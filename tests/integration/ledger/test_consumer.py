@@ -211,6 +211,16 @@ async def test_a_batch_beyond_the_limit_is_refused_whole(ask: Ask) -> None:
     assert not after.replies[0].balances.accounts[0].exists
 
 
+async def test_a_message_of_rubbish_gets_a_short_answer(consumer: AreaConsumer, bus: Bus) -> None:
+    """Half a megabyte of empty commands, or of one command's empty legs, keeps the ledger from nobody."""
+    del consumer  # It serves from here on.
+    legs = pb.TryCommand(payment_id=payment(1).bytes, legs=[pb.Leg()] * 200_000)
+    empty = [b"\x0a\x00" * 200_000, pb.CommandBatch(commands=[pb.Command(try_command=legs)]).SerializeToString()]
+    for payload in empty:
+        answer = await bus.request(f"{bus.prefix}.ledger.{AREA}.command", payload, wait_s=2)
+        assert len(answer) < 128 * 1024
+
+
 async def test_an_older_epoch_is_refused(ask: Ask) -> None:
     """A coordinator of before a restore does nothing here any more; reads and authorisations are no one's epoch."""
     await ask(pb.CommandBatch(commands=[crediting(1, OWN.psn_no, 5)], epoch=7))

@@ -8,6 +8,7 @@ from google.rpc import error_details_pb2, status_pb2  # type: ignore[import-unty
 from chassis.rpc.catalogue import texts_of
 from chassis.rpc.failures import code_of, failure_of_status, internal_status, status_of
 from chassis.rpc.interceptors import checked_request
+from gongji.family.v1 import family_pb2
 from gongji.identity.v1 import identity_pb2
 from kernel.failures import Failure, Kind
 
@@ -73,3 +74,11 @@ def test_a_rule_inside_a_list_is_told_with_its_place() -> None:
         checked_request(batch)
     told = " ".join(refused.value.metadata.values())
     assert "commands[0]." in told
+
+
+def test_a_long_request_is_refused_for_the_first_broken_rule_alone() -> None:
+    """Twenty thousand bad items are not collected: that would stop everybody else's work for seconds."""
+    request = family_pb2.SetDeductOrderRequest(beneficiary_psn_no="1" * 10, funder_psn_nos=["x"] * 20_000)
+    with pytest.raises(Failure) as refused:
+        checked_request(request)
+    assert refused.value.metadata == {"field": "funder_psn_nos", "rule": "repeated.max_items"}
