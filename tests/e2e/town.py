@@ -193,6 +193,11 @@ class Town:
         """A patient in Ürümqi with 30.00 and one funder in Hami with 100.00: the smallest family over two ledgers."""
         return await self.family(new_resident(past_fen=1_000, current_fen=2_000), new_resident(HAMI, past_fen=10_000))
 
+    async def bound_together(self, patient: Resident, funder: Resident) -> Family:
+        """Two who have moved in already, in a group of the patient's."""
+        group = await household.found_group(self.desks, founder=patient.psn_no)
+        return Family(patient, (await self._bound(group, patient, funder, AUTHORISED_FEN),))
+
     async def _bound(self, group: str, patient: Resident, funder: Resident, authorised_fen: Fen) -> Resident:
         await household.prove_relation(self.desks, person=funder.psn_no, other=patient.psn_no, relation="SIBLING")
         await household.bring_in(
@@ -328,6 +333,15 @@ class Town:
             key.msgid,
         )
         return found
+
+    async def net_of(self, family: Family) -> Fen:
+        """What the patient's settlements took and have not given back, as it is stored."""
+        net: Fen = await self.settlement.fetchval(
+            """SELECT coalesce(sum(CASE kind WHEN 'SETTLE' THEN amount_fen ELSE -amount_fen END), 0)::bigint
+                 FROM payments WHERE psn_no = $1 AND state = 'DONE' AND kind IN ('SETTLE', 'REFUND')""",
+            family.patient.psn_no,
+        )
+        return net
 
     def logs(self) -> dict[str, str]:
         """What every process has written so far, by its name."""

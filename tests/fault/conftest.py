@@ -15,7 +15,10 @@ from tests.e2e.town import AREAS, Town, town_in, written_policies
 from tests.fault.victims import FAR_LEDGER, LEDGER, SECOND, starts_of
 from tests.servers import NatsServer, new_folder
 
-VOTE_DEADLINE_S: Final = 2
+VOTE_DEADLINE_S: Final = 3
+"""Long enough for a busy machine, short enough to be waited for."""
+DRAINED: Final = "drained_s"
+"""The property under which a test records how long its fault took to drain."""
 ENVIRONMENT: Final[Mapping[str, str]] = {
     "GONGJI_ENVIRONMENT": "test",
     "GONGJI_VOTE_DEADLINE_S": str(VOTE_DEADLINE_S),
@@ -84,6 +87,3 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
         terminalreporter.section("seconds from the fault until everything was at rest")
         for cell, value in drained:
             terminalreporter.write_line(f"{value:>6}  {cell}")
-
-
-DRAINED: Final = "drained_s"

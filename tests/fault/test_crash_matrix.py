@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from dataclasses import dataclass
 from enum import Enum
-from typing import Final
+from functools import partial
+from typing import Any, Final, TypeAlias
 
 import pytest
 
@@ -20,7 +21,6 @@ from gongji.settlement.v1 import settlement_pb2 as pb
 from gongji_terminal.client import Care, Outcome, Patience
 from gongji_terminal.failures import TerminalRefusal, Unanswered
 from gongji_terminal.journal import Entry, Journal
-from kernel.money import Fen
 from tests.e2e.town import OUTPATIENT, Family, Town, WatchedCounter
 from tests.fault.conftest import DRAINED
 from tests.fault.victims import COORDINATOR, FAR_LEDGER, arm, died, revive
@@ -122,7 +122,7 @@ async def test_whoever_dies_money_is_conserved_and_every_terminal_learns_the_tru
     for family, money, outcome in zip(families, before, (repeated, asked, last), strict=True):
         paid = isinstance(outcome, pb.Settlement)
         taken = paid is (cell.act is not Act.REVOKE)
-        assert await net_of(town, family) == (BILL_FEN if taken else 0), outcome
+        assert await town.net_of(family) == (BILL_FEN if taken else 0), outcome
         assert await town.money(family) == ([(0, 0), (3_000, 0)] if taken else money), outcome
     if cell.paid is not None:
         assert isinstance(repeated, pb.Settlement if cell.paid else pb.Replan), repeated
@@ -130,26 +130,24 @@ async def test_whoever_dies_money_is_conserved_and_every_terminal_learns_the_tru
 
 
 async def prepared(
-    town: Town, three: Three, families: list[Family], act: Act
-) -> list[Callable[[], asyncio.Future[Outcome]]]:
+    town: Town, three: Three, families: Sequence[Family], act: Act
+) -> list[Callable[[], Coroutine[Any, Any, Outcome]]]:
     """Everything up to the moment before; each function then begins what its family is at."""
     plans = [await town.planned(family, BILL_FEN) for family in families]
     if act is Act.REVOKE:
         paid = [await town.hospital.pay(plan, med_type=OUTPATIENT) for plan in plans]
         await town.at_rest()
         return [
-            lambda counter=counter, one=one: counter.terminal.revoke(one.setl_id, care=Care.OUTPATIENT)
+            partial(counter.terminal.revoke, one.setl_id, care=Care.OUTPATIENT)
             for counter, one in zip(three.all, paid, strict=True)
+            if isinstance(one, pb.Settlement)
         ]
     if act is Act.PAY_REFUSED:
         await asyncio.gather(*(town.freeze(family.patient) for family in families))
-    return [
-        lambda counter=counter, plan=plan: counter.pay(plan, med_type=OUTPATIENT)
-        for counter, plan in zip(three.all, plans, strict=True)
-    ]
+    return [partial(counter.pay, plan, med_type=OUTPATIENT) for counter, plan in zip(three.all, plans, strict=True)]
 
 
-Told = Outcome | TerminalRefusal | None
+Told: TypeAlias = Outcome | TerminalRefusal | None
 
 
 async def told(telling: asyncio.Task[Outcome]) -> Told:
@@ -191,13 +189,3 @@ async def reversed_blindly(counter: WatchedCounter) -> Told:
 async def last_entry(journal: Journal) -> Entry:
     """What was written last."""
     return (await journal.entries())[-1]
-
-
-async def net_of(town: Town, family: Family) -> Fen:
-    """What the patient's settlements took and have not given back, as it is stored."""
-    net: Fen = await town.settlement.fetchval(
-        """SELECT coalesce(sum(CASE kind WHEN 'SETTLE' THEN amount_fen ELSE -amount_fen END), 0)::bigint
-             FROM payments WHERE psn_no = $1 AND state = 'DONE' AND kind IN ('SETTLE', 'REFUND')""",
-        family.patient.psn_no,
-    )
-    return net

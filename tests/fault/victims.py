@@ -22,11 +22,12 @@ DEATH_MAX_S: Final = 20.0
 
 def starts_of(world: World, name: str) -> dict[str, str]:
     """What this process is told at every start beside the world's settings."""
-    return {
+    told: dict[str, dict[str, str]] = {
         LEDGER: {"GONGJI_LEDGER_AREAS": URUMQI},
         FAR_LEDGER: {"GONGJI_LEDGER_AREAS": HAMI},
         SECOND: {"GONGJI_DATABASE_URL": world.database_url("settlement")},
-    }.get(name, {})
+    }
+    return told.get(name, {})
 
 
 async def arm(world: World, name: str, point: str) -> None:
