@@ -10,6 +10,7 @@ import ast
 import importlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from types import ModuleType
 from typing import Any, Final
@@ -81,6 +82,7 @@ def speeches() -> dict[str, Speech]:
     return found
 
 
+@cache
 def permissions(prefix: str) -> dict[str, Permissions]:
     """What NATS must allow each process when all subjects begin with ``prefix``."""
     return {process: _permissions(process, speech, prefix) for process, speech in speeches().items()}
@@ -147,9 +149,14 @@ def _files(process: str) -> Iterator[Path]:
             yield file
 
 
+@cache
+def _tree(file: Path) -> ast.Module:
+    return ast.parse(file.read_text(encoding="utf-8"))
+
+
 def _functions(process: str) -> Iterator[tuple[Path, ast.FunctionDef | ast.AsyncFunctionDef]]:
     for file in _files(process):
-        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+        for node in ast.walk(_tree(file)):
             if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
                 yield file, node
 
@@ -167,8 +174,7 @@ def _called(call: ast.Call) -> str:
 
 
 def _calls(process: str, name: str) -> bool:
-    trees = (ast.parse(file.read_text(encoding="utf-8")) for file in _files(process))
-    return any(_called(call) == name for tree in trees for call in _calls_in(tree))
+    return any(_called(call) == name for file in _files(process) for call in _calls_in(_tree(file)))
 
 
 def _reads(file: Path, function: ast.AST, consumers: list[ast.Call], *, others: set[str]) -> set[tuple[str, str]]:
@@ -199,7 +205,7 @@ def _value(node: ast.expr, module: ModuleType) -> str | None:
 def _subjects(process: str) -> Iterator[tuple[str, str]]:
     """(what is called with it, subject) of every text that begins with the bus's prefix."""
     for file in _files(process):
-        tree = ast.parse(file.read_text(encoding="utf-8"))
+        tree = _tree(file)
         caller = {id(one): _called(call) for call in _calls_in(tree) for one in call.args}
         for node in ast.walk(tree):
             if isinstance(node, ast.JoinedStr) and (subject := _subject(node)) is not None:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import importlib
+import json
 from collections.abc import Iterator, Mapping
+from functools import cache
 from typing import Final
 from urllib.parse import urlsplit
 
@@ -40,16 +42,24 @@ def settings_class(process: str) -> type[ProcessSettings]:
 
 def schemas(rendering: Rendering) -> Iterator[str]:
     """Every object is what its kind's schema says, with no field that Kubernetes would ignore."""
-    version = kubernetes_validate.latest_version()
     for manifest in rendering.manifests:
-        where = f"{manifest['kind']} {manifest['metadata']['name']}"
-        try:
-            kubernetes_validate.validate(manifest, version, strict=True)
-        except kubernetes_validate.SchemaNotFoundError:
-            if manifest["kind"] not in KINDS_WITHOUT_SCHEMA:
-                yield f"{where}: there is no schema for this kind, so nobody has checked it"
-        except kubernetes_validate.ValidationError as error:
-            yield f"{where}: {'.'.join(map(str, error.path))}: {error.message}"
+        problem = _schema_problem(json.dumps(manifest, sort_keys=True))
+        if problem is not None:
+            yield f"{manifest['kind']} {manifest['metadata']['name']}: {problem}"
+
+
+@cache
+def _schema_problem(manifest: str) -> str | None:
+    """Of one object, as JSON: the renderings share most of theirs, and reading the schemas takes long."""
+    read = json.loads(manifest)
+    try:
+        kubernetes_validate.validate(read, kubernetes_validate.latest_version(), strict=True)
+    except kubernetes_validate.SchemaNotFoundError:
+        if read["kind"] not in KINDS_WITHOUT_SCHEMA:
+            return "there is no schema for this kind, so nobody has checked it"
+    except kubernetes_validate.ValidationError as error:
+        return f"{'.'.join(map(str, error.path))}: {error.message}"
+    return None
 
 
 def processes(rendering: Rendering) -> Iterator[str]:

@@ -134,4 +134,5 @@ def rendered(deploy: Path, folder: str) -> Rendering:
     )
     if result.returncode != 0:
         raise CannotRender(f"{folder} does not render:\n{result.stderr}")
-    return Rendering(folder, tuple(document for document in yaml.safe_load_all(result.stdout) if document))
+    documents = yaml.load_all(result.stdout, Loader=yaml.CSafeLoader)
+    return Rendering(folder, tuple(document for document in documents if document))
