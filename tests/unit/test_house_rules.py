@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import ast
+import json
 import re
 import subprocess
 import sys
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import pytest
+
+from kernel.failures import Kind
 
 ROOT: Final = Path(__file__).resolve().parents[2]
 FILE_LINES_MAX: Final = 500
@@ -59,6 +62,9 @@ def tracked(*patterns: str) -> list[Path]:
 
 
 PYTHON_FILES: Final = tracked("*.py")
+CATALOGUE: Final[dict[str, Any]] = json.loads(
+    (ROOT / "protos/gen/gongji/common/v1/reasons.json").read_text(encoding="utf-8")
+)
 
 
 def tree_of(file: Path) -> ast.Module:
@@ -133,11 +139,6 @@ def test_the_kernel_needs_only_the_standard_library() -> None:
 
 def test_every_reason_in_the_code_stands_in_the_catalogue() -> None:
     """A literal reason given to Failure has an entry in the contract's catalogue with the code of its kind."""
-    import json  # noqa: PLC0415  Only this test reads the catalogue.
-
-    from kernel.failures import Kind  # noqa: PLC0415  As above.
-
-    catalogue = json.loads((ROOT / "protos/gen/gongji/common/v1/reasons.json").read_text(encoding="utf-8"))
     wrong = []
     for file in PYTHON_FILES:
         if file.parts[0] in {"tests", "tools"}:
@@ -147,9 +148,21 @@ def test_every_reason_in_the_code_stands_in_the_catalogue() -> None:
                 continue
             match node.args:
                 case [ast.Attribute(attr=kind), ast.Constant(value=str(reason)), *_]:
-                    if reason not in catalogue or catalogue[reason]["code"] != Kind[kind].value:
+                    if reason not in CATALOGUE or CATALOGUE[reason]["code"] != Kind[kind].value:
                         wrong.append(f"{file}:{node.lineno} {reason}")
     assert wrong == []
+
+
+def test_every_reason_of_the_catalogue_is_given_by_the_code() -> None:
+    """No entry is left of a refusal that nobody gives any more."""
+    words = {
+        node.value
+        for file in PYTHON_FILES
+        if file.parts[0] not in {"tests", "tools"}
+        for node in ast.walk(tree_of(file))
+        if isinstance(node, ast.Constant) and isinstance(node.value, str)
+    }
+    assert CATALOGUE.keys() - words == set()
 
 
 def test_no_file_names_a_registry() -> None:
