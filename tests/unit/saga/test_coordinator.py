@@ -249,9 +249,7 @@ def test_recovery_sends_what_the_row_says_and_nothing_else(kind: PaymentKind) ->
     step = SAGA[kind]
     for state, order in ((State.TRYING, step.do), (State.COMMITTED, step.complete), (State.ABORTED, step.undo)):
         _, commands = begin(replace(settlement(state), kind=kind))
-        expected = [] if order is None else [(order, HAMI), (order, URUMQI)]
-        if order is not None:
-            assert sent(commands) == expected
+        assert sent(commands) == ([] if order is None else [(order, HAMI), (order, URUMQI)])
     for state in (State.DONE, State.CLOSED):
         _, commands = begin(replace(settlement(state), kind=kind))
         assert sent(commands) == []

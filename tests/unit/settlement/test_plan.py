@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import copy
 import json
-from dataclasses import fields, replace
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any, Final
 from uuid import UUID
 
 import pytest
 
 from chassis.files import read_yaml
 from kernel.ids import FixmedinsCode, PlanId
+from kernel.policy import Part
 from ops.scenario import parsed_scenario
-from services.settlement.domain.plan import KnownFunder, Plan, PlannedVisit, ResultAmounts, plan_of
+from services.settlement.domain.plan import KnownFunder, Plan, PlannedVisit, plan_of
 from services.settlement.domain.split import Role, Split, split
 from tests.unit.split.contents import SCENARIOS
+
+SKIPPED_FUNDERS: Final = next(file for file in SCENARIOS if file.stem == "08-skipped-funders")
 
 
 def planned(file: Path) -> tuple[Plan, Split]:
@@ -70,25 +75,41 @@ def test_legs_and_cash_are_the_personal_burden(file: Path) -> None:
     assert amounts.acct_pay == found.acct_pay
 
 
-def test_any_changed_figure_is_another_digest() -> None:
-    """The digest covers plan, visit, versions, every amount, every leg and every name that was shown."""
-    plan, _ = planned(SCENARIOS[2])
-    others = [
-        replace(plan, plan_id=PlanId(UUID(int=6))),
-        replace(plan, patient_version=4),
-        replace(plan, policy_version="other"),
-        replace(plan, year=2027),
-        replace(plan, visit=replace(plan.visit, mdtrt_id="m2")),
-        replace(plan, legs=(replace(plan.legs[0], past_fen=plan.legs[0].past_fen + 1), *plan.legs[1:])),
-        replace(plan, funders=(replace(plan.funders[0], relation="CHILD"), *plan.funders[1:])),
-        *(
-            replace(plan, amounts=replace(plan.amounts, **{field.name: getattr(plan.amounts, field.name) + 1}))
-            for field in fields(ResultAmounts)
-        ),
-    ]
-    digests = {other.digest for other in others}
-    assert len(digests) == len(others)
-    assert plan.digest not in digests
+OTHER: Final[dict[str, Any]] = {
+    "plan_id": str(UUID(int=6)),
+    "authorisation_id": str(UUID(int=7)),
+    "role": Role.WALLET.value,
+    "floor_parts": [Part.CURRENT.value],
+}
+"""Another value, where not any text or number will do."""
+
+
+def with_one_change(document: Any) -> Iterator[tuple[str, Any]]:  # noqa: ANN401  Whatever JSON holds.
+    """(where, the document with that one figure, word or name changed), for all there is in it."""
+    places = document.items() if isinstance(document, dict) else enumerate(document)
+    for key, value in places:
+        if key in OTHER:
+            changes = [(str(key), OTHER[key])]
+        elif isinstance(value, dict | list):
+            changes = [(f"{key}.{where}", changed) for where, changed in with_one_change(value)]
+        else:
+            changes = [(str(key), f"{value}x" if isinstance(value, str) else (value or 0) + 1)]
+        for where, changed in changes:
+            whole = copy.copy(document)
+            whole[key] = changed
+            yield where, whole
+
+
+def test_any_change_is_another_digest() -> None:
+    """The digest covers every figure, word and name of plan, visit, bill, legs, funders and those left out."""
+    plan, _ = planned(SKIPPED_FUNDERS)
+    assert plan.legs
+    assert plan.funders
+    assert plan.skipped
+    digests = {where: Plan.of_document(changed).digest for where, changed in with_one_change(plan.document())}
+    digests["nothing"] = plan.digest
+    assert len(digests) > 80
+    assert len(set(digests.values())) == len(digests)
 
 
 def test_a_negated_result_is_the_same_with_every_sign_turned() -> None:
