@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import date
 from enum import Enum
@@ -104,13 +105,13 @@ def _parsed_eighteen(kind: CertificateKind, number: str, *, today: date) -> Cert
     return Certificate(kind, number, brdy, sex)
 
 
-def looks_like_resident_id(digits: str, *, today: date) -> bool:
-    """Whether a number that ought to mean nothing is in truth somebody's ID number."""
-    try:
-        parsed_certificate(CertificateKind.RESIDENT_ID, digits, today=today)
-    except Failure:
-        return False
-    return True
+def looks_like_id_number(digits: str, *, today: date) -> bool:
+    """Whether a number that ought to mean nothing is in truth somebody's 18-character number, resident or foreigner."""
+    for kind in (CertificateKind.RESIDENT_ID, CertificateKind.FOREIGN_PERMANENT_RESIDENT):
+        with suppress(Failure):
+            parsed_certificate(kind, digits, today=today)
+            return True
+    return False
 
 
 def masked_number(number: str) -> str:

@@ -11,7 +11,7 @@ from uuid import UUID
 from kernel.clock import SHANGHAI
 from kernel.failures import Failure, Kind
 from kernel.ids import AdmDvs, PsnNo
-from services.identity.domain.certificate import BIRTH_YEAR_MIN, Certificate, Sex, looks_like_resident_id
+from services.identity.domain.certificate import BIRTH_YEAR_MIN, Certificate, Sex, looks_like_id_number
 
 PSN_NO_DRAWN_DIGITS: Final = 22
 """Unlike any certificate in length, so that a drawn number is never mistaken for one."""
@@ -111,7 +111,7 @@ def checked_given_number(psn_no: PsnNo, *, today: date) -> PsnNo:
 
     psn_no stands in events, logs of others and tables; an ID number used in its place would end up in all of them.
     """
-    if looks_like_resident_id(psn_no, today=today):
+    if looks_like_id_number(psn_no, today=today):
         raise Failure(Kind.INVALID, "PERSON_NUMBER_IS_CERTIFICATE", field="psn_no")
     return psn_no
 

@@ -12,7 +12,7 @@ from kernel.failures import Failure, Kind
 from services.identity.domain.certificate import (
     CertificateKind,
     Sex,
-    looks_like_resident_id,
+    looks_like_id_number,
     masked_number,
     parsed_certificate,
 )
@@ -156,7 +156,8 @@ def test_a_certificate_does_not_show_its_number() -> None:
 
 
 def test_a_number_that_means_nothing_is_told_from_an_id_number() -> None:
-    """An ID number in another field is recognised, other digits are not."""
-    assert looks_like_resident_id("650103198503124518", today=TODAY)
-    assert not looks_like_resident_id("650100000000001", today=TODAY)
-    assert not looks_like_resident_id("650103198503124517", today=TODAY)
+    """A resident's or foreigner's ID number in another field is recognised, other digits are not."""
+    assert looks_like_id_number("650103198503124518", today=TODAY)
+    assert looks_like_id_number(with_check_character("91101519850312001"), today=TODAY)
+    assert not looks_like_id_number("650100000000001", today=TODAY)
+    assert not looks_like_id_number("650103198503124517", today=TODAY)
