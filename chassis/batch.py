@@ -54,6 +54,11 @@ class Batcher(Generic[Request, Result]):
             self._workers.add(worker)
         return future
 
+    @property
+    def is_idle(self) -> bool:
+        """Whether nothing waits and nothing runs."""
+        return not self._workers
+
     async def close(self) -> None:
         """Waits until every call accepted so far has its result."""
         while self._workers:

@@ -37,6 +37,8 @@ COMMAND_TIMEOUT_S: Final = 2.0
 """After this a command counts as unanswered and is sent again by whoever needs it."""
 BATCH_SIZE_MAX: Final = 256
 BATCHES_IN_FLIGHT_MAX: Final = 4
+AREAS_MAX: Final = 1_000
+"""More areas than the nation has ledgers; beyond it, those that nobody waits for are forgotten."""
 WAITING_MAX: Final = 1_000_000
 """Commands are never refused for their number: what waits here is bounded by the payments in flight."""
 
@@ -109,6 +111,10 @@ class LedgerClient:
     ) -> Batcher[pb.Command, pb.Reply | None]:
         known = batchers.get(area)
         if known is None:
+            if len(batchers) >= AREAS_MAX:
+                # Whoever asks for areas that do not exist must not fill the memory with them.
+                for idle in [other for other, batcher in batchers.items() if batcher.is_idle]:
+                    del batchers[idle]
 
             async def run(commands: list[pb.Command]) -> list[pb.Reply | None]:
                 return await self._request(area, commands, wait_s)

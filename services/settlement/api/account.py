@@ -12,6 +12,7 @@ from gongji.settlement.v1 import account_pb2 as pb
 from gongji.settlement.v1.account_pb2_grpc import AccountServiceServicer, add_AccountServiceServicer_to_server
 from kernel.clock import Clock
 from kernel.ids import AdmDvs, PsnNo
+from kernel.policy import known_area
 from services.settlement.clients import Balance
 from services.settlement.operations import accounts, holders
 from services.settlement.operations.engine import Engine
@@ -36,15 +37,16 @@ class AccountApi(AccountServiceServicer):
     async def CreditAccount(self, request: pb.CreditAccountRequest, _: Context) -> pb.CreditAccountResponse:
         psn_no, area = PsnNo(request.psn_no), AdmDvs(request.area)
         role, part = wire.role_of(request.account_kind), wire.part_of(request.part)
-        await holders.check_holder(
-            self.desk.database,
-            self.desk.policies,
-            psn_no=psn_no,
-            role=role,
-            part=part,
-            area=area,
-            now=self.clock.now(),
-        )
+        if not await accounts.is_credited(self.engine, area=area, row_id=request.row_id):
+            await holders.check_holder(
+                self.desk.database,
+                self.desk.policies,
+                psn_no=psn_no,
+                role=role,
+                part=part,
+                area=area,
+                now=self.clock.now(),
+            )
         credited = await accounts.credit(
             self.engine,
             area=area,
@@ -64,12 +66,12 @@ class AccountApi(AccountServiceServicer):
 
     async def GetBalance(self, request: pb.GetBalanceRequest, _: Context) -> pb.GetBalanceResponse:
         asked = (PsnNo(request.psn_no), wire.role_of(request.account_kind))
-        balances, _authorisations = await self.desk.ledgers.balances(AdmDvs(request.area), [asked])
+        balances, _authorisations = await self.desk.ledgers.balances(known_area(request.area, field="area"), [asked])
         return pb.GetBalanceResponse(balance=wire.balance_message(balances[0]))
 
     async def GetStatement(self, request: pb.GetStatementRequest, _: Context) -> pb.GetStatementResponse:
         lines, more = await self.desk.ledgers.statement(
-            AdmDvs(request.area),
+            known_area(request.area, field="area"),
             PsnNo(request.psn_no),
             wire.role_of(request.account_kind),
             after_entry_no=request.after_entry_no,
@@ -83,7 +85,7 @@ class AccountApi(AccountServiceServicer):
         return await accounts.set_frozen(
             self.engine,
             request_id=UUID(request.request_id),
-            area=AdmDvs(request.area),
+            area=known_area(request.area, field="area"),
             psn_no=PsnNo(request.psn_no),
             frozen=frozen,
             cause=request.cause,

@@ -41,6 +41,12 @@ class Credited:
     balance: Balance
 
 
+async def is_credited(engine: Engine, *, area: AdmDvs, row_id: str) -> bool:
+    """Whether this row was accepted before: then its answer stands, whatever has become of the person since."""
+    async with engine.database.driver_connection() as connection:
+        return await store.by_key(connection, credit_key(area, row_id)) is not None
+
+
 async def credit(
     engine: Engine, *, area: AdmDvs, row_id: str, psn_no: PsnNo, role: Role, part: Part, amount_fen: Fen
 ) -> Credited:
@@ -120,6 +126,7 @@ async def set_frozen(
 ) -> Balance:
     """Freezes or unfreezes a personal account, once for each request id, and tells its owner.
 
+    Requests for one account take effect in the order in which they were stored, whatever the ledger misses of them.
     Failures: KEY_REUSED_WITH_OTHER_CONTENT; the ledger's refusal (ACCOUNT_NOT_FOUND), the same for every repetition;
     PAYMENT_IN_PROGRESS (stored, it will be done, but the ledger has not answered within the call's time).
     """
@@ -143,7 +150,13 @@ async def set_frozen(
 
 
 async def drive_freeze(engine: Engine, request: FreezeRequest) -> FreezeRequest | None:
-    """Sends a freeze once and stores the answer with its fact, once; None if the ledger did not answer."""
+    """Sends a freeze once and stores the answer with its fact, once; None if the ledger did not answer.
+
+    Nothing is sent while an earlier request for the same account waits: the account would end as that one wants it.
+    """
+    async with engine.database.driver_connection() as connection:
+        if not await account_commands.is_next(connection, request.request_id):
+            return None
     command = freeze_command(
         request_id=request.request_id,
         psn_no=request.psn_no,

@@ -23,10 +23,15 @@ _LOAD: Final = f"SELECT {_COLUMNS} FROM account_commands WHERE request_id = $1" 
 _ANSWER: Final = """
 UPDATE account_commands SET state = $2, refusal = $3, balance = $4::jsonb, finished_at = clock_timestamp()
 WHERE request_id = $1 AND state = 'PENDING' RETURNING finished_at"""
+_EARLIER: Final = """EXISTS (
+    SELECT FROM account_commands AS e WHERE e.state = 'PENDING' AND (e.area, e.psn_no) = (c.area, c.psn_no)
+        AND (e.created_at, e.request_id) < (c.created_at, c.request_id))"""
+_IS_NEXT: Final = f"SELECT NOT {_EARLIER} FROM account_commands AS c WHERE c.request_id = $1"  # noqa: S608  Constants.
 _TAKE_DUE: Final = f"""
 WITH due AS (
-    SELECT request_id AS id FROM account_commands WHERE state = 'PENDING' AND next_drive_at <= clock_timestamp()
-    ORDER BY next_drive_at LIMIT $1 FOR UPDATE SKIP LOCKED
+    SELECT c.request_id AS id FROM account_commands AS c
+    WHERE c.state = 'PENDING' AND c.next_drive_at <= clock_timestamp() AND NOT {_EARLIER}
+    ORDER BY c.next_drive_at LIMIT $1 FOR UPDATE OF c SKIP LOCKED
 )
 UPDATE account_commands SET attempts = attempts + 1,
     next_drive_at = clock_timestamp() + least($2::interval * power(2, least(attempts, 16)), $3::interval)
@@ -81,6 +86,12 @@ async def load(connection: Connection, request_id: UUID) -> FreezeRequest:
     return _of(await connection.fetchrow(_LOAD, request_id))
 
 
+async def is_next(connection: Connection, request_id: UUID) -> bool:
+    """Whether no earlier request for the same account still waits for its ledger's answer."""
+    found: bool = await connection.fetchval(_IS_NEXT, request_id)
+    return found
+
+
 async def answer(connection: Connection, request_id: UUID, told: Balance | str) -> datetime | None:
     """Stores the ledger's answer, the account after it or the reason of a refusal; when, or None if not the first."""
     refusal = told if isinstance(told, str) else ""
@@ -94,7 +105,7 @@ async def answer(connection: Connection, request_id: UUID, told: Balance | str) 
 async def take_due(
     connection: Connection, *, limit: int, pause: timedelta, pause_max: timedelta
 ) -> list[FreezeRequest]:
-    """Takes up to ``limit`` requests without an answer; others leave them alone for the pause."""
+    """Takes up to ``limit`` requests without an answer, of each account the first; others leave them for the pause."""
     return [_of(row) for row in await connection.fetch(_TAKE_DUE, limit, pause, pause_max)]
 
 

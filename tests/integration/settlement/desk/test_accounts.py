@@ -8,6 +8,7 @@ from uuid import uuid4
 import pytest
 
 from gongji.settlement.v1 import account_pb2 as pb
+from tests.integration.settlement.desk import said
 from tests.integration.settlement.desk.town import HAMI, SILENT, URUMQI, Town
 
 PERSONAL = pb.ACCOUNT_KIND_PERSONAL
@@ -39,6 +40,15 @@ async def test_a_row_is_credited_once_however_often_it_is_sent(town: Town) -> No
     assert await town.balance(psn_no, URUMQI) == (0, 100)
 
 
+async def test_a_credit_that_was_made_is_answered_as_before_after_the_person_has_moved(town: Town) -> None:
+    """The first answer was lost; by the second time the person is insured elsewhere, but the money has come."""
+    psn_no = await town.person()
+    first = await town.accounts.CreditAccount(request := credit(psn_no), timeout=5)
+    await town.tell(said.person(psn_no, ("310", HAMI, "1"), version=2))
+    assert await town.refused(town.accounts.CreditAccount(credit(psn_no), timeout=5)) == "NOT_INSURED_IN_AREA"
+    assert await town.accounts.CreditAccount(request, timeout=5) == first
+
+
 @pytest.mark.parametrize(
     ("changes", "reason"),
     [
@@ -57,6 +67,22 @@ async def test_a_bad_credit_is_refused_by_name_and_not_stored(town: Town, change
     psn_no = await town.person()
     before = await town.stored()
     assert await town.refused(town.accounts.CreditAccount(credit(psn_no, **changes), timeout=5)) == reason
+    assert await town.stored() == before
+
+
+async def test_an_area_of_no_province_is_refused_by_name_and_not_stored(town: Town) -> None:
+    """A freeze there could never be carried out; a balance there could only be waited for."""
+    psn_no, before = await town.person(), await town.stored()
+    frozen: dict[str, Any] = {"psn_no": psn_no, "area": "990100", "cause": "COURT_ORDER", "request_id": str(uuid4())}
+    read: dict[str, Any] = {"psn_no": psn_no, "area": "990100", "account_kind": PERSONAL}
+    calls = (
+        town.accounts.FreezeAccount(pb.FreezeAccountRequest(**frozen), timeout=5),
+        town.accounts.UnfreezeAccount(pb.UnfreezeAccountRequest(**frozen), timeout=5),
+        town.accounts.GetBalance(pb.GetBalanceRequest(**read), timeout=5),
+        town.accounts.GetStatement(pb.GetStatementRequest(**read), timeout=5),
+    )
+    for call in calls:
+        assert await town.refused(call) == "POLICY_AREA_UNKNOWN"
     assert await town.stored() == before
 
 

@@ -11,7 +11,7 @@ from gongji.ledger.v1 import ledger_pb2 as pb
 from kernel.failures import Failure
 from kernel.ids import AdmDvs, PaymentId
 from kernel.policy import Part
-from services.settlement.clients import LedgerClient
+from services.settlement.clients import AREAS_MAX, LedgerClient
 from services.settlement.consumer import inquire
 from services.settlement.domain.split import Role
 from services.settlement.operations import accounts
@@ -339,6 +339,40 @@ class TestAccounts:
             told = "SELECT count(*) FROM outbox WHERE aggregate = $1"
             while not await town.count(told, f"freeze:{request_id}"):  # noqa: ASYNC110  The database is what tells.
                 await asyncio.sleep(0.05)
+
+    async def test_the_last_of_two_freezes_wins_though_its_ledger_missed_the_first(self, town: World) -> None:
+        """Frozen while the ledger is away, then set free again: the sweep must not bring the freeze last."""
+        driver = await town.driver(answer_wait_s=0.1)
+        person = town.patient()
+        await town.give(driver.engine, person, own=1_000)
+        town.edges[HAMI].is_silent("freeze", "unfreeze")
+
+        async def ordered(*, frozen: bool) -> str:
+            return await reason_of(
+                accounts.set_frozen(
+                    driver.engine, request_id=uuid4(), area=HAMI, psn_no=person, frozen=frozen, cause="COURT_ORDER"
+                )
+            )
+
+        assert await ordered(frozen=True) == "PAYMENT_IN_PROGRESS"
+        await asyncio.sleep(driver.engine.settings.lease_max_s)  # Its pause has grown by now.
+        assert await ordered(frozen=False) == "PAYMENT_IN_PROGRESS"
+        town.edges[HAMI].always = {"freeze_command": Act.LOSE}  # The later one could arrive; the earlier one cannot.
+        await asyncio.sleep(2 * driver.engine.settings.lease_max_s)
+        town.edges[HAMI].speaks_again()
+        async with asyncio.timeout(10):
+            while await town.count("SELECT count(*) FROM account_commands WHERE state = 'PENDING'"):  # noqa: ASYNC110  The database is what tells.
+                await asyncio.sleep(0.05)
+        (balance,), _ = await driver.engine.ledgers.balances(HAMI, [(person, Role.OWN)])
+        assert not balance.frozen
+
+
+async def test_areas_that_nobody_waits_for_are_forgotten(town: World) -> None:
+    """A client that is asked for one invented area after another does not keep something for each of them."""
+    client = LedgerClient(town.bus, epoch=1)
+    for number in range(AREAS_MAX + 5):
+        assert await reason_of(client.balances(AdmDvs(str(100_000 + number)), [(town.patient(), Role.OWN)])) != ""
+    assert len(client._reads) <= AREAS_MAX
 
 
 async def test_a_silent_ledger_is_named(town: World) -> None:
