@@ -78,6 +78,13 @@ class Person:
         return next((enrolment for enrolment in self.enrolments if enrolment.insutype is insutype), None)
 
 
+def known(person: Person | None) -> Person:
+    """The person; PERSON_UNKNOWN (NOT_FOUND) if there is none."""
+    if person is None:
+        raise Failure(Kind.NOT_FOUND, "PERSON_UNKNOWN", field="psn_no")
+    return person
+
+
 def birth_date_of(certificate: Certificate, given: date | None, *, today: date) -> date:
     """The certificate's birth date, or the one given beside a certificate that tells none.
 

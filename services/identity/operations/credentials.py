@@ -11,8 +11,7 @@ from kernel.failures import Failure, Kind
 from kernel.ids import FixmedinsCode, PsnNo
 from services.identity.domain.credential import Code, code_already_used
 from services.identity.domain.institution import check_designated
-from services.identity.domain.person import Person
-from services.identity.operations.people import known
+from services.identity.domain.person import Person, known
 from services.identity.store import institutions, people
 
 DECODED: Final = "CREDENTIAL_DECODED"

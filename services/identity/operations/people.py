@@ -19,7 +19,7 @@ from services.identity import wire
 from services.identity.domain import person as rules
 from services.identity.domain.certificate import masked_number
 from services.identity.domain.name import masked_name
-from services.identity.domain.person import InsuranceStatus, Insutype, Person, Sanction
+from services.identity.domain.person import InsuranceStatus, Insutype, Person, Sanction, known
 from services.identity.domain.registration import Registered, Registration, check_same_person
 from services.identity.domain.sealing import NONCE_BYTES, Seals
 from services.identity.operations.drawn import new_bytes, new_id
@@ -148,13 +148,6 @@ async def lift_sanction(
             await people.save_person(connection, before, after, now=now)
             await _tell(connection, after, now=now, randomness=randomness)
         return after
-
-
-def known(person: Person | None) -> Person:
-    """The person; PERSON_UNKNOWN (NOT_FOUND) if there is none."""
-    if person is None:
-        raise Failure(Kind.NOT_FOUND, "PERSON_UNKNOWN", field="psn_no")
-    return person
 
 
 async def _change(
