@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from ops.demo.view import View
     from ops.embedded.runtime import Runtime
 
+DATA_FOLDER: Final = Path(".gongji-demo")
 EXIT_NOT_SO: Final = 1
 
 
@@ -22,7 +23,7 @@ def demo(
     *,
     data: Annotated[
         Path, typer.Option(help="The demo's own data folder; it is emptied first and removed at the end.")
-    ] = (Path(".gongji-demo")),
+    ] = DATA_FOLDER,
     keep: Annotated[
         bool, typer.Option("--keep", help="Leave the data folder for a look at logs and databases.")
     ] = False,

@@ -61,15 +61,17 @@ class Story:
             await household.bring_in(
                 self.desks, group_id=group, inviter=PATIENT.psn_no, invitee=person.psn_no, relation=relation
             )
-        for person in (MOTHER, WIFE):
-            binding = await household.bind(
+        bindings = {
+            funder: await household.bind(
                 self.desks,
                 group_id=group,
-                funder=person.psn_no,
+                funder=funder,
                 beneficiary=PATIENT.psn_no,
-                authorised_fen=AUTHORISED_FEN[person.psn_no],
+                authorised_fen=AUTHORISED_FEN[funder],
             )
-            self.wife_binding = binding  # The wife comes last.
+            for funder in (MOTHER.psn_no, WIFE.psn_no)
+        }
+        self.wife_binding = bindings[WIFE.psn_no]
         await self.desks.family.SetDeductOrder(
             family_pb2.SetDeductOrderRequest(
                 beneficiary_psn_no=PATIENT.psn_no, funder_psn_nos=[MOTHER.psn_no, WIFE.psn_no]

@@ -166,7 +166,8 @@ class View:
     def report(self, report: Report) -> None:
         """Every invariant, counted."""
         show(report, self._console)
-        self.problems += [f"{report.violations} violations"] if report.violations else []
+        if report.violations:
+            self.problems.append(f"{report.violations} violations")
 
     def end(self, seconds: float) -> None:
         """How it went."""
