@@ -296,14 +296,24 @@ def test_every_do_that_fails_is_undone_everywhere(refusing: AdmDvs) -> None:
         assert play.row.state is State.CLOSED
 
 
-def test_only_a_commit_moves_money() -> None:
+@pytest.mark.parametrize("kind", list(PaymentKind))
+@pytest.mark.parametrize("state", list(State))
+def test_only_a_commit_moves_money(kind: PaymentKind, state: State) -> None:
     """No row but a committed one yields CONFIRM or CREDIT; none but an aborted one yields CANCEL."""
-    for state in State:
-        assert order_of(settlement(state)) is {
-            State.TRYING: Order.TRY,
-            State.COMMITTED: Order.CONFIRM,
-            State.ABORTED: Order.CANCEL,
-        }.get(state)
+    order = order_of(replace(settlement(state), kind=kind))
+    assert order not in {Order.CONFIRM, Order.CREDIT} or state is State.COMMITTED
+    assert order is not Order.CANCEL or state is State.ABORTED
+
+
+def test_a_settlement_is_tried_then_confirmed_or_cancelled() -> None:
+    """TRYING asks for votes, COMMITTED confirms, ABORTED cancels, and what is finished says nothing."""
+    assert {state: order_of(settlement(state)) for state in State} == {
+        State.TRYING: Order.TRY,
+        State.COMMITTED: Order.CONFIRM,
+        State.ABORTED: Order.CANCEL,
+        State.DONE: None,
+        State.CLOSED: None,
+    }
 
 
 def test_a_quarantine_written_keeps_everything_else() -> None:
