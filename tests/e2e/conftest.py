@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from ops.embedded.databases import Databases
+from ops.embedded.databases import Databases, NamedServer
 from ops.embedded.world import World
 from tests.e2e.town import AREAS, Town, town_in, written_policies
 from tests.servers import NatsServer, new_folder
@@ -37,6 +37,7 @@ async def town(postgres: Databases, nats: NatsServer) -> AsyncIterator[Town]:
         for one in world.running():
             await world.kill_process(one.name)  # Nothing is looked at any more, so nobody waits for a drain.
         await world.stop()
-        await world.drop_databases()
+        if isinstance(postgres, NamedServer):  # An embedded one goes at the end of the run, with all it holds.
+            await world.drop_databases()
         await nats.remove_streams(world.bus_prefix)
         shutil.rmtree(folder, ignore_errors=True)

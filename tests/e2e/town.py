@@ -5,11 +5,11 @@ from __future__ import annotations
 import asyncio
 import itertools
 import time
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Coroutine, Iterable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 from uuid import uuid4
 
 import asyncpg
@@ -44,6 +44,8 @@ REST_MAX_S: Final = 20.0
 POLL_S: Final = 0.02
 POLICY: Final = "area: '650000'\npolicy:\n  benefit: external\n"
 """One province alone, so that every other area is one without a policy."""
+
+Result = TypeVar("Result")
 
 _IDS: Final = itertools.count(1)
 _HELD: Final = "SELECT count(*) FROM branches WHERE state = 'HELD'"
@@ -191,7 +193,18 @@ class Town:
 
     async def pair(self) -> Family:
         """A patient in Ürümqi with 30.00 and one funder in Hami with 100.00: the smallest family over two ledgers."""
-        return await self.family(new_resident(past_fen=1_000, current_fen=2_000), new_resident(HAMI, past_fen=10_000))
+        return (await self.pairs(1))[0]
+
+    async def pairs(self, count: int) -> list[Family]:
+        """So many of them, made side by side."""
+        patients = [new_resident(past_fen=1_000, current_fen=2_000) for _ in range(count)]
+        funders = [new_resident(HAMI, past_fen=10_000) for _ in range(count)]
+        await _few_at_once(self.moves_in(resident) for resident in (*patients, *funders))
+        await self.told()
+        await _few_at_once(self.credited(resident) for resident in (*patients, *funders))
+        families = await _few_at_once(map(self.bound_together, patients, funders))
+        await self.told()
+        return families
 
     async def bound_together(self, patient: Resident, funder: Resident) -> Family:
         """Two who have moved in already, in a group of the patient's."""
@@ -259,7 +272,8 @@ class Town:
     # What became of it -----------------------------------------------------------------------------------------------
 
     async def money(self, family: Family) -> list[tuple[Fen, Fen]]:
-        """(past, current) of everybody, as the ledgers tell over gRPC."""
+        """(past, current) of everybody once everything is at rest, as the ledgers tell over gRPC."""
+        await self.at_rest()
         return [(balance.past_fen, balance.current_fen) for balance in await self.balances(family)]
 
     async def balances(self, family: Family) -> list[account_pb2.Balance]:
@@ -357,6 +371,17 @@ class Town:
             name: sorted(secret for secret in self.personal if secret in text) for name, text in self.logs().items()
         }
         return {name: secrets for name, secrets in found.items() if secrets}
+
+
+async def _few_at_once(work: Iterable[Coroutine[Any, Any, Result]]) -> list[Result]:
+    """Does it all, eight at a time; the results in the same order."""
+    gate = asyncio.Semaphore(8)
+
+    async def one(part: Coroutine[Any, Any, Result]) -> Result:
+        async with gate:
+            return await part
+
+    return await asyncio.gather(*map(one, work))
 
 
 def written_policies(folder: Path) -> Path:

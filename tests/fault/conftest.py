@@ -9,11 +9,12 @@ from typing import Final
 
 import pytest
 
-from ops.embedded.databases import Databases
+from ops.embedded.databases import Databases, NamedServer
+from ops.embedded.nats import EmbeddedNats
 from ops.embedded.world import SERVICES, Service, World
 from tests.e2e.town import AREAS, Town, town_in, written_policies
 from tests.fault.victims import FAR_LEDGER, LEDGER, SECOND, starts_of
-from tests.servers import NatsServer, new_folder
+from tests.servers import new_folder
 
 VOTE_DEADLINE_S: Final = 3
 """Long enough for a busy machine, short enough to be waited for."""
@@ -33,46 +34,45 @@ _FAULT_SERVICES: Final = (
 )
 
 
-async def started_world(name: str, *, databases: Databases, nats_url: str) -> World:
-    """A world for faults, everything running but the second coordinator."""
+@pytest.fixture(scope="session")
+async def broker() -> AsyncIterator[EmbeddedNats]:
+    """A NATS server of these tests alone, because it will die."""
+    if not EmbeddedNats.installed():
+        pytest.skip("the embedded NATS server is not installed, and no other may be killed")
+    server = EmbeddedNats(new_folder("nats"))
+    await server.start()
+    yield server
+    await server.destroy()
+
+
+@pytest.fixture(scope="session")
+async def town(postgres: Databases, broker: EmbeddedNats) -> AsyncIterator[Town]:
+    """A running town; nothing personal may stand in its logs when it goes."""
     folder = new_folder("fault")
     world = World(
         folder,
-        databases=databases,
-        nats_url=nats_url,
-        database_prefix=name,
-        bus_prefix=name,
+        databases=postgres,
+        nats_url=broker.url,
+        database_prefix=f"w{uuid.uuid4().hex[:12]}",
         areas=AREAS,
         policies=written_policies(folder / "policies"),
         environment=ENVIRONMENT,
         services=_FAULT_SERVICES,
     )
-    await world.start([service.name for service in SERVICES if service.name != LEDGER])
-    for ledger in (LEDGER, FAR_LEDGER):
-        await world.start_process(ledger, environment=starts_of(world, ledger))
-    return world
-
-
-async def ended(world: World) -> None:
-    """Nothing of the world is left."""
-    for one in world.running():
-        await world.kill_process(one.name)
-    await world.stop()
-    await world.drop_databases()
-    shutil.rmtree(world.folder, ignore_errors=True)
-
-
-@pytest.fixture(scope="session")
-async def town(postgres: Databases, nats: NatsServer) -> AsyncIterator[Town]:
-    """A running town; nothing personal may stand in its logs when it goes."""
-    world = await started_world(f"w{uuid.uuid4().hex[:12]}", databases=postgres, nats_url=nats.url)
     try:
+        await world.start([service.name for service in SERVICES if service.name != LEDGER])
+        for ledger in (LEDGER, FAR_LEDGER):
+            await world.start_process(ledger, environment=starts_of(world, ledger))
         async with town_in(world) as running:
             yield running
             assert running.personal_in_logs() == {}
     finally:
-        await ended(world)
-        await nats.remove_streams(world.bus_prefix)
+        for one in world.running():
+            await world.kill_process(one.name)
+        await world.stop()
+        if isinstance(postgres, NamedServer):  # An embedded one goes at the end of the run, with all it holds.
+            await world.drop_databases()
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

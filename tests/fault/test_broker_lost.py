@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import time
-import uuid
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Sequence
 from typing import Final
@@ -15,37 +14,14 @@ from gongji.notify.v1 import notify_pb2
 from gongji.settlement.v1 import settlement_pb2 as pb
 from gongji_terminal.client import Outcome, Patience
 from kernel.money import Fen
-from ops.embedded.databases import Databases
 from ops.embedded.nats import EmbeddedNats
-from tests.e2e.town import OUTPATIENT, Family, Town, WatchedCounter, bill_of, town_in
-from tests.fault.conftest import DRAINED, ended, started_world
+from tests.e2e.town import OUTPATIENT, Family, Town, WatchedCounter, bill_of
+from tests.fault.conftest import DRAINED
 from tests.fault.victims import COORDINATOR, arm, died, revive
-from tests.servers import new_folder
 
 PATIENCE: Final = Patience(attempt_s=5.0, request_s=40.0, pause_max_s=0.2)
 BILL_FEN: Final = 2_000
 HEARD_MAX_S: Final = 30.0
-
-
-@pytest.fixture(scope="module")
-async def broker() -> AsyncIterator[EmbeddedNats]:
-    """A NATS server of this module alone, because it will die."""
-    server = EmbeddedNats(new_folder("nats"))
-    await server.start()
-    yield server
-    await server.destroy()
-
-
-@pytest.fixture(scope="module")
-async def town(postgres: Databases, broker: EmbeddedNats) -> AsyncIterator[Town]:
-    """A town on that server."""
-    world = await started_world(f"w{uuid.uuid4().hex[:12]}", databases=postgres, nats_url=broker.url)
-    try:
-        async with town_in(world) as running:
-            yield running
-            assert running.personal_in_logs() == {}
-    finally:
-        await ended(world)
 
 
 @pytest.fixture
@@ -128,7 +104,7 @@ async def test_a_broker_wiped_under_load_leaves_every_bill_paid_once_and_told_on
     town: Town, broker: EmbeddedNats, counter: WatchedCounter, record_property: Callable[[str, object], None]
 ) -> None:
     """Four patients pay one bill after the other while NATS loses everything: no money and no message is missing."""
-    families = await asyncio.gather(*(town.pair() for _ in range(4)))
+    families = await town.pairs(4)
     outcomes: list[Outcome] = []
     wiped = asyncio.Event()
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from functools import partial
@@ -92,12 +92,23 @@ async def three(town: Town) -> AsyncIterator[Three]:
         yield Three(repeats, asks, reverses)
 
 
+@pytest.fixture(scope="module")
+async def fresh(town: Town) -> Iterator[Sequence[Family]]:
+    """Three families for each cell, which nobody else has."""
+    pairs = await town.pairs(3 * len(CELLS))
+    return iter([pairs[start : start + 3] for start in range(0, len(pairs), 3)])
+
+
 @pytest.mark.parametrize("cell", CELLS, ids=str)
 async def test_whoever_dies_money_is_conserved_and_every_terminal_learns_the_truth(
-    town: Town, three: Three, cell: Cell, record_property: Callable[[str, object], None]
+    town: Town,
+    three: Three,
+    fresh: Iterator[Sequence[Family]],
+    cell: Cell,
+    record_property: Callable[[str, object], None],
 ) -> None:
     """After the restart everything comes to rest by itself; what was told, what is stored and what was taken agree."""
-    families = await asyncio.gather(*(town.pair() for _ in three.all))
+    families = next(fresh)
     before = [await town.money(family) for family in families]
     acts = await prepared(town, three, families, cell.act)
     await arm(town.world, cell.victim, cell.points[0])

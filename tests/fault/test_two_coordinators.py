@@ -60,7 +60,7 @@ async def test_one_of_two_coordinators_dies_and_the_other_finishes_what_it_began
     town: Town, record_property: Callable[[str, object], None]
 ) -> None:
     """Payments begun at the dead one are ended by the living one alone, and every terminal learns how."""
-    families = await asyncio.gather(*(town.pair() for _ in range(2 * EACH)))
+    families = await town.pairs(2 * EACH)
     plans = [await town.planned(family, BILL_FEN) for family in families]
     # It dies once its first batch is decided: nobody was answered yet, and the other payments are undecided.
     await arm(town.world, SECOND, "settlement.decide.after_commit")
