@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Final
 
 import yaml
-from google.rpc import status_pb2
+from google.rpc import status_pb2  # type: ignore[import-untyped]  # It publishes no types.
 
 ROOT: Final = Path(__file__).resolve().parent.parent
 PROTOS: Final = ROOT / "protos"
