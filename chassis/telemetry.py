@@ -7,16 +7,17 @@ from __future__ import annotations
 
 import logging
 import re
-import secrets
 import sys
 from collections.abc import Callable, Iterator, MutableMapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
-from typing import Any, Final, Protocol
+from typing import Any, Final
 
 import structlog
 from prometheus_client import CollectorRegistry, Histogram, start_http_server
+
+from kernel.randomness import SYSTEM_RANDOMNESS, Randomness
 
 TRACEPARENT: Final = "traceparent"
 _TRACEPARENT: Final = re.compile(r"00-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})")
@@ -30,17 +31,6 @@ _HARMLESS_KEYS: Final = frozenset({"level", "timestamp", "trace_id"})
 _ID_NUMBER: Final = re.compile(r"(?<![0-9A-Za-z])[0-9]{17}[0-9Xx](?![0-9A-Za-z])")
 _RANDOM_TRACE_BITS: Final = 128
 _RANDOM_SPAN_BITS: Final = 64
-
-
-class Randomness(Protocol):
-    """Where random bits come from; only the edge holds one (``random.Random(seed)`` will do in a test)."""
-
-    def getrandbits(self, k: int, /) -> int:
-        """A whole number of ``k`` random bits."""
-        ...
-
-
-SYSTEM_RANDOMNESS: Final = secrets.SystemRandom()
 
 
 @dataclass(frozen=True, slots=True)

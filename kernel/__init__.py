@@ -1,1 +1,1 @@
-"""The vocabulary every room shares: money, ids, clock, failures, policy. Pure, standard library only."""
+"""The vocabulary every room shares: money, ids, clock, randomness, failures, policy. Pure, standard library only."""

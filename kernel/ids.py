@@ -10,6 +10,7 @@ from uuid import UUID
 
 from kernel.clock import SHANGHAI
 from kernel.failures import Failure, Kind
+from kernel.randomness import Randomness
 
 PsnNo = NewType("PsnNo", str)
 """人员编号: the person's internal number."""
@@ -33,7 +34,7 @@ _INSTITUTION_LENGTH: Final = 12
 _TIME_LENGTH: Final = 14
 _MSGID: Final = re.compile(r"[HP][1-9][0-9]{10}[0-9]{14}[0-9]{4}")
 _UUID_TIMESTAMP_BITS: Final = 48
-UUID_RANDOM_BITS: Final = 74
+_UUID_RANDOM_BITS: Final = 74
 
 
 def parsed_admdvs(text: str, *, field: str) -> AdmDvs:
@@ -84,12 +85,12 @@ def parsed_msgid(text: str, *, field: str = "msgid") -> ParsedMsgid:
     return ParsedMsgid(Msgid(text), FixmedinsCode(text[:_INSTITUTION_LENGTH]), made_at)
 
 
-def time_ordered_uuid(now: datetime, randomness: int) -> UUID:
+def time_ordered_uuid(now: datetime, randomness: Randomness) -> UUID:
     """A UUID of version 7 (RFC 9562): 48 bits of milliseconds, then 74 of the given randomness.
 
     Ids that grow with time keep B-tree inserts on the right-hand page; time and randomness come from the caller.
     """
     milliseconds = int(now.timestamp() * 1000) & ((1 << _UUID_TIMESTAMP_BITS) - 1)
-    random_bits = randomness & ((1 << UUID_RANDOM_BITS) - 1)
+    random_bits = randomness.getrandbits(_UUID_RANDOM_BITS)
     high, low = random_bits >> 62, random_bits & ((1 << 62) - 1)
     return UUID(int=(milliseconds << 80) | (0x7 << 76) | (high << 64) | (0b10 << 62) | low)

@@ -4,26 +4,25 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any
 from uuid import UUID
 
 import grpc
 
 from chassis.db import Database
 from chassis.rpc.server import RpcServer
-from chassis.telemetry import Randomness
 from gongji.family.v1 import family_pb2
 from gongji.family.v1.family_pb2_grpc import FamilyServiceServicer, add_FamilyServiceServicer_to_server
 from kernel.clock import Clock
 from kernel.ids import AuthorisationId, BindingId, GroupId, PsnNo, time_ordered_uuid
 from kernel.policy import PolicySet
+from kernel.randomness import Randomness
 from services.family import wire
 from services.family.clients import Identity, Ledgers
 from services.family.domain.groups import Pledge
 from services.family.operations import bindings, groups, snapshot
 from services.family.operations.people import People
 
-UUID_BITS: Final = 128
 Context = grpc.aio.ServicerContext[Any, Any]
 
 
@@ -199,4 +198,4 @@ class FamilyApi(FamilyServiceServicer):
         return wire.group_message(view.group, view.names, view.bindings)
 
     def _new_id(self) -> UUID:
-        return time_ordered_uuid(self._room.clock.now(), self._room.randomness.getrandbits(UUID_BITS))
+        return time_ordered_uuid(self._room.clock.now(), self._room.randomness)

@@ -18,10 +18,10 @@ from chassis.process import Process, run
 from chassis.rpc.client import channel
 from chassis.rpc.server import RpcServer
 from chassis.settings import EXIT_BAD_SETTINGS, ServiceSettings, load
-from chassis.telemetry import SYSTEM_RANDOMNESS
 from kernel.clock import SystemClock
 from kernel.failures import Failure
 from kernel.policy import PolicySet
+from kernel.randomness import SYSTEM_RANDOMNESS
 from services.family import consumer
 from services.family.api import FamilyApi, Room
 from services.family.clients import Identity, Ledgers

@@ -12,12 +12,12 @@ import grpc
 
 from chassis.db import Database
 from chassis.rpc.server import RpcServer
-from chassis.telemetry import Randomness
 from gongji.identity.v1 import identity_pb2
 from gongji.identity.v1.identity_pb2_grpc import IdentityServiceServicer, add_IdentityServiceServicer_to_server
 from kernel.clock import Clock, business_date
 from kernel.ids import parsed_fixmedins_code, parsed_psn_no
 from kernel.policy import known_area
+from kernel.randomness import Randomness
 from services.identity import wire
 from services.identity.domain.credential import (
     CODE_TYPE,

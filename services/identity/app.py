@@ -18,8 +18,8 @@ from chassis.outbox import OutboxPublisher
 from chassis.process import Process, run
 from chassis.rpc.server import RpcServer
 from chassis.settings import EXIT_BAD_SETTINGS, ServiceSettings, load
-from chassis.telemetry import SYSTEM_RANDOMNESS
 from kernel.clock import SystemClock
+from kernel.randomness import SYSTEM_RANDOMNESS
 from services.identity.api import IdentityApi, Room
 from services.identity.domain.credential import CODE_LIFETIME_MAX_S, CODE_LIFETIME_MIN_S
 from services.identity.domain.sealing import Seals, Secrets, new_secrets, parsed_secrets

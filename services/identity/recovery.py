@@ -8,8 +8,8 @@ from typing import Final
 
 from chassis import telemetry
 from chassis.db import Database, is_transient
-from chassis.telemetry import Randomness
 from kernel.clock import Clock
+from kernel.randomness import Randomness
 from services.identity.domain.sealing import Seals
 from services.identity.domain.signing import KEY_LEAD, KeyRing
 from services.identity.operations.signing_keys import current_ring

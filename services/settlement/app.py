@@ -19,11 +19,11 @@ from chassis.outbox import OutboxPublisher
 from chassis.process import Process, run
 from chassis.rpc.server import RpcServer
 from chassis.settings import EXIT_BAD_SETTINGS, ServiceSettings, load
-from chassis.telemetry import SYSTEM_RANDOMNESS
 from kernel.clock import SystemClock
 from kernel.failures import Failure
-from kernel.ids import UUID_RANDOM_BITS, AdmDvs, PlanId, time_ordered_uuid
+from kernel.ids import AdmDvs, PlanId, time_ordered_uuid
 from kernel.policy import PolicySet
+from kernel.randomness import SYSTEM_RANDOMNESS
 from services.settlement import recovery
 from services.settlement.api.account import AccountApi
 from services.settlement.api.settlement import SettlementApi
@@ -102,7 +102,7 @@ async def serve(process: Process, settings: Settings, *, policies: PolicySet) ->
     desk = Desk(database, ledgers, policies)
 
     def new_id() -> UUID:
-        return time_ordered_uuid(clock.now(), SYSTEM_RANDOMNESS.getrandbits(UUID_RANDOM_BITS))
+        return time_ordered_uuid(clock.now(), SYSTEM_RANDOMNESS)
 
     async def replan_refused(_: Payment, refused: PlanDocument, silent: frozenset[AdmDvs]) -> PlanId:
         plan_id, plan = PlanId(new_id()), Plan.of_document(refused)

@@ -5,13 +5,13 @@ from __future__ import annotations
 from datetime import datetime
 from uuid import UUID
 
-from chassis.telemetry import Randomness
-from kernel.ids import UUID_RANDOM_BITS, time_ordered_uuid
+from kernel.ids import time_ordered_uuid
+from kernel.randomness import Randomness
 
 
 def new_id(now: datetime, randomness: Randomness) -> UUID:
     """An id that grows with time."""
-    return time_ordered_uuid(now, randomness.getrandbits(UUID_RANDOM_BITS))
+    return time_ordered_uuid(now, randomness)
 
 
 def new_bytes(randomness: Randomness, count: int) -> bytes:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 
 from chassis.db import Database
-from chassis.telemetry import Randomness
+from kernel.randomness import Randomness
 from services.identity import wire
 from services.identity.domain.institution import Institution, changed
 from services.identity.operations.drawn import new_id

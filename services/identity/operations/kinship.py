@@ -10,10 +10,10 @@ from uuid import UUID
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from chassis.db import Database
-from chassis.telemetry import Randomness
 from kernel.clock import business_date
 from kernel.failures import Failure, Kind
 from kernel.ids import PsnNo
+from kernel.randomness import Randomness
 from services.identity import wire
 from services.identity.domain import kinship as rules
 from services.identity.domain.kinship import Fact, FactKind, Facts, FactState, Kinship, Relative

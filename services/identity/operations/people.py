@@ -12,9 +12,9 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from chassis import telemetry
 from chassis.db import Database
-from chassis.telemetry import Randomness
 from kernel.failures import Failure, Kind
 from kernel.ids import AdmDvs, PsnNo
+from kernel.randomness import Randomness
 from services.identity import wire
 from services.identity.domain import person as rules
 from services.identity.domain.certificate import masked_number

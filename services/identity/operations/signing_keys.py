@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 from typing import Final
 
 from chassis.db import Database
-from chassis.telemetry import Randomness
+from kernel.randomness import Randomness
 from services.identity import wire
 from services.identity.domain.sealing import NONCE_BYTES, Seals, WrongKeyError
 from services.identity.domain.signing import SEED_BYTES, HeldKey, KeyRing, needs_new_key, new_key

@@ -19,9 +19,9 @@ from chassis.migrate import migrate
 from chassis.outbox import OutboxPublisher
 from chassis.rpc.client import channel
 from chassis.rpc.server import Health, RpcServer
-from chassis.telemetry import SYSTEM_RANDOMNESS
 from gongji.identity.v1 import events_pb2, identity_pb2, identity_pb2_grpc, person_pb2
 from kernel.failures import Failure
+from kernel.randomness import SYSTEM_RANDOMNESS
 from ops.embedded.databases import Databases
 from services.identity.api import IdentityApi, Room
 from services.identity.app import MIGRATIONS, NAME, Settings, make_secrets_file, read_secrets
