@@ -33,8 +33,14 @@ Answer = TypeVar("Answer")
 SETTLEMENT_UNKNOWN: Final = "SETTLEMENT_UNKNOWN"
 CANNOT_BE_REVERSED: Final = frozenset({"REVOCATION_STANDS", "REVOKE_WINDOW_CLOSED"})
 """The request was done and stays done: asking tells what."""
-CHANNEL_OPTIONS: Final = (("grpc.enable_retries", 0), ("grpc.keepalive_time_ms", 30_000))
-"""Retries are this client's own business: the transport knows nothing of keys."""
+CHANNEL_OPTIONS: Final = (
+    ("grpc.enable_retries", 0),
+    ("grpc.keepalive_time_ms", 30_000),
+    ("grpc.initial_reconnect_backoff_ms", 200),
+    ("grpc.max_reconnect_backoff_ms", 2_000),
+)
+"""Retries are this client's own business: the transport knows nothing of keys. A service that is back is found within
+seconds; by default the transport would look for it every two minutes only, longer than a request is waited for."""
 
 
 class Care(Enum):
