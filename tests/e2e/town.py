@@ -41,6 +41,8 @@ OUTPATIENT: Final = "11"
 INPATIENT: Final = "21"
 AUTHORISED_FEN: Final[Fen] = 1_000_000
 REST_MAX_S: Final = 20.0
+TOLD_MAX_S: Final = 60.0
+"""What a dying NATS had handed out and was not acknowledged comes again after half a minute."""
 POLL_S: Final = 0.02
 POLICY: Final = "area: '650000'\npolicy:\n  benefit: external\n"
 """One province alone, so that every other area is one without a policy."""
@@ -306,6 +308,7 @@ class Town:
             databases=[self.world.database_url(name) for name in ("identity", "family", "settlement")],
             nats_url=self.world.nats_url,
             bus_prefix=self.world.bus_prefix,
+            timeout_s=TOLD_MAX_S,
         )
 
     async def at_rest(self, *, bound_s: float = REST_MAX_S) -> float:

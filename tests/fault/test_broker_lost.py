@@ -21,7 +21,7 @@ from tests.fault.victims import COORDINATOR, arm, died, revive
 
 PATIENCE: Final = Patience(attempt_s=5.0, request_s=40.0, pause_max_s=0.2)
 BILL_FEN: Final = 2_000
-HEARD_MAX_S: Final = 30.0
+HEARD_MAX_S: Final = 60.0
 
 
 @pytest.fixture
