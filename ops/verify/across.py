@@ -163,6 +163,7 @@ async def _check_keys(coordinator: asyncpg.Connection, report: Report) -> None:
             GROUP BY 1, 2, 3 HAVING count(*) > 1"""
     ):
         report.violated("I10", f"the key {row['fixmedins_code']}/{row['infno']}/{row['msgid']} has {row['outcomes']}")
+    report.checked("I8", await coordinator.fetchval("SELECT count(*) FROM payments WHERE original_id IS NOT NULL"))
     for row in await coordinator.fetch(
         """SELECT original_id, count(*) AS refunds FROM payments
             WHERE original_id IS NOT NULL GROUP BY 1 HAVING count(*) > 1"""

@@ -175,7 +175,8 @@ def _parts(fact: BillSettled, names: Names) -> Iterator[Words]:
             yield said(Sentence.PART_RELATIVE, who=texts.named(names.get(change.psn_no)), amount=amount)
         else:
             yield said(Sentence.PART_OWN, account=_account(change), amount=amount)
-    yield said(Sentence.PART_CASH, amount=texts.yuan(fact.cash_fen))
+    if fact.cash_fen or not fact.changes:
+        yield said(Sentence.PART_CASH, amount=texts.yuan(fact.cash_fen))
 
 
 def _refunded(told: Told, fact: BillRefunded) -> Iterator[Message]:

@@ -22,7 +22,6 @@ from services.settlement.domain.split import Role, Split
 
 PLAN_LIFETIME_S: Final = 600
 """How long a plan may be paid (domain §6, steps a terminal makes)."""
-DIGEST_BYTES: Final = 32
 
 
 @dataclass(frozen=True, slots=True)

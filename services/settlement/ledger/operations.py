@@ -6,7 +6,6 @@ from collections.abc import Iterable, Sequence
 from typing import Final, TypeAlias
 from uuid import UUID
 
-import asyncpg
 from prometheus_client import Counter
 
 from chassis.db import Database, is_transient, violated_constraint
@@ -99,16 +98,14 @@ async def _put_in_quarantine(
 ) -> None:
     kind, command_id = identity_of(request.command)
     constraint = violated_constraint(error)
-    # The driver's messages quote the row: they stay in the database and out of the log.
     problem = f"{type(error).__name__}: {constraint}" if constraint else f"{type(error).__name__}: {error}"
     QUARANTINED.labels(area).inc()
-    quoting = isinstance(error, asyncpg.PostgresError | asyncpg.InterfaceError)
     told = {"command": kind, "command_id": str(command_id), "problem": constraint or type(error).__name__}
     _log.error(
         "a command failed and is in quarantine",
         area=area,
         trace_id=request.trace_id,
-        exc_info=None if quoting else error,
+        exc_info=error,
         **told,
     )
     known.add((kind, command_id))

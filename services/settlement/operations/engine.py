@@ -174,11 +174,6 @@ class Engine:
         self._flights.clear()
         _IN_FLIGHT.set(0)
 
-    @property
-    def in_flight(self) -> int:
-        """How many payments this process drives at this moment."""
-        return len(self._flights)
-
     # What operations ask for.
 
     async def begin(self, beginning: Beginning) -> Begun:

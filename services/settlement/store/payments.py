@@ -188,8 +188,6 @@ _LOCK_PATIENTS: Final = """
 SELECT y.version FROM patient_years y
 JOIN unnest($1::text[], $2::smallint[]) AS q (psn_no, year) ON (y.psn_no, y.year) = (q.psn_no, q.year)
 ORDER BY y.psn_no, y.year FOR UPDATE OF y"""
-_LOCK_PAYMENTS: Final = """
-SELECT payment_id FROM payments WHERE payment_id = ANY ($1::uuid[]) ORDER BY payment_id FOR UPDATE"""
 _WRITE: Final = """
 WITH won AS (
     UPDATE payments p SET
@@ -217,11 +215,6 @@ SELECT payment_id, decided_at FROM won"""
 async def lock_patients(connection: Connection, patients: Sequence[tuple[PsnNo, int]]) -> None:
     """Locks the patients' years until the transaction ends; what changes a version or begins a settlement holds one."""
     await connection.execute(_LOCK_PATIENTS, [psn_no for psn_no, _ in patients], [year for _, year in patients])
-
-
-async def lock_payments(connection: Connection, payment_ids: Sequence[PaymentId]) -> None:
-    """Locks rows in the order of their ids until the transaction ends."""
-    await connection.execute(_LOCK_PAYMENTS, list(payment_ids))
 
 
 async def write(
