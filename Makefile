@@ -47,9 +47,11 @@ demo: $(READY) ## The main job, end to end: a bill is split over a family and pa
 up: $(READY) ## Start PostgreSQL, NATS and the five processes; ctrl-C stops them
 	@$(BIN)/gongji up
 
+WORKERS ?= 2
+TESTS ?= tests
 .PHONY: test
 test: $(READY) ## Every test, against real PostgreSQL and NATS
-	@$(BIN)/pytest
+	@$(BIN)/pytest -n $(WORKERS) --dist loadfile $(TESTS)
 
 .PHONY: lint
 lint: $(READY) ## ruff, mypy --strict, import rules, buf lint
