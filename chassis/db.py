@@ -53,7 +53,9 @@ class Database:
         pool_size: int = 10,
         statement_timeout_s: float = STATEMENT_TIMEOUT_S,
         lock_timeout_s: float = LOCK_TIMEOUT_S,
+        idle_in_transaction_timeout_s: float = IDLE_IN_TRANSACTION_TIMEOUT_S,
     ) -> None:
+        """``idle_in_transaction_timeout_s`` is how long a process that hangs may keep its locks from all others."""
         self._url = url
         self._connect_arguments: dict[str, Any] = {
             "timeout": CONNECT_TIMEOUT_S,
@@ -64,7 +66,7 @@ class Database:
                 "jit": "off",
                 "statement_timeout": _milliseconds(statement_timeout_s),
                 "lock_timeout": _milliseconds(lock_timeout_s),
-                "idle_in_transaction_session_timeout": _milliseconds(IDLE_IN_TRANSACTION_TIMEOUT_S),
+                "idle_in_transaction_session_timeout": _milliseconds(idle_in_transaction_timeout_s),
             },
         }
         # asyncpg reads the URL itself, so sockets (?host=), sslmode and the rest of libpq's words work as they should.

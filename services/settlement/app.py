@@ -40,6 +40,8 @@ from services.settlement.store.payments import read_epoch
 NAME: Final = "settlement"
 INQUIRE_MARGIN_S: Final = 2.0
 """How much later than the votes' deadline a ledger begins to ask: by then the coordinator has mostly decided."""
+WRITER_SILENT_MAX_S: Final = 3.0
+"""How long a coordinator that hangs keeps a patient's lock from the others: less than they wait for it."""
 MIGRATIONS: Final = Path(__file__).parent / "migrations"
 
 
@@ -85,7 +87,12 @@ async def serve(process: Process, settings: Settings, *, policies: PolicySet) ->
     """Runs the process until it is asked to stop."""
     clock = SystemClock()
     database = await process.enter(
-        Database(settings.database_url, application=process.name, pool_size=settings.database_pool_size)
+        Database(
+            settings.database_url,
+            application=process.name,
+            pool_size=settings.database_pool_size,
+            idle_in_transaction_timeout_s=WRITER_SILENT_MAX_S,
+        )
     )
     bus = await process.enter(
         Bus(settings.nats_url, name=process.name, prefix=settings.bus_prefix, nkey_file=settings.nats_nkey_file)

@@ -33,6 +33,10 @@ def _checked_template(text: str) -> str:
     return text
 
 
+WRITER_SILENT_MAX_S: Final = 3.0
+"""How long a writer that hangs keeps the area's lock: less than others wait for it, and less than a vote may take."""
+
+
 class Settings(ProcessSettings):
     """What the ledger process is told."""
 
@@ -89,6 +93,7 @@ async def serve(process: Process, settings: Settings) -> None:
                 settings.database_url(area),
                 application=f"gongji-{process.name}-{area}",
                 pool_size=settings.database_pool_size,
+                idle_in_transaction_timeout_s=WRITER_SILENT_MAX_S,
             )
         )
         for area in settings.areas

@@ -90,6 +90,26 @@ async def test_a_lock_held_too_long_is_transient(database: str, db: Database) ->
         assert is_transient(refused.value)
 
 
+async def test_a_process_that_hangs_in_a_transaction_keeps_its_locks_for_so_long_and_no_longer(
+    database: str, db: Database
+) -> None:
+    """The server ends it, others go on, and what it wrote is gone; to itself the error is worth another try."""
+
+    async def hang(hanging: Database) -> None:
+        async with hanging.driver_transaction() as connection:
+            await connection.execute("INSERT INTO person VALUES ('1', 1)")
+            async with db.transaction() as other:  # It waits for the row's key, held by the one that hangs.
+                await other.execute(INSERT, {"psn_no": "1", "version": 7})
+            await connection.execute("SELECT 1")
+
+    async with Database(database, idle_in_transaction_timeout_s=0.2) as hanging:
+        with pytest.raises((asyncpg.PostgresError, asyncpg.InterfaceError)) as ended:
+            await hang(hanging)
+    assert is_transient(ended.value)
+    async with db.transaction() as connection:
+        assert (await connection.execute(sa.text("SELECT version FROM person"))).scalar_one() == 7
+
+
 async def test_a_statement_that_runs_too_long_is_ended_and_transient(database: str) -> None:
     """The server ends the statement, and the connection is good for the next one."""
     async with Database(database, pool_size=1, statement_timeout_s=0.1) as hasty:
