@@ -20,6 +20,7 @@ from chassis import telemetry
 from chassis.batch import Batcher
 from chassis.db import Database, is_transient
 from chassis.deadlines import timeout_s
+from kernel.failures import Failure
 from kernel.ids import AdmDvs, PaymentId, PlanId
 from services.settlement.clients import LedgerClient
 from services.settlement.domain.payment import RETENTION_DEFAULT
@@ -185,7 +186,11 @@ class Engine:
         task = asyncio.get_running_loop().create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
-        return await asyncio.shield(task)
+        try:
+            return await asyncio.shield(task)
+        except asyncio.CancelledError:
+            task.add_done_callback(_left_behind)
+            raise
 
     async def write(self, payment: Payment, write: Write) -> Payment:
         """Carries out a Write that a request decided; the row as it then stands, driven on if it is open."""
@@ -412,3 +417,9 @@ class Engine:
             self._step(flight, Observed(row))
         if flight.drive.payment.state is State.TRYING:
             self._watch(flight)
+
+
+def _left_behind(task: asyncio.Task[Any]) -> None:
+    """A refusal that nobody waits for any more is no error: whoever asks again is told it then."""
+    if not task.cancelled() and (error := task.exception()) is not None and not isinstance(error, Failure):
+        _log.error("work that its call had left behind failed", exc_info=error)

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import random
 from datetime import timedelta
+from uuid import uuid4
 
 import pytest
 
 from gongji.settlement.v1.events_pb2 import SettlementEvent
 from kernel.failures import Failure
+from kernel.ids import PaymentId
 from services.settlement.operations import payments
 from services.settlement.operations.engine import Engine
 from services.settlement.operations.payments import Refunded, Settled, Stopped
@@ -36,6 +39,22 @@ async def test_a_revocation_brings_every_leg_back_to_its_origin(town: World, eng
         )
     told = SettlementEvent.FromString(payload).bill_refunded
     assert (told.original_setl_id, told.reversed) == (str(settled.payment.payment_id), False)
+
+
+async def test_a_refusal_that_its_call_did_not_wait_for_is_no_error(
+    town: World, engine: Engine, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The terminal has hung up before it could be told that there is nothing to revoke: the log stays quiet."""
+    call = asyncio.create_task(town.revoke(engine, PaymentId(uuid4())))
+    await asyncio.sleep(0)
+    call.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await call
+    while engine._tasks:
+        await asyncio.wait(engine._tasks)
+    del call
+    gc.collect()
+    assert [record for record in caplog.records if record.name == "asyncio"] == []
 
 
 async def test_the_same_revocation_again_gives_the_same_record_and_another_one_names_it(
