@@ -78,7 +78,9 @@ class ProcessSettings(BaseSettings):
         description="Every subject and stream begins with it, so that several worlds can share a NATS server.",
         examples=["gongji"],
     )
-    stream_replicas: int = Field(default=1, ge=1, le=5, description="Copies of each event stream; 3 in production.")
+    stream_replicas: int = Field(
+        default=1, ge=1, le=5, description="Copies of the stream of events that this process makes; 3 in production."
+    )
     grpc_listen: Listen = Field(default="127.0.0.1:0", description="Where gRPC listens.", examples=["0.0.0.0:7001"])
     health_listen: Listen | None = Field(
         default=None,

@@ -73,7 +73,7 @@ async def serve(process: Process, settings: Settings, *, policies: PolicySet) ->
     stream = Stream(settings.bus_prefix, NAME, settings.stream_replicas)
     process.supervise("outbox", OutboxPublisher(database, bus, stream).run())
     await consumer.read_snapshot(database, identity)
-    persons = consumer.persons(database, bus, stream_replicas=settings.stream_replicas)
+    persons = consumer.persons(database, bus)
     process.supervise("persons", persons.run())
     process.supervise("recovery", Recovery(database, ledgers, clock, sweep_s=settings.recovery_sweep_s).run())
 

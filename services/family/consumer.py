@@ -22,9 +22,9 @@ CONSUMER: Final = "family"
 SNAPSHOT_PAUSE_S: Final = 1.0
 
 
-def persons(database: Database, bus: Bus, *, stream_replicas: int) -> Consumer:
+def persons(database: Database, bus: Bus) -> Consumer:
     """The consumer of what identity tells about persons."""
-    stream = Stream(bus.prefix, projecting.IDENTITY, stream_replicas)
+    stream = Stream(bus.prefix, projecting.IDENTITY)
     return Consumer(database, bus, stream, name=CONSUMER, handle=take_person_event, subjects=(wire.PERSON_CHANGED,))
 
 

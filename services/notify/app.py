@@ -50,7 +50,7 @@ async def serve(process: Process, settings: Settings) -> None:
     identity = Identity(await process.enter(channel(settings.identity_address)))
     watchers = Watchers(database, poll_s=settings.watch_poll_s, watchers_max=settings.watchers_max)
     await consumer.read_snapshot(database, identity)
-    for one in consumer.consumers(database, bus, identity, watchers.ring, stream_replicas=settings.stream_replicas):
+    for one in consumer.consumers(database, bus, identity, watchers.ring):
         process.supervise("events", one.run())
     process.supervise("watchers", watchers.run())
 

@@ -66,7 +66,7 @@ async def take_identity_event(identity: Identity, connection: AsyncConnection, p
     return set() if person is None else await telling.keep_person(connection, identity=identity, person=person)
 
 
-def consumers(database: Database, bus: Bus, identity: Identity, ring: Ring, *, stream_replicas: int) -> list[Consumer]:
+def consumers(database: Database, bus: Bus, identity: Identity, ring: Ring) -> list[Consumer]:
     """One for each stream. Every event of settlement and family counts; of a person the latest suffices."""
     sources = (
         (SETTLEMENT, take_settlement_event, (">",), False),
@@ -80,7 +80,7 @@ def consumers(database: Database, bus: Bus, identity: Identity, ring: Ring, *, s
             Consumer(
                 database,
                 bus,
-                Stream(bus.prefix, service, stream_replicas),
+                Stream(bus.prefix, service),
                 name=CONSUMER,
                 handle=listener.take,
                 subjects=subjects,
