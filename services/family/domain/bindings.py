@@ -36,6 +36,11 @@ LIVE: Final = frozenset({BindingState.OPENING, BindingState.ACTIVE})
 """The states in which a pair counts as bound."""
 
 
+FUNDERS_MAX: Final = 60
+"""More than any policy asks for. With the patient's own account and wallet they fit into one command to one ledger (its
+contract takes 64 legs and 64 accounts): a patient with more could not pay at all, not even out of his own account."""
+
+
 class Change(Enum):
     """What has just happened to a binding; the notices to people rest on it."""
 
@@ -133,8 +138,9 @@ def agreed_terms(asked: Bind, *, policies: PolicySet, now: datetime) -> Terms:
     refuse_missing_amount(asked.authorised_fen, required=policy.authorized_amount_required)
     if any(binding.funder == funder.psn_no for binding in asked.live):
         raise Failure(Kind.EXISTS, "ALREADY_BOUND")
-    funders_max = policies.for_area(benefiting.area).max_funders_per_beneficiary
-    if funders_max is not None and len(asked.live) >= funders_max:
+    policy_max = policies.for_area(benefiting.area).max_funders_per_beneficiary
+    funders_max = FUNDERS_MAX if policy_max is None else min(policy_max, FUNDERS_MAX)
+    if len(asked.live) >= funders_max:
         raise Failure(Kind.PRECONDITION, "FUNDERS_TOO_MANY", funders_max=funders_max)
     return Terms(relation=relation, funder_area=funding.area)
 

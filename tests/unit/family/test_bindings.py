@@ -9,8 +9,10 @@ from datetime import timedelta
 import pytest
 
 from kernel.failures import Failure, Kind
+from kernel.ids import PsnNo
 from kernel.policy import PolicySet, Relation
 from services.family.domain.bindings import (
+    FUNDERS_MAX,
     Amend,
     Bind,
     BindingState,
@@ -92,6 +94,16 @@ def test_what_policy_asks_for_is_refused_where_it_is_missing(policy: dict[str, o
     asked = bind(live=[binding(funder=AUNT)])
     agreed_terms(asked, policies=POLICIES, now=NOW)
     assert refused(lambda: agreed_terms(asked, policies=PolicySet.of(policy), now=NOW)) == reason
+
+
+def test_no_policy_lets_more_funders_in_than_one_payment_can_have() -> None:
+    """The sixtieth is the last one."""
+    sixty = [binding(funder=PsnNo(f"{HAMI}{number:09d}")) for number in range(FUNDERS_MAX)]
+    agreed_terms(bind(live=sixty[1:]), policies=POLICIES, now=NOW)
+    for policies in (POLICIES, PolicySet.of({HAMI: {"max_funders_per_beneficiary": 500}})):
+        with pytest.raises(Failure) as error:
+            agreed_terms(bind(live=sixty), policies=policies, now=NOW)
+        assert (error.value.reason, error.value.metadata) == ("FUNDERS_TOO_MANY", {"funders_max": "60"})
 
 
 def test_the_funders_area_allows_and_the_beneficiarys_counts() -> None:
