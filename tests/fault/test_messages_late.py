@@ -6,6 +6,7 @@ import asyncio
 import signal
 import time
 from collections.abc import AsyncIterator, Callable
+from datetime import UTC, datetime
 from typing import Final
 from uuid import uuid4
 
@@ -13,6 +14,7 @@ import asyncpg
 import pytest
 
 from gongji.ledger.v1 import ledger_pb2
+from kernel.clock import business_year
 from tests.e2e.asking import settle
 from tests.e2e.town import HAMI, URUMQI, Town
 from tests.fault.conftest import DRAINED, VOTE_DEADLINE_S
@@ -153,7 +155,7 @@ async def test_a_hold_that_no_payment_stands_for_stays_held_and_calls_someone(to
                 account_kind=ledger_pb2.ACCOUNT_KIND_PERSONAL,
                 role=ledger_pb2.ROLE_OWN,
                 past_fen=1_000,
-                year=int(await town.settlement.fetchval("SELECT max(year) FROM patient_years")),
+                year=business_year(datetime.now(UTC)),
             )
         ],
         inquire_after_ms=1,
