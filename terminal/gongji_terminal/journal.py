@@ -159,12 +159,15 @@ class Journal:
         )
 
     async def note_told(self, entry: Entry, told: Told, *, now: datetime) -> None:
-        """What the service said. A revocation's success is noted at the settlement it took back as well."""
+        """What the service said. A revocation's success is noted at the settlement it took back as well.
+
+        Reversed is the last word: an answer to the request itself that was on its way all the while comes too late.
+        """
 
         def note(connection: sqlite3.Connection) -> None:
             connection.execute(
                 "UPDATE requests SET state = ?, setl_id = ?, reason = ?, refund_setl_id = ?, answer = ?, told_at = ? "
-                "WHERE fixmedins_code = ? AND infno = ? AND msgid = ?",
+                "WHERE fixmedins_code = ? AND infno = ? AND msgid = ? AND (state <> 'REVERSED' OR ? = 'REVERSED')",
                 (
                     told.state.value,
                     told.setl_id,
@@ -173,6 +176,7 @@ class Journal:
                     told.answer,
                     now.isoformat(),
                     *_key(entry),
+                    told.state.value,
                 ),
             )
             if entry.original_setl_id and told.state is EntryState.SETTLED:

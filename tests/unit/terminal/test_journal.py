@@ -72,6 +72,15 @@ async def test_what_was_told_is_kept_and_no_longer_unanswered(journal: Journal) 
     assert await journal.unanswered() == []
 
 
+async def test_an_answer_that_a_reversal_has_overtaken_changes_nothing(journal: Journal) -> None:
+    """The payment was made, taken back by a reversal, and only then did the first answer arrive."""
+    entry = await write(journal)
+    await journal.note_told(entry, Told(EntryState.REVERSED, setl_id="S1", refund_setl_id="R1"), now=NOW)
+    await journal.note_told(entry, Told(EntryState.SETTLED, setl_id="S1"), now=NOW)
+    (found,) = await journal.entries()
+    assert (found.state, found.setl_id, found.refund_setl_id) == (EntryState.REVERSED, "S1", "R1")
+
+
 async def test_a_revocation_is_noted_at_the_settlement_it_took_back(journal: Journal) -> None:
     """The settlement's entry then names what gave its money back."""
     settled = await write(journal)
