@@ -40,8 +40,8 @@ from services.settlement.store.payments import read_epoch
 NAME: Final = "settlement"
 INQUIRE_MARGIN_S: Final = 2.0
 """How much later than the votes' deadline a ledger begins to ask: by then the coordinator has mostly decided."""
-WRITER_SILENT_MAX_S: Final = 3.0
-"""How long a coordinator that hangs keeps a patient's lock from the others: less than they wait for it."""
+WRITER_SILENT_MAX_S: Final = 8.0
+"""How long a coordinator that hangs keeps a patient's lock from the others; the outbox may wait for NATS within it."""
 MIGRATIONS: Final = Path(__file__).parent / "migrations"
 
 
