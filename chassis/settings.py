@@ -114,7 +114,10 @@ class ProcessSettings(BaseSettings):
         default=0.0, ge=0, le=60, description="Pause between saying NOT_SERVING and refusing calls, for balancers."
     )
     message_bytes_max: int = Field(
-        default=1 << 20, ge=1024, le=64 << 20, description="The largest gRPC request that is read."
+        default=64 << 10,
+        ge=1024,
+        le=64 << 20,
+        description="The largest gRPC request that is read; times the calls at once, it bounds what a flood occupies.",
     )
     concurrent_rpcs_max: int = Field(
         default=512, ge=1, le=100_000, description="Calls worked on at once, streams apart; one more is SERVICE_BUSY."
