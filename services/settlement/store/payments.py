@@ -189,7 +189,9 @@ SELECT y.version FROM patient_years y
 JOIN unnest($1::text[], $2::smallint[]) AS q (psn_no, year) ON (y.psn_no, y.year) = (q.psn_no, q.year)
 ORDER BY y.psn_no, y.year FOR UPDATE OF y"""
 _WRITE: Final = """
-WITH won AS (
+WITH held AS MATERIALIZED (  -- In the order of ids: two batches with the same rows must not wait for each other.
+    SELECT payment_id FROM payments WHERE payment_id = ANY ($1::uuid[]) ORDER BY payment_id FOR UPDATE
+), won AS (
     UPDATE payments p SET
         state = q.to_state,
         reason = CASE WHEN q.reason = '' THEN p.reason ELSE q.reason END,
@@ -202,6 +204,7 @@ WITH won AS (
         attempts = CASE WHEN q.to_state = q.expected THEN p.attempts ELSE 0 END
     FROM unnest($1::uuid[], $2::text[], $3::text[], $4::text[], $5::smallint[], $6::text[], $7::text[])
          AS q (payment_id, expected, to_state, reason, refused_leg_no, balances_after, quarantine)
+    JOIN held USING (payment_id)
     WHERE p.payment_id = q.payment_id AND p.state = q.expected
     RETURNING p.payment_id, p.kind, p.state, p.psn_no, p.year, q.expected, p.decided_at
 ), moved AS (

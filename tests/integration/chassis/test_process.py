@@ -68,7 +68,8 @@ async def start(database: str, nats: NatsServer, bus_prefix: str, tmp_path: Path
             *arguments,
             cwd=ROOT,
             env={
-                **os.environ,
+                # A run over several workers names its servers in variables that no process of ours knows.
+                **{name: value for name, value in os.environ.items() if not name.startswith("GONGJI_")},
                 "GONGJI_DATABASE_URL": database,
                 "GONGJI_NATS_URL": nats.url,
                 "GONGJI_BUS_PREFIX": bus_prefix,
