@@ -43,6 +43,7 @@ _log = telemetry.logger("process")
 EXIT_CRASHED: Final = 1
 EXIT_FORCED: Final = 130
 TASK_STOP_S: Final = 5.0
+CANCEL_AGAIN_S: Final = 1.0
 
 Resource = TypeVar("Resource")
 SettingsType = TypeVar("SettingsType", bound=ProcessSettings)
@@ -130,11 +131,7 @@ class Process:
             await self.health.leaving()
             await asyncio.sleep(self._settings.drain_notice_s)
         await asyncio.gather(*(server.stop(self._settings.drain_s) for server in self._servers))
-        for task in self._tasks:
-            task.cancel()
-        stubborn: set[asyncio.Task[None]] = set()
-        if self._tasks:
-            _, stubborn = await asyncio.wait(self._tasks, timeout=TASK_STOP_S)
+        stubborn = await self._cancelled_tasks()
         await self._resources.aclose()
         if self._probes is not None:
             await self._probes.stop()
@@ -142,6 +139,19 @@ class Process:
             # The loop cannot be closed over them, and whoever stops us must not wait for ever.
             _log.error("background tasks did not end", tasks=sorted(task.get_name() for task in stubborn))
             os._exit(EXIT_CRASHED)
+
+    async def _cancelled_tasks(self) -> set[asyncio.Task[None]]:
+        """Cancels the background work; what has not ended in time.
+
+        nats-py loses a cancellation that meets it while it flushes, so whoever goes on is told again.
+        """
+        left = set(self._tasks)
+        for _ in range(int(TASK_STOP_S / CANCEL_AGAIN_S)):
+            for task in left:
+                task.cancel()
+            if left:
+                _, left = await asyncio.wait(left, timeout=CANCEL_AGAIN_S)
+        return left
 
 
 Serve = Callable[[Process, SettingsType], Awaitable[None]]
