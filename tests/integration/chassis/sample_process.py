@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+from contextlib import suppress
 from pathlib import Path
 
 from chassis.bus import Bus, Stream
@@ -31,10 +32,9 @@ async def _crash() -> None:
 
 
 async def _linger() -> None:
-    try:
-        await asyncio.sleep(60)
-    finally:
-        await asyncio.sleep(60)
+    while True:
+        with suppress(asyncio.CancelledError):
+            await asyncio.sleep(60)
 
 
 async def serve(process: Process, settings: ServiceSettings) -> None:
