@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 from uuid import UUID
 
@@ -33,6 +33,10 @@ POLL_S: Final = 0.5
 STREAM_CHECK_S: Final = 5.0
 PURGE_S: Final = 600.0
 PURGE_SIZE_MAX: Final = 5_000
+RESET_SIZE_MAX: Final = 10_000
+"""A week of a province's events is far more than one statement may change within its timeout."""
+UNMET: Final = datetime(1970, 1, 1, tzinfo=UTC)
+"""Stands for the stream's age while rows are being reset: until the last of them no acknowledgement counts."""
 TROUBLE_PAUSE_S: Final = 0.5
 
 DDL_V1: Final = (
@@ -164,7 +168,12 @@ _OLDEST: Final = "SELECT stream_seq FROM outbox WHERE published_at IS NOT NULL O
 _MEET: Final = """
 INSERT INTO outbox_stream (stream, created, last_seq) VALUES ($1, $2, 0)
 ON CONFLICT (stream) DO UPDATE SET created = $2, last_seq = 0"""
-_RESET: Final = "UPDATE outbox SET published_at = NULL, stream_seq = NULL WHERE published_at IS NOT NULL"
+_RESET: Final = """
+WITH part AS (SELECT id FROM outbox WHERE published_at IS NOT NULL AND id > $1 ORDER BY id LIMIT $2),
+done AS (
+    UPDATE outbox SET published_at = NULL, stream_seq = NULL FROM part WHERE outbox.id = part.id RETURNING outbox.id
+)
+SELECT count(*) AS events, max(id) AS last_id FROM done"""
 _PURGE: Final = """
 DELETE FROM outbox WHERE published_at IS NOT NULL AND id IN (
     SELECT id FROM outbox WHERE id < coalesce(
@@ -275,16 +284,32 @@ class OutboxPublisher:
         async with self._database.driver_transaction() as connection:
             known = await connection.fetchrow(_KNOWN, self._stream.name)
             oldest = await connection.fetchval(_OLDEST)
-            if known is None or _has_lost(state, known["created"], known["last_seq"], oldest):
+            lost = known is None or _has_lost(state, known["created"], known["last_seq"], oldest)
+            if lost:
+                # Durable before the first row is reset: whoever dies in between, the next one begins again.
+                await connection.execute(_MEET, self._stream.name, UNMET)
+        if lost:
+            events = await self._reset()
+            async with self._database.driver_connection() as connection:
                 await connection.execute(_MEET, self._stream.name, state.created)
-                again = await connection.execute(_RESET)
-                if oldest is not None:
-                    _log.warning(
-                        "the stream is not the one we knew: what is kept is published again",
-                        stream=self._stream.name,
-                        events=int(again.removeprefix("UPDATE ")),
-                    )
+            if events:
+                _log.warning(
+                    "the stream is not the one we knew: what is kept is published again",
+                    stream=self._stream.name,
+                    events=events,
+                )
         self._created = state.created
+
+    async def _reset(self) -> int:
+        """Makes everything kept unpublished again, a part at a time; how much that was."""
+        events = last_id = 0
+        while True:
+            async with self._database.driver_connection() as connection:
+                part = await connection.fetchrow(_RESET, last_id, RESET_SIZE_MAX)
+            events += int(part["events"])
+            if part["events"] < RESET_SIZE_MAX:
+                return events
+            last_id = part["last_id"]
 
 
 def _has_lost(state: StreamState, created: datetime, last_seq: int, oldest_kept: int | None) -> bool:

@@ -12,7 +12,7 @@ import pytest
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from chassis import inbox, telemetry
+from chassis import inbox, outbox, telemetry
 from chassis.bus import MESSAGE_ID_HEADER, Bus, Stream
 from chassis.db import Database
 from chassis.inbox import Consumer, IncomingEvent
@@ -212,6 +212,32 @@ async def test_a_wiped_stream_is_filled_again_and_nobody_notices(
             await until(all_out)
     for each in (reader, late):
         assert len(each.handled) == len(set(each.handled)) == 101
+
+
+async def test_filling_a_stream_again_is_done_in_parts_and_ends_whoever_dies_in_between(
+    db: Database, bus: Bus, stream: Stream, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A week of events is too much for one statement: after the first part the publisher dies, another one goes on."""
+    monkeypatch.setattr("chassis.outbox.RESET_SIZE_MAX", 8)
+    async with db.transaction() as connection:
+        await put(connection, [event(f"p{number}", 1) for number in range(30)])
+    await OutboxPublisher(db, bus, stream).drain()
+    await bus.client.jsm().delete_stream(stream.name)
+
+    async def dies_at_the_second_part(self: OutboxPublisher) -> int:
+        async with self._database.driver_connection() as connection:
+            await connection.fetchrow(outbox._RESET, 0, 8)
+        raise LookupError
+
+    with monkeypatch.context() as patched:
+        patched.setattr(OutboxPublisher, "_reset", dies_at_the_second_part)
+        with pytest.raises(LookupError):
+            await OutboxPublisher(db, bus, stream).drain()
+    assert await unpublished(db) == 8
+    await OutboxPublisher(db, bus, stream).drain()
+    assert await unpublished(db) == 0
+    state = await bus.ensure_stream(stream)
+    assert (state.first_seq, state.last_seq) == (1, 30)
 
 
 async def test_a_stream_that_lost_its_beginning_is_filled_again(
