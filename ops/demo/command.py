@@ -79,8 +79,9 @@ async def _chapters(runtime: Runtime, view: View) -> None:
     from ops.demo.people import AREAS, HOSPITAL  # noqa: PLC0415  As in `demo`.
     from ops.demo.story import Story  # noqa: PLC0415  As in `demo`.
     from ops.desks import desks_at  # noqa: PLC0415  As in `demo`.
+    from ops.places import Places  # noqa: PLC0415  As in `demo`.
     from ops.told import wait_until_told  # noqa: PLC0415  As in `demo`.
-    from ops.verify.run import Places, verify  # noqa: PLC0415  As in `demo`.
+    from ops.verify.run import verify  # noqa: PLC0415  As in `demo`.
     from ops.visits import counter_at  # noqa: PLC0415  As in `demo`.
 
     world = runtime.world

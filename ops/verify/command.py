@@ -14,11 +14,9 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from ops.verify.report import Report
-    from ops.verify.run import Places
 
 EXIT_VIOLATED: Final = 1
 EXIT_CANNOT_RUN: Final = 2
-SETTLEMENT_DATABASE: Final = "gongji_settlement"
 
 
 def verify(
@@ -42,10 +40,12 @@ def verify(
     import asyncpg  # noqa: PLC0415  As above.
 
     from ops.embedded.processes import CannotStart  # noqa: PLC0415  As above.
+    from ops.places import find_places  # noqa: PLC0415  As above.
     from ops.verify.run import verify as run_verify  # noqa: PLC0415  As above.
 
     try:
-        report = asyncio.run(run_verify(_places(data, coordinator, ledgers, areas), journals=journal or ()))
+        places = find_places(data=data, coordinator=coordinator, ledgers=ledgers, areas=areas)
+        report = asyncio.run(run_verify(places, journals=journal or ()))
     except (CannotStart, OSError, asyncpg.PostgresError, ValueError) as problem:
         sys.stderr.write(f"gongji verify: {problem}\n")
         raise typer.Exit(EXIT_CANNOT_RUN) from None
@@ -57,23 +57,6 @@ def verify(
         show(report, Console())
     if report.violations:
         raise typer.Exit(EXIT_VIOLATED)
-
-
-def _places(data: Path, coordinator: str | None, ledgers: str | None, areas: str) -> Places:
-    from ops.embedded.runtime import read_running  # noqa: PLC0415  As in `verify`.
-    from ops.verify.run import Places  # noqa: PLC0415  As in `verify`.
-
-    if coordinator is not None:
-        named = [area.strip() for area in areas.split(",") if area.strip()]
-        if ledgers is None or "{area}" not in ledgers or not named:
-            raise ValueError("--coordinator needs --ledgers with {area} in it, and --areas")
-        return Places(coordinator, {area: ledgers.replace("{area}", area) for area in named})
-    databases = read_running(data).get("databases")
-    urls = {str(name): str(url) for name, url in databases.items()} if isinstance(databases, dict) else {}
-    if SETTLEMENT_DATABASE not in urls:
-        raise ValueError(f"{data} tells of no database {SETTLEMENT_DATABASE}")
-    found = {name.rpartition("_ledger_")[2]: url for name, url in urls.items() if "_ledger_" in name}
-    return Places(urls[SETTLEMENT_DATABASE], found)
 
 
 def show(report: Report, console: Console) -> None:

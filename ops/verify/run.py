@@ -2,26 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import AsyncExitStack
-from dataclasses import dataclass
 from pathlib import Path
 
 import asyncpg
 
+from ops.places import Places
 from ops.verify.across import check_across
 from ops.verify.journal import check_journal
 from ops.verify.ledger import check_ledger
 from ops.verify.report import Report
-
-
-@dataclass(frozen=True, slots=True)
-class Places:
-    """Where the databases are. A role that may only read suffices for all of them."""
-
-    coordinator_url: str
-    ledger_urls: Mapping[str, str]
-    """By area."""
 
 
 async def verify(places: Places, *, journals: Sequence[Path] = ()) -> Report:

@@ -18,9 +18,10 @@ from kernel.ids import PsnNo
 from ops.desks import Desks, desks_at
 from ops.embedded.world import World
 from ops.household import ScenarioFamily
+from ops.places import Places
 from ops.scenario import Scenario, parsed_scenario
 from ops.told import wait_until_told
-from ops.verify.run import Places, verify
+from ops.verify.run import verify
 from ops.visits import counter_at
 from services.identity.domain.certificate import check_character
 from tests.conftest import MakeWorld

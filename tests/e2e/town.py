@@ -24,9 +24,10 @@ from kernel.money import Fen
 from ops import household
 from ops.desks import Desks, desks_at
 from ops.embedded.world import World
+from ops.places import Places
 from ops.told import wait_until_told
 from ops.verify.report import Report
-from ops.verify.run import Places, verify
+from ops.verify.run import verify
 from ops.visits import Counter, counter_at
 from services.identity.domain.certificate import check_character
 from services.settlement.domain.bill import Bill

@@ -18,10 +18,11 @@ import pytest
 from chassis.migrate import migrate
 from gongji_terminal.journal import EntryState, Journal, Told
 from ops.embedded.databases import Databases
+from ops.places import Places
 from ops.verify.across import check_across
 from ops.verify.ledger import check_ledger
 from ops.verify.report import INVARIANTS, Report
-from ops.verify.run import Places, verify
+from ops.verify.run import verify
 from services.settlement.app import MIGRATIONS
 from services.settlement.ledger.app import MIGRATIONS as LEDGER_MIGRATIONS
 
