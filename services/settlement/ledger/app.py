@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import argparse
+import asyncio
 import os
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Annotated, Final
 
@@ -85,15 +88,28 @@ class Settings(ProcessSettings):
         )
 
 
+@asynccontextmanager
+async def _closed_at_the_end(database: Database) -> AsyncIterator[Database]:
+    try:
+        yield database
+    finally:
+        await database.close()
+
+
 async def serve(process: Process, settings: Settings) -> None:
-    """Keeps every area's ledger until the process is asked to stop."""
+    """Keeps every area's ledger until the process is asked to stop.
+
+    An area whose database is away is waited for; the others work meanwhile (protocol, "A silent area").
+    """
     databases = {
         area: await process.enter(
-            Database(
-                settings.database_url(area),
-                application=f"gongji-{process.name}-{area}",
-                pool_size=settings.database_pool_size,
-                idle_in_transaction_timeout_s=WRITER_SILENT_MAX_S,
+            _closed_at_the_end(
+                Database(
+                    settings.database_url(area),
+                    application=f"gongji-{process.name}-{area}",
+                    pool_size=settings.database_pool_size,
+                    idle_in_transaction_timeout_s=WRITER_SILENT_MAX_S,
+                )
             )
         )
         for area in settings.areas
@@ -102,13 +118,17 @@ async def serve(process: Process, settings: Settings) -> None:
         Bus(settings.nats_url, name=process.name, prefix=settings.bus_prefix, nkey_file=settings.nats_nkey_file)
     )
     clock = SystemClock()
-    for area, database in databases.items():
+
+    async def keep(area: AdmDvs, database: Database) -> None:
+        await database.wait_until_reachable()
         async with database.driver_connection() as connection:
             await ensure_area(connection, area)
         consumer = AreaConsumer(database=database, area=area)
         await consumer.serve(bus)
         inquirer = Inquirer(database=database, bus=bus, consumer=consumer, area=area, pace=settings.pace, clock=clock)
         process.supervise(f"inquire-{area}", inquirer.run())
+
+    await asyncio.gather(*(keep(area, database) for area, database in databases.items()))
     await process.ready(await process.listen(RpcServer(settings, process.health)))
     await process.stopped()
 

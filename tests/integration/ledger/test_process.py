@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import re
+import shutil
 import signal
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -21,7 +23,7 @@ from kernel.failures import Failure
 from ops.embedded.databases import Databases
 from tests.integration.ledger.books import everything
 from tests.integration.ledger.messages import confirming, crediting, own, trying
-from tests.servers import NatsServer
+from tests.servers import NatsServer, new_folder
 from tests.unit.ledger.given import OWN, payment
 from tests.unit.ledger.sequences import violations
 
@@ -62,6 +64,7 @@ class Ledger:
 
 
 Start = Callable[..., Awaitable[Ledger]]
+SOCKETS: Final = re.compile(r"(?<=host=)/[^&]+")
 
 
 @pytest.fixture
@@ -232,3 +235,40 @@ async def test_wrong_settings_are_told_by_name(start: Start, areas: str, variabl
     ledger = await start("--areas", areas, **variables)
     said = await ledger.said()
     assert (ledger.process.returncode, told in said) == (2, True)
+
+
+async def test_an_area_whose_database_is_away_at_the_start_keeps_no_other_area_waiting(
+    start: Start, bus: Bus, databases: str
+) -> None:
+    """Each area's socket lies in a folder of its own, and one of them is not there yet."""
+    sockets = SOCKETS.search(databases)
+    if sockets is None:
+        pytest.skip("this PostgreSQL is not reached through a socket")
+    hosts = new_folder("hosts")
+    hosts.mkdir()
+    (hosts / AREAS[0]).symlink_to(sockets[0])
+    try:
+        migrating = await start("migrate", "--areas", ",".join(AREAS))
+        await migrating.said()
+        template = SOCKETS.sub(f"{hosts}/{{area}}", databases)
+        ledger = await start(GONGJI_LEDGER_DATABASE_URL_TEMPLATE=template, GONGJI_MIGRATE_AT_START="false")
+        command = crediting(1, OWN.psn_no, 100)
+        async with asyncio.timeout(START_S):
+            while not await answered(bus, command, AREAS[0]):  # noqa: ASYNC110  The process is another one.
+                await asyncio.sleep(0.05)
+        assert not await answered(bus, command, AREAS[1])
+        (hosts / AREAS[1]).symlink_to(sockets[0])
+        await ledger.ready()
+        assert await answered(bus, command, AREAS[1])
+    finally:
+        shutil.rmtree(hosts)
+
+
+async def answered(bus: Bus, command: pb.Command, area: str) -> bool:
+    """Whether somebody keeps the area's ledger."""
+    try:
+        return bool(await ask(bus, command, area=area))
+    except Failure as failure:
+        if failure.reason != "NO_RESPONDER":
+            raise
+        return False
