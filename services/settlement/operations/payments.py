@@ -103,6 +103,9 @@ async def settle(
     )
     if not begun.is_new:
         check_same_request(begun.payment, content)
+        # Whoever began it may have died since: a second coordinator does no harm, and the caller need not wait for the
+        # deadline to learn that nobody drives it.
+        engine.take_up(begun.payment)
     payment = await engine.answer_of(begun.payment)
     plan = begun.plan or await _plan_of(engine, payment)
     if payment.state in PAID_STATES:

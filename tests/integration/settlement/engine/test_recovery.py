@@ -48,6 +48,24 @@ class TestACoordinatorStops:
         call.cancel()
         await asyncio.gather(call, return_exceptions=True)
 
+    async def test_undecided_it_is_paid_by_whoever_gets_the_same_request_again(self, town: World) -> None:
+        """The terminal sends its request again, long before the deadline, to a coordinator that never heard of it."""
+        first = await town.driver(recovers=False, vote_deadline_s=60)
+        person = town.patient()
+        await town.give(first.engine, person, own=10_000, wallet=1_000)
+        plan, key = await town.plan(person, own=1_000, wallet=500), town.key()
+        town.edges[URUMQI].is_silent("try")
+        call = asyncio.create_task(town.settle(first.engine, plan, key))
+        await town.until(key, State.TRYING)
+        await first.stop()
+        town.edges[URUMQI].speaks_again()
+        second = await town.driver(recovers=False, vote_deadline_s=60)
+        assert isinstance(await town.settle(second.engine, plan, key), Settled)
+        await town.until(key, State.DONE)
+        assert await town.money(person) == (9_000, 500)
+        call.cancel()
+        await asyncio.gather(call, return_exceptions=True)
+
     async def test_committed_it_is_confirmed(self, town: World) -> None:
         """The answer was given, no CONFIRM arrived: every ledger books it."""
         first = await town.driver(recovers=False)
