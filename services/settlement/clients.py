@@ -36,6 +36,8 @@ READ_TIMEOUT_S: Final = 1.0
 COMMAND_TIMEOUT_S: Final = 2.0
 """After this a command counts as unanswered and is sent again by whoever needs it."""
 BATCH_SIZE_MAX: Final = 256
+BATCH_BYTES_MAX: Final = 256 << 10
+"""A larger batch goes out in halves: NATS carries messages of 1 MiB, and an answer may be three times as long."""
 BATCHES_IN_FLIGHT_MAX: Final = 4
 AREAS_MAX: Final = 1_000
 """More areas than the nation has ledgers; beyond it, those that nobody waits for are forgotten."""
@@ -125,12 +127,19 @@ class LedgerClient:
         return known
 
     async def _request(self, area: AdmDvs, commands: list[pb.Command], wait_s: float) -> list[pb.Reply | None]:
+        batch = batch_of(commands, epoch=self.epoch)
+        if len(batch) > BATCH_BYTES_MAX and len(commands) > 1:
+            half = len(commands) // 2
+            first, second = await asyncio.gather(
+                self._request(area, commands[:half], wait_s), self._request(area, commands[half:], wait_s)
+            )
+            return [*first, *second]
         points = dict.fromkeys(_FAULT_NAMES.get(str(command.WhichOneof("kind")), "") for command in commands)
         for point in points:
             await awaited_fault_point(f"{point}.before_send")
         try:
             subject = f"{self._bus.prefix}.ledger.{area}.command"
-            payload = await self._bus.request(subject, batch_of(commands, epoch=self.epoch), wait_s=wait_s)
+            payload = await self._bus.request(subject, batch, wait_s=wait_s)
             replies = replies_of(payload, len(commands))
         except Failure as failure:
             if failure.kind not in {Kind.UNAVAILABLE, Kind.DEADLINE}:

@@ -10,8 +10,9 @@ import pytest
 from gongji.ledger.v1 import ledger_pb2 as pb
 from kernel.failures import Failure
 from kernel.ids import AdmDvs, PaymentId
+from kernel.money import AMOUNT_MAX_FEN
 from kernel.policy import Part
-from services.settlement.clients import AREAS_MAX, LedgerClient
+from services.settlement.clients import AREAS_MAX, BATCH_SIZE_MAX, LedgerClient
 from services.settlement.consumer import inquire
 from services.settlement.domain.split import Role
 from services.settlement.operations import accounts
@@ -26,6 +27,9 @@ from tests.integration.settlement.engine.world import (
     hold,
     reason_of,
 )
+
+MESSAGE_BYTES_MAX = 1 << 20
+"""What NATS carries at most in one message."""
 
 
 class TestACoordinatorStops:
@@ -391,6 +395,34 @@ async def test_areas_that_nobody_waits_for_are_forgotten(town: World) -> None:
     for number in range(AREAS_MAX + 5):
         assert await reason_of(client.balances(AdmDvs(str(100_000 + number)), [(town.patient(), Role.OWN)])) != ""
     assert len(client._reads) <= AREAS_MAX
+
+
+async def test_commands_of_very_large_families_all_arrive(town: World) -> None:
+    """As many commands as a batch takes, each for as many accounts as a payment has legs, are all answered."""
+    client = LedgerClient(town.bus, epoch=1)
+    legs = [
+        pb.Leg(
+            leg_no=number,
+            psn_no="6" * 30,
+            account_kind=pb.ACCOUNT_KIND_PERSONAL,
+            role=pb.ROLE_FUNDER,
+            past_fen=AMOUNT_MAX_FEN,
+            year=2026,
+            authorisation_id=bytes(15) + bytes([number]),
+            floor_parts=[pb.PART_PAST, pb.PART_CURRENT],
+        )
+        for number in range(1, 65)
+    ]
+    payment_ids = [uuid4() for _ in range(BATCH_SIZE_MAX)]
+    town.forged.update(payment_ids)
+    commands = [
+        pb.Command(try_command=pb.TryCommand(payment_id=payment_id.bytes, legs=legs, inquire_after_ms=60_000))
+        for payment_id in payment_ids
+    ]
+    assert sum(command.ByteSize() for command in commands) > MESSAGE_BYTES_MAX
+    replies = await asyncio.gather(*(client.send(URUMQI, command) for command in commands))
+    refusals = [reply.branch.refusal.reason for reply in replies if reply is not None]
+    assert refusals == ["ACCOUNT_NOT_FOUND"] * len(commands)
 
 
 async def test_a_silent_ledger_is_named(town: World) -> None:
