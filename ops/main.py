@@ -5,6 +5,7 @@ from __future__ import annotations
 import typer
 
 from ops.demo.command import demo
+from ops.payments.command import payments
 from ops.plan import plan
 from ops.up import up
 from ops.verify.command import verify
@@ -20,6 +21,7 @@ app.command()(up)
 app.command()(demo)
 app.command()(plan)
 app.command()(verify)
+app.add_typer(payments)
 
 
 def main() -> None:

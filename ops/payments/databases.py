@@ -1,0 +1,93 @@
+"""The databases of a running system, opened for reading; one that does not answer is named and not waited for."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, field
+from typing import Any, Final, TypeAlias
+
+import asyncpg
+
+from ops.places import Places
+
+COORDINATOR: Final = "settlement"
+CONNECT_MAX_S: Final = 5.0
+STATEMENT_MAX_MS: Final = 30_000
+UNREACHABLE: Final = (OSError, asyncpg.PostgresError, asyncpg.InterfaceError)
+
+Row: TypeAlias = Mapping[str, Any]
+
+
+def ledger_at(area: str) -> str:
+    """What one area's ledger is called in findings and stories."""
+    return f"ledger {area}"
+
+
+@dataclass
+class Databases:
+    """Read-only connections by what they are called: settlement, ``ledger <area>``, and the other rooms."""
+
+    connections: Mapping[str, asyncpg.Connection]
+    unreachable: dict[str, str] = field(default_factory=dict)
+    """What could not be read, with the problem. The coordinator is never among them: without it nothing is told."""
+
+    @property
+    def areas(self) -> list[str]:
+        """The areas of the ledgers that answer."""
+        return [name.removeprefix("ledger ") for name in self.connections if name.startswith("ledger ")]
+
+    async def rows(self, where: str, statement: str, *arguments: object) -> list[Row]:
+        """What a database tells; nothing, and a note, when it is out of reach. The coordinator's trouble is raised."""
+        if where not in self.connections or where in self.unreachable:
+            return []
+        try:
+            found: list[Row] = await self.connections[where].fetch(statement, *arguments)
+        except UNREACHABLE as problem:
+            if where == COORDINATOR:
+                raise
+            self.unreachable[where] = described(problem)
+            return []
+        return found
+
+
+def described(problem: BaseException) -> str:
+    """A problem in one line."""
+    return f"{type(problem).__name__}: {problem}".splitlines()[0].rstrip(": ")
+
+
+@asynccontextmanager
+async def opened(places: Places) -> AsyncIterator[Databases]:
+    """All of them, side by side; raises what is in the way of the coordinator's."""
+    urls = {COORDINATOR: places.coordinator_url}
+    urls |= {ledger_at(area): url for area, url in sorted(places.ledger_urls.items())}
+    urls |= places.room_urls
+    found = await asyncio.gather(*(connect(url, read_only=True) for url in urls.values()), return_exceptions=True)
+    async with AsyncExitStack() as stack:
+        connections, unreachable = {}, {}
+        for name, outcome in zip(urls, found, strict=True):
+            if isinstance(outcome, BaseException):
+                unreachable[name] = described(outcome)
+            else:
+                stack.push_async_callback(outcome.close)
+                connections[name] = outcome
+        if isinstance(found[0], BaseException):
+            raise found[0]
+        for outcome in found:
+            if isinstance(outcome, BaseException) and not isinstance(outcome, UNREACHABLE):
+                raise outcome
+        yield Databases(connections, unreachable)
+
+
+async def connect(url: str, *, read_only: bool) -> asyncpg.Connection:
+    """One connection that neither hangs nor, when it is read-only, can write."""
+    return await asyncpg.connect(
+        url,
+        timeout=CONNECT_MAX_S,
+        server_settings={
+            "application_name": "gongji-payments",
+            "default_transaction_read_only": "on" if read_only else "off",
+            "statement_timeout": str(STATEMENT_MAX_MS),
+        },
+    )

@@ -1,0 +1,106 @@
+"""Lets recovery take a payment up now: one compare-and-set with its audit record; the coordinator does the rest.
+
+Nothing here decides about money: the row's state, the votes and the ledgers do, as ever.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Final
+from uuid import UUID
+
+import asyncpg
+
+from ops.payments.databases import COORDINATOR, Databases
+from ops.payments.story import UnknownPaymentError, find_payment
+
+COMMAND: Final = "payments drive"
+POLL_S: Final = 0.1
+
+
+class CannotDriveError(Exception):
+    """Nothing was changed, and the message says why."""
+
+
+@dataclass(frozen=True, slots=True)
+class Proposal:
+    """What would be changed: ``next_drive_at`` of this row, as long as it still stands exactly so."""
+
+    payment_id: UUID
+    kind: str
+    state: str
+    attempts: int
+    quarantine: str
+    next_drive_at: datetime
+    due_in_s: float
+    """Negative when recovery should have taken it up already; then there is nothing to change."""
+
+    @property
+    def is_finished(self) -> bool:
+        """Nothing is left to do."""
+        return self.state in {"DONE", "CLOSED"}
+
+    @property
+    def is_due(self) -> bool:
+        """It waits for a coordinator alone."""
+        return self.due_in_s <= 0
+
+
+_NOW: Final = """
+    SELECT payment_id, kind, state, attempts, quarantine, next_drive_at,
+           extract(epoch FROM next_drive_at - clock_timestamp())::float8 AS due_in_s
+      FROM payments WHERE payment_id = $1"""
+_READY: Final = "SELECT to_regclass('operator_actions') IS NOT NULL AS yes"
+_BRING_FORWARD: Final = """
+    UPDATE payments SET next_drive_at = clock_timestamp()
+     WHERE payment_id = $1 AND state = $2 AND attempts = $3 AND next_drive_at = $4
+       AND next_drive_at > clock_timestamp()
+    RETURNING next_drive_at"""
+_RECORD: Final = """
+    INSERT INTO operator_actions (operator, command, subject_id, reason, change) VALUES ($1, $2, $3, $4, $5::jsonb)"""
+
+
+async def propose(databases: Databases, name: str) -> Proposal:
+    """How the payment stands; UnknownPaymentError, or CannotDriveError where no audit record could be kept."""
+    payment_id, found = await find_payment(databases, name)
+    if found is None:
+        raise UnknownPaymentError(f"the coordinator knows no payment {payment_id}; `explain` asks the ledgers as well")
+    if not (await databases.rows(COORDINATOR, _READY))[0]["yes"]:
+        raise CannotDriveError("this settlement database has no table operator_actions: migrate it first")
+    return _proposal((await databases.rows(COORDINATOR, _NOW, payment_id))[0])
+
+
+async def bring_forward(connection: asyncpg.Connection, proposal: Proposal, *, operator: str, reason: str) -> datetime:
+    """The change and its audit record in one transaction; CannotDriveError if the row has moved on meanwhile."""
+    async with connection.transaction():
+        now: datetime | None = await connection.fetchval(
+            _BRING_FORWARD, proposal.payment_id, proposal.state, proposal.attempts, proposal.next_drive_at
+        )
+        if now is None:
+            raise CannotDriveError("the payment has moved on by itself meanwhile; nothing was changed")
+        change = {
+            "before": {"next_drive_at": proposal.next_drive_at.isoformat()},
+            "after": {"next_drive_at": now.isoformat()},
+            "state": proposal.state,
+            "attempts": proposal.attempts,
+        }
+        await connection.execute(_RECORD, operator, COMMAND, proposal.payment_id, reason, json.dumps(change))
+    return now
+
+
+async def watch(databases: Databases, proposal: Proposal, *, wait_s: float) -> Proposal:
+    """How the payment stands once it is finished, or after ``wait_s``."""
+    loop = asyncio.get_running_loop()
+    end = loop.time() + wait_s
+    while True:
+        row = _proposal((await databases.rows(COORDINATOR, _NOW, proposal.payment_id))[0])
+        if row.is_finished or loop.time() >= end:
+            return row
+        await asyncio.sleep(POLL_S)
+
+
+def _proposal(row: Any) -> Proposal:  # noqa: ANN401  Untyped driver.
+    return Proposal(**dict(row))
