@@ -53,6 +53,10 @@ TESTS ?= tests
 test: $(READY) ## Every test, against real PostgreSQL and NATS
 	@$(BIN)/pytest -n $(WORKERS) --dist loadfile $(TESTS)
 
+.PHONY: model
+model: $(READY) ## Search every state of a payment over 2 and 3 ledgers, and catch every fault put in by hand
+	@$(BIN)/python -m tests.model.run
+
 .PHONY: lint
 lint: $(READY) ## ruff, mypy --strict, import rules, buf lint
 	@$(BIN)/ruff check .

@@ -1,0 +1,93 @@
+"""The production functions that the model drives, gathered so that a mutation can replace exactly one of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from typing import Final, TypeAlias
+
+from kernel.failures import Failure
+from services.settlement.ledger.domain import deciding
+from services.settlement.ledger.domain.commands import Request
+from services.settlement.ledger.domain.state import Outcome
+from services.settlement.ledger.domain.state import State as LedgerState
+from services.settlement.saga import coordinator, requests
+from services.settlement.saga.coordinator import Advance, Drive, Event, Write
+from services.settlement.saga.payment import OPEN_STATES, Payment, State
+
+NOW: Final = datetime(2026, 11, 21, 4, 0, tzinfo=UTC)
+"""Every clock stands still: what matters of time, the deadline, is an event of its own."""
+
+LedgerStep: TypeAlias = Callable[[LedgerState, Request], tuple[LedgerState, Outcome]]
+
+
+def compare_and_set(row: Payment, write: Write) -> Payment:
+    """What the store's one UPDATE does: the row moves on if it still stands where the Write expects it."""
+    if row.state is not write.expected:
+        return row
+    return replace(coordinator.applied(row, write), decided_at=NOW)
+
+
+def is_taken_up(row: Payment) -> bool:
+    """Whether a coordinator that does not drive this payment takes it up from its row (the engine's ``take_up``)."""
+    return row.state in OPEN_STATES
+
+
+def apply(state: LedgerState, request: Request) -> tuple[LedgerState, Outcome]:
+    """One command at a ledger."""
+    return deciding.apply(state, request, now=NOW)
+
+
+def begin(payment: Payment) -> Advance:
+    """Takes a payment up."""
+    return coordinator.begin(payment)
+
+
+def advance(drive: Drive, event: Event) -> Advance:
+    """One step of a coordinator."""
+    return coordinator.advance(drive, event)
+
+
+def reverse(original: Payment | None, refund: Payment | None, new: Payment) -> requests.Reversal:
+    """2601; ``new`` lends its id to whatever row is made."""
+    content = b"r" * 32
+    return requests.reverse(
+        original, refund, original_key=new.key, new_id=new.payment_id, request_hash=content, now=NOW
+    )
+
+
+def revoke(original: Payment | None, refund: Payment | None, new: Payment) -> requests.GiveBack | None:
+    """2208; ``new`` lends its id and key to the refund. None if it is refused or has been done before."""
+    try:
+        step = requests.revoke(
+            original, refund, key=new.key, request_hash=new.request_hash, refund_id=new.payment_id, now=NOW
+        )
+    except Failure:
+        return None
+    return step if isinstance(step, requests.GiveBack) else None
+
+
+def inquired(found: Payment | None) -> requests.Decision | Write:
+    """What a ledger is told that asks."""
+    return requests.inquired(found)
+
+
+@dataclass(frozen=True, slots=True)
+class Functions:
+    """What production does; ``expires`` is what no ledger does: to end a hold by itself."""
+
+    begin: Callable[[Payment], Advance] = begin
+    advance: Callable[[Drive, Event], Advance] = advance
+    write: Callable[[Payment, Write], Payment] = compare_and_set
+    is_taken_up: Callable[[Payment], bool] = is_taken_up
+    reverse: Callable[[Payment | None, Payment | None, Payment], requests.Reversal] = reverse
+    revoke: Callable[[Payment | None, Payment | None, Payment], requests.GiveBack | None] = revoke
+    inquired: Callable[[Payment | None], requests.Decision | Write] = inquired
+    apply: LedgerStep = apply
+    expires: bool = False
+
+
+PRODUCTION: Final = Functions()
+RANK: Final = {State.TRYING: 0, State.COMMITTED: 1, State.ABORTED: 1, State.DONE: 2, State.CLOSED: 2}
+"""A row only ever moves to a higher rank."""

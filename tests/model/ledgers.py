@@ -1,0 +1,237 @@
+"""One ledger of the model: every state that one payment's commands can lead to, from the production domain.
+
+A command goes the whole way: the coordinator's wire file writes it, the ledger's reads it, the domain decides, the
+reply is rendered and read back. The table is exact: two ledger states with the same shape are the same state.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from enum import Enum
+from typing import Final, NamedTuple
+from uuid import UUID
+
+from kernel.ids import AdmDvs, AuthorisationId, PaymentId, PsnNo
+from services.settlement.domain.payment import Key
+from services.settlement.domain.plan import PlanLeg
+from services.settlement.domain.split import Role
+from services.settlement.ledger import wire as ledger_wire
+from services.settlement.ledger.domain.commands import Cancel, Request
+from services.settlement.ledger.domain.model import (
+    Account,
+    AccountKey,
+    AccountKind,
+    Authorisation,
+    AuthorisationState,
+    BranchState,
+    CreditId,
+    Entry,
+    Parts,
+)
+from services.settlement.ledger.domain.state import State as LedgerState
+from services.settlement.saga.coordinator import Branch, Order
+from services.settlement.saga.payment import Payment, PaymentKind, State
+from services.settlement.wire import ledger as wire
+from tests.model.functions import Functions
+
+AMOUNT_FEN: Final = 1_000
+YEAR: Final = 2026
+_STATES_MAX: Final = 100
+"""A ledger with one payment has about ten states; more means that something grows without end."""
+
+AREAS: Final = (AdmDvs("650100"), AdmDvs("650500"), AdmDvs("652300"))
+PATIENT: Final = PsnNo("650000000001")
+PAYMENT_ID: Final = PaymentId(UUID(int=1))
+REFUND_ID: Final = PaymentId(UUID(int=2))
+AUTHORISATION: Final = AuthorisationId(UUID(int=3))
+KEY: Final = Key("H65010000001", "2207", "H65010000001202611211200000001")
+
+REPLIES: Final = tuple((order, branch) for order in Order for branch in Branch)
+"""Every answer there can be; the model speaks of them by their place here."""
+REPLY_CODE: Final = {reply: code for code, reply in enumerate(REPLIES)}
+
+
+class Money(Enum):
+    """What the account of a ledger can do."""
+
+    OWN = "own account"  # Exactly enough.
+    FUNDER = "relative's account"  # Exactly enough, and authorised for exactly that.
+    SHORT = "account that is one fen short"  # Its ledger refuses.
+
+
+def trying(accounts: tuple[Money, ...]) -> Payment:
+    """The settlement's row as it is inserted: one leg in each ledger."""
+    legs = tuple(
+        PlanLeg(
+            leg_no=number,
+            role=Role.FUNDER if money is Money.FUNDER else Role.OWN,
+            psn_no=_owner(number),
+            area=AREAS[number - 1],
+            past_fen=AMOUNT_FEN,
+            current_fen=0,
+            authorisation_id=AUTHORISATION if money is Money.FUNDER else None,
+            floor_fen=0,
+            floor_parts=(),
+        )
+        for number, money in enumerate(accounts, 1)
+    )
+    return Payment(PAYMENT_ID, PaymentKind.SETTLE, State.TRYING, KEY, b"h" * 32, PATIENT, YEAR, legs)
+
+
+def _owner(leg_no: int) -> PsnNo:
+    return PsnNo(f"65000000001{leg_no}")
+
+
+@dataclass(frozen=True, slots=True)
+class Shape:
+    """All that a ledger knows of the payment, without the names: equal for two ledgers that stand alike."""
+
+    branch: BranchState | None
+    refunded_fen: int
+    balance_fen: int
+    held_fen: int
+    used_fen: int
+    authorised_held_fen: int
+    entries: tuple[tuple[bool, str, str, int], ...]  # (of the refund, kind, book, amount)
+    is_credited: bool
+    broken: tuple[str, ...]  # The invariants of one ledger that do not hold here.
+
+
+class Step(NamedTuple):
+    """What one command does: the next shape, the code of the answer (None = no answer), the alarm if one is raised."""
+
+    shape: Shape
+    reply: int | None
+    alarm: str
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """A ledger with one payment, whole."""
+
+    start: Shape
+    steps: dict[tuple[Shape, Order], Step]
+    expiries: dict[Shape, Shape]
+    """A hold that ends by itself, which production never does."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Books:
+    """A ledger's rows and its journal."""
+
+    state: LedgerState
+    entries: tuple[Entry, ...]
+
+
+def tabulate(payment: Payment, refund: Payment, area: AdmDvs, money: Money, functions: Functions) -> Table:
+    """The table of one ledger, worked out by the production functions."""
+    books = _opened(payment.legs_at(area)[0], money)
+    opening_fen = sum(account.balance.total for account in books.state.accounts.values())
+    start = _shape(books, opening_fen)
+    table, known, waiting = Table(start, {}, {}), {start: books}, [start]
+    while waiting:
+        shape = waiting.pop()
+        results = []
+        for order in Order:
+            after, reply, alarm = _told(
+                known[shape], refund if order is Order.CREDIT else payment, area, order, functions
+            )
+            step = Step(_shape(after, opening_fen), reply, alarm)
+            table.steps[shape, order] = step
+            results.append((step.shape, after))
+        if shape.branch is BranchState.HELD:
+            state, outcome = functions.apply(known[shape].state, Request(Cancel(payment.payment_id)))
+            after = _Books(state, known[shape].entries + outcome.entries)
+            table.expiries[shape] = _shape(after, opening_fen)
+            results.append((table.expiries[shape], after))
+        for reached, after in results:
+            if known.setdefault(reached, after) != after:
+                raise AssertionError(f"two ledger states look alike: {reached}")
+            if reached is not shape and reached not in waiting and (reached, Order.TRY) not in table.steps:
+                waiting.append(reached)
+        if len(known) > _STATES_MAX:
+            raise AssertionError("a ledger with one payment grows without end")
+    return table
+
+
+def _opened(leg: PlanLeg, money: Money) -> _Books:
+    key = AccountKey(leg.psn_no, AccountKind.PERSONAL)
+    account = Account(key, YEAR, Parts(AMOUNT_FEN - (money is Money.SHORT)))
+    authorisations = {}
+    if money is Money.FUNDER:
+        authorisations[AUTHORISATION] = Authorisation(
+            AUTHORISATION, AuthorisationState.OPEN, leg.psn_no, PATIENT, authorised_fen=AMOUNT_FEN, version=1
+        )
+    return _Books(LedgerState(accounts={key: account}, authorisations=authorisations), ())
+
+
+def _told(
+    books: _Books, payment: Payment, area: AdmDvs, order: Order, functions: Functions
+) -> tuple[_Books, int | None, str]:
+    """One command, over both wire files."""
+    command = wire.command_of(payment, area, order, inquire_after_ms=10_000)
+    parsed = ledger_wire.parse_batch(wire.batch_of([command], epoch=0))
+    [(index, request)] = parsed.writes
+    state, outcome = functions.apply(books.state, request)
+    payload = ledger_wire.render_batch([ledger_wire.render_reply(index, outcome.reply)])
+    [reply] = wire.replies_of(payload, 1)
+    told = None if reply is None else wire.replied(payment, area, order, reply)
+    code = None if told is None else REPLY_CODE[told.order, told.branch]
+    alarm = outcome.alarms[0].kind.value if outcome.alarms else ""
+    return _Books(state, books.entries + outcome.entries), code, alarm
+
+
+def _shape(books: _Books, opening_fen: int) -> Shape:
+    state = books.state
+    branch = state.branches.get(PAYMENT_ID)
+    [account] = state.accounts.values()
+    authorisation = state.authorisations.get(AUTHORISATION)
+    shape = Shape(
+        branch=branch.state if branch else None,
+        refunded_fen=sum(branch.refunded_fen.values()) if branch else 0,
+        balance_fen=account.balance.total,
+        held_fen=account.held.total,
+        used_fen=authorisation.used_fen if authorisation else 0,
+        authorised_held_fen=authorisation.held_fen if authorisation else 0,
+        entries=tuple(
+            (entry.source_id == REFUND_ID, entry.kind.value, entry.book.value, entry.amount_fen)
+            for entry in books.entries
+        ),
+        is_credited=CreditId(REFUND_ID) in state.credits,
+        broken=(),
+    )
+    return replace(shape, broken=tuple(_broken(shape, books, opening_fen)))
+
+
+def _broken(shape: Shape, books: _Books, opening_fen: int) -> list[str]:
+    """The invariants that one ledger can be held to by itself."""
+    held_fen = AMOUNT_FEN if shape.branch is BranchState.HELD else 0
+    spent_fen = AMOUNT_FEN if shape.branch is BranchState.CONFIRMED else 0
+    authorisation = books.state.authorisations.get(AUTHORISATION)
+    of_refund = [entry for entry in shape.entries if entry[0]]
+    sources = [sum(entry[3] for entry in shape.entries if entry[0] is refund) for refund in (False, True)]
+    on_account = sum(entry.amount_fen for entry in books.entries if entry.account is not None)
+    lines = [(entry.source_id, entry.leg_no, entry.kind, entry.book, entry.part) for entry in books.entries]
+    checks = {
+        "I1: held is not the sum of what is held, or not within the balance": (
+            shape.held_fen == held_fen and shape.held_fen <= shape.balance_fen
+        ),
+        "I2: the entries of the account are not its balance": on_account == shape.balance_fen - opening_fen,
+        "I2: the entries of a payment do not sum to zero": sources == [0, 0],
+        "I5: an entry stands twice": len(set(lines)) == len(lines),
+        "I8: more is refunded than was charged": shape.refunded_fen <= AMOUNT_FEN,
+        "a refund is credited, but its original is not confirmed in this ledger": (
+            not (of_refund or shape.is_credited or shape.refunded_fen) or shape.branch is BranchState.CONFIRMED
+        ),
+        "money is made or lost: the balance is not the opening less what is confirmed plus what is refunded": (
+            shape.balance_fen == opening_fen - spent_fen + shape.refunded_fen
+        ),
+    }
+    if authorisation is not None:
+        used_fen = spent_fen - shape.refunded_fen
+        within = shape.used_fen + shape.authorised_held_fen <= (authorisation.authorised_fen or 0)
+        checks["I9: used and held are more than authorised"] = within
+        checks["I9: used is not what is confirmed less what is refunded"] = (
+            shape.used_fen == used_fen and shape.authorised_held_fen == held_fen
+        )
+    return [name for name, holds in checks.items() if not holds]

@@ -1,0 +1,120 @@
+"""Faults put in by hand: each replaces one production function, and each must be caught by the search."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Final
+from unittest.mock import patch
+
+from services.settlement.ledger.domain import crediting
+from services.settlement.ledger.domain.commands import BranchReply, Cancel, Request
+from services.settlement.ledger.domain.model import BranchState
+from services.settlement.ledger.domain.state import Outcome
+from services.settlement.ledger.domain.state import State as LedgerState
+from services.settlement.saga.coordinator import Advance, Answer, Command, Drive, Event, Order, Send, Write, applied
+from services.settlement.saga.payment import REFUSED_STATES, Payment, State
+from services.settlement.saga.requests import AlreadyStopped, Decision, Reversal
+from tests.model import functions as real
+from tests.model.functions import PRODUCTION, Functions
+
+
+@dataclass(frozen=True, slots=True)
+class Mutation:
+    """A fault: its name, the rule it breaks, and the functions with it in."""
+
+    name: str
+    rule: str
+    functions: Functions
+    needs_refusal: bool = False  # It shows, or shows sooner, where a ledger refuses.
+
+
+def _abort_without_compare(row: Payment, write: Write) -> Payment:
+    """An abort is written whatever the row says by now."""
+    if write.to is State.ABORTED and row.state is not State.ABORTED:
+        return replace(applied(row, write), decided_at=real.NOW)
+    return real.compare_and_set(row, write)
+
+
+def _with_each_commit(step: Advance, *, answers: bool) -> Advance:
+    """OK answered, or CONFIRM sent, together with the Write of the commit instead of after it."""
+    drive, commands = step
+    more: list[Command] = []
+    for command in commands:
+        if isinstance(command, Write) and command.to is State.COMMITTED:
+            early = applied(drive.payment, command)
+            more += [Answer(early)] if answers else [Send(early, area, Order.CONFIRM) for area in drive.areas]
+    return drive, [*commands, *more]
+
+
+def _ok_before_durable(drive: Drive, event: Event) -> Advance:
+    return _with_each_commit(real.advance(drive, event), answers=True)
+
+
+def _confirm_before_decision(drive: Drive, event: Event) -> Advance:
+    return _with_each_commit(real.advance(drive, event), answers=False)
+
+
+def _reverse_without_tombstone(original: Payment | None, refund: Payment | None, new: Payment) -> Reversal:
+    """REVERSED is answered for a key nobody has seen, and nothing is written."""
+    return AlreadyStopped() if original is None else real.reverse(original, refund, new)
+
+
+def _credit_before_confirm(state: LedgerState, request: Request) -> tuple[LedgerState, Outcome]:
+    """The refund's money is booked while the original's is still held."""
+    with patch.object(crediting, "confirm", lambda _, branch: branch):
+        return real.apply(state, request)
+
+
+def _cancel_blocks_nothing(state: LedgerState, request: Request) -> tuple[LedgerState, Outcome]:
+    """A CANCEL that comes before its TRY is acknowledged and forgotten."""
+    if isinstance(request.command, Cancel) and request.command.payment_id not in state.branches:
+        return state, Outcome(BranchReply(request.command.payment_id, BranchState.BLOCKED))
+    return real.apply(state, request)
+
+
+def _guess_aborted(found: Payment | None) -> Decision | Write:
+    """An unknown payment is taken for an aborted one."""
+    return Decision.CANCEL if found is None else real.inquired(found)
+
+
+def _cancel_without_abort(found: Payment | None) -> Decision | Write:
+    """A ledger that asks after the deadline is told CANCEL, and the row stays as it is."""
+    return Decision.CANCEL if found is not None and found.overdue else real.inquired(found)
+
+
+def _forget_aborted(row: Payment) -> bool:
+    """Recovery looks after undecided and committed payments alone."""
+    return real.is_taken_up(row) and row.state not in REFUSED_STATES
+
+
+MUTATIONS: Final = (
+    Mutation("a ledger ends a hold by itself", "rule 2", replace(PRODUCTION, expires=True)),
+    Mutation("abort without compare-and-set", "rule 1", replace(PRODUCTION, write=_abort_without_compare)),
+    Mutation(
+        "OK is answered before the decision is durable", "rule 1", replace(PRODUCTION, advance=_ok_before_durable)
+    ),
+    Mutation("CONFIRM is sent before the decision", "rule 1", replace(PRODUCTION, advance=_confirm_before_decision)),
+    Mutation(
+        "reverse without a tombstone, then the late original",
+        "rule 3",
+        replace(PRODUCTION, reverse=_reverse_without_tombstone),
+    ),
+    Mutation(
+        "a refund is credited before its original's hold is confirmed",
+        "rule 7",
+        replace(PRODUCTION, apply=_credit_before_confirm),
+    ),
+    Mutation("CANCEL before TRY blocks nothing", "rule 5", replace(PRODUCTION, apply=_cancel_blocks_nothing)),
+    Mutation("an unknown inquiry is answered CANCEL", "rule 4", replace(PRODUCTION, inquired=_guess_aborted)),
+    Mutation(
+        "an inquiry after the deadline is answered CANCEL without the abort",
+        "rule 2",
+        replace(PRODUCTION, inquired=_cancel_without_abort),
+    ),
+    Mutation(
+        "recovery forgets aborted payments",
+        "rule 8",
+        replace(PRODUCTION, is_taken_up=_forget_aborted),
+        needs_refusal=True,
+    ),
+)

@@ -1,0 +1,132 @@
+"""A way through the model told as a story: who did what, step by step."""
+
+from __future__ import annotations
+
+from services.settlement.saga.payment import PaymentKind, State
+from tests.model.drives import TOLD_NOTHING, TOLD_PAID
+from tests.model.ledgers import REPLIES
+from tests.model.search import Finding
+from tests.model.world import Model, Taken, World
+
+_WHO = ("Coordinator A", "Coordinator B")
+_WHOSE = ("the payment", "the refund")
+
+
+def story(model: Model, finding: Finding) -> list[str]:
+    """One line for each step, and what it came to."""
+    lines = [f"{number:>2}. {_told(model, world, step)}" for number, (world, step) in enumerate(finding.way, 1)]
+    return [*lines, f" ⇒  {finding.what}"]
+
+
+def _told(model: Model, world: World, step: Taken) -> str:
+    name, *rest = step.name
+    numbers = [it for it in rest if isinstance(it, int)]
+    if name in {"deliver", "expire"}:
+        line = _at_ledger(model, world, numbers[0], str(rest[-1]), step)
+    elif name in {"read", "hear", "tick", "crash"}:
+        line = f"{_WHO[numbers[0]]} {_at_coordinator(model, str(name), numbers[1:], step)}"
+    elif name == "inquire":
+        seen = _seen(model, numbers[1])
+        line = f"{_ledger(model, numbers[0])} asks what became of its hold; the row is read: {seen}."
+    else:
+        line = _at_database(model, str(name), numbers)
+    return line + _consequences(model, world, step)
+
+
+def _at_database(model: Model, name: str, numbers: list[int]) -> str:
+    match name:
+        case "settle":
+            return "The terminal's Settle arrives: the row is inserted, TRYING."
+        case "settle too late":
+            return "The terminal's Settle arrives, and its key is taken by the tombstone: PAYMENT_REVERSED."
+        case "deadline":
+            return "The deadline passes by the database's clock."
+        case "write":
+            return f"The database carries out a Write: {_WHOSE[numbers[0]]} is {_seen(model, numbers[1])}."
+        case "revoke":
+            return f"The terminal's revocation (2208) arrives and reads {_seen(model, numbers[0])}."
+        case _:
+            return f"The terminal's Reverse (2601) arrives and reads {_seen(model, numbers[0])}."
+
+
+def _at_coordinator(model: Model, name: str, numbers: list[int], step: Taken) -> str:
+    match name:
+        case "read":
+            old = "" if step.is_helpful else " (an old reading: the row has moved on)"
+            return f"reads the row of {_WHOSE[numbers[0]]}: {_seen(model, numbers[1])}{old}."
+        case "hear":
+            order, branch = REPLIES[numbers[2]]
+            return f"hears {_ledger(model, numbers[1], small=True)} answer {order.value}: {branch.value}."
+        case "tick":
+            return "has waited long enough and sends again."
+        case _:
+            return "crashes; its memory is lost."
+
+
+def _seen(model: Model, row: int) -> str:
+    if row < 0:
+        return "nothing (the payment is not known there)"
+    payment = model.drives.rows.values[row]
+    if payment.kind is PaymentKind.TOMBSTONE:
+        return "a tombstone"
+    late = ", past its deadline" if payment.state is State.TRYING and payment.overdue else ""
+    return f"{payment.state.value}{late}"
+
+
+def _ledger(model: Model, place: int, *, small: bool = False) -> str:
+    text = f"Ledger {place + 1} ({model.accounts[place].value})"
+    return text[0].lower() + text[1:] if small else text
+
+
+def _at_ledger(model: Model, world: World, place: int, order: str, step: Taken) -> str:
+    ledger = _ledger(model, place)
+    if step.name[0] == "expire":
+        return f"{ledger} ends the hold by itself."
+    before, after = model.shapes_in(world)[place], model.shapes_in(step.to)[place]
+    stands = after.branch.value if after.branch else "nothing is known of it here"
+    if step.alarm:
+        stands += f": ALARM {step.alarm}"
+    elif order == "CREDIT":
+        stands = f"the money is given back; the original is {stands} here"
+    elif before == after:
+        stands += ", as before; it answers"
+    return f"{ledger} receives {order}: {stands}."
+
+
+def _consequences(model: Model, world: World, step: Taken) -> str:
+    """What the step left behind beside itself: rows, Writes asked for, orders sent, what the terminal was told."""
+    parts = []
+    for which in (0, 1):
+        row = step.to[which]
+        if row != world[which] and step.name[0] in {"reverse", "revoke"}:
+            parts.append(f"{'a tombstone' if which == 0 else 'a refund, COMMITTED,'} is inserted")
+    asked = model.write_sets.values[step.to[3]] - model.write_sets.values[world[3]]
+    for number in sorted(asked):
+        write = model.drives.writes.values[number]
+        parts.append(f"asks the database for {write.expected.value} → {write.to.value}")
+    sent = _sent(model, world, step)
+    if sent:
+        parts.append(f"sends {sent}")
+    told = step.to[2] & ~world[2]
+    if told & TOLD_PAID:
+        parts.append("answers the terminal OK")
+    if told & TOLD_NOTHING and step.name[0] != "settle too late":
+        parts.append("answers the terminal that nothing is taken, now or ever")
+    return " → " + "; ".join(parts) + "." if parts else ""
+
+
+def _sent(model: Model, world: World, step: Taken) -> str:
+    names = []
+    for bit, order in enumerate(("TRY", "CONFIRM", "CANCEL", "CREDIT")):
+        places = [
+            str(place + 1)
+            for place in range(model.count)
+            if (_sent_mask(model, step.to, place) & ~_sent_mask(model, world, place)) >> bit & 1
+        ]
+        if places:
+            names.append(f"{order} to ledger{'s' if len(places) > 1 else ''} {', '.join(places)}")
+    return " and ".join(names)
+
+
+def _sent_mask(model: Model, world: World, place: int) -> int:
+    return model.areas.values[world[6 + place]].sent
