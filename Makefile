@@ -57,6 +57,15 @@ test: $(READY) ## Every test, against real PostgreSQL and NATS
 model: $(READY) ## Search every state of a payment over 2 and 3 ledgers, and catch every fault put in by hand
 	@$(BIN)/python -m tests.model.run
 
+SEEDS ?= 2000:12000
+.PHONY: fault
+fault: $(READY) ## The seeded simulation over 2,000 seeds: every invariant, whatever is lost, late, doubled or dies
+	@$(BIN)/python -m tests.fault.simulate --seeds 0:2000 --workers $(WORKERS)
+
+.PHONY: fault-long
+fault-long: $(READY) ## The same over the seeds that SEEDS=A:B names
+	@$(BIN)/python -m tests.fault.simulate --seeds $(SEEDS) --workers $(WORKERS)
+
 .PHONY: lint
 lint: $(READY) ## ruff, mypy --strict, import rules, buf lint
 	@$(BIN)/ruff check .

@@ -1,0 +1,1 @@
+"""A seeded simulation of coordinators, ledgers and terminals: production decides, the simulation plays the world."""

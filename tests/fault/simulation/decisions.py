@@ -1,0 +1,110 @@
+"""The decisions a run is made with: production's own, or one of them broken on purpose to prove that it is noticed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import Final, TypeAlias
+
+from services.settlement.ledger.domain import deciding
+from services.settlement.ledger.domain.commands import Cancel, PutCredit, Request
+from services.settlement.ledger.domain.model import BranchState, CreditPurpose
+from services.settlement.ledger.domain.state import Outcome
+from services.settlement.ledger.domain.state import State as LedgerState
+from services.settlement.saga import coordinator, requests
+from services.settlement.saga.coordinator import Advance, Answer, Branch, Drive, Event, Order, Replied, Send, Write
+from services.settlement.saga.payment import PAID_STATES, Payment, State
+from services.settlement.saga.requests import AlreadyStopped, Bury, Reversal
+
+Applied: TypeAlias = tuple[LedgerState, list[Outcome]]
+
+
+def wins(row: Payment, write: Write) -> bool:
+    """The compare-and-set of the payments' table: ``UPDATE … WHERE state = expected``."""
+    return row.state is write.expected
+
+
+@dataclass(frozen=True, slots=True)
+class Decisions:
+    """Every decision that the simulation asks for; it takes none itself."""
+
+    begin: Callable[[Payment], Advance] = coordinator.begin
+    advance: Callable[[Drive, Event], Advance] = coordinator.advance
+    reverse: Callable[..., Reversal] = requests.reverse
+    apply_all: Callable[..., Applied] = deciding.apply_all
+    wins: Callable[[Payment, Write], bool] = wins
+
+
+PRODUCTION: Final = Decisions()
+
+
+def _without_tombstone(*args: object, **kwargs: object) -> Reversal:
+    """A reversal of an unknown key is answered, and nothing is written."""
+    decided = requests.reverse(*args, **kwargs)  # type: ignore[arg-type]
+    return AlreadyStopped() if isinstance(decided, Bury) else decided
+
+
+def _confirming_early(drive: Drive, event: Event) -> Advance:
+    """Every ledger is told to book as soon as it has voted, before the payment is decided."""
+    after, commands = coordinator.advance(drive, event)
+    if isinstance(event, Replied) and event.branch is Branch.HELD and drive.payment.state is State.TRYING:
+        commands = [*commands, Send(drive.payment, event.area, Order.CONFIRM)]
+    return after, commands
+
+
+def _answering_early(drive: Drive, event: Event) -> Advance:
+    """OK is answered when the last vote comes, before the decision is durable."""
+    after, commands = coordinator.advance(drive, event)
+    early = [
+        Answer(coordinator.applied(drive.payment, command))
+        for command in commands
+        if isinstance(command, Write) and command.to is State.COMMITTED
+    ]
+    return after, [*early, *commands]
+
+
+def _expiring(state: LedgerState, asked: Sequence[Request], *, now: datetime) -> Applied:
+    """The ledger ends holds by itself once their time is over."""
+    over = [
+        Request(Cancel(branch.payment_id))
+        for branch in state.branches.values()
+        if branch.state is BranchState.HELD and branch.inquire_at is not None and branch.inquire_at < now
+    ]
+    after, outcomes = deciding.apply_all(state, [*over, *asked], now=now)
+    return after, outcomes[len(over) :]
+
+
+def _refunding_first(state: LedgerState, asked: Sequence[Request], *, now: datetime) -> Applied:
+    """Money goes back for a hold that is not confirmed yet: the refund treats it as if it were."""
+    outcomes: list[Outcome] = []
+    for request in asked:
+        command, shown, branch = request.command, state, None
+        if isinstance(command, PutCredit) and command.purpose is CreditPurpose.REFUND and command.original_payment_id:
+            branch = state.branches.get(command.original_payment_id)
+            if branch is not None and branch.state is BranchState.HELD:
+                shown = state.copy()
+                shown.branches[branch.payment_id] = replace(branch, state=BranchState.CONFIRMED)
+        state, outcome = deciding.apply(shown, request, now=now)
+        if shown.branches is not state.branches and branch is not None and branch.state is BranchState.HELD:
+            held = replace(state.branches[branch.payment_id], state=BranchState.HELD)
+            state.branches[branch.payment_id] = held
+            outcome = replace(outcome, branches={branch.payment_id: held})
+        outcomes.append(outcome)
+    return state, outcomes
+
+
+def _aborting_blindly(row: Payment, write: Write) -> bool:
+    """An abort overwrites a commit."""
+    return wins(row, write) or (write.to is State.ABORTED and row.state in PAID_STATES)
+
+
+BROKEN: Final[Mapping[str, Decisions]] = {
+    "no-tombstone": Decisions(reverse=_without_tombstone),
+    "confirm-before-decision": Decisions(advance=_confirming_early),
+    "answer-before-decision": Decisions(advance=_answering_early),
+    "ledger-expires-hold": Decisions(apply_all=_expiring),
+    "refund-before-confirm": Decisions(apply_all=_refunding_first),
+    "abort-without-compare-and-set": Decisions(wins=_aborting_blindly),
+}
+"""One broken decision each; a simulation that does not notice one of them proves nothing."""
