@@ -14,7 +14,7 @@ from services.settlement.ledger.domain.state import Outcome
 from services.settlement.ledger.domain.state import State as LedgerState
 from services.settlement.saga import coordinator, requests
 from services.settlement.saga.coordinator import Advance, Drive, Event, Write
-from services.settlement.saga.payment import OPEN_STATES, Payment, State
+from services.settlement.saga.payment import OPEN_STATES, Payment
 
 NOW: Final = datetime(2026, 11, 21, 4, 0, tzinfo=UTC)
 """Every clock stands still: what matters of time, the deadline, is an event of its own."""
@@ -89,5 +89,3 @@ class Functions:
 
 
 PRODUCTION: Final = Functions()
-RANK: Final = {State.TRYING: 0, State.COMMITTED: 1, State.ABORTED: 1, State.DONE: 2, State.CLOSED: 2}
-"""A row only ever moves to a higher rank."""

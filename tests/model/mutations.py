@@ -11,7 +11,18 @@ from services.settlement.ledger.domain.commands import BranchReply, Cancel, Requ
 from services.settlement.ledger.domain.model import BranchState
 from services.settlement.ledger.domain.state import Outcome
 from services.settlement.ledger.domain.state import State as LedgerState
-from services.settlement.saga.coordinator import Advance, Answer, Command, Drive, Event, Order, Send, Write, applied
+from services.settlement.saga.coordinator import (
+    Advance,
+    Answer,
+    Branch,
+    Command,
+    Drive,
+    Event,
+    Order,
+    Send,
+    Write,
+    applied,
+)
 from services.settlement.saga.payment import REFUSED_STATES, Payment, State
 from services.settlement.saga.requests import AlreadyStopped, Decision, Reversal
 from tests.model import functions as real
@@ -87,6 +98,32 @@ def _forget_aborted(row: Payment) -> bool:
     return real.is_taken_up(row) and row.state not in REFUSED_STATES
 
 
+def _commit_on_first_vote(drive: Drive, event: Event) -> Advance:
+    """The payment is committed though not every ledger has voted."""
+    after, commands = real.advance(drive, event)
+    voted = any(reply is not None and reply.branch is Branch.HELD for reply in after.replies)
+    if not voted or after.is_writing or after.payment.state is not State.TRYING:
+        return after, commands
+    commit = Write(after.payment.payment_id, State.TRYING, State.COMMITTED)
+    return replace(after, is_writing=True), [*commands, commit]
+
+
+def _close_before_released(drive: Drive, event: Event) -> Advance:
+    """An aborted payment is closed before its ledgers have acknowledged the CANCEL."""
+    after, commands = real.advance(drive, event)
+    if after.is_writing or after.payment.state is not State.ABORTED:
+        return after, commands
+    close = Write(after.payment.payment_id, State.ABORTED, State.CLOSED)
+    return replace(after, is_writing=True), [*commands, close]
+
+
+def _compensate_committed(original: Payment | None, refund: Payment | None, new: Payment) -> Reversal:
+    """A committed payment is aborted where a refund is due."""
+    if original is not None and original.state is State.COMMITTED:
+        return Write(original.payment_id, State.COMMITTED, State.ABORTED)
+    return real.reverse(original, refund, new)
+
+
 MUTATIONS: Final = (
     Mutation("a ledger ends a hold by itself", "rule 2", replace(PRODUCTION, expires=True)),
     Mutation("abort without compare-and-set", "rule 1", replace(PRODUCTION, write=_abort_without_compare)),
@@ -111,6 +148,13 @@ MUTATIONS: Final = (
         "rule 2",
         replace(PRODUCTION, inquired=_cancel_without_abort),
     ),
+    Mutation(
+        "the first vote commits the payment", "protocol table", replace(PRODUCTION, advance=_commit_on_first_vote)
+    ),
+    Mutation(
+        "CLOSED before the ledgers have let go", "protocol table", replace(PRODUCTION, advance=_close_before_released)
+    ),
+    Mutation("Reverse aborts a committed payment", "rule 7", replace(PRODUCTION, reverse=_compensate_committed)),
     Mutation(
         "recovery forgets aborted payments",
         "rule 8",

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 
+from tests.model.functions import PRODUCTION
+from tests.model.ledgers import Money
 from tests.model.mutations import MUTATIONS, Mutation
 from tests.model.run import TWO_LEDGERS, Configuration, caught, searched
+from tests.model.world import Model, World
 
 STATES_MIN = {"2 ledgers, everyone can pay": 40_000, "2 ledgers, one refuses": 2_000}
 """Far fewer would mean that the model has lost a part of the world."""
@@ -17,6 +22,27 @@ def test_no_rule_breaks_and_nothing_is_stuck_with_two_ledgers(configuration: Con
     report = searched(configuration)
     assert (report.found, report.story) == ("", ())
     assert report.states >= STATES_MIN[configuration.name]
+
+
+def test_states_that_count_as_one_differ_in_names_alone() -> None:
+    """Searched without exchanging coordinators or equal ledgers, no state appears that the search has not seen."""
+    model = Model((Money.SHORT, Money.SHORT), PRODUCTION)
+    reduced = _reached(model, model.canonical)
+    whole = _reached(model, lambda world: world)
+    assert {model.canonical(world) for world in whole} == reduced
+    assert len(whole) > 3 * len(reduced)
+
+
+def _reached(model: Model, one_for_all: Callable[[World], World]) -> set[World]:
+    start = one_for_all(model.start())
+    seen, waiting = {start}, [start]
+    while waiting:
+        for step in model.steps(waiting.pop()):
+            world = one_for_all(step.to)
+            if world not in seen:
+                seen.add(world)
+                waiting.append(world)
+    return seen
 
 
 @pytest.mark.parametrize("mutation", MUTATIONS, ids=lambda it: it.name)

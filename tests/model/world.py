@@ -27,8 +27,8 @@ from services.settlement.saga.requests import (
     refund_of,
 )
 from services.settlement.wire.ledger import inquiry_answer
-from tests.model.drives import ORDER_BIT, TOLD_NOTHING, Drives, Numbered, Slot, Stepped, bare_row, bare_write
-from tests.model.functions import NOW, RANK, Functions
+from tests.model.drives import ORDER_BIT, TOLD_NOTHING, Drives, Numbered, Slot, Stepped, Told, bare_row, bare_write
+from tests.model.functions import NOW, Functions
 from tests.model.ledgers import KEY, PAYMENT_ID, REFUND_ID, Money, Shape, tabulate, trying
 from tests.model.rules import broken_rule, is_quiet
 
@@ -72,9 +72,8 @@ NOBODY = Coordinator(None, None)
 class Model:
     """One configuration: how many ledgers, what their accounts can do, which functions drive them."""
 
-    def __init__(self, accounts: tuple[Money, ...], functions: Functions, *, forgets: bool = False) -> None:
+    def __init__(self, accounts: tuple[Money, ...], functions: Functions) -> None:
         self.functions = functions
-        self.forgets = forgets
         self.count = len(accounts)
         self.accounts = accounts
         self.settlement = bare_row(trying(accounts))
@@ -97,6 +96,7 @@ class Model:
             if self.tables[first] not in self.tables[:first]
         ]
         self._deliveries: dict[tuple[int, int], list[tuple[str, Order | None, int, str]]] = {}
+        self._moves: dict[object, list[tuple[tuple[str | int, ...], Stepped, bool]]] = {}
         self._changed: dict[tuple[int, int, int, int], int] = {}
         self._swapped: dict[int, int] = {}
         self._living: dict[tuple[int, int, int], int] = {}
@@ -176,27 +176,38 @@ class Model:
     def _of_coordinator(self, world: World, who: int) -> Iterator[Taken]:
         memory = self.coordinators.values[world[4 + who]]
         areas = [self.areas.values[code] for code in world[AREAS_AT:]]
+        given = tuple([area.given for area in areas])
         for which in (0, 1):
             slot = memory[which]
-            history = self.histories.values[world[which]]
-            told = tuple(area.told[2 * who + which] for area in areas)
-            for row in dict.fromkeys(history):
-                step = self.drives.read(slot, told, row)
+            told = tuple([area.told[2 * who + which] for area in areas])
+            key = (slot, told, given, world[which])
+            known = self._moves.get(key)
+            if known is None:
+                known = self._moves[key] = list(self._moved_by(slot, told, given, self.histories.values[world[which]]))
+            for (kind, *rest), step, is_helpful in known:
                 if (to := self._after(world, who, which, step)) != world:
-                    yield Taken(("read", who, which, row), to, row == history[-1])
-            if slot is None:
-                continue
-            for place, area in enumerate(areas):
-                for reply in _bits(area.given):
-                    step = self.drives.heard(slot, told, place, reply)
-                    if (to := self._after(world, who, which, step)) != world:
-                        yield Taken(("hear", who, which, place, reply), to, is_helpful=True)
-            if (to := self._after(world, who, which, self.drives.ticked(slot, told))) != world:
-                yield Taken(("tick", who, which), to, is_helpful=True)
+                    yield Taken((kind, who, which, *rest), to, is_helpful)
         if memory != NOBODY:
             forgotten = Stepped(None, (0,) * self.count, (0,) * self.count, (), 0)
             to = self._after(self._after(world, who, 0, forgotten), who, 1, forgotten)
             yield Taken(("crash", who), to, is_helpful=False)
+
+    def _moved_by(
+        self, slot: Slot | None, told: Told, given: tuple[int, ...], history: History
+    ) -> Iterator[tuple[tuple[str | int, ...], Stepped, bool]]:
+        """What a coordinator can do about one payment that changes anything: (name, what it leads to, is_helpful)."""
+        idle = Stepped(slot, told, (0,) * self.count, (), 0)
+        for row in dict.fromkeys(history):
+            if (step := self.drives.read(slot, told, row)) != idle:
+                yield ("read", row), step, row == history[-1]
+        if slot is None:
+            return
+        for place, answers in enumerate(given):
+            for reply in _bits(answers):
+                if (step := self.drives.heard(slot, told, place, reply)) != idle:
+                    yield ("hear", place, reply), step, True
+        if (step := self.drives.ticked(slot, told)) != idle:
+            yield ("tick",), step, True
 
     def _after(self, world: World, who: int, which: int, step: Stepped) -> World:
         """The state once a coordinator has made a step: its memory, what it sent, what it asked to be written."""
@@ -272,8 +283,6 @@ class Model:
     def _moved(self, world: World, which: int, row: int) -> World:
         to = list(world)
         versions = self.histories.values[world[which]]
-        if self.forgets and versions and RANK[self.drives.rows.values[row].state]:
-            versions = tuple(it for it in versions if RANK[self.drives.rows.values[it].state])
         to[which] = self.histories.of((*versions, row))
         to[3] = self._still_able(to[0], to[1], world[3])
         return tuple(to)
