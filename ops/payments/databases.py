@@ -14,7 +14,9 @@ from ops.places import Places
 
 COORDINATOR: Final = "settlement"
 CONNECT_MAX_S: Final = 5.0
-STATEMENT_MAX_MS: Final = 30_000
+STATEMENT_MAX_S: Final = 30.0
+SILENCE_MAX_S: Final = STATEMENT_MAX_S + 5.0
+"""A server that hangs does not keep its own timeout."""
 UNREACHABLE: Final = (OSError, asyncpg.PostgresError, asyncpg.InterfaceError)
 
 Row: TypeAlias = Mapping[str, Any]
@@ -38,9 +40,13 @@ class Databases:
         """The areas of the ledgers that answer."""
         return [name.removeprefix("ledger ") for name in self.connections if name.startswith("ledger ")]
 
+    def can_read(self, where: str) -> bool:
+        """Whether a database is known and has answered so far."""
+        return where in self.connections and where not in self.unreachable
+
     async def rows(self, where: str, statement: str, *arguments: object) -> list[Row]:
         """What a database tells; nothing, and a note, when it is out of reach. The coordinator's trouble is raised."""
-        if where not in self.connections or where in self.unreachable:
+        if not self.can_read(where):
             return []
         try:
             found: list[Row] = await self.connections[where].fetch(statement, *arguments)
@@ -85,9 +91,10 @@ async def connect(url: str, *, read_only: bool) -> asyncpg.Connection:
     return await asyncpg.connect(
         url,
         timeout=CONNECT_MAX_S,
+        command_timeout=SILENCE_MAX_S,
         server_settings={
             "application_name": "gongji-payments",
             "default_transaction_read_only": "on" if read_only else "off",
-            "statement_timeout": str(STATEMENT_MAX_MS),
+            "statement_timeout": str(int(STATEMENT_MAX_S * 1_000)),
         },
     )

@@ -119,7 +119,7 @@ _DEAD_LETTERS: Final = """
 _OUTBOX: Final = """
     SELECT count(*) AS total, extract(epoch FROM clock_timestamp() - min(occurred_at))::float8 AS age_s
       FROM outbox WHERE published_at IS NULL AND occurred_at < clock_timestamp() - $1::interval"""
-_LETS_GO: Final = {
+_DONE_THERE: Final = {
     "COMMITTED": frozenset({"CONFIRMED", "CREDITED"}),
     "ABORTED": frozenset({"REFUSED", "BLOCKED", "CANCELLED"}),
     "TRYING": frozenset({"HELD"}),
@@ -134,7 +134,7 @@ async def find_stuck(databases: Databases, *, older_than: timedelta) -> Stuck:
     stuck = Stuck(older_than.total_seconds(), unreachable=databases.unreachable)
     rows = await databases.rows(COORDINATOR, _PAYMENTS, older_than, SHOWN_MAX)
     branches = await _branches(databases, [row["payment_id"] for row in rows])
-    stuck.add(rows, [_payment(row, branches) for row in rows])
+    stuck.add(rows, [_payment(row, databases, branches) for row in rows])
     for area in databases.areas:
         where = ledger_at(area)
         rows = await databases.rows(where, _HOLDS, older_than, SHOWN_MAX)
@@ -158,14 +158,20 @@ async def _branches(databases: Databases, payment_ids: Sequence[UUID]) -> dict[t
     return found
 
 
-def _payment(row: Row, branches: Mapping[tuple[UUID, str], str]) -> Finding:
+def _branch(databases: Databases, branches: Mapping[tuple[UUID, str], str], payment_id: UUID, area: str) -> str:
+    if not databases.can_read(ledger_at(area)):
+        return "could not be read"
+    return branches.get((payment_id, area), "nothing there")
+
+
+def _payment(row: Row, databases: Databases, branches: Mapping[tuple[UUID, str], str]) -> Finding:
     legs: list[dict[str, Any]] = json.loads(row["legs"])
-    areas = dict.fromkeys(str(leg["area"]) for leg in legs)
-    waits = [
-        f"{ledger_at(area)} ({branches.get((row['payment_id'], area), 'nothing there')})"
-        for area in areas
-        if branches.get((row["payment_id"], area)) not in _LETS_GO[row["state"]]
-    ]
+    states = {
+        area: _branch(databases, branches, row["payment_id"], area)
+        for area in dict.fromkeys(str(leg["area"]) for leg in legs)
+    }
+    done = _DONE_THERE[row["state"]]
+    waits = [f"{ledger_at(area)} ({state})" for area, state in states.items() if state not in done]
     told, actor = NEXT_OF_PAYMENT[row["kind"], row["state"]]
     if row["quarantine"]:
         told, actor = QUARANTINE_NEXT, Actor.PERSON

@@ -133,7 +133,7 @@ def branch(row: Row, legs: Sequence[Row], where: str) -> list[Moment]:
         why = "CANCEL came before TRY; a later TRY is refused (rule 5)"
     moments = [Moment(row["created_at"], where, "the ledger", first, why)]
     if row["last_inquired_at"] is not None:
-        what = f"asked the coordinator, {row['inquiries']} times so far"
+        what = f"asked the coordinator, {times(row['inquiries'])} so far"
         moments.append(Moment(row["last_inquired_at"], where, "the ledger", what, "the hold's time was over (rule 2)"))
     if row["decided_at"] is not None and row["state"] != first:
         order = "CONFIRM" if row["state"] == "CONFIRMED" else "CANCEL"
@@ -156,15 +156,17 @@ def booked(entries: Sequence[Row], where: str) -> list[Moment]:
         told = moments.setdefault((entry["leg_no"], entry["kind"], entry["booked_at"]), [])
         told.append(f"{account} {yuan_text(entry['amount_fen'])}")
     return [
-        Moment(at, where, "the ledger", f"entries {kind}, leg {leg_no}: {'; '.join(told)}")
+        Moment(
+            at, where, "the ledger", f"entries {kind}, {f'leg {leg_no}' if leg_no else 'against'}: {'; '.join(told)}"
+        )
         for (leg_no, kind, at), told in moments.items()
     ]
 
 
 def alarmed(row: Row, where: str) -> list[Moment]:
     """An alarm, and its end."""
-    times = f", {row['times']} times, last {row['last_raised_at']:%H:%M:%S}" if row["times"] > 1 else ""
-    moments = [Moment(row["raised_at"], where, "the ledger", f"ALARM {row['kind']}{times}")]
+    again = f", {times(row['times'])}, last {row['last_raised_at']:%H:%M:%S}" if row["times"] > 1 else ""
+    moments = [Moment(row["raised_at"], where, "the ledger", f"ALARM {row['kind']}{again}")]
     if row["done_at"] is not None:
         moments.append(Moment(row["done_at"], where, "an operator", f"alarm {row['kind']} settled"))
     return moments
@@ -172,7 +174,7 @@ def alarmed(row: Row, where: str) -> list[Moment]:
 
 def failed(row: Row, where: str) -> list[Moment]:
     """A command in quarantine, and its end."""
-    what = f"{row['command_kind']} failed, {row['failures']} times so far, last {row['last_failed_at']:%H:%M:%S}"
+    what = f"{row['command_kind']} failed, {times(row['failures'])} so far, last {row['last_failed_at']:%H:%M:%S}"
     moments = [Moment(row["first_failed_at"], where, "the ledger", what, row["problem"])]
     if row["done_at"] is not None:
         moments.append(Moment(row["done_at"], where, "the ledger", f"{row['command_kind']} passed after all"))
@@ -186,3 +188,8 @@ def suspended(row: Row, where: str) -> list[Moment]:
     if row["done_at"] is not None:
         moments.append(Moment(row["done_at"], where, "an officer", f"leg {row['leg_no']}: suspense settled"))
     return moments
+
+
+def times(count: int) -> str:
+    """How often, in words."""
+    return "once" if count == 1 else f"{count:,} times"

@@ -16,6 +16,7 @@ from ops.payments.meaning import Actor
 from ops.payments.quarantine import Quarantine
 from ops.payments.story import Story
 from ops.payments.stuck import Kind, Stuck
+from ops.payments.telling import times
 
 WIDTH_MIN: Final = 140
 _MINUTE_S: Final = 60
@@ -67,7 +68,7 @@ def show_quarantine(found: Quarantine, out: Console) -> None:
     for case in found.cases:
         out.print(
             f"[red]{case.kind}[/] [bold]{case.subject}[/] at {case.where}: {escape(case.what)}, "
-            f"since {case.since:%Y-%m-%d %H:%M:%S}, {case.times} times",
+            f"since {case.since.astimezone():%Y-%m-%d %H:%M:%S}, seen {times(case.times)}",
             soft_wrap=True,
         )
         out.print(f"    means: {escape(case.means)}", soft_wrap=True)
