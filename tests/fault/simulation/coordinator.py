@@ -105,7 +105,8 @@ class Coordinator(Node):
             if not found:
                 # A read, or a request that was under way when its process died: the database does it all the same.
                 act()
-            self._world.after_at(self, 1 + fate[1] % 4, lambda: then(found[0]))
+            late = 15 * fate[3] if fate[4] < 64 and self._world.is_troubled(self.name) else 0
+            self._world.after_at(self, 1 + fate[1] % 4 + late, lambda: then(found[0]))
 
         life, fate = self.life, self._world.fate(f"{self.name}:{about}")
         if self.is_up:

@@ -75,6 +75,19 @@ def _expiring(state: LedgerState, asked: Sequence[Request], *, now: datetime) ->
     return after, outcomes[len(over) :]
 
 
+def _blocking_nothing(state: LedgerState, asked: Sequence[Request], *, now: datetime) -> Applied:
+    """A CANCEL that overtakes its TRY is answered BLOCKED, and nothing is written."""
+    outcomes: list[Outcome] = []
+    for request in asked:
+        state, outcome = deciding.apply(state, request, now=now)
+        blocked = [it for it in outcome.branches.values() if it.state is BranchState.BLOCKED]
+        for branch in blocked:
+            del state.branches[branch.payment_id]
+            outcome = replace(outcome, branches={})
+        outcomes.append(outcome)
+    return state, outcomes
+
+
 def _refunding_first(state: LedgerState, asked: Sequence[Request], *, now: datetime) -> Applied:
     """Money goes back for a hold that is not confirmed yet: the refund treats it as if it were."""
     outcomes: list[Outcome] = []
@@ -104,6 +117,7 @@ BROKEN: Final[Mapping[str, Decisions]] = {
     "confirm-before-decision": Decisions(advance=_confirming_early),
     "answer-before-decision": Decisions(advance=_answering_early),
     "ledger-expires-hold": Decisions(apply_all=_expiring),
+    "cancel-blocks-nothing": Decisions(apply_all=_blocking_nothing),
     "refund-before-confirm": Decisions(apply_all=_refunding_first),
     "abort-without-compare-and-set": Decisions(wins=_aborting_blindly),
 }

@@ -8,11 +8,12 @@ from typing import Final
 
 from kernel.ids import AuthorisationId, PaymentId
 from services.settlement.domain.payment import Key
+from services.settlement.domain.split import Role
 from services.settlement.ledger.domain.model import AccountKey, AccountKind, Book, Branch, BranchState, EntryKind, Parts
 from services.settlement.ledger.domain.state import Outcome
 from services.settlement.saga.payment import OPEN_STATES, PAID_STATES, REFUSED_STATES, Payment, PaymentKind, State
 from tests.fault.simulation.ledger import Ledger
-from tests.fault.simulation.rows import PaymentRows, label, name_of
+from tests.fault.simulation.rows import FOUNDING_IDS, PaymentRows, label, name_of
 from tests.fault.simulation.terminal import Line, Terminal
 from tests.fault.simulation.told import NEVER_BEGUN, Asked, Told
 from tests.fault.simulation.world import Violation, World
@@ -59,7 +60,7 @@ class Invariants:
             "I10",
             f"the key of {label(row)} stands for two payments",
         )
-        if row.kind is PaymentKind.SETTLE and known is None:
+        if row.kind in {PaymentKind.SETTLE, PaymentKind.REFUND} and known is None:
             require(
                 row.key not in self._stopped,
                 "I7",
@@ -163,6 +164,7 @@ class Invariants:
 
     def told(self, asked: Asked, told: Told) -> None:
         """I7, at the moment of the answer: nothing is told that is not durable."""
+        self._world.seen[f"{asked.kind} told {told.outcome}"] += 1
         if told.outcome == "STOPPED":
             self._stopped.add(asked.key)
         row = None if told.payment_id is None else self._rows.by_id(told.payment_id)
@@ -234,11 +236,26 @@ class Invariants:
                 wanted += {PaymentKind.SETTLE: fen, PaymentKind.REFUND: -fen}.get(row.kind, 0)
         cleared = sum(it.amount_fen for it in ledger.rows.entries if it.book is Book.CLEARING)
         require(cleared == wanted, "money", f"{ledger.name} paid {cleared} fen for care, {wanted} were charged")
-        credits_ = {it.payment_id: it for it in self._rows.payments.values() if it.kind is PaymentKind.CREDIT}
-        arrived = {it.source_id for it in ledger.rows.entries if it.kind in {EntryKind.MONTHLY, EntryKind.WALLET}}
-        for row in credits_.values():
-            if row.legs[0].area == ledger.area and row.legs[0].current_fen:
-                require(row.payment_id in arrived, "money", f"{label(row)} never arrived")
+        self._accounts_paid(ledger)
+
+    def _accounts_paid(self, ledger: Ledger) -> None:
+        """The same account by account: what moved on it since the founding is what the rows moved."""
+        moved: Counter[AccountKey] = Counter()
+        wanted: Counter[AccountKey] = Counter()
+        for entry in ledger.rows.entries:
+            if (
+                entry.account is not None
+                and entry.source_id.int < FOUNDING_IDS
+                and entry.kind is not EntryKind.YEAR_TURN
+            ):
+                moved[entry.account] += entry.amount_fen
+        for row in self._rows.payments.values():
+            sign = -1 if row.kind is PaymentKind.SETTLE else 1
+            for leg in row.legs_at(ledger.area) if row.state is State.DONE else ():
+                kind = AccountKind.WALLET if leg.role is Role.WALLET else AccountKind.PERSONAL
+                wanted[AccountKey(leg.psn_no, kind)] += sign * leg.amount_fen
+        for key in ledger.rows.state.accounts:
+            require(moved[key] == wanted[key], "money", f"{_name(key)} moved by {moved[key]}, rows say {wanted[key]}")
 
     def _line(self, terminal: Terminal, line: Line) -> None:
         """I7 from a journal: every final answer about a key agrees with what stands there in the end."""

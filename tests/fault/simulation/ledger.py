@@ -6,8 +6,16 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from kernel.ids import AdmDvs, PaymentId
-from services.settlement.ledger.domain.commands import Cancel, Confirm, Reply, Request, identity_of
-from services.settlement.ledger.domain.model import BranchState, Entry
+from services.settlement.ledger.domain.commands import (
+    BranchReply,
+    Cancel,
+    Confirm,
+    PutCredit,
+    Reply,
+    Request,
+    identity_of,
+)
+from services.settlement.ledger.domain.model import BranchState, Entry, EntryKind
 from services.settlement.ledger.domain.state import Outcome, State
 from services.settlement.ledger.wire import parse_batch, render_batch, render_reply
 from services.settlement.saga.requests import Decision
@@ -86,7 +94,8 @@ class Ledger(Node):
         now = self._world.now
         after, outcomes = self._decisions.apply_all(self.rows.state, requests, now=now)
         self.rows.state = after
-        for outcome in outcomes:
+        for request, outcome in zip(requests, outcomes, strict=True):
+            self._note(request, outcome)
             self.rows.entries.extend(outcome.entries)
             if outcome.alarms:
                 raise Violation(f"{self.name} raises {outcome.alarms[0].kind.value} about {_subject(outcome)}")
@@ -96,6 +105,21 @@ class Ledger(Node):
                     self.rows.inquire_at_ms.setdefault(branch.payment_id, self._world.now_ms + wait_ms)
         self.wrote(self, outcomes)
         return outcomes
+
+    def _note(self, request: Request, outcome: Outcome) -> None:
+        """Which situation this was, for the proof that the seeds reach them all."""
+        reply = outcome.reply
+        state = reply.state.value if isinstance(reply, BranchReply) and reply.state is not None else ""
+        wrote = "" if outcome.branches or outcome.credits or not state else " again"
+        refused = reply.refusal
+        self._world.seen[
+            f"{identity_of(request.command)[0]} {refused.reason if refused is not None else state}{wrote}".strip()
+        ] += 1
+        if isinstance(request.command, PutCredit) and any(
+            it.state is BranchState.CONFIRMED for it in outcome.branches.values()
+        ):
+            confirmed = any(entry.kind is EntryKind.PAYMENT for entry in outcome.entries)
+            self._world.seen["CREDIT of a hold, confirmed first" if confirmed else "CREDIT of a charge"] += 1
 
     def _sweep(self) -> None:
         """Asks about holds whose time is over (as ``_CLAIM_DUE``); it never ends one by itself (rule 2)."""
@@ -117,11 +141,13 @@ class Ledger(Node):
         for payment_id, decision in decisions.items():
             match decision:
                 case Decision.CONFIRM:
+                    self._world.seen["INQUIRE answered CONFIRM"] += 1
                     self.put(Request(Confirm(payment_id)), lambda _reply: None)
                 case Decision.CANCEL:
+                    self._world.seen["INQUIRE answered CANCEL"] += 1
                     self.put(Request(Cancel(payment_id)), lambda _reply: None)
                 case Decision.WAIT:
-                    pass
+                    self._world.seen["INQUIRE answered WAIT"] += 1
 
 
 def _subject(outcome: Outcome) -> str:

@@ -168,6 +168,7 @@ class PaymentRows:
         """Compare-and-set; the row as it then stands."""
         row = self.payments[write.payment_id]
         if not self._decisions.wins(row, write):
+            self._world.seen["a write that lost its race"] += 1
             return self.by_id(write.payment_id) or row
         after = applied(row, write)
         if row.state is State.TRYING:
@@ -198,6 +199,8 @@ class PaymentRows:
 
 
 INSTITUTION = "H65010000001"
+FOUNDING_IDS = 0xD000_0000
+"""The ids of the credits with which everything begins count from here; payments stay far below."""
 
 
 def label(row: Payment) -> str:

@@ -23,7 +23,7 @@ from tests.fault.simulation.coordinator import Coordinator
 from tests.fault.simulation.decisions import PRODUCTION, Decisions
 from tests.fault.simulation.invariants import Invariants
 from tests.fault.simulation.ledger import Ledger
-from tests.fault.simulation.rows import PaymentRows, area_of, name_of, psn_no
+from tests.fault.simulation.rows import FOUNDING_IDS, PaymentRows, area_of, name_of, psn_no
 from tests.fault.simulation.scenario import AREAS, CALM_MS, COORDINATORS, PATIENTS, PERSONS, Fault, Scenario
 from tests.fault.simulation.terminal import Desk, Terminal, authorisation_id
 from tests.fault.simulation.told import Asked, Told
@@ -45,6 +45,8 @@ class Result:
     payments: int
     outcomes: Counter[str]
     injected: Counter[str]
+    seen: Counter[str]
+    """Which situations arose: answers, and what ledgers did with what they were told."""
     virtual_ms: int
     crashed_at_ms: Mapping[Fault, int]
     """When each crash struck."""
@@ -122,7 +124,7 @@ class Town:
                 (3, CreditPurpose.WALLET, wallet, Parts(purse, 0)),
             ]
             requests = [
-                Request(PutCredit(CreditId(UUID(int=0xD000_0000 + person * 10 + n)), purpose, (leg,)))
+                Request(PutCredit(CreditId(UUID(int=FOUNDING_IDS + person * 10 + n)), purpose, (leg,)))
                 for n, purpose, leg in ((n, it, CreditLeg(1, key, amount, year)) for n, it, key, amount in credits_)
             ]
             for patient in range(PATIENTS):
@@ -207,6 +209,7 @@ def run(scenario: Scenario, decisions: Decisions = PRODUCTION) -> Result:
         payments=len(town.rows.payments),
         outcomes=outcomes,
         injected=town.world.injected + Counter({"partitions": _count(scenario, "PARTITION")}),
+        seen=town.world.seen,
         virtual_ms=town.world.now_ms,
         crashed_at_ms=town.world.crashed_at_ms,
     )

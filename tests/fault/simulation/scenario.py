@@ -39,7 +39,7 @@ class Operation:
 
     A SETTLE is sent at ``at_ms``; its terminal, when no answer comes, does what ``style`` says (retry, ask, reverse).
     ``then`` follows: revoke or reverse ``then_ms`` after the first sending (a reversal may come before it), or both, or
-    other (the same key with other content).
+    unrevoke (a revocation and its own reversal), or other (the same key with other content).
     """
 
     number: int
@@ -132,9 +132,9 @@ def _operation(random: Random, number: int, crowds: list[int]) -> Operation:
         funder = random.randrange(PERSONS)
         return Operation(number, at_ms, "CLOSE", patient, (Share("FUNDER", funder, 0, 0),))
     style = random.choice(["retry", "retry", "ask", "reverse"])
-    then = random.choices(["", "revoke", "reverse", "both", "other"], [45, 20, 20, 8, 7])[0]
+    then = random.choices(["", "revoke", "reverse", "both", "unrevoke", "other"], [40, 20, 20, 8, 5, 7])[0]
     then_ms = random.choice([-800, -20, 5, 40, 200, 1_500, 6_000, 15_000]) if then else 0
-    if then in {"revoke", "both", "other"}:
+    if then in {"revoke", "both", "unrevoke", "other"}:
         then_ms = abs(then_ms)
     return Operation(number, at_ms, "SETTLE", patient, _shares(random, patient), style, then, then_ms)
 

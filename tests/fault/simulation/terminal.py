@@ -116,7 +116,7 @@ class Terminal:
             self._world.after(max(1_000 + operation.then_ms, 1), lambda: self._begin_reversal(line))
         if first and operation.then == "other":
             self._world.after(1_000 + operation.then_ms, lambda: self._send_other(line))
-        if first and operation.then in {"revoke", "both"}:
+        if first and operation.then in {"revoke", "both", "unrevoke"}:
             self._world.after(1_000 + operation.then_ms + 50, lambda: self._revoke(line))
         self._world.after(1_000, lambda: self._send(line, 0))
 
@@ -195,7 +195,13 @@ class Terminal:
         original_id = final.payment_id
         revocation = Line("REVOKE", self._key(REVOKE), request_hash("revoke", original_id.bytes))
         self.journal.append(revocation)
-        self._send(revocation, 0, original_id)
+        if self.operation.then != "unrevoke":
+            self._send(revocation, 0, original_id)
+            return
+        # A reversal of the revocation itself, before it or after it (a revocation that was made stands).
+        first, second = (0, 400) if self.operation.number % 2 else (400, 0)
+        self._world.after(first, lambda: self._send(revocation, 0, original_id))
+        self._world.after(second, lambda: self._begin_reversal(revocation))
 
 
 class Desk:

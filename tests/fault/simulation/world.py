@@ -51,6 +51,7 @@ class World:
         self.trace: list[str] = []
         self.nodes: dict[str, Node] = {}
         self.injected: Counter[str] = Counter()
+        self.seen: Counter[str] = Counter()
         self.crashed_at_ms: dict[Fault, int] = {}
         self._queue: list[tuple[int, int, Action]] = []
         self._order = 0
@@ -149,6 +150,10 @@ class World:
             it.node == node and it.at_ms <= self.now_ms < it.at_ms + it.for_ms for it in self._windows["PARTITION"]
         )
 
+    def is_troubled(self, node: str) -> bool:
+        """Whether this node's database leaves it without acknowledgements, or answers late."""
+        return any(it.node == node and it.at_ms <= self.now_ms < it.at_ms + it.for_ms for it in self._windows["NO_ACK"])
+
     def send(self, source: str, target: str, about: str, deliver: Action) -> None:
         """A message: it arrives, or not, or twice, or late, in any order."""
         if self.is_cut_off(source) or self.is_cut_off(target):
@@ -193,10 +198,7 @@ class World:
             self._die(crash)
             return False
         fate = self.fate(f"{node.name}|{about}")
-        troubled = any(
-            it.node == node.name and it.at_ms <= self.now_ms < it.at_ms + it.for_ms for it in self._windows["NO_ACK"]
-        )
-        if troubled and fate[0] < 64:
+        if self.is_troubled(node.name) and fate[0] < 64:
             self.injected["no acknowledgement"] += 1
             happened = fate[1] < 128
             self.tell(
