@@ -63,6 +63,17 @@ def _broken_refund(row: Payment | None, refund: Payment | None, shapes: Sequence
     return ""
 
 
+def outcome(row: Payment | None, refund: Payment | None) -> str:
+    """How a payment that has come to rest ended, in a word or two."""
+    if row is None:
+        return "never asked for"
+    if row.kind is PaymentKind.TOMBSTONE:
+        return "reversed before it came"
+    if row.state in REFUSED_STATES:
+        return "nothing taken"
+    return "paid" if refund is None else "paid and given back"
+
+
 def is_quiet(row: Payment | None, refund: Payment | None, shapes: Sequence[Shape]) -> bool:
     """Whether nothing is left to do and nothing is held."""
     rows = [it for it in (row, refund) if it is not None]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
+from collections.abc import Mapping
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from typing import Final
@@ -48,6 +49,7 @@ class Report:
     seconds: float
     found: str
     story: tuple[str, ...]
+    rests: Mapping[str, int]
 
 
 def searched(configuration: Configuration, mutation: Mutation | None = None) -> Report:
@@ -63,6 +65,7 @@ def searched(configuration: Configuration, mutation: Mutation | None = None) -> 
         seconds=result.seconds,
         found=finding.what if finding else "",
         story=tuple(story(model, finding)) if finding else (),
+        rests=result.rests,
     )
 
 
@@ -87,6 +90,7 @@ def main() -> int:
                 f"{report.seconds:>6.1f} s   {report.found or 'safe, never stuck'}"
             )
             failures += bool(report.found)
+            out.print("    at rest: " + ", ".join(f"{outcome} {count:,}" for outcome, count in report.rests.items()))
             for line in report.story:
                 out.print(f"    {line}")
         out.print("\nFaults put in by hand, each with its shortest way to harm:")

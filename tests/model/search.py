@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import time
 from array import array
+from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from tests.model.world import Model, Taken, World
@@ -25,6 +27,7 @@ class Result:
     transitions: int
     seconds: float
     finding: Finding | None
+    rests: Mapping[str, int]  # In how many states it has come to rest, by outcome; empty if the search ended early.
 
 
 @dataclass(slots=True)
@@ -69,11 +72,14 @@ def search(model: Model) -> Result:
         at += 1
     stuck = _first_stuck(model, graph)
     finding = None if stuck is None else Finding("stuck: no way leads to rest from here", _way(model, graph, stuck))
-    return _result(graph, transitions, begun, finding)
+    rests = Counter(model.outcome(world) for world in graph.worlds if model.is_quiet(world))
+    return _result(graph, transitions, begun, finding, rests)
 
 
-def _result(graph: _Graph, transitions: int, begun: float, finding: Finding | None) -> Result:
-    return Result(len(graph.worlds), transitions, time.perf_counter() - begun, finding)
+def _result(
+    graph: _Graph, transitions: int, begun: float, finding: Finding | None, rests: Mapping[str, int] | None = None
+) -> Result:
+    return Result(len(graph.worlds), transitions, time.perf_counter() - begun, finding, rests or {})
 
 
 def _first_stuck(model: Model, graph: _Graph) -> int | None:

@@ -14,6 +14,17 @@ from tests.model.world import Model, World
 
 STATES_MIN = {"2 ledgers, everyone can pay": 40_000, "2 ledgers, one refuses": 2_000}
 """Far fewer would mean that the model has lost a part of the world."""
+OUTCOMES = {
+    "2 ledgers, everyone can pay": {
+        "never asked for",
+        "reversed before it came",
+        "nothing taken",
+        "paid",
+        "paid and given back",
+    },
+    "2 ledgers, one refuses": {"never asked for", "reversed before it came", "nothing taken"},
+}
+"""How a payment can end; an end that is never reached would prove nothing."""
 
 
 @pytest.mark.parametrize("configuration", TWO_LEDGERS, ids=lambda it: it.name)
@@ -22,6 +33,7 @@ def test_no_rule_breaks_and_nothing_is_stuck_with_two_ledgers(configuration: Con
     report = searched(configuration)
     assert (report.found, report.story) == ("", ())
     assert report.states >= STATES_MIN[configuration.name]
+    assert set(report.rests) == OUTCOMES[configuration.name]
 
 
 def test_states_that_count_as_one_differ_in_names_alone() -> None:
@@ -43,6 +55,11 @@ def _reached(model: Model, one_for_all: Callable[[World], World]) -> set[World]:
                 seen.add(world)
                 waiting.append(world)
     return seen
+
+
+def test_a_fault_that_does_no_harm_is_not_called_caught() -> None:
+    """What fails the run is a fault without a finding: production's own functions as a fault have none."""
+    assert not caught(Mutation("none", "", PRODUCTION, needs_refusal=True)).found
 
 
 @pytest.mark.parametrize("mutation", MUTATIONS, ids=lambda it: it.name)

@@ -30,7 +30,7 @@ from services.settlement.wire.ledger import inquiry_answer
 from tests.model.drives import ORDER_BIT, TOLD_NOTHING, Drives, Numbered, Slot, Stepped, Told, bare_row, bare_write
 from tests.model.functions import NOW, Functions
 from tests.model.ledgers import KEY, PAYMENT_ID, REFUND_ID, Money, Shape, tabulate, trying
-from tests.model.rules import broken_rule, is_quiet
+from tests.model.rules import broken_rule, is_quiet, outcome
 
 World: TypeAlias = tuple[int, ...]
 History: TypeAlias = tuple[int, ...]
@@ -385,6 +385,10 @@ class Model:
             rows = self.present(world, 0), self.present(world, 1)
             known = self._rules[key] = broken_rule(*rows, world[2], self.shapes_in(world))
         return known
+
+    def outcome(self, world: World) -> str:
+        """How the payment ended."""
+        return outcome(self.present(world, 0), self.present(world, 1))
 
     def is_quiet(self, world: World) -> bool:
         """Whether nothing is left to do and nothing is held."""
