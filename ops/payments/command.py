@@ -147,7 +147,9 @@ def quarantine(
 
 @payments.command()
 def drive(
-    payment: Payment,
+    payment: Annotated[
+        str, typer.Argument(metavar="ID", help="A payment_id, institution/infno/msgid, or a freeze's request_id.")
+    ],
     *,
     reason: Annotated[str, typer.Option(help="Why, for the audit record; asked for when left out.")] = "",
     operator: Annotated[str, typer.Option(help="Who, for the audit record; else the account of this machine.")] = "",
@@ -159,9 +161,9 @@ def drive(
     areas: Areas = "",
     rooms: Rooms = None,
 ) -> None:
-    """Let recovery take a payment up now: shows what it will change, asks, records who and why, tells the outcome.
+    """Let recovery take a payment or freeze up now: shows what will change, asks, records who and why, tells the end.
 
-    Exit code 0: the payment is finished; 1: it is not, look at what was printed; 2: nothing was done.
+    Exit code 0: it is finished; 1: it is not, look at what was printed; 2: nothing was done.
     """
     if yes and not reason.strip():
         _give_up("--yes needs --reason: the audit record says why")

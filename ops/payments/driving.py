@@ -1,4 +1,4 @@
-"""Lets recovery take a payment up now: one compare-and-set with its audit record; the coordinator does the rest.
+"""Lets recovery take a payment or a freeze up now: one compare-and-set with its audit record, no more.
 
 Nothing here decides about money: the row's state, the votes and the ledgers do, as ever.
 """
@@ -29,7 +29,8 @@ class CannotDriveError(Exception):
 class Proposal:
     """What would be changed: ``next_drive_at`` of this row, as long as it still stands exactly so."""
 
-    payment_id: UUID
+    table: str  # payments, or account_commands: a freeze or its end.
+    subject_id: UUID
     kind: str
     state: str
     attempts: int
@@ -41,7 +42,7 @@ class Proposal:
     @property
     def is_finished(self) -> bool:
         """Nothing is left to do."""
-        return self.state in {"DONE", "CLOSED"}
+        return self.state in {"DONE", "CLOSED", "REFUSED"}
 
     @property
     def is_due(self) -> bool:
@@ -49,54 +50,76 @@ class Proposal:
         return self.due_in_s <= 0
 
 
-_NOW: Final = """
-    SELECT payment_id, kind, state, attempts, quarantine, next_drive_at,
-           extract(epoch FROM next_drive_at - clock_timestamp())::float8 AS due_in_s
-      FROM payments WHERE payment_id = $1"""
+_NOW: Final = {
+    "payments": """
+        SELECT 'payments' AS table, payment_id AS subject_id, kind, state, attempts, quarantine, next_drive_at,
+               extract(epoch FROM next_drive_at - clock_timestamp())::float8 AS due_in_s
+          FROM payments WHERE payment_id = $1""",
+    "account_commands": """
+        SELECT 'account_commands' AS table, request_id AS subject_id,
+               CASE WHEN frozen THEN 'FREEZE' ELSE 'UNFREEZE' END AS kind, state, attempts, '' AS quarantine,
+               next_drive_at, extract(epoch FROM next_drive_at - clock_timestamp())::float8 AS due_in_s
+          FROM account_commands WHERE request_id = $1""",
+}
 _READY: Final = "SELECT to_regclass('operator_actions') IS NOT NULL AS yes"
-_BRING_FORWARD: Final = """
-    UPDATE payments SET next_drive_at = clock_timestamp()
-     WHERE payment_id = $1 AND state = $2 AND attempts = $3 AND next_drive_at = $4
-       AND next_drive_at > clock_timestamp()
-    RETURNING next_drive_at"""
+_BRING_FORWARD: Final = {
+    "payments": """
+        UPDATE payments SET next_drive_at = clock_timestamp()
+         WHERE payment_id = $1 AND state = $2 AND attempts = $3 AND next_drive_at = $4
+           AND next_drive_at > clock_timestamp()
+        RETURNING next_drive_at""",
+    "account_commands": """
+        UPDATE account_commands SET next_drive_at = clock_timestamp()
+         WHERE request_id = $1 AND state = $2 AND attempts = $3 AND next_drive_at = $4
+           AND next_drive_at > clock_timestamp()
+        RETURNING next_drive_at""",
+}
 _RECORD: Final = """
     INSERT INTO operator_actions (operator, command, subject_id, reason, change) VALUES ($1, $2, $3, $4, $5::jsonb)"""
 
 
 async def propose(databases: Databases, name: str) -> Proposal:
-    """How the payment stands; UnknownPaymentError, or CannotDriveError where no audit record could be kept."""
-    payment_id, found = await find_payment(databases, name)
-    if found is None:
-        raise UnknownPaymentError(f"the coordinator knows no payment {payment_id}; `explain` asks the ledgers as well")
+    """How a payment, or the freeze of that request_id, stands.
+
+    UnknownPaymentError if neither is known; CannotDriveError where no audit record could be kept.
+    """
+    subject_id, _ = await find_payment(databases, name)
     if not (await databases.rows(COORDINATOR, _READY))[0]["yes"]:
         raise CannotDriveError("this settlement database has no table operator_actions: migrate it first")
-    return _proposal((await databases.rows(COORDINATOR, _NOW, payment_id))[0])
+    for statement in _NOW.values():
+        if rows := await databases.rows(COORDINATOR, statement, subject_id):
+            return _proposal(rows[0])
+    raise UnknownPaymentError(f"the coordinator knows no payment {subject_id}; `explain` asks the ledgers as well")
 
 
 async def bring_forward(connection: asyncpg.Connection, proposal: Proposal, *, operator: str, reason: str) -> datetime:
     """The change and its audit record in one transaction; CannotDriveError if the row has moved on meanwhile."""
     async with connection.transaction():
         now: datetime | None = await connection.fetchval(
-            _BRING_FORWARD, proposal.payment_id, proposal.state, proposal.attempts, proposal.next_drive_at
+            _BRING_FORWARD[proposal.table],
+            proposal.subject_id,
+            proposal.state,
+            proposal.attempts,
+            proposal.next_drive_at,
         )
         if now is None:
-            raise CannotDriveError("the payment has moved on by itself meanwhile; nothing was changed")
+            raise CannotDriveError("it has moved on by itself meanwhile; nothing was changed")
         change = {
             "before": {"next_drive_at": proposal.next_drive_at.isoformat()},
             "after": {"next_drive_at": now.isoformat()},
             "state": proposal.state,
             "attempts": proposal.attempts,
         }
-        await connection.execute(_RECORD, operator, COMMAND, proposal.payment_id, reason, json.dumps(change))
+        await connection.execute(_RECORD, operator, COMMAND, proposal.subject_id, reason, json.dumps(change))
     return now
 
 
 async def watch(databases: Databases, proposal: Proposal, *, wait_s: float) -> Proposal:
-    """How the payment stands once it is finished, or after ``wait_s``."""
+    """How it stands once it is finished, or after ``wait_s``."""
     loop = asyncio.get_running_loop()
     end = loop.time() + wait_s
     while True:
-        row = _proposal((await databases.rows(COORDINATOR, _NOW, proposal.payment_id))[0])
+        row = _proposal((await databases.rows(COORDINATOR, _NOW[proposal.table], proposal.subject_id))[0])
         if row.is_finished or loop.time() >= end:
             return row
         await asyncio.sleep(POLL_S)

@@ -117,7 +117,7 @@ def show_proposal(proposal: Proposal, out: Console) -> None:
     """What would be changed, before it is."""
     quarantined = f", in quarantine ({proposal.quarantine})" if proposal.quarantine else ""
     out.print(
-        f"payment [bold]{proposal.payment_id}[/] is {proposal.kind} {proposal.state}{quarantined}, "
+        f"[bold]{proposal.subject_id}[/] is {proposal.kind} {proposal.state}{quarantined}, "
         f"after {proposal.attempts} attempts of recovery",
         soft_wrap=True,
     )
@@ -130,7 +130,7 @@ def show_proposal(proposal: Proposal, out: Console) -> None:
         )
     else:
         out.print(
-            f"to be changed: payments.next_drive_at from {proposal.next_drive_at.astimezone():%H:%M:%S.%f} "
+            f"to be changed: {proposal.table}.next_drive_at from {proposal.next_drive_at.astimezone():%H:%M:%S.%f} "
             f"(in {age(proposal.due_in_s)}) to now, and one row added to operator_actions; nothing else",
             soft_wrap=True,
         )

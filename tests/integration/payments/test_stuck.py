@@ -7,10 +7,13 @@ import time
 from datetime import timedelta
 from pathlib import Path
 from typing import Final
+from uuid import uuid4
 
 import asyncpg
 import pytest
 
+from gongji.settlement.v1 import account_pb2
+from kernel.failures import Failure
 from ops.payments.command import parsed_duration
 from ops.payments.databases import COORDINATOR, connect, opened
 from ops.payments.driving import CannotDriveError, bring_forward, propose
@@ -32,11 +35,14 @@ async def committed_without_its_ledger(town: Town) -> str:
     return str(settled.setl_id)
 
 
-async def until_recovery_rests(town: Town, payment_id: str) -> None:
-    """Recovery has taken the payment up twice, so it leaves it alone for some seconds now."""
+async def until_recovery_rests(
+    town: Town, subject_id: str, *, table: str = "payments", key: str = "payment_id"
+) -> None:
+    """Recovery has taken it up twice, so it leaves it alone for some seconds now."""
     end = time.monotonic() + TAKEN_UP_MAX_S
-    while await town.settlement.fetchval("SELECT attempts FROM payments WHERE payment_id = $1::uuid", payment_id) < 2:
-        assert time.monotonic() < end, "recovery does not take the payment up"
+    attempts = f"SELECT attempts FROM {table} WHERE {key} = $1::uuid"  # noqa: S608  Our own tables.
+    while await town.settlement.fetchval(attempts, subject_id) < 2:
+        assert time.monotonic() < end, "recovery does not take it up"
         await asyncio.sleep(0.1)
 
 
@@ -87,6 +93,31 @@ async def test_a_payment_that_waits_for_a_dead_ledger_is_found_told_and_driven(o
     moments = (await on_call.says("explain", payment_id, "--json")).document["timeline"]
     assert [moment["why"] for moment in moments if moment["who"] == "operator wang"] == ["the ledger is back"]
     await town.check()
+
+
+async def test_a_freeze_that_waits_for_a_dead_ledger_is_found_and_driven(on_call: OnCall) -> None:
+    """`stuck` names the ledger it waits for; `drive` takes its request_id, and the ledger's answer ends it."""
+    town, request_id = on_call.town, str(uuid4())
+    family = await town.pair()
+    await town.world.kill_process(FAR_LEDGER)
+    with pytest.raises(Failure):
+        await town.desks.accounts.FreezeAccount(
+            account_pb2.FreezeAccountRequest(
+                psn_no=family.funders[0].psn_no, area=HAMI, cause="COURT_ORDER", request_id=request_id
+            ),
+            timeout=1,
+        )
+    await until_recovery_rests(town, request_id, table="account_commands", key="request_id")
+    stuck = (await on_call.says("stuck", "--older-than", "1s", "--json")).document
+    assert [(one["kind"], one["state"], one["details"]) for one in stuck["findings"]] == [
+        ("account command", "FREEZE PENDING", f"waits for ledger {HAMI}")
+    ]
+    await revive(town.world, FAR_LEDGER)
+    driven = await on_call.says("drive", request_id, "--yes", "--reason", "the ledger is back", "--wait", "30")
+    assert (driven.exit_code, "DONE: finished" in driven.out) == (0, True), driven
+    assert await town.settlement.fetchval("SELECT state FROM account_commands WHERE request_id = $1", request_id) == (
+        "DONE"
+    )
 
 
 async def test_a_row_that_has_moved_on_is_not_driven(on_call: OnCall) -> None:
