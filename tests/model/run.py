@@ -103,7 +103,7 @@ def main() -> int:
             failures += not report.found
             for line in report.story:
                 out.print(f"    {line}")
-    verdict = f"{len(MUTATIONS)} faults, all caught" if not failures else f"{failures} FAILURES"
+    verdict = f"{len(MUTATIONS)} faults, all caught" if not failures else f"FAILED: {failures}"
     out.print(f"\n{verdict}; {time.perf_counter() - begun:.0f} s")
     return 1 if failures else 0
 

@@ -307,7 +307,7 @@ class Model:
         versions, refunds = self.histories.values[world[0]], self.histories.values[world[1]]
         for seen in (-1, *dict.fromkeys(versions)):
             original = None if seen < 0 else rows.values[seen]
-            for refund in {None, rows.values[refunds[-1]] if refunds else None}:
+            for refund in (None, rows.values[refunds[-1]]) if refunds else (None,):
                 name = ("reverse", seen)
                 new = self.settlement if original is None else self.refund
                 match self.functions.reverse(original, refund, new):
