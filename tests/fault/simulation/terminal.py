@@ -68,7 +68,6 @@ class Terminal:
         self.name = f"t{operation.number}"
         self.operation = operation
         self.journal: list[Line] = []
-        self.is_patient = True
         self._world = world
         self._submit = submit
         self._new_plan = new_plan
@@ -148,7 +147,7 @@ class Terminal:
         line.told.append(told)
         if not was_open or line.wants_reversal or line.kind != "SETTLE":
             return
-        if told.outcome in NEVER_BEGUN and len(self.journal) < TRIES_MAX and self.is_patient:
+        if told.outcome in NEVER_BEGUN and len(self.journal) < TRIES_MAX:
             self._settle()
 
     def _send_other(self, line: Line) -> None:
