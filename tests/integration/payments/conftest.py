@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import shutil
 import sys
 import uuid
@@ -55,6 +56,16 @@ class OnCall:
         """Runs ``gongji payments …`` against the town, with nobody at the keyboard."""
         return await run_payments(*arguments, "--data", str(self.data))
 
+    async def answers(self, answer: str, *arguments: str) -> Said:
+        """The same, with somebody at a keyboard who answers every question so."""
+        keyboard, terminal = os.openpty()
+        os.write(keyboard, f"{answer}\n".encode())
+        try:
+            return await run_payments(*arguments, "--data", str(self.data), stdin=terminal)
+        finally:
+            os.close(terminal)
+            os.close(keyboard)
+
     def running(self) -> dict[str, str]:
         """The databases, as ``gongji up`` writes them down."""
         world = self.town.world
@@ -68,11 +79,11 @@ class OnCall:
         (folder / "running.json").write_text(json.dumps({"databases": databases}), encoding="utf-8")
 
 
-async def run_payments(*arguments: str) -> Said:
+async def run_payments(*arguments: str, stdin: int = asyncio.subprocess.DEVNULL) -> Said:
     """Runs ``gongji payments …`` in a process of its own."""
     process = await asyncio.create_subprocess_exec(
         sys.executable, "-c", GONGJI, "payments", *arguments,
-        stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
+        stdin=stdin, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
     )  # fmt: skip
     out, problem = await process.communicate()
     assert process.returncode is not None

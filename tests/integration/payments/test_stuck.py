@@ -23,7 +23,7 @@ from tests.fault.victims import FAR_LEDGER, arm, died, revive
 from tests.integration.payments.conftest import OnCall, run_payments
 
 BILL_FEN: Final = 10_000
-TAKEN_UP_MAX_S: Final = 30.0
+OVERDUE_MAX_S: Final = 30.0
 
 
 async def committed_without_its_ledger(town: Town) -> str:
@@ -35,14 +35,18 @@ async def committed_without_its_ledger(town: Town) -> str:
     return str(settled.setl_id)
 
 
-async def until_recovery_rests(
-    town: Town, subject_id: str, *, table: str = "payments", key: str = "payment_id"
-) -> None:
-    """Recovery has taken it up twice, so it leaves it alone for some seconds now."""
-    end = time.monotonic() + TAKEN_UP_MAX_S
-    attempts = f"SELECT attempts FROM {table} WHERE {key} = $1::uuid"  # noqa: S608  Our own tables.
-    while await town.settlement.fetchval(attempts, subject_id) < 2:
-        assert time.monotonic() < end, "recovery does not take it up"
+async def recovery_rests(town: Town, subject_id: str, *, table: str = "payments", key: str = "payment_id") -> None:
+    """Puts its next attempt a minute off, as many failures would have done."""
+    rests = f"UPDATE {table} SET next_drive_at = clock_timestamp() + interval '1 minute' WHERE {key} = $1::uuid"  # noqa: S608  Our own tables.
+    assert await town.settlement.execute(rests, subject_id) == "UPDATE 1"
+
+
+async def until_overdue(town: Town, payment_id: str) -> None:
+    """The hold's time has been over for more than a second."""
+    end = time.monotonic() + OVERDUE_MAX_S
+    overdue = "SELECT inquire_at < clock_timestamp() - interval '1.1 s' FROM branches WHERE payment_id = $1::uuid"
+    while not await town.ledgers[HAMI].fetchval(overdue, payment_id):
+        assert time.monotonic() < end, "the hold does not become overdue"
         await asyncio.sleep(0.1)
 
 
@@ -58,8 +62,8 @@ async def test_a_payment_that_waits_for_a_dead_ledger_is_found_told_and_driven(o
     """`stuck` names payment and hold; nothing is changed unasked; `drive` finishes it once the ledger is back."""
     town = on_call.town
     payment_id = await committed_without_its_ledger(town)
-    await until_recovery_rests(town, payment_id)
-    await asyncio.sleep(3)
+    await recovery_rests(town, payment_id)
+    await until_overdue(town, payment_id)
     stuck = await on_call.says("stuck", "--older-than", "1s", "--json")
     assert stuck.exit_code == 1, stuck
     found = {(one["kind"], one["where"]): one for one in stuck.document["findings"] if one["subject"] == payment_id}
@@ -77,6 +81,9 @@ async def test_a_payment_that_waits_for_a_dead_ledger_is_found_told_and_driven(o
     for without in ((), ("--yes",)):
         refused = await on_call.says("drive", payment_id, *without)
         assert refused.exit_code == 2, refused
+    declined = await on_call.answers("n", "drive", payment_id, "--reason", "a try")
+    assert (declined.exit_code, "nothing was changed" in declined.problem) == (2, True), declined
+    assert "to be changed: payments.next_drive_at" in declined.out
     assert await town.settlement.fetchval("SELECT count(*) FROM operator_actions") == 0
 
     await revive(town.world, FAR_LEDGER)
@@ -107,7 +114,8 @@ async def test_a_freeze_that_waits_for_a_dead_ledger_is_found_and_driven(on_call
             ),
             timeout=1,
         )
-    await until_recovery_rests(town, request_id, table="account_commands", key="request_id")
+    await recovery_rests(town, request_id, table="account_commands", key="request_id")
+    await asyncio.sleep(1.1)
     stuck = (await on_call.says("stuck", "--older-than", "1s", "--json")).document
     assert [(one["kind"], one["state"], one["details"]) for one in stuck["findings"]] == [
         ("account command", "FREEZE PENDING", f"waits for ledger {HAMI}")
@@ -124,7 +132,7 @@ async def test_a_row_that_has_moved_on_is_not_driven(on_call: OnCall) -> None:
     """The compare-and-set refuses an old reading, and then no audit record is written."""
     town = on_call.town
     payment_id = await committed_without_its_ledger(town)
-    await until_recovery_rests(town, payment_id)
+    await recovery_rests(town, payment_id)
     places = find_places(data=on_call.data, coordinator=None, ledgers=None, areas="")
     async with opened(places) as databases:
         old = await propose(databases, payment_id)
