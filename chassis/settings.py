@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Final, Literal, TypeVar
@@ -19,6 +19,7 @@ from pydantic_core import PydanticUndefined
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from chassis.faults import SPEC_PATTERN
+from kernel.failures import Failure
 
 PREFIX: Final = "GONGJI_"
 EXIT_BAD_SETTINGS: Final = 2
@@ -164,6 +165,7 @@ class Setting:
     example: str | None
 
 
+Made = TypeVar("Made")
 SettingsType = TypeVar("SettingsType", bound=ProcessSettings)
 
 
@@ -206,6 +208,18 @@ def load(cls: type[SettingsType]) -> SettingsType:
     for name in unknown_variables([cls], os.environ):
         sys.stderr.write(f"warning: {name} is set, but {cls.__name__} knows no such setting\n")
     return settings
+
+
+def made_at_start(make: Callable[[], Made], *, what: str) -> Made:
+    """What a process makes of the files its settings name, before it serves.
+
+    If they are refused: says on stderr what is not usable, where and why, and exits with 2, as for a wrong setting.
+    """
+    try:
+        return make()
+    except Failure as failure:
+        sys.stderr.write(f"The {what} are not usable: {failure}\n")
+        sys.exit(EXIT_BAD_SETTINGS)
 
 
 def complaint(cls: type[ProcessSettings], error: ValidationError) -> str:

@@ -23,7 +23,6 @@ from ops.payments.meaning import (
 
 SHOWN_MAX: Final = 100
 """The oldest of each kind are shown one by one; all are counted."""
-OLDER_THAN_DEFAULT: Final = timedelta(seconds=60)
 
 
 class Kind(Enum):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from datetime import timedelta
 from functools import partial
 from pathlib import Path
@@ -18,9 +17,8 @@ from chassis.migrate import Migrations
 from chassis.outbox import OutboxPublisher
 from chassis.process import Process, run
 from chassis.rpc.server import RpcServer
-from chassis.settings import EXIT_BAD_SETTINGS, ServiceSettings, load
+from chassis.settings import ServiceSettings, load, made_at_start
 from kernel.clock import SystemClock
-from kernel.failures import Failure
 from kernel.ids import AdmDvs, PlanId, time_ordered_uuid
 from kernel.policy import PolicySet
 from kernel.randomness import SYSTEM_RANDOMNESS
@@ -139,19 +137,11 @@ async def serve(process: Process, settings: Settings, *, policies: PolicySet) ->
     await process.stopped()
 
 
-def read_policies(folder: Path, preset: str | None) -> PolicySet:
-    """The policies in force; a file that is unknown, contradictory or out of range is refused with its line."""
-    return built_from(read_yaml_folder(folder), partial(PolicySet.of_documents, preset=preset))
-
-
 def main() -> None:
     """``python -m services.settlement.app``, with ``migrate`` to bring the database to the newest schema and end."""
     settings = load(Settings)
-    try:
-        policies = read_policies(settings.policies_folder, settings.policies_preset)
-    except Failure as failure:
-        sys.stderr.write(f"The policies are not usable: {failure}\n")
-        sys.exit(EXIT_BAD_SETTINGS)
+    build = partial(PolicySet.of_documents, preset=settings.policies_preset)
+    policies = made_at_start(lambda: built_from(read_yaml_folder(settings.policies_folder), build), what="policies")
     run(
         NAME,
         settings,
