@@ -50,8 +50,9 @@ up: $(READY) ## Start PostgreSQL, NATS and the five processes; ctrl-C stops them
 WORKERS ?= 2
 TESTS ?= tests
 .PHONY: test
-test: $(READY) ## Every test, against real PostgreSQL and NATS
-	@$(BIN)/pytest -n $(WORKERS) --dist loadfile $(TESTS)
+test: $(READY) ## Every test but the long ones (see fault), against real PostgreSQL and NATS
+	@$(BIN)/pytest -n $(WORKERS) --dist loadfile -m "not long" $(TESTS)
+	@echo "Left out: the tests marked long, which take minutes each. \`make fault\` runs them."
 
 .PHONY: model
 model: $(READY) ## Search every state of a payment over 2 and 3 ledgers, and catch every fault put in by hand
@@ -59,11 +60,13 @@ model: $(READY) ## Search every state of a payment over 2 and 3 ledgers, and cat
 
 SEEDS ?= 2000:12000
 .PHONY: fault
-fault: $(READY) ## The seeded simulation over 2,000 seeds: every invariant, whatever is lost, late, doubled or dies
+fault: $(READY) ## 2,000 simulated seeds, real processes killed at every point, and the long tests of tests/fault
 	@$(BIN)/python -m tests.fault.simulate --seeds 0:2000 --workers $(WORKERS)
+	@$(BIN)/python -m tests.fault.matrix --workers $(WORKERS)
+	@$(BIN)/pytest -m long tests/fault
 
 .PHONY: fault-long
-fault-long: $(READY) ## The same over the seeds that SEEDS=A:B names
+fault-long: $(READY) ## The simulation over the seeds that SEEDS=A:B names
 	@$(BIN)/python -m tests.fault.simulate --seeds $(SEEDS) --workers $(WORKERS)
 
 .PHONY: lint
