@@ -27,10 +27,10 @@ from sqlalchemy import (
     Uuid,
     text,
 )
-from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy.dialects.postgresql import ARRAY, JSONB
 
 METADATA: Final = MetaData()
-APPEND_ONLY: Final = ("entries", "credits", "credit_legs", "freeze_commands", "authorisation_events")
+APPEND_ONLY: Final = ("entries", "entry_blocks", "credits", "credit_legs", "freeze_commands", "authorisation_events")
 """Tables whose rows a trigger keeps from being changed or deleted."""
 
 
@@ -220,6 +220,29 @@ entries: Final = Table(
     CheckConstraint("amount_fen <> 0", name="entries_move_money"),
     Index("entries_of_account", "psn_no", "book", "entry_no", postgresql_where=text("psn_no IS NOT NULL")),
     comment="Double entry: what one source_id (payment, credit, year turn) books sums to zero.",
+)
+
+entry_blocks: Final = Table(
+    "entry_blocks",
+    METADATA,
+    Column("block_no", BigInteger, nullable=False, autoincrement=False),
+    Column("first_entry_no", BigInteger, nullable=False),
+    Column("last_entry_no", BigInteger, nullable=False),
+    Column("entries", Integer, nullable=False),
+    _time("sealed_at"),
+    Column("previous_digest", LargeBinary, nullable=False),
+    Column("digest", LargeBinary, nullable=False),
+    Column("entry_nos", ARRAY(BigInteger), nullable=False),
+    Column("entry_digests", LargeBinary, nullable=False),
+    PrimaryKeyConstraint("block_no", name="entry_blocks_pkey"),
+    UniqueConstraint("last_entry_no", name="entry_blocks_sealed_once"),
+    CheckConstraint("block_no > 0", name="entry_blocks_numbered"),
+    CheckConstraint(
+        "entries > 0 AND first_entry_no <= last_entry_no AND cardinality(entry_nos) = entries",
+        name="entry_blocks_range",
+    ),
+    CheckConstraint("length(previous_digest) = 32 AND length(digest) = 32", name="entry_blocks_digests"),
+    comment="Sealed entries in order, each block over the digest of the one before; entry_digests names what changed.",
 )
 
 credits_: Final = Table(
