@@ -26,6 +26,7 @@ from nats.js.api import DiscardPolicy, RetentionPolicy, StorageType, StreamConfi
 
 from chassis import telemetry
 from chassis.deadlines import set_remaining, timeout_s
+from chassis.faults import awaited_fault_point, fault_point
 from kernel.failures import Failure, Kind
 
 _log = telemetry.logger("bus")
@@ -271,7 +272,9 @@ class Bus:
         try:
             answer = await handler(BusRequest(message.subject, message.data, headers))
             if answer is not None and message.reply:
+                fault_point("bus.answer.before_send")
                 await self.client.publish(message.reply, answer)
+                await awaited_fault_point("bus.answer.after_send")
         except Failure as failure:
             if message.reply:
                 await self.client.publish(message.reply, b"", headers={FAILURE_HEADER: _failure_text(failure)})

@@ -2,7 +2,8 @@
 
 A point that is not armed costs one comparison. ``GONGJI_FAULT_POINT`` arms one of them and is refused unless
 ``GONGJI_ENVIRONMENT`` is ``test``. Its form is ``name[#passage][+seconds]``: die at the given passage (the first by
-default), or, at points that can wait, that much later.
+default), or, at points that can wait, that much later. ``GONGJI_FAULT_FILE``, under the same condition, names a file
+from which a running process takes such a spec when it gets SIGUSR1; it removes the file once the point is armed.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import os
 import re
 import signal
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Final
 
 SPEC_PATTERN: Final = re.compile(
@@ -39,6 +41,12 @@ def arm(spec: str | None) -> None:
     if found is None:
         raise ValueError("a fault point reads name[#passage][+seconds]")
     _armed = _Armed(found["name"], int(found["passage"] or 1), float(found["delay_s"] or 0))
+
+
+def arm_from(file: Path) -> None:
+    """Arms the point that the file names, for the next passages, and removes the file: so the test knows of it."""
+    arm(file.read_text(encoding="utf-8").strip())
+    file.unlink()
 
 
 def fault_point(name: str) -> None:

@@ -30,6 +30,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from chassis import telemetry
 from chassis.bus import MESSAGE_ID_HEADER, Bus, Stream
 from chassis.db import Database, is_transient
+from chassis.faults import awaited_fault_point, fault_point
 from chassis.outbox import AGGREGATE_HEADER, VERSION_HEADER
 from kernel.failures import Failure, Kind
 
@@ -153,7 +154,8 @@ class Consumer:
     A handler that fails is tried again with growing pauses; after ATTEMPTS_MAX failures the event becomes a row of
     ``inbox_dead`` and an error in the log. What will pass by itself (the database or another service is away, a
     conflict) is tried for ever and never becomes a dead letter. A new consumer, and one whose stream was made anew,
-    starts at the stream's beginning. ``after_commit`` hears of the events that took effect.
+    starts at the stream's beginning. What was delivered and not acknowledged comes again after ``ack_wait_s``.
+    ``after_commit`` hears of the events that took effect.
     """
 
     def __init__(
@@ -166,6 +168,7 @@ class Consumer:
         handle: Handle,
         subjects: Sequence[str] = (">",),
         latest_only: bool = True,
+        ack_wait_s: float = ACK_WAIT_S,
         after_commit: Callable[[Sequence[IncomingEvent]], None] | None = None,
     ) -> None:
         self._database = database
@@ -175,6 +178,7 @@ class Consumer:
         self._handle = handle
         self._subjects = [stream.subject(suffix) for suffix in subjects]
         self._latest_only = latest_only
+        self._ack_wait_s = ack_wait_s
         self._after_commit = after_commit
         self._attempts: dict[UUID, int] = {}
         self._purged_at = float("-inf")
@@ -201,7 +205,7 @@ class Consumer:
             durable_name=self._name,
             deliver_policy=DeliverPolicy.ALL,
             ack_policy=AckPolicy.EXPLICIT,
-            ack_wait=ACK_WAIT_S,
+            ack_wait=self._ack_wait_s,
             max_ack_pending=IN_FLIGHT_MAX,
             filter_subjects=self._subjects,
         )
@@ -274,6 +278,7 @@ class Consumer:
             return
         for message, _ in known:
             await message.ack()
+        await awaited_fault_point("inbox.ack.after_send")
 
     async def _take_alone(self, message: Msg, event: IncomingEvent) -> None:
         """One event in a transaction of its own, so that a bad one harms no other."""
@@ -305,6 +310,8 @@ class Consumer:
             for event in fresh:
                 with telemetry.traced(telemetry.child_of(telemetry.parsed_traceparent(event.traceparent))):
                     await self._handle(connection, event)
+            fault_point("inbox.take.before_commit")
+        fault_point("inbox.take.after_commit")
         if fresh and self._after_commit is not None:
             self._after_commit(fresh)
 

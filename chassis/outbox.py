@@ -21,6 +21,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from chassis import telemetry
 from chassis.bus import MESSAGE_ID_HEADER, Bus, Stream, StreamState
 from chassis.db import Database, announce_commit, is_transient
+from chassis.faults import fault_point
 from kernel.failures import Failure, Kind
 
 _log = telemetry.logger("outbox")
@@ -255,6 +256,7 @@ class OutboxPublisher:
             rows = await connection.fetch(_TAKE, BATCH_SIZE_MAX)
             if not rows:
                 return 0
+            fault_point("outbox.publish.before_send")
             acks = await asyncio.gather(*(self._publish(row) for row in rows), return_exceptions=True)
             done = [(row["id"], seq) for row, seq in zip(rows, acks, strict=True) if isinstance(seq, int)]
             if done:
@@ -263,6 +265,8 @@ class OutboxPublisher:
                     # Another publisher has met a new stream meanwhile: these acknowledgements may be the old one's.
                     raise Failure(Kind.UNAVAILABLE, "BUS_UNAVAILABLE")
                 await connection.execute(_MARK, [row_id for row_id, _ in done], [seq for _, seq in done])
+                fault_point("outbox.publish.before_commit")
+        fault_point("outbox.publish.after_commit")
         for ack in acks:
             if isinstance(ack, BaseException):
                 raise ack
@@ -288,10 +292,14 @@ class OutboxPublisher:
             if lost:
                 # Durable before the first row is reset: whoever dies in between, the next one begins again.
                 await connection.execute(_MEET, self._stream.name, UNMET)
+                fault_point("outbox.stream_lost.before_commit")
         if lost:
+            fault_point("outbox.stream_lost.after_commit")
             events = await self._reset()
+            fault_point("outbox.stream_met.before_commit")
             async with self._database.driver_connection() as connection:
                 await connection.execute(_MEET, self._stream.name, state.created)
+            fault_point("outbox.stream_met.after_commit")
             if events:
                 _log.warning(
                     "the stream is not the one we knew: what is kept is published again",
@@ -306,6 +314,7 @@ class OutboxPublisher:
         while True:
             async with self._database.driver_connection() as connection:
                 part = await connection.fetchrow(_RESET, last_id, RESET_SIZE_MAX)
+            fault_point("outbox.reset.after_commit")
             events += int(part["events"])
             if part["events"] < RESET_SIZE_MAX:
                 return events

@@ -199,6 +199,8 @@ async def _live(
 
     serving = loop.create_task(work(), name="serve")
     stopping = loop.create_task(process.stopped(), name="stopped")
+    if settings.fault_file is not None:
+        loop.add_signal_handler(signal.SIGUSR1, faults.arm_from, settings.fault_file)
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, _asked_to_stop, process)
     try:

@@ -132,11 +132,22 @@ class ProcessSettings(BaseSettings):
         examples=["settlement.decide.before_commit"],
     )
 
+    fault_file: Path | None = Field(
+        default=None,
+        description="Tests only: where this process reads a fault point on SIGUSR1 (see chassis.faults).",
+        examples=["run/settlement.fault"],
+    )
+
+    @field_validator("fault_point", "fault_file")
+    @classmethod
+    def _only_in_tests(cls, value: str | Path | None, info: ValidationInfo) -> str | Path | None:
+        if value is not None and info.data.get("environment") != "test":
+            raise ValueError("is allowed only where GONGJI_ENVIRONMENT is test")
+        return value
+
     @field_validator("fault_point")
     @classmethod
-    def _only_in_tests(cls, spec: str | None, info: ValidationInfo) -> str | None:
-        if spec is not None and info.data.get("environment") != "test":
-            raise ValueError("is allowed only where GONGJI_ENVIRONMENT is test")
+    def _reads_as_a_spec(cls, spec: str | None) -> str | None:
         if spec is not None and not SPEC_PATTERN.fullmatch(spec):
             raise ValueError("must read name[#passage][+seconds]")
         return spec

@@ -13,6 +13,7 @@ from pydantic import Field
 from chassis.bus import Bus, Stream
 from chassis.db import Database
 from chassis.files import built_from, read_yaml_folder
+from chassis.inbox import ACK_WAIT_S
 from chassis.migrate import Migrations
 from chassis.outbox import OutboxPublisher
 from chassis.process import Process, run
@@ -72,6 +73,20 @@ class Settings(ServiceSettings):
         description="How long the ledgers of a payment may take to vote before it is aborted.",
         examples=["8"],
     )
+    recovery_lease_s: float = Field(
+        default=3.0,
+        gt=0,
+        le=60,
+        description="How long recovery leaves a payment to the coordinator that wrote it last.",
+        examples=["3"],
+    )
+    event_ack_wait_s: float = Field(
+        default=ACK_WAIT_S,
+        gt=0,
+        le=300,
+        description="After this an event that a consumer took and did not acknowledge is delivered again.",
+        examples=["30"],
+    )
     answer_retention_days: int = Field(
         default=RETENTION_DEFAULT.days,
         ge=1,
@@ -100,7 +115,7 @@ async def serve(process: Process, settings: Settings, *, policies: PolicySet) ->
     await events.read_snapshots(
         database, identity_address=settings.identity_address, family_address=settings.family_address
     )
-    for consumer in events.consumers(database, bus):
+    for consumer in events.consumers(database, bus, ack_wait_s=settings.event_ack_wait_s):
         process.supervise("events", consumer.run())
 
     ledgers = LedgerClient(bus, epoch=await read_epoch(database))
@@ -122,6 +137,7 @@ async def serve(process: Process, settings: Settings, *, policies: PolicySet) ->
             settings=EngineSettings(
                 vote_deadline_s=settings.vote_deadline_s,
                 inquire_after_s=settings.vote_deadline_s + INQUIRE_MARGIN_S,
+                lease_s=settings.recovery_lease_s,
                 retention=timedelta(days=settings.answer_retention_days),
             ),
         )

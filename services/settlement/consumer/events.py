@@ -35,7 +35,7 @@ SNAPSHOT_TIMEOUT_S: Final = 600.0
 SNAPSHOT_PAUSE_S: Final = 0.5
 
 
-def consumers(database: Database, bus: Bus) -> list[Consumer]:
+def consumers(database: Database, bus: Bus, *, ack_wait_s: float) -> list[Consumer]:
     """The readers of both streams; each event is kept at its aggregate's version."""
     return [
         Consumer(
@@ -45,6 +45,7 @@ def consumers(database: Database, bus: Bus) -> list[Consumer]:
             name=CONSUMER,
             handle=take_identity_event,
             subjects=IDENTITY_SUBJECTS,
+            ack_wait_s=ack_wait_s,
         ),
         Consumer(
             database,
@@ -53,6 +54,7 @@ def consumers(database: Database, bus: Bus) -> list[Consumer]:
             name=CONSUMER,
             handle=take_family_event,
             subjects=FAMILY_SUBJECTS,
+            ack_wait_s=ack_wait_s,
         ),
     ]
 

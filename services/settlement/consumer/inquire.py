@@ -7,7 +7,6 @@ from typing import Final
 from google.protobuf.message import DecodeError
 
 from chassis.bus import Bus, BusRequest
-from chassis.faults import fault_point
 from kernel.failures import Failure, Kind
 from services.settlement.operations.engine import Engine
 from services.settlement.wire.ledger import inquired_ids, inquiry_answer
@@ -26,8 +25,6 @@ async def serve(bus: Bus, engine: Engine) -> None:
             raise Failure(Kind.INVALID, "INQUIRY_MALFORMED") from None
         if not 0 < len(payment_ids) <= INQUIRIES_MAX:
             raise Failure(Kind.INVALID, "INQUIRY_MALFORMED")
-        answers = await engine.inquire(area, payment_ids)
-        fault_point("settlement.inquire.before_answer")
-        return inquiry_answer(answers)
+        return inquiry_answer(await engine.inquire(area, payment_ids))
 
     await bus.serve(f"{bus.prefix}.settlement.inquire", answer, queue=QUEUE)

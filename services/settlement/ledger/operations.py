@@ -118,6 +118,8 @@ async def _put_in_quarantine(
                 command=repr(request.command),
                 problem=problem[:_PROBLEM_LENGTH_MAX],
             )
+            fault_point("ledger.quarantine.before_commit")
+        fault_point("ledger.quarantine.after_commit")
     except Exception as lost:
         if not is_transient(lost):
             raise
@@ -136,6 +138,8 @@ async def _end_quarantine(
         try:
             async with database.driver_transaction() as connection:
                 await end_quarantine(connection, list(passed))
+                fault_point("ledger.quarantine_end.before_commit")
+            fault_point("ledger.quarantine_end.after_commit")
         except Exception as error:
             if not is_transient(error):
                 raise

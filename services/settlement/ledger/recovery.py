@@ -16,6 +16,7 @@ from prometheus_client import Gauge
 
 from chassis.bus import Bus
 from chassis.db import Database, is_transient
+from chassis.faults import fault_point
 from chassis.telemetry import REGISTRY, logger
 from kernel.clock import Clock
 from kernel.failures import Failure
@@ -86,9 +87,11 @@ class Inquirer:
         due = await self._claim()
         if not due:
             return 0
+        fault_point("ledger.inquire.before_send")
         asked = [hold.payment_id for hold in due]
         subject = f"{self._bus.prefix}.settlement.inquire"
         answer = await self._bus.request(subject, render_inquiry(self._area, asked), wait_s=self._pace.answer_wait_s)
+        fault_point("ledger.inquire.after_reply")
         inquiries = parse_inquiry(answer, asked)
         decided = tuple(Request(inquiry.command) for inquiry in inquiries if inquiry.command is not None)
         if decided:
@@ -108,6 +111,8 @@ class Inquirer:
             )
             held = await count_held(connection, overdue=timedelta(seconds=pace.long_held_s))
             quarantined = await read_quarantined(connection)
+            if due:
+                fault_point("ledger.inquire.before_commit")
         self._consumer.quarantined.clear()
         self._consumer.quarantined.update(quarantined)
         HELD.labels(self._area).set(held.held)

@@ -131,8 +131,10 @@ async def set_frozen(
     PAYMENT_IN_PROGRESS (stored, it will be done, but the ledger has not answered within the call's time).
     """
     asked = FreezeRequest(request_id, area, psn_no, frozen, cause, telemetry.traceparent())
+    fault_point("settlement.freeze_request.before_commit")
     async with engine.database.driver_connection() as connection:
         request = await account_commands.insert(connection, asked, lease=engine.lease)
+    fault_point("settlement.freeze_request.after_commit")
     if not request.asks_the_same(asked):
         raise Failure(Kind.INVALID, "KEY_REUSED_WITH_OTHER_CONTENT", request_id=str(request_id))
     end = asyncio.get_running_loop().time() + timeout_s(engine.settings.answer_wait_s)
@@ -181,12 +183,15 @@ async def drive_freeze(engine: Engine, request: FreezeRequest) -> FreezeRequest 
                 traceparent=request.traceparent,
             )
             await put_driver(connection, [event])
+        answered = await account_commands.load(connection, request.request_id)
         fault_point("settlement.freeze_answer.before_commit")
-        return await account_commands.load(connection, request.request_id)
+    fault_point("settlement.freeze_answer.after_commit")
+    return answered
 
 
 async def sweep_freezes(engine: Engine, *, limit: int) -> int:
     """Sends freezes again that have no answer yet; how many there were."""
+    fault_point("settlement.freeze_sweep.before_commit")
     async with engine.database.driver_connection() as connection:
         requests = await account_commands.take_due(
             connection,
@@ -194,5 +199,7 @@ async def sweep_freezes(engine: Engine, *, limit: int) -> int:
             pause=engine.lease,
             pause_max=timedelta(seconds=engine.settings.lease_max_s),
         )
+    if requests:
+        fault_point("settlement.freeze_sweep.after_commit")
     await asyncio.gather(*(drive_freeze(engine, request) for request in requests))
     return len(requests)

@@ -20,6 +20,7 @@ from chassis import telemetry
 from chassis.batch import Batcher
 from chassis.db import Database, is_transient
 from chassis.deadlines import timeout_s
+from chassis.faults import fault_point
 from kernel.failures import Failure
 from kernel.ids import AdmDvs, PaymentId, PlanId
 from services.settlement.clients import LedgerClient
@@ -261,6 +262,7 @@ class Engine:
 
     async def sweep(self, *, limit: int) -> int:
         """Takes up to ``limit`` payments that nobody has finished in time; how many there were (rule 8)."""
+        fault_point("settlement.sweep.before_commit")
         async with self.database.driver_connection() as connection:
             rows = await store.take_due(
                 connection,
@@ -268,6 +270,8 @@ class Engine:
                 pause=self.lease,
                 pause_max=timedelta(seconds=self.settings.lease_max_s),
             )
+        if rows:
+            fault_point("settlement.sweep.after_commit")
         for row, traceparent in rows:
             flight = self._flights.get(row.payment_id)
             if flight is None:

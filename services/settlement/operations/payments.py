@@ -178,8 +178,10 @@ async def _replanned(engine: Engine, payment: Payment, plan: PlanDocument) -> Re
         except Failure as failure:
             _log.info("no new plan can be made", payment_id=str(payment.payment_id), reason=failure.reason)
             replan_plan_id = None
+        fault_point("settlement.replan.before_commit")
         async with engine.database.driver_connection() as connection:
             payment = await store.settle_replan(connection, payment.payment_id, replan_plan_id) or payment
+        fault_point("settlement.replan.after_commit")
     if payment.replan_plan_id is None:
         raise refusal_failure(payment)
     return Replanned(payment, payment.replan_plan_id)
@@ -224,21 +226,23 @@ async def _reversed(engine: Engine, original_key: Key) -> Refunded | Stopped:
                 now=await store.now(connection),
             )
             given_back: Refunded | None = None
+            stopped = False
             match step:
                 case AlreadyStopped():
                     return Stopped()
                 case AlreadyGivenBack(refund):
                     return await _refunded(connection, refund, original)
                 case Bury(tombstone):
-                    if await _insert(engine, connection, tombstone) is not None:
-                        fault_point("settlement.tombstone.before_commit")
-                        return Stopped()
+                    stopped = await _bury(engine, connection, tombstone)
                 case GiveBack(refund):
                     given_back = await _give_back(engine, connection, refund, original)
                 case Write():
                     pass
                 case _:
                     assert_never(step)
+        if stopped:
+            fault_point("settlement.tombstone.after_commit")
+            return Stopped()
         if given_back is not None:
             return _driven(engine, given_back)
         if isinstance(step, Write) and original is not None:
@@ -250,6 +254,14 @@ async def _insert(engine: Engine, connection: Connection, payment: Payment) -> P
     return await store.insert_decided(
         connection, payment, epoch=engine.epoch, traceparent=telemetry.traceparent(), lease=engine.lease
     )
+
+
+async def _bury(engine: Engine, connection: Connection, tombstone: Payment) -> bool:
+    """Blocks a key for ever; False if something stands under it meanwhile."""
+    if await _insert(engine, connection, tombstone) is None:
+        return False
+    fault_point("settlement.tombstone.before_commit")
+    return True
 
 
 async def _give_back(

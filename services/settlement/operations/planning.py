@@ -13,6 +13,7 @@ from datetime import datetime
 from typing import Any, Final
 
 from chassis.db import Database
+from chassis.faults import fault_point
 from kernel.clock import business_year
 from kernel.failures import Failure, Kind
 from kernel.ids import AdmDvs, FixmedinsCode, PlanId, PsnNo
@@ -196,7 +197,10 @@ async def _planned(
             for binding in circle.bindings
         },
     )
-    return await plans.insert(desk.database, plan)
+    fault_point("settlement.plan.before_commit")
+    stored = await plans.insert(desk.database, plan)
+    fault_point("settlement.plan.after_commit")
+    return stored
 
 
 async def _read(

@@ -8,6 +8,7 @@ from typing import Final, assert_never
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from chassis.db import Database
+from chassis.faults import fault_point
 from services.settlement.domain.credential import SigningKey
 from services.settlement.domain.facts import Fact, ProjectedBinding, ProjectedPerson
 from services.settlement.domain.visit import Institution
@@ -53,6 +54,8 @@ async def take_snapshot(database: Database, *, source: str, facts: AsyncIterator
     await _keep(database, batch)
     async with database.transaction() as connection:
         await projected.note_snapshot(connection, source)
+        fault_point("settlement.snapshot.before_commit")
+    fault_point("settlement.snapshot.after_commit")
     return count
 
 
@@ -60,3 +63,5 @@ async def _keep(database: Database, batch: list[tuple[Fact, int]]) -> None:
     async with database.transaction() as connection:
         for fact, version in batch:
             await apply(connection, fact=fact, version=version)
+        fault_point("settlement.snapshot_part.before_commit")
+    fault_point("settlement.snapshot_part.after_commit")

@@ -15,6 +15,7 @@ import pytest
 
 from chassis.bus import Bus, Stream
 from chassis.db import Database
+from chassis.inbox import ACK_WAIT_S
 from chassis.rpc.server import Health, RpcServer
 from chassis.settings import ProcessSettings
 from gongji.family.v1 import binding_pb2, family_pb2
@@ -36,7 +37,7 @@ NOW: Final = datetime(2026, 11, 21, 10, 0, tzinfo=UTC)
 @asynccontextmanager
 async def following(db: Database, bus: Bus) -> AsyncIterator[None]:
     """Both streams are followed within the block."""
-    tasks = [asyncio.create_task(consumer.run()) for consumer in events.consumers(db, bus)]
+    tasks = [asyncio.create_task(consumer.run()) for consumer in events.consumers(db, bus, ack_wait_s=ACK_WAIT_S)]
     try:
         yield
     finally:
