@@ -70,6 +70,8 @@ TOLD_BY_THE_WORLD: Final = frozenset(
     )
 )
 """The settings that a world gives its processes by itself."""
+LEDGERS: Final = "ledger"
+"""Stands for the databases of all areas."""
 LAST_TO_STOP: Final = "ledger"
 """The ledgers stop after their callers, so that what is on its way ends well."""
 
@@ -106,6 +108,7 @@ class World:
         folder: Path,
         *,
         databases: Databases,
+        databases_of: Mapping[str, Databases] | None = None,
         nats_url: str,
         database_prefix: str = "gongji",
         bus_prefix: str = "gongji",
@@ -119,6 +122,8 @@ class World:
     ) -> None:
         """``ports`` names gRPC ports by process (any free one otherwise); ``environment`` is given to every process.
 
+        ``databases_of`` names, by service (``ledger`` for all areas), the servers of those that have one of their own.
+
         A supervised world starts a process that died again, with back-off, and tells ``on_problem``, as it tells every
         error in the logs. An unsupervised one leaves that to the test.
         """
@@ -128,6 +133,7 @@ class World:
         self.bus_prefix = bus_prefix
         self.nats_url = nats_url
         self.databases = databases
+        self._databases_of = dict(databases_of or {})
         self._database_prefix = database_prefix
         self._environment = dict(environment or {})
         self._wanted_ports = {name: port for name, port in (ports or {}).items() if port}
@@ -165,17 +171,26 @@ class World:
 
     def database_url(self, name: str) -> str:
         """The database of a service (not of the ledger, which has one for each area)."""
-        return self.databases.url(f"{self._database_prefix}_{name}")
+        return self._server_of(name).url(f"{self._database_prefix}_{name}")
 
     def ledger_database_url(self, area: str) -> str:
         """The database of an area's ledger; ``{area}`` gives the template."""
-        return self.databases.url(f"{self._database_prefix}_ledger_{area}")
+        return self._server_of(LEDGERS).url(f"{self._database_prefix}_ledger_{area}")
 
     def database_names(self) -> list[str]:
         """Every database of this world."""
+        return [name for name, _ in self._all_databases()]
+
+    def _all_databases(self) -> list[tuple[str, Databases]]:
+        """Every database with the server it is on."""
         names = [p.service.name for p in self._processes.values() if "database" in p.service.takes]
         areas = self.areas if any("ledgers" in p.service.takes for p in self._processes.values()) else ()
-        return [f"{self._database_prefix}_{name}" for name in [*names, *(f"ledger_{area}" for area in areas)]]
+        found = [(name, self._server_of(name)) for name in names]
+        found += [(f"ledger_{area}", self._server_of(LEDGERS)) for area in areas]
+        return [(f"{self._database_prefix}_{name}", server) for name, server in found]
+
+    def _server_of(self, name: str) -> Databases:
+        return self._databases_of.get(name, self.databases)
 
     # Start and stop --------------------------------------------------------------------------------------------------
 
@@ -192,7 +207,7 @@ class World:
         self._make_secrets()
         for name, port in self._wanted_ports.items():
             check_port_free(port, name=name)
-        await together(*(self.databases.create_database(name) for name in self.database_names()))
+        await together(*(server.create_database(name) for name, server in self._all_databases()))
         tails = [LogTail(process.service.name, process.log) for process in self._processes.values()]
         try:
             await together(*(self.start_process(name) for name in names or self._processes))
@@ -268,8 +283,8 @@ class World:
 
     async def drop_databases(self) -> None:
         """Drops every database of this world, which must be stopped."""
-        for name in self.database_names():
-            await self.databases.drop_database(name)
+        for name, server in self._all_databases():
+            await server.drop_database(name)
 
     # Inside ----------------------------------------------------------------------------------------------------------
 
