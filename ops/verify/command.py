@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 import json
 import sys
+from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Final
+from typing import TYPE_CHECKING, Annotated, Final, NamedTuple
 
 import typer
 
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from ops.verify.report import Report
+    from ops.verify.run import Audit
 
 EXIT_VIOLATED: Final = 1
 EXIT_CANNOT_RUN: Final = 2
@@ -30,25 +32,44 @@ def verify(
     ] = None,
     areas: Annotated[str, typer.Option(help="The areas of those ledgers, parted by commas.")] = "",
     journal: Annotated[list[Path] | None, typer.Option(help="A terminal's journal; may be given again.")] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print the report as JSON.")] = False,
+    anchor: Annotated[
+        Path | None,
+        typer.Option(help="A file with the heads of the chains of entries: compared, then brought up to date."),
+    ] = None,
+    watch: Annotated[bool, typer.Option("--watch", help="Round after round until ctrl-C, a line each.")] = False,
+    every: Annotated[float, typer.Option(help="With --watch: seconds from one round to the next.", min=0.1)] = 10.0,
+    whole_every: Annotated[
+        int, typer.Option(help="With --watch: every so many rounds one looks at everything again.", min=1)
+    ] = 60,
+    rounds: Annotated[int | None, typer.Option(help="With --watch: end after so many rounds.", min=1)] = None,
+    metrics: Annotated[
+        str | None, typer.Option(help="With --watch: serve Prometheus metrics here, as 0.0.0.0:9100.")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the report as JSON; a line for each round.")] = False,
 ) -> None:
-    """Count every invariant of protocol and ledger over all databases of a running system. Writes nothing.
+    """Count every invariant of protocol and ledger over all databases of a running system. Writes nothing to them.
 
-    Exit code 0: all hold; 1: something does not; 2: the databases could not be read.
+    Exit code 0: all hold; 1: something does not, in any round; 2: the databases could not be read.
     """
     # Imported here so that every other command starts without them.
     import asyncpg  # noqa: PLC0415  As above.
 
     from ops.embedded.processes import CannotStart  # noqa: PLC0415  As above.
     from ops.places import find_places  # noqa: PLC0415  As above.
-    from ops.verify.run import verify as run_verify  # noqa: PLC0415  As above.
+    from ops.verify.anchor import read_anchors  # noqa: PLC0415  As above.
+    from ops.verify.run import Audit  # noqa: PLC0415  As above.
 
     try:
         places = find_places(data=data, coordinator=coordinator, ledgers=ledgers, areas=areas)
-        report = asyncio.run(run_verify(places, journals=journal or ()))
-    except (CannotStart, OSError, asyncpg.PostgresError, ValueError) as problem:
+        audit = Audit(places, journal or (), {} if anchor is None else read_anchors(anchor))
+        if watch:
+            pace = _Pace(every, whole_every, rounds, metrics)
+            raise typer.Exit(_watched(audit, pace, anchor, as_json=as_json))
+        report = asyncio.run(audit.round())
+    except (CannotStart, OSError, asyncpg.PostgresError, asyncpg.InterfaceError, ValueError) as problem:
         sys.stderr.write(f"gongji verify: {problem}\n")
         raise typer.Exit(EXIT_CANNOT_RUN) from None
+    _keep_heads(anchor, audit, report)
     if as_json:
         sys.stdout.write(json.dumps(report.as_json(), ensure_ascii=False, indent=1) + "\n")
     else:
@@ -57,6 +78,49 @@ def verify(
         show(report, Console())
     if report.violations:
         raise typer.Exit(EXIT_VIOLATED)
+
+
+class _Pace(NamedTuple):
+    every_s: float
+    whole_every: int
+    rounds: int | None
+    metrics: str | None
+
+
+def _watched(audit: Audit, pace: _Pace, anchor: Path | None, *, as_json: bool) -> int:
+    """Prints each round until the last or ctrl-C; the exit code."""
+    from chassis.telemetry import serve_metrics  # noqa: PLC0415  As in `verify`.
+    from ops.verify.watch import rounds  # noqa: PLC0415  As in `verify`.
+
+    outcomes: set[int] = set()
+
+    async def run() -> None:
+        async for made in rounds(audit, every_s=pace.every_s, whole_every=pace.whole_every, count=pace.rounds):
+            lines = [json.dumps(made.as_json(), ensure_ascii=False)] if as_json else [made.as_line()]
+            if made.report is None:
+                outcomes.add(EXIT_CANNOT_RUN)
+            else:
+                outcomes.add(EXIT_VIOLATED if made.violations else 0)
+                lines += [] if as_json else [f"  ✗ {finding}" for finding in made.report.findings]
+                _keep_heads(anchor, audit, made.report)
+            sys.stdout.write("\n".join(lines) + "\n")
+            sys.stdout.flush()
+
+    if pace.metrics is not None:
+        host, _, port = pace.metrics.rpartition(":")
+        serve_metrics(host, int(port))
+    with suppress(KeyboardInterrupt):
+        asyncio.run(run())
+    return EXIT_VIOLATED if EXIT_VIOLATED in outcomes else max(outcomes, default=0)
+
+
+def _keep_heads(anchor: Path | None, audit: Audit, report: Report) -> None:
+    """Brings the anchor up to date, unless anything is wrong: then what was known before must stay."""
+    from ops.verify.anchor import write_anchors  # noqa: PLC0415  As in `verify`.
+
+    if anchor is not None and not report.violations:
+        audit.anchors = {**audit.anchors, **report.heads}
+        write_anchors(anchor, audit.anchors)
 
 
 def show(report: Report, console: Console) -> None:
@@ -80,8 +144,10 @@ def show(report: Report, console: Console) -> None:
         console.print(f"  [dim]{name} skipped: {why}[/]", highlight=False)
     for what, count in report.waiting.items():
         console.print(f"  [yellow]…[/] under way: {count:,} {what}", highlight=False)
+    for area, head in sorted(report.heads.items()):
+        told = f"{head.last_entry_no:,} in block {head.block_no:,} at {head.sealed_at}: {head.digest}"
+        console.print(f"  [dim]chain of {area}: entries up to {told}[/]", highlight=False, soft_wrap=True)
     if report.violations:
         console.print(f"[bold red]{report.violations:,} violations[/]", highlight=False)
     else:
-        compared = sum(check.checked for check in report.checks.values())
-        console.print(f"[bold green]every invariant holds[/] ({compared:,} rows compared)", highlight=False)
+        console.print(f"[bold green]every invariant holds[/] ({report.compared:,} rows compared)", highlight=False)

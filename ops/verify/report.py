@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Final
 
 FINDINGS_SHOWN_MAX: Final = 20
@@ -19,6 +19,7 @@ INVARIANTS: Final = {
     "I8": "refunds never exceed what was charged, leg by leg",
     "I9": "authorised amounts are kept, and used is what was confirmed less what went back",
     "I10": "every request key has exactly one outcome",
+    "CHAIN": "no sealed entry was changed, removed or slipped in",
 }
 
 
@@ -31,6 +32,16 @@ class Check:
     findings: list[str] = field(default_factory=list)
 
 
+@dataclass(frozen=True, slots=True)
+class Head:
+    """The newest block of an area's chain. Kept elsewhere, it proves every entry up to ``last_entry_no``."""
+
+    block_no: int
+    last_entry_no: int
+    digest: str
+    sealed_at: str
+
+
 @dataclass
 class Report:
     """The tally of a whole run. ``waiting`` names what is open and therefore only partly judged."""
@@ -38,6 +49,8 @@ class Report:
     checks: dict[str, Check] = field(default_factory=lambda: {name: Check() for name in INVARIANTS})
     waiting: dict[str, int] = field(default_factory=dict)
     skipped: dict[str, str] = field(default_factory=dict)
+    heads: dict[str, Head] = field(default_factory=dict)
+    """The head of each area's chain of entries."""
 
     def checked(self, invariant: str, count: int = 1) -> None:
         """So many rows were looked at."""
@@ -60,6 +73,16 @@ class Report:
         """Over all invariants."""
         return sum(check.violations for check in self.checks.values())
 
+    @property
+    def compared(self) -> int:
+        """How many rows were looked at, over all invariants."""
+        return sum(check.checked for check in self.checks.values())
+
+    @property
+    def findings(self) -> list[str]:
+        """Every finding, each after the name of its invariant."""
+        return [f"{name} {finding}" for name, check in self.checks.items() for finding in check.findings]
+
     def as_json(self) -> dict[str, object]:
         """For machines: counts and findings by invariant."""
         return {
@@ -75,4 +98,5 @@ class Report:
                 for name, check in self.checks.items()
             },
             "waiting": self.waiting,
+            "heads": {area: asdict(head) for area, head in sorted(self.heads.items())},
         }

@@ -21,7 +21,7 @@ from chassis.settings import ProcessSettings, load, variable_of
 from kernel.clock import SystemClock
 from kernel.ids import AdmDvs
 from services.settlement.ledger.consumer import AreaConsumer
-from services.settlement.ledger.recovery import Inquirer, Pace
+from services.settlement.ledger.recovery import Inquirer, Pace, Sealer, Sealing
 from services.settlement.ledger.store.sweeping import ensure_area
 
 MIGRATIONS: Final = Path(__file__).parent / "migrations"
@@ -66,6 +66,12 @@ class Settings(ProcessSettings):
     ledger_long_held_s: float = Field(
         default=60.0, gt=0, description="A hold this far beyond its deadline is reported as an error."
     )
+    ledger_seal_after_s: float = Field(
+        default=5.0, gt=0, le=3600, description="An entry is sealed into the chain of digests at latest after this."
+    )
+    ledger_seal_entries_max: int = Field(
+        default=1000, ge=1, le=10_000, description="As many entries are sealed at once, and in one block."
+    )
 
     @property
     def areas(self) -> list[AdmDvs]:
@@ -86,6 +92,11 @@ class Settings(ProcessSettings):
             long_held_s=self.ledger_long_held_s,
             answer_wait_s=self.ledger_inquire_wait_s,
         )
+
+    @property
+    def sealing(self) -> Sealing:
+        """When entries are sealed."""
+        return Sealing(after_s=self.ledger_seal_after_s, entries_max=self.ledger_seal_entries_max)
 
 
 @asynccontextmanager
@@ -127,6 +138,7 @@ async def serve(process: Process, settings: Settings) -> None:
         await consumer.serve(bus)
         inquirer = Inquirer(database=database, bus=bus, consumer=consumer, area=area, pace=settings.pace, clock=clock)
         process.supervise(f"inquire-{area}", inquirer.run())
+        process.supervise(f"seal-{area}", Sealer(database=database, area=area, sealing=settings.sealing).run())
 
     await asyncio.gather(*(keep(area, database) for area, database in databases.items()))
     await process.ready(await process.listen(RpcServer(settings, process.health)))

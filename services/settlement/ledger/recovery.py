@@ -1,7 +1,7 @@
-"""The ledger's clock: it asks the coordinator about holds whose time is over. It never ends one by itself.
+"""The ledger's clock: it asks the coordinator about holds whose time is over, and seals what was booked.
 
-Protocol rules 2 and 4: a hold ends by CONFIRM or CANCEL alone. WAIT and silence keep it; a payment that the
-coordinator does not know keeps it too, and someone is called.
+Protocol rules 2 and 4: a hold ends by CONFIRM or CANCEL alone, never by the ledger itself. WAIT and silence keep it; a
+payment that the coordinator does not know keeps it too, and someone is called.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ from services.settlement.ledger.domain.commands import Request
 from services.settlement.ledger.domain.model import Alarm, AlarmKind
 from services.settlement.ledger.operations import report_alarms
 from services.settlement.ledger.store.loading import lock_area
+from services.settlement.ledger.store.sealing import seal_block, unsealed_for_s
 from services.settlement.ledger.store.sweeping import DueHold, claim_due_holds, count_held, read_quarantined
 from services.settlement.ledger.store.writing import write_alarms
 from services.settlement.ledger.wire import parse_inquiry, render_inquiry
@@ -38,6 +39,9 @@ INQUIRED_TOGETHER_MAX: Final = 512
 HELD: Final = Gauge("gongji_ledger_held", "Holds that stand.", ["area"], registry=REGISTRY)
 LONG_HELD: Final = Gauge(
     "gongji_ledger_long_held", "Holds far beyond their deadline: someone should look.", ["area"], registry=REGISTRY
+)
+UNSEALED: Final = Gauge(
+    "gongji_ledger_unsealed_s", "Age of the oldest entry that is in no sealed block.", ["area"], registry=REGISTRY
 )
 
 
@@ -93,7 +97,7 @@ class Inquirer:
         answer = await self._bus.request(subject, render_inquiry(self._area, asked), wait_s=self._pace.answer_wait_s)
         fault_point("ledger.inquire.after_reply")
         inquiries = parse_inquiry(answer, asked)
-        decided = tuple(Request(inquiry.command) for inquiry in inquiries if inquiry.command is not None)
+        decided = tuple(Request(inquiry.command, inquiry.epoch) for inquiry in inquiries if inquiry.command is not None)
         if decided:
             await self._consumer.write(decided)
         await self._call_for_unknown([inquiry.payment_id for inquiry in inquiries if inquiry.unknown])
@@ -135,3 +139,50 @@ class Inquirer:
             await lock_area(connection, self._area)
             await write_alarms(connection, alarms)
         report_alarms(self._area, alarms)
+
+
+@dataclass(frozen=True, slots=True)
+class Sealing:
+    """When entries are sealed: as soon as ``entries_max`` wait, or one has waited ``after_s``; looked at each pause."""
+
+    after_s: float
+    entries_max: int
+    pause_s: float = 0.5
+
+
+class Sealer:
+    """Chains one area's entries into blocks, for ever, beside the writers and never in their way.
+
+    Any number of processes may seal one area. What goes wrong is said and tried again: it stops no payment.
+    """
+
+    def __init__(self, *, database: Database, area: AdmDvs, sealing: Sealing) -> None:
+        self._database = database
+        self._area = area
+        self._sealing = sealing
+
+    async def run(self) -> None:
+        """Seals until cancelled."""
+        pause_s = min(self._sealing.pause_s, self._sealing.after_s)
+        while True:
+            try:
+                await self.seal()
+            except Exception as error:  # noqa: BLE001  A chain that cannot go on must not end the ledger.
+                if is_transient(error):
+                    _log.warning("the ledger is out of reach", area=self._area, problem=type(error).__name__)
+                else:
+                    _log.exception("entries could not be sealed", area=self._area)
+            await asyncio.sleep(pause_s)
+
+    async def seal(self) -> int:
+        """Seals everything that is due, block by block, each in a transaction of its own; how many entries."""
+        sealed = 0
+        after = timedelta(seconds=self._sealing.after_s)
+        while True:
+            async with self._database.driver_transaction() as connection:
+                block = await seal_block(connection, self._area, entries_max=self._sealing.entries_max, after=after)
+                age_s = 0.0 if block else await unsealed_for_s(connection)
+            sealed += block
+            if not block:
+                UNSEALED.labels(self._area).set(age_s)
+                return sealed
