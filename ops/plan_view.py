@@ -153,6 +153,8 @@ def _source_words(scenario: Scenario, source: Contribution) -> str:
                 if item.binding.funder.psn_no == source.psn_no and item.beneficiary == scenario.visit.patient.psn_no
             )
             return f"{_name(scenario, source.psn_no)} ({relation}, {source.area})"
+        case Role.RECEIVER:
+            raise AssertionError("a split takes money and brings none")
 
 
 def _of_part(source: Contribution, part: Part) -> str:

@@ -18,6 +18,8 @@ RETENTION_DEFAULT: Final = timedelta(days=180)
 
 CREDIT_INFNO: Final = "CREDIT"
 """Stands in the key of a credit, whose institution is the area and whose msgid is the row's id."""
+TRANSFER_INFNO: Final = "TRANSFER"
+"""Stands in the key of a transfer, whose institution is the giver's area and whose msgid is the request's id."""
 REVERSAL_PREFIX: Final = "2601/"
 """Begins the infno of a refund that a reversal made; the original's infno follows, the msgid is the original's."""
 
@@ -44,6 +46,11 @@ def reversal_key(original: Key) -> Key:
 def credit_key(area: AdmDvs, row_id: str) -> Key:
     """The key of a credit: a row id is used once in its area."""
     return Key(area, CREDIT_INFNO, row_id)
+
+
+def transfer_key(area: AdmDvs, request_id: str) -> Key:
+    """The key of a transfer: a request id is used once in the giver's area."""
+    return Key(area, TRANSFER_INFNO, request_id)
 
 
 def request_hash(*parts: str | bytes | int) -> bytes:

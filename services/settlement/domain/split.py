@@ -30,6 +30,7 @@ class Role(Enum):
     OWN = "OWN"  # The patient's own account.
     WALLET = "WALLET"  # The patient's own wallet.
     FUNDER = "FUNDER"  # A relative's account, under an authorisation.
+    RECEIVER = "RECEIVER"  # The wallet that a transfer brings money to; never a source of a split.
 
 
 class SkipReason(Enum):

@@ -181,14 +181,18 @@ branch_legs: Final = Table(
     Column("floor_past", Boolean, nullable=False),
     Column("floor_current", Boolean, nullable=False),
     _fen("refunded_fen", default="0"),
-    *_after(nullable=False),
+    *_after(nullable=True),
     PrimaryKeyConstraint("payment_id", "leg_no", name="branch_legs_pkey"),
-    _one_of("role", "OWN", "WALLET", "FUNDER", name="branch_legs_role_known"),
+    _one_of("role", "OWN", "WALLET", "FUNDER", "RECEIVER", name="branch_legs_role_known"),
     CheckConstraint("0 <= past_fen AND 0 <= current_fen", name="branch_legs_not_negative"),
     CheckConstraint(
         "0 <= refunded_fen AND refunded_fen <= past_fen + current_fen", name="branch_legs_refunds_within_charge"
     ),
     CheckConstraint("(role = 'FUNDER') = (authorisation_id IS NOT NULL)", name="branch_legs_funder_is_authorised"),
+    CheckConstraint(
+        "(role = 'RECEIVER') = (after_year IS NULL) AND (role <> 'RECEIVER' OR refunded_fen = 0)",
+        name="branch_legs_receiver_holds_nothing",
+    ),
     comment="Legs of payments that were held here, as the plan says them: current_fen is of year.",
 )
 
@@ -209,7 +213,11 @@ entries: Final = Table(
     UniqueConstraint(
         "source_id", "leg_no", "kind", "part", name="entries_booked_once", postgresql_nulls_not_distinct=True
     ),
-    _one_of("kind", "PAYMENT", "REFUND", "MONTHLY", "WALLET", "CARRIED_OVER", "YEAR_TURN", name="entries_kind_known"),
+    _one_of(
+        "kind",
+        *("PAYMENT", "TRANSFER_IN", "REFUND", "MONTHLY", "WALLET", "CARRIED_OVER", "YEAR_TURN"),
+        name="entries_kind_known",
+    ),
     _one_of("book", "PERSONAL", "WALLET", "CLEARING", "FUND_INFLOW", "SUSPENSE", name="entries_book_known"),
     CheckConstraint("part IS NULL OR part IN ('PAST', 'CURRENT')", name="entries_part_known"),
     CheckConstraint(

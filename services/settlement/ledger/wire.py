@@ -46,7 +46,12 @@ REFUSALS_MAX: Final = 2 * COMMANDS_MAX
 
 _KINDS: Final = {pb.ACCOUNT_KIND_PERSONAL: AccountKind.PERSONAL, pb.ACCOUNT_KIND_WALLET: AccountKind.WALLET}
 _KINDS_OUT: Final = {kind: number for number, kind in _KINDS.items()}
-_ROLES: Final = {pb.ROLE_OWN: Role.OWN, pb.ROLE_WALLET: Role.WALLET, pb.ROLE_FUNDER: Role.FUNDER}
+_ROLES: Final = {
+    pb.ROLE_OWN: Role.OWN,
+    pb.ROLE_WALLET: Role.WALLET,
+    pb.ROLE_FUNDER: Role.FUNDER,
+    pb.ROLE_RECEIVER: Role.RECEIVER,
+}
 _PARTS: Final = {pb.PART_PAST: Part.PAST, pb.PART_CURRENT: Part.CURRENT}
 _PARTS_OUT: Final = {part: number for number, part in _PARTS.items()}
 _PURPOSES: Final = {
@@ -210,9 +215,9 @@ def _try_from(message: pb.TryCommand) -> domain.Try:
 
 def _leg_from(message: pb.Leg) -> Leg:
     role, key = _ROLES[message.role], _key_from(message.psn_no, message.account_kind)
-    if (role is Role.WALLET) != (key.kind is AccountKind.WALLET):
+    if role is not Role.RECEIVER and (role is Role.WALLET) != (key.kind is AccountKind.WALLET):
         raise _invalid("legs.role", "role.account_kind")
-    if role is Role.WALLET and message.current_fen:
+    if key.kind is AccountKind.WALLET and message.current_fen:
         raise _invalid("legs.current_fen", "wallet.one_part")
     if (role is Role.FUNDER) != bool(message.authorisation_id):
         raise _invalid("legs.authorisation_id", "role.authorisation_id")

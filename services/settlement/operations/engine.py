@@ -292,7 +292,7 @@ class Engine:
             flight = _Flight(drive, plan, traceparent or telemetry.traceparent())
             self._flights[payment.payment_id] = flight
             _IN_FLIGHT.set(len(self._flights))
-            if payment.state is State.TRYING:
+            if payment.is_voting:
                 self._watch(flight)
             self._carry_out(flight, commands)
 
@@ -328,7 +328,7 @@ class Engine:
                 waiter.set_result(payment)
 
     def _write(self, flight: _Flight, write: Write) -> None:
-        if write.expected is write.to:
+        if write.quarantine:
             _QUARANTINED.inc()
             _log.error("a payment is in quarantine", payment_id=str(write.payment_id), reason=write.quarantine)
         asked = WriteAsked(write, flight.drive.payment, flight.plan, flight.traceparent)
@@ -384,7 +384,8 @@ class Engine:
         if drive.is_finished:
             self._land(flight)
         elif not flight.outstanding and not drive.is_writing and not self._is_closing:
-            if drive.payment.state is State.TRYING or flight.waiters:
+            # While a receiver is asked there is nothing to do here: recovery takes the row up at his deadline.
+            if drive.payment.is_voting or flight.waiters:
                 if flight.tick is None:
                     loop = asyncio.get_running_loop()
                     flight.tick = loop.call_later(self.settings.resend_pause_s, self._tick, flight)
@@ -410,7 +411,7 @@ class Engine:
 
     def _look(self, flight: _Flight) -> None:
         """Reads the row again: the database's clock says whether the deadline has passed."""
-        if flight.drive.payment.state is State.TRYING and not self._is_closing:
+        if flight.drive.payment.is_voting and not self._is_closing:
             self._read.submit(flight.drive.payment.payment_id).add_done_callback(partial(self._looked, flight))
 
     def _looked(self, flight: _Flight, outcome: asyncio.Future[Payment | None]) -> None:
@@ -419,7 +420,7 @@ class Engine:
         row = None if outcome.exception() is not None else outcome.result()
         if row is not None:
             self._step(flight, Observed(row))
-        if flight.drive.payment.state is State.TRYING:
+        if flight.drive.payment.is_voting:
             self._watch(flight)
 
 

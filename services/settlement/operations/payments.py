@@ -134,6 +134,14 @@ async def reverse(engine: Engine, *, original_key: Key, now: datetime) -> Refund
     (the settlement stands: ask for it by its key); REVOCATION_STANDS (a committed revocation is never undone).
     """
     check_key(original_key, infnos=SETTLES | frozenset(REVOKES), now=now, retention=engine.settings.retention)
+    return await stop(engine, original_key)
+
+
+async def stop(engine: Engine, original_key: Key) -> Refunded | Stopped:
+    """What a reversal does with whatever its key stands for; a giver's withdrawal of a transfer is the same.
+
+    Failures: REVOKE_WINDOW_CLOSED, REVOCATION_STANDS, TRANSFER_ACCEPTED.
+    """
     return await engine.own(_reversed(engine, original_key))
 
 

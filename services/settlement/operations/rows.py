@@ -104,10 +104,11 @@ class Rows:
     async def _decide_together(self, asked: list[WriteAsked]) -> list[Payment]:
         ordered = _one_each(asked)
         commits = [one for one in ordered if one.write.to is State.COMMITTED]
-        aborts = len(ordered) > len(commits)
+        aborts = any(one.write.to is State.ABORTED for one in ordered)
         async with self.database.driver_transaction() as connection:
             if commits:
-                patients = [(one.payment.psn_no, one.payment.year) for one in commits if one.payment.psn_no is not None]
+                settled = [one.payment for one in commits if one.payment.kind is PaymentKind.SETTLE]
+                patients = [(payment.psn_no, payment.year) for payment in settled if payment.psn_no is not None]
                 await store.lock_patients(connection, patients)
             won = await store.write(connection, [one.write for one in ordered], lease=self.lease)
             rows = await self._outcomes(connection, asked, ordered, won)

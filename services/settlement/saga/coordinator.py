@@ -4,6 +4,10 @@ The saga is a list of steps, each done at every ledger of the payment at once: w
 undoes it. The durable row decides everything: a ``Write`` is a compare-and-set on its state, and its outcome, won or
 lost, comes back as ``Observed`` with the row as it then stands. So a lost race, a repeated message, a restart and a
 second coordinator are all the same event. Votes and acknowledgements live in memory only: they can be asked for again.
+
+A person's vote cannot be asked for again, so it is durable. When every ledger of a transfer has voted HELD, that alone
+is written down (``pending_accept``), with the receiver's deadline in place of the ledgers'; then only a request, the
+deadline or a reversal moves the row on (protocol, "Acceptance"; ADR 12).
 """
 
 from __future__ import annotations
@@ -14,6 +18,7 @@ from typing import Final, NamedTuple, TypeAlias, assert_never
 
 from kernel.ids import AdmDvs, PaymentId
 from services.settlement.saga.payment import (
+    ACCEPTANCE_DEADLINE_PASSED,
     CANCELLED,
     OPEN_STATES,
     VOTE_DEADLINE_PASSED,
@@ -55,6 +60,7 @@ class Step(NamedTuple):
 
 SAGA: Final = {
     PaymentKind.SETTLE: Step(do=Order.TRY, complete=Order.CONFIRM, undo=Order.CANCEL),
+    PaymentKind.TRANSFER: Step(do=Order.TRY, complete=Order.CONFIRM, undo=Order.CANCEL),
     PaymentKind.REFUND: Step(do=None, complete=Order.CREDIT, undo=None),
     PaymentKind.CREDIT: Step(do=None, complete=Order.CREDIT, undo=None),
     PaymentKind.TOMBSTONE: Step(do=None, complete=None, undo=None),
@@ -77,11 +83,14 @@ CONTRADICTIONS: Final = {
 
 
 def order_of(payment: Payment) -> Order | None:
-    """What every ledger of the payment must be told, as its row stands; None when nothing is left (rule 8)."""
+    """What every ledger of the payment must be told, as its row stands; None when nothing is left (rule 8).
+
+    While a person is asked, nothing: every ledger holds, and goes on holding whatever becomes of the coordinators.
+    """
     step = SAGA[payment.kind]
     match payment.state:
         case State.TRYING:
-            return step.do
+            return step.do if payment.is_voting else None
         case State.COMMITTED:
             return step.complete
         case State.ABORTED:
@@ -121,15 +130,18 @@ Event: TypeAlias = Observed | Replied | Ticked
 
 @dataclass(frozen=True, slots=True)
 class Write:
-    """Compare-and-set: the row goes from ``expected`` to ``to`` if it still stands there, in one transaction.
+    """Compare-and-set in one transaction: the row goes from ``expected`` to ``to`` if it still stands there (``wins``).
 
     To COMMITTED, the facts for other rooms are written beside it and the patient's version moves on. ``expected`` =
-    ``to`` writes only the quarantine.
+    ``to`` writes only the quarantine, or that the receiver of a transfer is being asked (``asks_receiver``).
     """
 
     payment_id: PaymentId
     expected: State
     to: State
+    expected_pending: bool = False  # Of a row that is TRYING: whether its receiver is being asked.
+    asks_receiver: bool = False
+    in_time: bool = False  # Only as long as the deadline has not passed, by the database's clock at the write.
     reason: str = ""
     refused_leg_no: int = 0
     balances_after: tuple[AccountAfter, ...] = ()
@@ -202,8 +214,23 @@ def advance(drive: Drive, event: Event) -> Advance:
             assert_never(event)
 
 
+def wins(row: Payment, write: Write) -> bool:
+    """Whether a Write takes effect on the row as it is durable; the store's UPDATE says the same in SQL."""
+    if row.state is State.TRYING and row.pending_accept is not write.expected_pending:
+        return False
+    return row.state is write.expected and not (write.in_time and row.overdue)
+
+
 def applied(payment: Payment, write: Write) -> Payment:
     """The row after a Write that was won (the times are the database's to add)."""
+    if write.asks_receiver:
+        return replace(
+            payment,
+            pending_accept=True,
+            overdue=False,
+            balances_after=write.balances_after,
+            deadline_at=payment.accept_by,
+        )
     if write.expected is write.to:
         return replace(payment, quarantine=write.quarantine)
     return replace(
@@ -218,19 +245,20 @@ def applied(payment: Payment, write: Write) -> Payment:
 
 
 def _observed(drive: Drive, payment: Payment) -> Advance:
-    if payment.state is drive.payment.state:
+    known = drive.payment
+    if (payment.state, payment.is_voting) == (known.state, known.is_voting):
         return _judged(replace(drive, payment=payment, is_writing=False))
-    if _is_behind(payment, drive.payment):
+    if _rank(payment) < _rank(known):
         # A stale read: the row has been seen further on, and it never goes back.
         return drive, []
     return _taken_up(Drive(payment, drive.areas, (None,) * len(drive.areas)))
 
 
-_RANK: Final = {State.TRYING: 0, State.COMMITTED: 1, State.ABORTED: 1, State.DONE: 2, State.CLOSED: 2}
+_RANK: Final = {State.TRYING: 1, State.COMMITTED: 2, State.ABORTED: 2, State.DONE: 3, State.CLOSED: 3}
 
 
-def _is_behind(payment: Payment, known: Payment) -> bool:
-    return _RANK[payment.state] < _RANK[known.state]
+def _rank(payment: Payment) -> int:
+    return 0 if payment.is_voting else _RANK[payment.state]
 
 
 def _taken_up(drive: Drive) -> Advance:
@@ -279,23 +307,40 @@ def _write_due(drive: Drive) -> Write | None:
 
 
 def _decision(drive: Drive) -> Write | None:
-    """One refusal aborts; every vote commits; the deadline aborts (rules 1, 2 and 9)."""
+    """One refusal aborts; every vote commits, or has the receiver asked; the deadline aborts (rules 1, 2 and 9)."""
     payment, accepted = drive.payment, ACKNOWLEDGED_BY[Order.TRY]
+    if payment.pending_accept:
+        return overdue_abort(payment) if payment.overdue else None
     refusal = next((reply for reply in drive.replies if reply is not None and reply.branch not in accepted), None)
     if refusal is not None:
         return abort(payment, refusal.reason or CANCELLED, refusal.leg_no)
     if not drive.silent_areas:
         balances = tuple(balance for reply in drive.replies if reply is not None for balance in reply.balances)
+        if payment.kind is PaymentKind.TRANSFER:
+            return Write(payment.payment_id, State.TRYING, State.TRYING, asks_receiver=True, balances_after=balances)
         return Write(payment.payment_id, State.TRYING, State.COMMITTED, balances_after=balances)
     if payment.overdue:
         first_silent = next(leg.leg_no for leg in payment.legs if leg.area in drive.silent_areas)
-        return abort(payment, VOTE_DEADLINE_PASSED, first_silent)
+        return overdue_abort(payment, first_silent)
     return None
 
 
 def abort(payment: Payment, reason: str, refused_leg_no: int = 0) -> Write:
     """The one way out of TRYING beside the commit: by compare-and-set as well."""
-    return Write(payment.payment_id, State.TRYING, State.ABORTED, reason=reason, refused_leg_no=refused_leg_no)
+    return Write(
+        payment.payment_id,
+        State.TRYING,
+        State.ABORTED,
+        expected_pending=payment.pending_accept,
+        reason=reason,
+        refused_leg_no=refused_leg_no,
+    )
+
+
+def overdue_abort(payment: Payment, silent_leg_no: int = 0) -> Write:
+    """The abort of a payment whose deadline has passed: the ledgers' while they vote, then the receiver's."""
+    reason = ACCEPTANCE_DEADLINE_PASSED if payment.pending_accept else VOTE_DEADLINE_PASSED
+    return abort(payment, reason, silent_leg_no)
 
 
 def _completion(drive: Drive, to: State) -> Write | None:

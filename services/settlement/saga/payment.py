@@ -11,12 +11,14 @@ from kernel.ids import AdmDvs, PaymentId, PlanId, PsnNo
 from kernel.money import Fen
 from services.settlement.domain.payment import Key
 from services.settlement.domain.plan import PlanLeg
+from services.settlement.domain.split import Role
 
 
 class PaymentKind(Enum):
     """What a payment does to its legs."""
 
     SETTLE = "SETTLE"  # Takes money for a bill: TRY, then CONFIRM or CANCEL.
+    TRANSFER = "TRANSFER"  # Brings money to another person's wallet: the same, and that person votes last.
     REFUND = "REFUND"  # Gives an original's money back: begins decided, CREDIT cannot be refused.
     CREDIT = "CREDIT"  # Brings money into an account: begins decided as well.
     TOMBSTONE = "TOMBSTONE"  # Stands for a request that was reversed before it was seen (protocol rule 3).
@@ -25,7 +27,7 @@ class PaymentKind(Enum):
 class State(Enum):
     """Where a payment stands; the comment says who acts next."""
 
-    TRYING = "TRYING"  # The ledgers vote; at the deadline the coordinator aborts.
+    TRYING = "TRYING"  # The ledgers vote, then the receiver of a transfer; at the deadline the coordinator aborts.
     COMMITTED = "COMMITTED"  # The coordinator, until every ledger has booked it.
     DONE = "DONE"  # Nobody; only a refund follows.
     ABORTED = "ABORTED"  # The coordinator, until every ledger has let go.
@@ -43,6 +45,10 @@ CANCELLED: Final = "PAYMENT_CANCELLED"
 """A ledger's reason for refusing a TRY after a CANCEL: another coordinator has aborted."""
 VOTE_DEADLINE_PASSED: Final = "VOTE_DEADLINE_PASSED"
 """The reason of an abort because a ledger had not voted in time."""
+DECLINED: Final = "TRANSFER_DECLINED"
+"""The reason of an abort because the receiver did not want the money."""
+ACCEPTANCE_DEADLINE_PASSED: Final = "TRANSFER_NOT_ACCEPTED_IN_TIME"
+"""The reason of an abort because the receiver had not answered in time."""
 
 
 class AccountAfter(NamedTuple):
@@ -68,6 +74,9 @@ class Payment:
 
     ``overdue`` is the database clock's judgement at the reading: the payment is TRYING and its deadline has passed
     (protocol rule 9). The times are the database's as well.
+
+    ``pending_accept`` of a transfer says that every ledger has voted HELD and the receiver's vote alone is open. It is
+    durable where the ledgers' votes are not, and may outlive them: a ledger never ends a hold by itself (rule 2).
     """
 
     payment_id: PaymentId
@@ -87,8 +96,10 @@ class Payment:
     replan_plan_id: PlanId | None = None
     quarantine: str = ""  # Why a person must look at it; empty otherwise.
     overdue: bool = False
+    pending_accept: bool = False  # Stays true once the receiver has been asked.
     created_at: datetime | None = None
-    deadline_at: datetime | None = None
+    deadline_at: datetime | None = None  # Until when the ledgers may vote, then the receiver.
+    accept_by: datetime | None = None  # TRANSFER: the receiver's deadline.
     decided_at: datetime | None = None
 
     @property
@@ -106,10 +117,20 @@ class Payment:
 
     @property
     def is_answerable(self) -> bool:
-        """Whether whoever asked for it can be told what became of it; a credit's answer is the ledger's balance."""
-        return self.state is State.DONE if self.kind is PaymentKind.CREDIT else self.state is not State.TRYING
+        """Whether whoever asked for it can be told what became of it.
+
+        A credit's answer is the ledger's balance; a transfer's giver learns first that its receiver is being asked.
+        """
+        if self.kind is PaymentKind.CREDIT:
+            return self.state is State.DONE
+        return self.state is not State.TRYING or self.pending_accept
+
+    @property
+    def is_voting(self) -> bool:
+        """Whether the ledgers' votes are open."""
+        return self.state is State.TRYING and not self.pending_accept
 
     @property
     def amount_fen(self) -> Fen:
-        """Σ of all legs: what is charged, returned or credited."""
-        return sum(leg.amount_fen for leg in self.legs)
+        """Σ of the legs: what is charged, moved, returned or credited (what is received is not counted again)."""
+        return sum(leg.amount_fen for leg in self.legs if leg.role is not Role.RECEIVER)

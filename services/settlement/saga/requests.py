@@ -20,8 +20,9 @@ from services.settlement.domain.payment import (
     may_take_back,
     reversal_key,
 )
-from services.settlement.saga.coordinator import Write, abort
+from services.settlement.saga.coordinator import Write, abort, overdue_abort
 from services.settlement.saga.payment import (
+    ACCEPTANCE_DEADLINE_PASSED,
     PAID_STATES,
     REFUSED_STATES,
     REVERSED,
@@ -65,6 +66,7 @@ def refusal_failure(payment: Payment) -> Failure:
 
 _REFUSALS: Final = {
     VOTE_DEADLINE_PASSED: Kind.CONFLICT,
+    ACCEPTANCE_DEADLINE_PASSED: Kind.CONFLICT,
     "ACCOUNT_NOT_FOUND": Kind.NOT_FOUND,
     "PAYMENT_CONTENT_DIFFERS": Kind.EXISTS,
 }
@@ -227,7 +229,8 @@ def reverse(
 
     Nothing: a tombstone. Undecided: the abort, by compare-and-set. Refused or buried: nothing to do. Paid: the refund
     under a key derived from the original's, unless one lives already; REVOKE_WINDOW_CLOSED outside the window.
-    A revocation that was made stands: REVOCATION_STANDS (rule 7).
+    A revocation that was made stands: REVOCATION_STANDS (rule 7). So does a transfer that its receiver has accepted:
+    TRANSFER_ACCEPTED.
     """
     if original is None:
         return Bury(tombstone(original_key, payment_id=new_id))
@@ -236,7 +239,7 @@ def reverse(
             return AlreadyStopped()
         case PaymentKind.REFUND | PaymentKind.CREDIT:
             raise Failure(Kind.PRECONDITION, "REVOCATION_STANDS", setl_id=str(original.payment_id))
-        case PaymentKind.SETTLE:
+        case PaymentKind.SETTLE | PaymentKind.TRANSFER:
             pass
         case _:
             assert_never(original.kind)
@@ -244,11 +247,18 @@ def reverse(
         return abort(original, REVERSED)
     if original.state in REFUSED_STATES:
         return AlreadyStopped()
+    if original.kind is PaymentKind.TRANSFER:
+        raise accepted_failure()
     if live_refund is not None:
         return AlreadyGivenBack(live_refund)
     _check_window(original, now)
     key = reversal_key(original_key)
     return GiveBack(refund_of(original, refund_id=new_id, key=key, request_hash=request_hash))
+
+
+def accepted_failure() -> Failure:
+    """What is told when somebody would stop a transfer whose receiver has the money."""
+    return Failure(Kind.PRECONDITION, "TRANSFER_ACCEPTED")
 
 
 class Decision(Enum):
@@ -263,7 +273,7 @@ def inquired(found: Payment | None) -> Decision | Write:
     """The answer to an inquiry, or the Write that must come first: then read the row and ask again.
 
     Unknown: WAIT, never a guess; the caller raises the alarm (rule 4). Undecided: WAIT, or the abort by compare-and-set
-    once the database's clock says that the deadline has passed (rule 2).
+    once the database's clock says that the deadline has passed (rule 2), be it the ledgers' or the receiver's.
     """
     if found is None:
         return Decision.WAIT
@@ -271,4 +281,4 @@ def inquired(found: Payment | None) -> Decision | Write:
         return Decision.CONFIRM
     if found.state in REFUSED_STATES:
         return Decision.CANCEL
-    return abort(found, VOTE_DEADLINE_PASSED) if found.overdue else Decision.WAIT
+    return overdue_abort(found) if found.overdue else Decision.WAIT

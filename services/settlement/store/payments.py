@@ -24,7 +24,7 @@ Connection: TypeAlias = Any
 
 _COLUMNS: Final = """p.payment_id, p.kind, p.state, p.fixmedins_code, p.infno, p.msgid, p.request_hash, p.psn_no,
 p.year, p.plan_id, p.original_id, p.legs, p.reason, p.refused_leg_no, p.balances_after, p.replanned, p.replan_plan_id,
-p.quarantine, p.created_at, p.deadline_at, p.decided_at,
+p.quarantine, p.created_at, p.deadline_at, p.accept_by, p.decided_at, p.pending_at IS NOT NULL AS pending_accept,
 p.state = 'TRYING' AND p.deadline_at <= clock_timestamp() AS overdue"""
 
 _BY_ID: Final = f"SELECT {_COLUMNS} FROM payments p WHERE p.payment_id = $1"  # noqa: S608  Constants.
@@ -80,8 +80,10 @@ def payment_of(row: Any) -> Payment:  # noqa: ANN401  Untyped driver.
         replan_plan_id=row["replan_plan_id"],
         quarantine=row["quarantine"],
         overdue=row["overdue"],
+        pending_accept=row["pending_accept"],
         created_at=row["created_at"],
         deadline_at=row["deadline_at"],
+        accept_by=row["accept_by"],
         decided_at=row["decided_at"],
     )
 
@@ -198,14 +200,22 @@ WITH held AS MATERIALIZED (  -- In the order of ids: two batches with the same r
         refused_leg_no = CASE WHEN q.refused_leg_no = 0 THEN p.refused_leg_no ELSE q.refused_leg_no END,
         balances_after = coalesce(q.balances_after::jsonb, p.balances_after),
         quarantine = q.quarantine,
-        decided_at = CASE WHEN p.state = 'TRYING' THEN clock_timestamp() ELSE p.decided_at END,
+        pending_at = CASE WHEN q.asks_receiver THEN clock_timestamp() ELSE p.pending_at END,
+        deadline_at = CASE WHEN q.asks_receiver THEN p.accept_by ELSE p.deadline_at END,
+        decided_at = CASE WHEN p.state = 'TRYING' AND q.to_state <> 'TRYING' THEN clock_timestamp()
+                          ELSE p.decided_at END,
         finished_at = CASE WHEN q.to_state IN ('DONE', 'CLOSED') THEN clock_timestamp() END,
-        next_drive_at = CASE WHEN q.to_state = q.expected THEN p.next_drive_at ELSE now() + $8::interval END,
+        next_drive_at = CASE WHEN q.asks_receiver THEN p.accept_by WHEN q.to_state = q.expected THEN p.next_drive_at
+                             ELSE now() + $8::interval END,
         attempts = CASE WHEN q.to_state = q.expected THEN p.attempts ELSE 0 END
-    FROM unnest($1::uuid[], $2::text[], $3::text[], $4::text[], $5::smallint[], $6::text[], $7::text[])
-         AS q (payment_id, expected, to_state, reason, refused_leg_no, balances_after, quarantine)
+    FROM unnest($1::uuid[], $2::text[], $3::text[], $4::text[], $5::smallint[], $6::text[], $7::text[],
+                $9::boolean[], $10::boolean[], $11::boolean[])
+         AS q (payment_id, expected, to_state, reason, refused_leg_no, balances_after, quarantine,
+               expected_pending, asks_receiver, in_time)
     JOIN held USING (payment_id)
     WHERE p.payment_id = q.payment_id AND p.state = q.expected
+        AND (p.state <> 'TRYING' OR (p.pending_at IS NOT NULL) = q.expected_pending)
+        AND (NOT q.in_time OR p.deadline_at > clock_timestamp())
     RETURNING p.payment_id, p.kind, p.state, p.psn_no, p.year, q.expected, p.decided_at
 ), moved AS (
     UPDATE patient_years y SET version = y.version + 1
@@ -237,6 +247,9 @@ async def write(
         [json.dumps(write.balances_after) if write.balances_after else None for write in writes],
         [write.quarantine for write in writes],
         lease,
+        [write.expected_pending for write in writes],
+        [write.asks_receiver for write in writes],
+        [write.in_time for write in writes],
     )
     return {row["payment_id"]: row["decided_at"] for row in rows}
 

@@ -57,20 +57,36 @@ PAYMENTS: Final = Table(
     Column("epoch", BigInteger, nullable=False),
     Column("traceparent", Text, nullable=False, server_default=""),
     Column("created_at", DateTime(timezone=True), nullable=False, server_default=func.now()),
-    Column("deadline_at", DateTime(timezone=True), comment="Until when the ledgers may vote."),
+    Column(
+        "deadline_at",
+        DateTime(timezone=True),
+        comment="Until when the ledgers may vote, then the receiver of a transfer.",
+    ),
+    Column("accept_by", DateTime(timezone=True), comment="Until when the receiver of a transfer may accept."),
+    Column(
+        "pending_at",
+        DateTime(timezone=True),
+        comment="Since when every ledger of a transfer holds and its receiver is asked; it stays.",
+    ),
     Column("decided_at", DateTime(timezone=True)),
     Column("finished_at", DateTime(timezone=True)),
     Column("next_drive_at", DateTime(timezone=True), nullable=False, server_default=func.now()),
     Column("attempts", Integer, nullable=False, server_default="0"),
     UniqueConstraint("fixmedins_code", "infno", "msgid", name="payments_key"),
-    CheckConstraint("kind IN ('SETTLE', 'REFUND', 'CREDIT', 'TOMBSTONE')", name="kind"),
+    CheckConstraint("kind IN ('SETTLE', 'TRANSFER', 'REFUND', 'CREDIT', 'TOMBSTONE')", name="kind"),
     CheckConstraint("state IN ('TRYING', 'COMMITTED', 'DONE', 'ABORTED', 'CLOSED')", name="state"),
     CheckConstraint(
-        "kind = 'SETTLE' OR (kind = 'TOMBSTONE' AND state = 'CLOSED')"
+        "kind IN ('SETTLE', 'TRANSFER') OR (kind = 'TOMBSTONE' AND state = 'CLOSED')"
         " OR (kind <> 'TOMBSTONE' AND state IN ('COMMITTED', 'DONE'))",
         name="state_of_kind",
     ),
-    CheckConstraint("(kind = 'SETTLE') = (deadline_at IS NOT NULL)", name="deadline"),
+    CheckConstraint("(kind IN ('SETTLE', 'TRANSFER')) = (deadline_at IS NOT NULL)", name="deadline"),
+    CheckConstraint("(kind = 'TRANSFER') = (accept_by IS NOT NULL)", name="receiver"),
+    CheckConstraint(
+        "CASE kind WHEN 'TRANSFER'"
+        " THEN pending_at IS NOT NULL OR state NOT IN ('COMMITTED', 'DONE') ELSE pending_at IS NULL END",
+        name="asked",
+    ),
     CheckConstraint("(kind = 'SETTLE') = (plan_id IS NOT NULL)", name="plan"),
     CheckConstraint("(kind = 'REFUND') = (original_id IS NOT NULL)", name="original"),
     CheckConstraint("(kind = 'TOMBSTONE') = (psn_no IS NULL)", name="person"),

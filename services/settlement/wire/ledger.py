@@ -20,7 +20,12 @@ from services.settlement.saga.coordinator import Branch, Order, Replied
 from services.settlement.saga.payment import AccountAfter, Payment, PaymentKind
 from services.settlement.saga.requests import Decision
 
-_ROLE: Final = {Role.OWN: pb.ROLE_OWN, Role.WALLET: pb.ROLE_WALLET, Role.FUNDER: pb.ROLE_FUNDER}
+_ROLE: Final = {
+    Role.OWN: pb.ROLE_OWN,
+    Role.WALLET: pb.ROLE_WALLET,
+    Role.FUNDER: pb.ROLE_FUNDER,
+    Role.RECEIVER: pb.ROLE_RECEIVER,
+}
 _PART: Final = {Part.PAST: pb.PART_PAST, Part.CURRENT: pb.PART_CURRENT}
 _PART_NAME: Final = {pb.PART_PAST: "past", pb.PART_CURRENT: "current"}
 _BRANCH: Final = {
@@ -94,14 +99,17 @@ class StatementLine:
 def command_of(
     payment: Payment, area: AdmDvs, order: Order, *, inquire_after_ms: int, traceparent: str = ""
 ) -> pb.Command:
-    """The one command by which a ledger is told its part of a payment: a function of the row alone (rule 8)."""
+    """The one command by which a ledger is told its part of a payment: a function of the row alone (rule 8).
+
+    A hold that waits for a person as well is asked about so much later: that it stands so long alarms nobody (I6).
+    """
     payment_id = payment.payment_id.bytes
     match order:
         case Order.TRY:
             command = pb.TryCommand(
                 payment_id=payment_id,
                 legs=[_leg(leg, payment.year) for leg in payment.legs_at(area)],
-                inquire_after_ms=inquire_after_ms,
+                inquire_after_ms=inquire_after_ms + _acceptance_ms(payment),
                 memo=_memo(payment),
             )
             return pb.Command(try_command=command, traceparent=traceparent)
@@ -121,8 +129,14 @@ def command_of(
             return pb.Command(credit_command=credit, traceparent=traceparent)
 
 
+def _acceptance_ms(payment: Payment) -> int:
+    if payment.accept_by is None or payment.created_at is None:
+        return 0
+    return int((payment.accept_by - payment.created_at).total_seconds() * 1000)
+
+
 def _account_kind(role: Role) -> pb.AccountKind.ValueType:
-    return pb.ACCOUNT_KIND_WALLET if role is Role.WALLET else pb.ACCOUNT_KIND_PERSONAL
+    return pb.ACCOUNT_KIND_WALLET if role in {Role.WALLET, Role.RECEIVER} else pb.ACCOUNT_KIND_PERSONAL
 
 
 def _leg(leg: PlanLeg, year: int) -> pb.Leg:
@@ -162,6 +176,8 @@ def _purpose(payment: Payment, legs: Sequence[PlanLeg]) -> pb.CreditPurpose.Valu
 def _memo(payment: Payment) -> pb.Memo | None:
     if payment.kind is PaymentKind.CREDIT:
         return None
+    if payment.kind is PaymentKind.TRANSFER:
+        return pb.Memo(setl_id=str(payment.payment_id))  # No institution has a part in it.
     code = payment.key.fixmedins_code
     return pb.Memo(fixmedins_code=code, setl_id=str(payment.payment_id), care_area=area_of(code))
 
@@ -189,7 +205,8 @@ def _branch_replied(payment: Payment, area: AdmDvs, order: Order, reply: pb.Bran
     branch = _BRANCH.get(reply.state, Branch.UNKNOWN)
     if order is Order.TRY:
         if branch is Branch.HELD:
-            return Replied(area, order, branch, balances=_after(payment.legs_at(area), reply.balances))
+            holding = [leg for leg in payment.legs_at(area) if leg.role is not Role.RECEIVER]
+            return Replied(area, order, branch, balances=_after(holding, reply.balances))
         if branch is Branch.UNKNOWN:
             return None
     return Replied(area, order, branch, reply.refusal.reason, reply.refusal.leg_no)

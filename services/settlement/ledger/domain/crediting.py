@@ -13,18 +13,16 @@ from services.settlement.ledger.domain.model import (
     CONTRA_LEG_NO,
     Account,
     AccountKind,
-    AccountState,
     AlarmKind,
     Book,
     Branch,
     BranchState,
     Credit,
-    CreditLeg,
     CreditPurpose,
     EntryKind,
     Refusal,
-    SuspenseTask,
 )
+from services.settlement.ledger.domain.receiving import book_received
 from services.settlement.ledger.domain.state import Draft, Outcome, State
 
 _CONTRA: Final = {
@@ -63,7 +61,7 @@ def _decide_refund(draft: Draft, command: PutCredit) -> Outcome:
         return _nothing_credited(draft, command, refusal, AlarmKind.REFUND_BEYOND_CHARGE)
     if original.state is BranchState.HELD:
         original = confirm(draft, original)
-    charged = {leg.leg_no: leg for leg in original.legs}
+    charged = {leg.leg_no: leg for leg in original.takings}
     refunded = dict(original.refunded_fen)
     for leg in command.legs:
         refunded[leg.leg_no] = refunded.get(leg.leg_no, 0) + leg.amount.total
@@ -75,7 +73,7 @@ def _decide_refund(draft: Draft, command: PutCredit) -> Outcome:
 
 
 def _beyond_charge(original: Branch, command: PutCredit) -> Refusal | None:
-    charged = {leg.leg_no: leg for leg in original.legs}
+    charged = {leg.leg_no: leg for leg in original.takings}
     for leg in command.legs:
         origin = charged.get(leg.leg_no)
         if origin is None or origin.account != leg.account:
@@ -104,18 +102,14 @@ def _booked(draft: Draft, command: PutCredit, years: Mapping[int, int]) -> Outco
     kind, contra = EntryKind(command.purpose.value), _CONTRA[command.purpose]
     balances: list[Account | None] = []
     for leg in command.legs:
-        account = _receiving_account(draft, command, leg)
-        if account is None:
-            draft.book_contra(
-                Book.SUSPENSE, leg.amount.total, source_id=command.credit_id, leg_no=leg.leg_no, kind=kind
-            )
-            draft.add_task(
-                SuspenseTask(command.credit_id, leg.leg_no, leg.account, leg.amount.total, created_at=draft.now)
-            )
-        else:
-            amount = account.reading(leg.amount, years.get(leg.leg_no, leg.year))
-            account = draft.book(account, amount, source_id=command.credit_id, leg_no=leg.leg_no, kind=kind)
-            draft.put_account(account)
+        account = book_received(
+            draft,
+            leg,
+            source_id=command.credit_id,
+            kind=kind,
+            opens=command.purpose is not CreditPurpose.REFUND,
+            year=years.get(leg.leg_no),
+        )
         balances.append(account)
     total_fen = sum(leg.amount.total for leg in command.legs)
     draft.book_contra(contra, -total_fen, source_id=command.credit_id, leg_no=CONTRA_LEG_NO, kind=kind)
@@ -131,14 +125,6 @@ def _booked(draft: Draft, command: PutCredit, years: Mapping[int, int]) -> Outco
     )
     draft.put_credit(credit)
     return draft.outcome(CreditReply(credit.credit_id, credit.legs, credit.balances))
-
-
-def _receiving_account(draft: Draft, command: PutCredit, leg: CreditLeg) -> Account | None:
-    """The account, frozen or not, opened if it is new and this is no refund; None if the money waits in suspense."""
-    account = draft.account(leg.account)
-    if account is None:
-        return None if command.purpose is CreditPurpose.REFUND else Account(leg.account, draft.year)
-    return None if account.state is AccountState.CLOSED else account
 
 
 def _nothing_credited(draft: Draft, command: PutCredit, refusal: Refusal, alarm: AlarmKind | None = None) -> Outcome:

@@ -12,6 +12,7 @@ from services.settlement.ledger.domain.model import (
     CONTRA_LEG_NO,
     NOTHING,
     Account,
+    AccountKind,
     AccountState,
     AlarmKind,
     Authorisation,
@@ -26,6 +27,7 @@ from services.settlement.ledger.domain.model import (
     Refusal,
     Role,
 )
+from services.settlement.ledger.domain.receiving import book_received, refused_to_receive
 from services.settlement.ledger.domain.state import Draft, Outcome, State
 
 
@@ -109,17 +111,21 @@ REFUSALS: Final[tuple[tuple[str, Callable[[_Facts], dict[str, str] | None]], ...
 
 
 def decide_try(state: State, command: Try, *, now: datetime) -> Outcome:
-    """All legs are held, or none; each leg sees what the legs before it hold. A repetition gets the stored vote."""
+    """All legs are held, or none; each leg sees what the legs before it hold. A repetition gets the stored vote.
+
+    A leg that receives holds nothing: its account is only asked whether money may come.
+    """
     stored = state.branches.get(command.payment_id)
     if stored is not None:
         return _stored_vote(state, stored, command, now=now)
     draft = Draft(state, now)
     balances: list[Account] = []
     for leg in command.legs:
-        held = _held(draft, leg)
+        held = refused_to_receive(draft, leg) if leg.is_receiving else _held(draft, leg)
         if isinstance(held, Refusal):
             return _refused(state, command, held, now=now)
-        balances.append(held)
+        if held is not None:
+            balances.append(held)
     branch = Branch(
         payment_id=command.payment_id,
         state=BranchState.HELD,
@@ -175,9 +181,17 @@ def decide_cancel(state: State, command: Cancel, *, now: datetime) -> Outcome:
 
 
 def confirm(draft: Draft, branch: Branch) -> Branch:
-    """HELD → CONFIRMED: held −, balance −, entries for each part and their contra; authorisation held −, used +."""
+    """HELD → CONFIRMED: held −, balance −, entries for each part and their contra; authorisation held −, used +.
+
+    What a leg receives is booked with it. It cannot fail: an account that was closed since the vote does not stop it.
+    """
     total_fen = 0
     for leg in branch.legs:
+        if leg.is_receiving:
+            opens = leg.account.kind is AccountKind.WALLET
+            book_received(draft, leg, source_id=branch.payment_id, kind=EntryKind.TRANSFER_IN, opens=opens)
+            total_fen -= leg.amount.total
+            continue
         account = draft.account(leg.account)
         if account is None:
             raise LookupError(f"leg {leg.leg_no} of a held payment has no account")
@@ -252,7 +266,7 @@ def _stored_vote(state: State, stored: Branch, command: Try, *, now: datetime) -
 
 def _release(draft: Draft, branch: Branch) -> None:
     """HELD → CANCELLED: held − on accounts and authorisations. Statements show nothing of it."""
-    for leg in branch.legs:
+    for leg in branch.takings:
         account = draft.account(leg.account)
         if account is None:
             raise LookupError(f"leg {leg.leg_no} of a held payment has no account")

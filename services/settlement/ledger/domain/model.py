@@ -51,6 +51,7 @@ class Role(Enum):
     OWN = "OWN"
     WALLET = "WALLET"
     FUNDER = "FUNDER"
+    RECEIVER = "RECEIVER"  # Its leg holds nothing at TRY and brings its money at CONFIRM (protocol, "Acceptance").
 
 
 class BranchState(Enum):
@@ -83,6 +84,7 @@ class EntryKind(Enum):
     """What a statement line says of an entry."""
 
     PAYMENT = "PAYMENT"
+    TRANSFER_IN = "TRANSFER_IN"  # What another person's transfer brought; what it took there is a PAYMENT.
     REFUND = "REFUND"
     MONTHLY = "MONTHLY"
     WALLET = "WALLET"
@@ -95,7 +97,7 @@ class Book(Enum):
 
     PERSONAL = "PERSONAL"
     WALLET = "WALLET"
-    CLEARING = "CLEARING"  # What this area's accounts have paid for care, less what came back.
+    CLEARING = "CLEARING"  # What this area's accounts have paid for care or to other areas, less what came back.
     FUND_INFLOW = "FUND_INFLOW"  # Where credits come from.
     SUSPENSE = "SUSPENSE"  # Money that found no account and waits for an officer.
 
@@ -253,10 +255,18 @@ class Leg:
     floor_fen: Fen = 0
     floor_parts: frozenset[Part] = frozenset()
 
+    @property
+    def is_receiving(self) -> bool:
+        """Whether it brings money instead of taking it."""
+        return self.role is Role.RECEIVER
+
 
 @dataclass(frozen=True, slots=True)
 class Branch:
-    """A payment's part in this ledger; ``legs`` and ``balances`` (after the hold, by leg) stand once it was held."""
+    """A payment's part in this ledger; ``legs`` and ``balances`` stand once it was held.
+
+    The balances are those after the hold, one for each leg that takes: nobody is told what a receiver has.
+    """
 
     payment_id: PaymentId
     state: BranchState
@@ -270,6 +280,11 @@ class Branch:
     memo: Memo = NO_MEMO
     refunded_fen: Mapping[int, Fen] = field(default_factory=dict)
     """What came back so far, by leg (I8)."""
+
+    @property
+    def takings(self) -> tuple[Leg, ...]:
+        """The legs that hold money and then take it."""
+        return tuple(leg for leg in self.legs if not leg.is_receiving)
 
 
 @dataclass(frozen=True, slots=True)
@@ -352,9 +367,9 @@ class AuthorisationEvent:
 
 @dataclass(frozen=True, slots=True)
 class SuspenseTask:
-    """Money in the area's suspense that an officer must bring to its owner."""
+    """Money in the area's suspense that an officer must bring to its owner; it came by a credit or by a transfer."""
 
-    credit_id: CreditId
+    credit_id: CreditId | PaymentId
     leg_no: int
     account: AccountKey
     amount_fen: Fen

@@ -280,7 +280,9 @@ def _branch_from(records: list[Record]) -> Branch:
         decided_at=first["decided_at"],
         digest=first["digest"],
         legs=legs,
-        balances=tuple(_balance_from(record, leg) for record, leg in zip(records, legs, strict=False)),
+        balances=tuple(
+            _balance_from(record, leg) for record, leg in zip(records, legs, strict=False) if not leg.is_receiving
+        ),
         refusal=refusal,
         inquire_at=first["inquire_at"],
         memo=Memo(first["fixmedins_code"], first["setl_id"], first["care_area"]),

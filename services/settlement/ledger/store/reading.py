@@ -16,12 +16,12 @@ from services.settlement.ledger.store.sets import Connection
 
 _STATEMENT: Final = """
     SELECT e.entry_no, e.booked_at, e.part, e.amount_fen, e.balance_after_fen, e.kind,
-           CASE e.kind WHEN 'PAYMENT' THEN e.source_id ELSE c.original_payment_id END AS payment_id, c.credit_id,
+           coalesce(b.payment_id, c.original_payment_id) AS payment_id, c.credit_id,
            coalesce(b.fixmedins_code, c.fixmedins_code, '') AS fixmedins_code,
            coalesce(b.setl_id, c.setl_id, '') AS setl_id, coalesce(b.care_area, c.care_area, '') AS care_area
     FROM entries AS e
-    LEFT JOIN branches AS b ON e.kind = 'PAYMENT' AND b.payment_id = e.source_id
-    LEFT JOIN credits AS c ON e.kind NOT IN ('PAYMENT', 'YEAR_TURN') AND c.credit_id = e.source_id
+    LEFT JOIN branches AS b ON e.kind IN ('PAYMENT', 'TRANSFER_IN') AND b.payment_id = e.source_id
+    LEFT JOIN credits AS c ON e.kind NOT IN ('PAYMENT', 'TRANSFER_IN', 'YEAR_TURN') AND c.credit_id = e.source_id
     WHERE e.psn_no = $1 AND e.book = $2 AND e.entry_no > $3
       AND ($4::timestamptz IS NULL OR e.booked_at >= $4) AND ($5::timestamptz IS NULL OR e.booked_at < $5)
     ORDER BY e.entry_no LIMIT $6

@@ -367,6 +367,7 @@ def _branch_row(branch: Branch) -> Row:
 
 
 def _leg_rows(branch: Branch) -> list[Row]:
+    after = dict(zip((leg.leg_no for leg in branch.takings), branch.balances, strict=True))
     return [
         (
             branch.payment_id,
@@ -382,7 +383,7 @@ def _leg_rows(branch: Branch) -> list[Row]:
             Part.PAST in leg.floor_parts,
             Part.CURRENT in leg.floor_parts,
             branch.refunded_fen.get(leg.leg_no, 0),
-            *_after_row(after),
+            *_after_row(after.get(leg.leg_no)),
         )
-        for leg, after in zip(branch.legs, branch.balances, strict=True)
+        for leg in branch.legs
     ]

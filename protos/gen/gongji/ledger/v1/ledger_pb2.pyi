@@ -79,6 +79,8 @@ class _RoleEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Role.ValueType],
     """The patient's own wallet."""
     ROLE_FUNDER: _Role.ValueType  # 3
     """A relative's account, under an authorisation."""
+    ROLE_RECEIVER: _Role.ValueType  # 4
+    """Money comes in: nothing is held at TRY, CONFIRM brings it. A ledger that does not know it refuses."""
 
 class Role(_Role, metaclass=_RoleEnumTypeWrapper):
     """In what capacity an account takes part in a payment."""
@@ -90,6 +92,8 @@ ROLE_WALLET: Role.ValueType  # 2
 """The patient's own wallet."""
 ROLE_FUNDER: Role.ValueType  # 3
 """A relative's account, under an authorisation."""
+ROLE_RECEIVER: Role.ValueType  # 4
+"""Money comes in: nothing is held at TRY, CONFIRM brings it. A ledger that does not know it refuses."""
 Global___Role: _TypeAlias = Role  # noqa: Y015
 
 class _CreditPurpose:
@@ -893,7 +897,7 @@ class BranchReply(_message.Message):
 
     @_builtins.property
     def balances(self) -> _containers.RepeatedCompositeFieldContainer[Global___AccountBalance]:
-        """HELD: each leg's account after the hold, in the order of the legs."""
+        """HELD: each account after its hold, in the order of the legs, receivers left out."""
 
     def __init__(
         self,
@@ -1055,9 +1059,9 @@ class StatementEntry(_message.Message):
     balance_after_fen: _builtins.int
     """Of the whole account."""
     kind: _builtins.str
-    """PAYMENT, REFUND, MONTHLY, WALLET, CARRIED_OVER, YEAR_TURN."""
+    """PAYMENT, TRANSFER_IN, REFUND, MONTHLY, WALLET, CARRIED_OVER, YEAR_TURN."""
     payment_id: _builtins.bytes
-    """PAYMENT: the payment; REFUND: the payment it goes back on."""
+    """PAYMENT, TRANSFER_IN: the payment; REFUND: the payment it goes back on."""
     credit_id: _builtins.bytes
     """What booked it, unless a payment or a year turn did."""
     @_builtins.property
