@@ -1,0 +1,69 @@
+"""A town whose processes may be killed: a ledger process for each area, short deadlines, a second coordinator."""
+
+from __future__ import annotations
+
+import shutil
+import uuid
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from typing import Final
+
+from ops.embedded.databases import Databases, NamedServer
+from ops.embedded.nats import EmbeddedNats
+from ops.embedded.world import SERVICES, Service, World
+from tests.e2e.town import AREAS, Town, town_in, written_policies
+from tests.fault.victims import COORDINATOR, FAR_LEDGER, LEDGER, SECOND, starts_of
+from tests.servers import new_folder
+
+VOTE_DEADLINE_S: Final = 3
+"""Long enough for a busy machine, short enough to be waited for."""
+LEASE_S: Final = 0.5
+"""Production leaves a payment to the coordinator that wrote it last for 3 s before recovery takes it up."""
+ENVIRONMENT: Final[Mapping[str, str]] = {
+    "GONGJI_ENVIRONMENT": "test",
+    "GONGJI_VOTE_DEADLINE_S": str(VOTE_DEADLINE_S),
+    "GONGJI_RECOVERY_LEASE_S": str(LEASE_S),
+    "GONGJI_EVENT_ACK_WAIT_S": "2",
+    "GONGJI_LEDGER_SWEEP_S": "0.3",
+    "GONGJI_LEDGER_INQUIRE_BACKOFF_S": "0.5",
+}
+_ONE: Final = {service.name: service for service in SERVICES}
+_SERVICES: Final = (
+    *SERVICES,
+    Service(FAR_LEDGER, _ONE[LEDGER].module, _ONE[LEDGER].takes),
+    Service(SECOND, _ONE[COORDINATOR].module, _ONE[COORDINATOR].takes),
+)
+_PLAIN: Final = ("identity", "family", "notify")
+
+
+@asynccontextmanager
+async def mortal_town(
+    databases: Databases, broker: EmbeddedNats, *, environment: Mapping[str, str] | None = None
+) -> AsyncIterator[Town]:
+    """A running town; nothing personal may stand in its logs when it goes."""
+    folder = new_folder("fault")
+    name = f"w{uuid.uuid4().hex[:12]}"
+    world = World(
+        folder,
+        databases=databases,
+        nats_url=broker.url,
+        database_prefix=name,
+        areas=AREAS,
+        policies=written_policies(folder / "policies"),
+        environment={**ENVIRONMENT, **(environment or {})},
+        services=_SERVICES,
+    )
+    try:
+        await world.start(_PLAIN)
+        for victim in (COORDINATOR, LEDGER, FAR_LEDGER):
+            await world.start_process(victim, environment=starts_of(world, victim))
+        async with town_in(world) as running:
+            yield running
+            assert running.personal_in_logs() == {}
+    finally:
+        for one in world.running():
+            await world.kill_process(one.name)
+        await world.stop()
+        if isinstance(databases, NamedServer):  # An embedded one goes at the end of the run, with all it holds.
+            await world.drop_databases()
+        shutil.rmtree(folder, ignore_errors=True)
