@@ -140,9 +140,7 @@ async def _check_block(
     digests = [digest_of(entry) for entry in entries]
     sealed = dict(zip(block["entry_nos"], _parted(block["entry_digests"]), strict=False))
     intact = block_digest(block, digests) == block["digest"]
-    if intact and [*sealed.items()] == [
-        (entry["entry_no"], digest[:DIGEST_BYTES]) for entry, digest in zip(entries, digests, strict=True)
-    ]:
+    if intact and _listed(block) == _listed_of(entries, digests):
         return
     found = {entry["entry_no"]: entry for entry in entries}
     named = [no for no in sealed if no not in found] + [no for no in found if no not in sealed]
@@ -181,6 +179,19 @@ def block_digest(block: Entry, digests: Sequence[bytes]) -> bytes:
     """The digest that a block with these entries must have."""
     head = block["block_no"].to_bytes(8, "big", signed=True) + block["sealed_us"].to_bytes(8, "big", signed=True)
     return sha256(block["previous_digest"] + head + b"".join(digests)).digest()
+
+
+def _listed(block: Entry) -> tuple[int, int, list[int], bytes]:
+    """What a block says of its entries beside its digest."""
+    return (block["first_entry_no"], block["last_entry_no"], list(block["entry_nos"]), block["entry_digests"])
+
+
+def _listed_of(entries: Sequence[Entry], digests: Sequence[bytes]) -> tuple[int, int, list[int], bytes] | None:
+    """The same of the entries as they are."""
+    if not entries:
+        return None
+    numbers = [entry["entry_no"] for entry in entries]
+    return (numbers[0], numbers[-1], numbers, b"".join(digest[:DIGEST_BYTES] for digest in digests))
 
 
 async def _what_it_was(connection: asyncpg.Connection, entry: Entry, digest: bytes, changed: Sequence[Entry]) -> str:
