@@ -333,7 +333,9 @@ class World:
         """What does not hold of invariant I3 and of the patients' versions, now that nothing moves."""
         found = []
         async with self.database.driver_connection() as connection:
-            states = dict(await connection.fetch("SELECT payment_id, state FROM payments WHERE kind = 'SETTLE'"))
+            states = dict(
+                await connection.fetch("SELECT payment_id, state FROM payments WHERE kind IN ('SETTLE', 'TRANSFER')")
+            )
             found += [f"version of {row['psn_no']}" for row in await connection.fetch(_WRONG_VERSIONS)]
         for area, ledger in self.ledgers.items():
             async with ledger.driver_connection() as connection:
