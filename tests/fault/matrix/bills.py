@@ -19,8 +19,8 @@ from tests.fault.matrix.scene import Scene, Told, found_out, is_paid, reversed_b
 from tests.fault.victims import COORDINATOR, arm, died, launch
 
 BILL_FEN: Final = 10_000
-PAID: Final = [(0, 0), (3_000, 0)]
-"""What such a bill leaves a family of ``Town.pairs``."""
+OWN_FEN: Final = 3_000
+"""The patient's own part of it in a family of ``Town.pairs``; the funder bears the rest from his past part."""
 
 Doing = Callable[[], Coroutine[Any, Any, Outcome]]
 
@@ -67,8 +67,8 @@ class Bills:
         """What was told, what is stored and what was taken agree."""
         town = self.scene.town
         for family, money, outcome in zip(self.scene.families, self.before, self._outcomes, strict=True):
-            assert await net_since(self.scene, family) == (BILL_FEN if self.took(outcome) else 0), outcome
-            assert await town.money(family) == (PAID if self.took(outcome) else money), outcome
+            assert await net_of(self.scene, family) == (BILL_FEN if self.took(outcome) else 0), outcome
+            assert await town.money(family) == (_paid(money) if self.took(outcome) else money), outcome
 
     async def undo(self) -> None:
         """The money goes back, to the fen, so that the next cell finds the families as this one did."""
@@ -255,8 +255,14 @@ class Mended(Failing):
         return bool(await self.scene.far.fetchval("SELECT count(*) FROM quarantine WHERE done_at IS NULL"))
 
 
-async def net_since(scene: Scene, family: Family) -> Fen:
-    """What this cell's settlements and refunds took from a family and did not give back, as it is stored."""
+def _paid(before: list[tuple[Fen, Fen]]) -> list[tuple[Fen, Fen]]:
+    """What such a bill leaves a family."""
+    _, (past_fen, current_fen) = before
+    return [(0, 0), (past_fen - (BILL_FEN - OWN_FEN), current_fen)]
+
+
+async def net_of(scene: Scene, family: Family) -> Fen:
+    """What the patient's settlements and refunds took from a family and did not give back, as it is stored."""
     net: Fen = await scene.town.settlement.fetchval(
         """SELECT coalesce(sum(CASE kind WHEN 'SETTLE' THEN amount_fen ELSE -amount_fen END), 0)::bigint
              FROM payments WHERE psn_no = $1 AND state = 'DONE' AND kind IN ('SETTLE', 'REFUND')""",
