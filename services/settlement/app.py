@@ -34,7 +34,7 @@ from services.settlement.operations.engine import Engine, EngineSettings
 from services.settlement.operations.payments import PlanDocument
 from services.settlement.operations.planning import Desk, replan
 from services.settlement.saga.payment import Payment
-from services.settlement.store.payments import read_epoch
+from services.settlement.store.payments import read_standing
 
 NAME: Final = "settlement"
 INQUIRE_MARGIN_S: Final = 2.0
@@ -118,7 +118,9 @@ async def serve(process: Process, settings: Settings, *, policies: PolicySet) ->
     for consumer in events.consumers(database, bus, ack_wait_s=settings.event_ack_wait_s):
         process.supervise("events", consumer.run())
 
-    ledgers = LedgerClient(bus, epoch=await read_epoch(database))
+    async with database.driver_connection() as connection:
+        standing = await read_standing(connection)
+    ledgers = LedgerClient(bus, epoch=standing.epoch)
     desk = Desk(database, ledgers, policies)
 
     def new_id() -> UUID:
@@ -142,6 +144,8 @@ async def serve(process: Process, settings: Settings, *, policies: PolicySet) ->
             ),
         )
     )
+    engine.stand(standing)
+    process.supervise("recovery", recovery.watch_standing(engine))
     await inquire.serve(bus, engine)
     process.supervise("recovery", recovery.sweep_payments(engine))
     process.supervise("recovery", recovery.sweep_account_commands(engine))

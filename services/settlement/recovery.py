@@ -15,6 +15,7 @@ from chassis import telemetry
 from chassis.db import is_transient
 from services.settlement.operations.accounts import sweep_freezes
 from services.settlement.operations.engine import Engine
+from services.settlement.store.payments import read_standing
 
 _log = telemetry.logger("recovery")
 
@@ -32,6 +33,23 @@ async def sweep_payments(engine: Engine, *, pause_s: float = SWEEP_S) -> None:
 async def sweep_account_commands(engine: Engine, *, pause_s: float = SWEEP_S) -> None:
     """Sweeps freezes until cancelled."""
     await _sweep(lambda: sweep_freezes(engine, limit=FREEZES_MAX), FREEZES_MAX, pause_s, "freezes")
+
+
+async def watch_standing(engine: Engine, *, pause_s: float = SWEEP_S) -> None:
+    """Takes note, until cancelled, of a restore that begins or ends, so that no process needs to be started anew.
+
+    Between two looks the database itself refuses what may not be decided.
+    """
+    while True:
+        await asyncio.sleep(pause_s)
+        try:
+            async with engine.database.driver_connection() as connection:
+                engine.stand(await read_standing(connection))
+        except Exception as error:
+            if not is_transient(error):
+                raise
+            _log.warning("the coordinator's standing waits for the database", problem=type(error).__name__)
+            await asyncio.sleep(TROUBLE_PAUSE_S)
 
 
 async def _sweep(once: Callable[[], Awaitable[int]], size_max: int, pause_s: float, what: str) -> None:

@@ -25,6 +25,6 @@ async def serve(bus: Bus, engine: Engine) -> None:
             raise Failure(Kind.INVALID, "INQUIRY_MALFORMED") from None
         if not 0 < len(payment_ids) <= INQUIRIES_MAX:
             raise Failure(Kind.INVALID, "INQUIRY_MALFORMED")
-        return inquiry_answer(await engine.inquire(area, payment_ids))
+        return inquiry_answer(await engine.inquire(area, payment_ids), epoch=engine.epoch)
 
     await bus.serve(f"{bus.prefix}.settlement.inquire", answer, queue=QUEUE)

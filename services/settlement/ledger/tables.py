@@ -65,6 +65,16 @@ def _memo() -> list[Column[Any]]:
     return [_text(name, default="") for name in ("fixmedins_code", "setl_id", "care_area")]
 
 
+def _origin() -> Column[Any]:
+    return Column(
+        "origin",
+        LargeBinary,
+        nullable=False,
+        server_default=text("''::bytea"),
+        comment="The coordinator's own: its row is made anew from it after a restore.",
+    )
+
+
 ledger_state: Final = Table(
     "ledger_state",
     METADATA,
@@ -158,6 +168,7 @@ branches: Final = Table(
     Column("refusal_leg_no", SmallInteger, nullable=True),
     Column("refusal_metadata", JSONB, nullable=True),
     *_memo(),
+    _origin(),
     PrimaryKeyConstraint("payment_id", name="branches_pkey"),
     _one_of("state", "HELD", "REFUSED", "BLOCKED", "CONFIRMED", "CANCELLED", name="branches_state_known"),
     CheckConstraint("state <> 'HELD' OR next_inquire_at IS NOT NULL", name="branches_held_is_inquired"),
@@ -215,7 +226,7 @@ entries: Final = Table(
     ),
     _one_of(
         "kind",
-        *("PAYMENT", "TRANSFER_IN", "REFUND", "MONTHLY", "WALLET", "CARRIED_OVER", "YEAR_TURN"),
+        *("PAYMENT", "TRANSFER_IN", "REFUND", "MONTHLY", "WALLET", "CARRIED_OVER", "YEAR_TURN", "SUSPENSE"),
         name="entries_kind_known",
     ),
     _one_of("book", "PERSONAL", "WALLET", "CLEARING", "FUND_INFLOW", "SUSPENSE", name="entries_book_known"),
@@ -261,9 +272,10 @@ credits_: Final = Table(
     Column("digest", LargeBinary, nullable=False),
     _uuid("original_payment_id", nullable=True),
     *_memo(),
+    _origin(),
     _time("booked_at"),
     PrimaryKeyConstraint("credit_id", name="credits_pkey"),
-    _one_of("purpose", "MONTHLY", "WALLET", "REFUND", "CARRIED_OVER", name="credits_purpose_known"),
+    _one_of("purpose", "MONTHLY", "WALLET", "REFUND", "CARRIED_OVER", "SUSPENSE", name="credits_purpose_known"),
     CheckConstraint("(purpose = 'REFUND') = (original_payment_id IS NOT NULL)", name="credits_refund_has_an_original"),
     Index("credits_of_original", "original_payment_id", postgresql_where=text("original_payment_id IS NOT NULL")),
 )

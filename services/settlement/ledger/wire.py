@@ -96,11 +96,15 @@ class Parsed:
 
 @dataclass(frozen=True, slots=True)
 class Inquiry:
-    """What the coordinator says of a payment: CONFIRM or CANCEL as a command, None to wait; or that it is unknown."""
+    """What the coordinator says of a payment: CONFIRM or CANCEL as a command, None to wait; or that it is unknown.
+
+    ``epoch`` is the coordinator's; None of a release that did not say.
+    """
 
     payment_id: PaymentId
     command: domain.Confirm | domain.Cancel | None
     unknown: bool
+    epoch: int | None
 
 
 # --- In: commands -----------------------------------------------------------------------------------------------------
@@ -210,6 +214,7 @@ def _try_from(message: pb.TryCommand) -> domain.Try:
         legs=tuple(map(_leg_from, message.legs)),
         inquire_after_ms=message.inquire_after_ms,
         memo=_memo_from(message.memo),
+        origin=message.origin,
     )
 
 
@@ -254,6 +259,7 @@ def _credit_from(message: pb.CreditCommand) -> domain.PutCredit:
         legs=legs,
         original_payment_id=PaymentId(UUID(bytes=original)) if original else None,
         memo=_memo_from(message.memo),
+        origin=message.origin,
     )
 
 
@@ -442,14 +448,17 @@ def parse_inquiry(payload: bytes, asked: Iterable[PaymentId]) -> list[Inquiry]:
     except DecodeError:
         raise Failure(Kind.INVALID, "REQUEST_MALFORMED") from None
     wanted = {payment_id.bytes: payment_id for payment_id in asked}
-    return [_inquiry(wanted[answer.payment_id], answer) for answer in response.answers if answer.payment_id in wanted]
+    epoch = response.epoch or None
+    return [
+        _inquiry(wanted[answer.payment_id], answer, epoch) for answer in response.answers if answer.payment_id in wanted
+    ]
 
 
-def _inquiry(payment_id: PaymentId, answer: pb.InquireAnswer) -> Inquiry:
+def _inquiry(payment_id: PaymentId, answer: pb.InquireAnswer, epoch: int | None) -> Inquiry:
     command: domain.Confirm | domain.Cancel | None = None
     if not answer.unknown:
         if answer.decision == pb.DECISION_CONFIRM:
             command = domain.Confirm(payment_id)
         elif answer.decision == pb.DECISION_CANCEL:
             command = domain.Cancel(payment_id)
-    return Inquiry(payment_id, command, answer.unknown)
+    return Inquiry(payment_id, command, answer.unknown, epoch)

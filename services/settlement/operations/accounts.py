@@ -190,7 +190,9 @@ async def drive_freeze(engine: Engine, request: FreezeRequest) -> FreezeRequest 
 
 
 async def sweep_freezes(engine: Engine, *, limit: int) -> int:
-    """Sends freezes again that have no answer yet; how many there were."""
+    """Sends freezes again that have no answer yet; how many there were. None while the coordinator restores."""
+    if engine.standing.is_restoring:
+        return 0
     fault_point("settlement.freeze_sweep.before_commit")
     async with engine.database.driver_connection() as connection:
         requests = await account_commands.take_due(

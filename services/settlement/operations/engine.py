@@ -32,6 +32,7 @@ from services.settlement.saga.coordinator import (
     Drive,
     Event,
     Observed,
+    Order,
     Send,
     Ticked,
     Write,
@@ -40,9 +41,12 @@ from services.settlement.saga.coordinator import (
 )
 from services.settlement.saga.payment import OPEN_STATES, Payment, State
 from services.settlement.saga.requests import Decision, in_progress_failure, inquired
+from services.settlement.saga.restoring import Standing, is_unclear, restoring_failure
 from services.settlement.store import payments as store
+from services.settlement.store import plans
 from services.settlement.store.payments import Beginning
 from services.settlement.wire.ledger import command_of, replied
+from services.settlement.wire.origin import origin_of
 
 _log = telemetry.logger("engine")
 
@@ -58,6 +62,7 @@ RELEASE_POLL_S: Final = 0.005
 WATCH_S: Final = 1.0
 """How often the row of an undecided payment is read: another coordinator may have decided, or the deadline passed."""
 WATCH_MARGIN_S: Final = 0.05
+_KEEPS_ORIGIN: Final = frozenset({Order.TRY, Order.CREDIT})
 
 _DECIDED: Final = Counter(
     "gongji_settlement_writes_total", "Saga steps written, by the state reached.", ["to"], registry=telemetry.REGISTRY
@@ -98,13 +103,14 @@ class EngineSettings:
 class _Flight:
     """A payment in flight: its drive, and who waits for its answer."""
 
-    __slots__ = ("begun_at", "drive", "outstanding", "plan", "tick", "traceparent", "waiters", "watch")
+    __slots__ = ("begun_at", "drive", "is_dropped", "outstanding", "plan", "tick", "traceparent", "waiters", "watch")
 
     def __init__(self, drive: Drive, plan: Mapping[str, Any] | None, traceparent: str) -> None:
         self.drive = drive
         self.plan = plan
         self.traceparent = traceparent
         self.begun_at = asyncio.get_running_loop().time()
+        self.is_dropped = False
         self.outstanding = 0  # Commands sent whose replies have not come.
         self.waiters: set[asyncio.Future[Payment]] = set()
         self.tick: asyncio.TimerHandle | None = None
@@ -135,7 +141,7 @@ class Engine:
         self.database = database
         self.ledgers = ledgers
         self.settings = settings
-        self.epoch = ledgers.epoch
+        self.standing = Standing(ledgers.epoch)
         self.replan = replan
         self.new_id = new_id
         self.lease = timedelta(seconds=settings.lease_s)
@@ -176,6 +182,31 @@ class Engine:
         self._flights.clear()
         _IN_FLIGHT.set(0)
 
+    @property
+    def epoch(self) -> int:
+        """The coordinator's epoch as this process last heard of it."""
+        return self.standing.epoch
+
+    def stand(self, standing: Standing) -> None:
+        """Takes note of how the coordinator stands.
+
+        When it restores, or has done so since, whatever is in flight is dropped: it may rest on rows that are gone.
+        """
+        if standing == self.standing:
+            return
+        _log.warning("the coordinator stands anew", epoch=standing.epoch, restoring=standing.is_restoring)
+        self.standing = standing
+        self.ledgers.epoch = self._rows.epoch = standing.epoch
+        for flight in list(self._flights.values()):
+            flight.is_dropped = True
+            self._land(flight)
+            self._answer(flight, flight.drive.payment)
+
+    def check_serving(self) -> None:
+        """COORDINATOR_RESTORING while nothing may be decided or told here."""
+        if self.standing.is_restoring:
+            raise restoring_failure()
+
     # What operations ask for.
 
     async def begin(self, beginning: Beginning) -> Begun:
@@ -205,6 +236,7 @@ class Engine:
         loop = asyncio.get_running_loop()
         end = loop.time() + timeout_s(self.settings.answer_wait_s)
         while not payment.is_answerable:
+            self.check_serving()
             left_s = end - loop.time()
             if left_s <= 0:
                 raise in_progress_failure(payment)
@@ -238,6 +270,8 @@ class Engine:
 
     async def inquire(self, area: AdmDvs, payment_ids: Sequence[PaymentId]) -> list[tuple[PaymentId, Decision, bool]]:
         """What a ledger is told that asks: (payment, decision, unknown) for each, in the order asked (rules 2, 4)."""
+        if self.standing.is_restoring:
+            return [(payment_id, Decision.WAIT, False) for payment_id in payment_ids]
         async with self.database.driver_connection() as connection:
             found = await store.by_ids(connection, payment_ids)
         answers = [self._inquired(payment_id, found.get(payment_id)) for payment_id in payment_ids]
@@ -262,20 +296,25 @@ class Engine:
 
     async def sweep(self, *, limit: int) -> int:
         """Takes up to ``limit`` payments that nobody has finished in time; how many there were (rule 8)."""
+        if self.standing.is_restoring:
+            return 0
         fault_point("settlement.sweep.before_commit")
         async with self.database.driver_connection() as connection:
             rows = await store.take_due(
                 connection,
+                epoch=self.epoch,
                 limit=limit,
                 pause=self.lease,
                 pause_max=timedelta(seconds=self.settings.lease_max_s),
             )
+            voting = [row.plan_id for row, _ in rows if row.state is State.TRYING and row.plan_id is not None]
+            documents = await plans.documents(connection, voting) if voting else {}
         if rows:
             fault_point("settlement.sweep.after_commit")
         for row, traceparent in rows:
             flight = self._flights.get(row.payment_id)
             if flight is None:
-                self.take_up(row, traceparent=traceparent)
+                self.take_up(row, None if row.plan_id is None else documents.get(row.plan_id), traceparent)
             else:
                 self._step(flight, Observed(row))
                 if not flight.outstanding:
@@ -284,6 +323,8 @@ class Engine:
 
     def take_up(self, payment: Payment, plan: Mapping[str, Any] | None = None, traceparent: str = "") -> None:
         """Drives a payment on from its row, if anything is left to do; the row must be durable."""
+        if self.standing.is_restoring or is_unclear(payment):
+            return
         flight = self._flights.get(payment.payment_id)
         if flight is not None:
             self._step(flight, Observed(payment))
@@ -306,6 +347,8 @@ class Engine:
         return results
 
     def _step(self, flight: _Flight, event: Event) -> None:
+        if flight.is_dropped:
+            return
         flight.drive, commands = advance(flight.drive, event)
         self._carry_out(flight, commands)
 
@@ -336,10 +379,10 @@ class Engine:
         batcher.submit(asked).add_done_callback(partial(self._written, flight, write))
 
     def _written(self, flight: _Flight, write: Write, outcome: asyncio.Future[Payment]) -> None:
-        if outcome.cancelled() or (outcome.exception() is not None and self._is_closing):
+        if outcome.cancelled() or flight.is_dropped or (outcome.exception() is not None and self._is_closing):
             return
         if (error := outcome.exception()) is not None:
-            if not is_transient(error):
+            if not is_transient(error) and not isinstance(error, Failure):
                 _log.error("a step of a payment cannot be written", payment_id=str(write.payment_id), exc_info=error)
             # Whether it was committed is not known: asked for again, the compare-and-set finds out.
             asyncio.get_running_loop().call_later(RETRY_PAUSE_S, self._write_again, flight, write)
@@ -349,7 +392,7 @@ class Engine:
         self._step(flight, Observed(row))
 
     def _write_again(self, flight: _Flight, write: Write) -> None:
-        if not self._is_closing:
+        if not (self._is_closing or flight.is_dropped):
             self._write(flight, write)
 
     def _send(self, flight: _Flight, send: Send) -> None:
@@ -359,6 +402,7 @@ class Engine:
             send.order,
             inquire_after_ms=int(self.settings.inquire_after_s * 1000),
             traceparent=flight.traceparent,
+            origin=origin_of(send.payment, send.area, flight.plan) if send.order in _KEEPS_ORIGIN else b"",
         )
         flight.outstanding += 1
         self.ledgers.send(send.area, command).add_done_callback(partial(self._replied, flight, send))
@@ -383,7 +427,7 @@ class Engine:
         drive = flight.drive
         if drive.is_finished:
             self._land(flight)
-        elif not flight.outstanding and not drive.is_writing and not self._is_closing:
+        elif not (flight.outstanding or drive.is_writing or self._is_closing or flight.is_dropped):
             # While a receiver is asked there is nothing to do here: recovery takes the row up at his deadline.
             if drive.payment.is_voting or flight.waiters:
                 if flight.tick is None:
@@ -415,7 +459,7 @@ class Engine:
             self._read.submit(flight.drive.payment.payment_id).add_done_callback(partial(self._looked, flight))
 
     def _looked(self, flight: _Flight, outcome: asyncio.Future[Payment | None]) -> None:
-        if outcome.cancelled() or self._is_closing:
+        if outcome.cancelled() or self._is_closing or flight.is_dropped:
             return
         row = None if outcome.exception() is not None else outcome.result()
         if row is not None:

@@ -31,6 +31,7 @@ from services.settlement.saga.requests import (
 )
 from services.settlement.saga.requests import reverse as reverse_decision
 from services.settlement.saga.requests import revoke as revoke_decision
+from services.settlement.saga.restoring import predates_failure
 from services.settlement.store import payments as store
 from services.settlement.store import plans
 from services.settlement.store.payments import Beginning, Connection
@@ -93,11 +94,13 @@ async def settle(
 
     ``now`` judges the msgid's age only. Failures: those of ``check_key``; PLAN_UNKNOWN, PLAN_NOT_OF_INSTITUTION,
     INFNO_DOES_NOT_FIT, PLAN_DIGEST_MISMATCH, PLAN_EXPIRED, PLAN_STALE, PATIENT_BUSY (nothing stored, the key stays
-    free); KEY_REUSED_WITH_OTHER_CONTENT (never executed); PAYMENT_REVERSED; PAYMENT_IN_PROGRESS (undecided when the
+    free); KEY_REUSED_WITH_OTHER_CONTENT (never executed); PAYMENT_REVERSED; COORDINATOR_RESTORING;
+    REQUEST_PREDATES_RESTORE; PAYMENT_IN_PROGRESS (undecided when the
     call's time is over: send the same request again); the refusal's own reason when no new plan can be made.
     """
     check_key(key, infnos=SETTLES, now=now, retention=engine.settings.retention)
     content = request_hash("settle", plan_id.bytes, plan_digest)
+    await _check_not_lost(engine, key)
     begun = await engine.begin(
         Beginning(PaymentId(engine.new_id()), key, content, plan_id, plan_digest, telemetry.traceparent())
     )
@@ -105,7 +108,7 @@ async def settle(
         check_same_request(begun.payment, content)
         # Whoever began it may have died since: a second coordinator does no harm, and the caller need not wait for the
         # deadline to learn that nobody drives it.
-        engine.take_up(begun.payment)
+        engine.take_up(begun.payment, await _plan_of(engine, begun.payment))
     payment = await engine.answer_of(begun.payment)
     plan = begun.plan or await _plan_of(engine, payment)
     if payment.state in PAID_STATES:
@@ -124,6 +127,7 @@ async def revoke(engine: Engine, *, key: Key, original_id: PaymentId, now: datet
     """
     check_key(key, infnos=frozenset(REVOKES), now=now, retention=engine.settings.retention)
     content = request_hash("revoke", original_id.bytes)
+    await _check_not_lost(engine, key)
     return await engine.own(_revoked(engine, key, content, original_id))
 
 
@@ -134,6 +138,7 @@ async def reverse(engine: Engine, *, original_key: Key, now: datetime) -> Refund
     (the settlement stands: ask for it by its key); REVOCATION_STANDS (a committed revocation is never undone).
     """
     check_key(original_key, infnos=SETTLES | frozenset(REVOKES), now=now, retention=engine.settings.retention)
+    engine.check_serving()
     return await stop(engine, original_key)
 
 
@@ -148,7 +153,11 @@ async def stop(engine: Engine, original_key: Key) -> Refunded | Stopped:
 async def look_up(
     engine: Engine, *, fixmedins_code: str, payment_id: PaymentId | None = None, key: Key | None = None
 ) -> Found:
-    """What became of a payment, by id or by key; SETTLEMENT_UNKNOWN, also if it is another institution's."""
+    """What became of a payment, by id or by key; SETTLEMENT_UNKNOWN, also if it is another institution's.
+
+    COORDINATOR_RESTORING while what is unknown here may only be lost.
+    """
+    engine.check_serving()
     async with engine.database.driver_connection() as connection:
         payment = await (store.by_key(connection, key) if key is not None else _by_id(connection, payment_id))
         if payment is None or payment.key.fixmedins_code != fixmedins_code:
@@ -171,6 +180,15 @@ async def _plan_of(engine: Engine, payment: Payment) -> PlanDocument:
     if plan is None:
         raise LookupError(f"the plan of payment {payment.payment_id} is missing")
     return plan
+
+
+async def _check_not_lost(engine: Engine, key: Key) -> None:
+    """COORDINATOR_RESTORING; REQUEST_PREDATES_RESTORE if the restore may have lost the answer to this very key."""
+    engine.check_serving()
+    if engine.standing.predates(key):
+        async with engine.database.driver_connection() as connection:
+            if await store.by_key(connection, key) is None:
+                raise predates_failure(key)
 
 
 async def _replanned(engine: Engine, payment: Payment, plan: PlanDocument) -> Replanned:

@@ -43,16 +43,20 @@ class WriteAsked:
 class Rows:
     """The payments' table as the engine uses it."""
 
-    def __init__(self, database: Database, *, epoch: int, vote_deadline: timedelta, lease: timedelta) -> None:
+    def __init__(
+        self, database: Database, *, epoch: int, vote_deadline: timedelta, lease: timedelta, restores: bool = False
+    ) -> None:
         self.database = database
         self.epoch = epoch
+        self._restores = restores  # The operator's command alone, which decides while nobody else may.
         self._vote_deadline = vote_deadline
         self.lease = lease
 
     async def begin(self, asked: list[Beginning]) -> list[Begun | BaseException]:
         """Inserts TRYING, or finds what the key stands for, or refuses; all in one transaction, durable on return.
 
-        Refusals, in place of a row: those of ``check_plan``, PATIENT_BUSY.
+        Refusals, in place of a row: those of ``check_plan``, PATIENT_BUSY. All are refused with COORDINATOR_RESTORING
+        while nothing may begin here.
         """
         async with self.database.driver_transaction() as connection:
             begun = await self._begun(connection, asked)
@@ -75,6 +79,8 @@ class Rows:
         # Whoever could not begin may be told so only if his key is free: a taken key has its own answer.
         taken = await store.taken_keys(connection, [asked[position].key for position in left]) if left else {}
         found = {position: taken[n] for n, position in enumerate(left) if n in taken}
+        if len(found.keys() | refusals.keys()) < len(asked) - len(inserted):
+            await store.check_serving(connection, self.epoch)
         results: list[Begun | BaseException] = []
         for position, (beginning, plan) in enumerate(zip(asked, judged, strict=True)):
             if plan is not None and beginning.payment_id in inserted:
@@ -110,7 +116,7 @@ class Rows:
                 settled = [one.payment for one in commits if one.payment.kind is PaymentKind.SETTLE]
                 patients = [(payment.psn_no, payment.year) for payment in settled if payment.psn_no is not None]
                 await store.lock_patients(connection, patients)
-            won = await store.write(connection, [one.write for one in ordered], lease=self.lease)
+            won = await self._written(connection, ordered)
             rows = await self._outcomes(connection, asked, ordered, won)
             await put_driver(connection, await self._events(connection, commits, won))
             fault_point("settlement.decide.before_commit")
@@ -143,9 +149,17 @@ class Rows:
         fault_point("settlement.finish.before_commit")
         async with self.database.driver_connection() as connection:
             ordered = _one_each(asked)
-            won = await store.write(connection, [one.write for one in ordered], lease=self.lease)
+            won = await self._written(connection, ordered)
             fault_point("settlement.finish.after_commit")
             return await self._outcomes(connection, asked, ordered, won)
+
+    async def _written(self, connection: Connection, asked: list[WriteAsked]) -> dict[PaymentId, datetime | None]:
+        """Those that were won. COORDINATOR_RESTORING if nothing may be decided now: no race was lost then."""
+        epoch = None if self._restores else self.epoch
+        won = await store.write(connection, [one.write for one in asked], epoch=epoch, lease=self.lease)
+        if len(won) < len(asked):
+            await store.check_serving(connection, epoch)
+        return won
 
     async def _outcomes(
         self,

@@ -18,6 +18,7 @@ from services.settlement.domain.plan import PlanLeg, leg_document, leg_of
 from services.settlement.saga.coordinator import Write, applied
 from services.settlement.saga.payment import AccountAfter, Payment, PaymentKind, State
 from services.settlement.saga.requests import PlanFacts
+from services.settlement.saga.restoring import Standing, restoring_failure
 
 Connection: TypeAlias = Any
 """A raw asyncpg connection (the driver publishes no types); JSON is text on it."""
@@ -114,6 +115,7 @@ SELECT q.payment_id, 'SETTLE', 'TRYING', q.fixmedins_code, q.infno, q.msgid, q.r
 FROM unnest($1::uuid[], $2::text[], $3::text[], $4::text[], $5::bytea[], $6::uuid[], $7::text[])
      AS q (payment_id, fixmedins_code, infno, msgid, request_hash, plan_id, traceparent)
 JOIN plans l ON l.plan_id = q.plan_id
+JOIN coordinator c ON c.epoch = $8 AND c.restoring_since IS NULL
 ORDER BY q.fixmedins_code, q.infno, q.msgid
 ON CONFLICT DO NOTHING
 RETURNING payment_id, created_at, deadline_at"""
@@ -209,13 +211,14 @@ WITH held AS MATERIALIZED (  -- In the order of ids: two batches with the same r
                              ELSE now() + $8::interval END,
         attempts = CASE WHEN q.to_state = q.expected THEN p.attempts ELSE 0 END
     FROM unnest($1::uuid[], $2::text[], $3::text[], $4::text[], $5::smallint[], $6::text[], $7::text[],
-                $9::boolean[], $10::boolean[], $11::boolean[])
+                $10::boolean[], $11::boolean[], $12::boolean[])
          AS q (payment_id, expected, to_state, reason, refused_leg_no, balances_after, quarantine,
                expected_pending, asks_receiver, in_time)
     JOIN held USING (payment_id)
     WHERE p.payment_id = q.payment_id AND p.state = q.expected
         AND (p.state <> 'TRYING' OR (p.pending_at IS NOT NULL) = q.expected_pending)
         AND (NOT q.in_time OR p.deadline_at > clock_timestamp())
+        AND ($9::bigint IS NULL OR EXISTS (SELECT FROM coordinator c WHERE c.epoch = $9 AND c.restoring_since IS NULL))
     RETURNING p.payment_id, p.kind, p.state, p.psn_no, p.year, q.expected, p.decided_at
 ), moved AS (
     UPDATE patient_years y SET version = y.version + 1
@@ -231,11 +234,13 @@ async def lock_patients(connection: Connection, patients: Sequence[tuple[PsnNo, 
 
 
 async def write(
-    connection: Connection, writes: Sequence[Write], *, lease: timedelta
+    connection: Connection, writes: Sequence[Write], *, epoch: int | None, lease: timedelta
 ) -> dict[PaymentId, datetime | None]:
     """Carries out compare-and-sets; the deciding time of those that were won. Losers changed nothing: read them.
 
     A commit moves the patient's version on in the same statement. The rows are left to this coordinator for ``lease``.
+    A coordinator of another ``epoch`` than the database's wins nothing, nor does any while it restores; None is the
+    operator's command that carries the restore out.
     """
     rows = await connection.fetch(
         _WRITE,
@@ -247,6 +252,7 @@ async def write(
         [json.dumps(write.balances_after) if write.balances_after else None for write in writes],
         [write.quarantine for write in writes],
         lease,
+        epoch,
         [write.expected_pending for write in writes],
         [write.asks_receiver for write in writes],
         [write.in_time for write in writes],
@@ -274,7 +280,11 @@ _MOVE_ON: Final = "UPDATE patient_years SET version = version + 1 WHERE psn_no =
 async def insert_decided(
     connection: Connection, payment: Payment, *, epoch: int, traceparent: str, lease: timedelta
 ) -> Payment | None:
-    """Inserts a row that begins decided; None if its key is taken or its original has a live refund: read again."""
+    """Inserts a row that begins decided; None if its key is taken or its original has a live refund: read again.
+
+    COORDINATOR_RESTORING as ``check_serving`` has it.
+    """
+    await check_serving(connection, epoch)
     row = await connection.fetchrow(
         _INSERT_DECIDED,
         payment.payment_id,
@@ -321,6 +331,7 @@ _TAKE_DUE: Final = f"""
 WITH due AS (
     SELECT payment_id FROM payments
     WHERE state IN ('TRYING', 'COMMITTED', 'ABORTED') AND next_drive_at <= clock_timestamp()
+        AND EXISTS (SELECT FROM coordinator c WHERE c.epoch = $4 AND c.restoring_since IS NULL)
     ORDER BY next_drive_at LIMIT $1 FOR UPDATE SKIP LOCKED
 )
 UPDATE payments p SET attempts = p.attempts + 1,
@@ -330,20 +341,34 @@ RETURNING {_COLUMNS}, p.traceparent"""  # noqa: S608  Constants.
 
 
 async def take_due(
-    connection: Connection, *, limit: int, pause: timedelta, pause_max: timedelta
+    connection: Connection, *, epoch: int, limit: int, pause: timedelta, pause_max: timedelta
 ) -> list[tuple[Payment, str]]:
     """Takes up to ``limit`` open payments whose time has come, each with the trace it began in.
 
-    Others leave them alone for the pause, which doubles each time.
+    Others leave them alone for the pause, which doubles each time. None are taken by a coordinator of another epoch,
+    or while it restores.
     """
-    rows = await connection.fetch(_TAKE_DUE, limit, pause, pause_max)
+    rows = await connection.fetch(_TAKE_DUE, limit, pause, pause_max, epoch)
     return [(payment_of(row), row["traceparent"]) for row in rows]
 
 
 async def read_epoch(database: Database) -> int:
     """The coordinator's epoch, which every command carries."""
     async with database.driver_connection() as connection:
-        return int(await connection.fetchval("SELECT epoch FROM coordinator"))
+        return (await read_standing(connection)).epoch
+
+
+async def read_standing(connection: Connection) -> Standing:
+    """The epoch, whether the coordinator restores, and until when requests may have lost their answers."""
+    row = await connection.fetchrow("SELECT epoch, restoring_since, restored_until FROM coordinator")
+    return Standing(row["epoch"], row["restoring_since"] is not None, row["restored_until"])
+
+
+async def check_serving(connection: Connection, epoch: int | None) -> None:
+    """COORDINATOR_RESTORING while it restores, and for a process whose epoch is over; None is asked nothing."""
+    standing = await read_standing(connection)
+    if epoch is not None and (standing.is_restoring or standing.epoch != epoch):
+        raise restoring_failure()
 
 
 async def now(connection: Connection) -> datetime:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from typing import Any, Final
 
 from chassis.db import Database
@@ -65,3 +66,9 @@ async def document(connection: Any, plan_id: PlanId) -> dict[str, Any] | None:  
     """A stored plan in JSON's terms, on a raw connection; None if there is none."""
     found: dict[str, Any] | None = await connection.fetchval("SELECT document FROM plans WHERE plan_id = $1", plan_id)
     return found
+
+
+async def documents(connection: Any, plan_ids: Sequence[PlanId]) -> dict[PlanId, dict[str, Any]]:  # noqa: ANN401  As above.
+    """Those of the plans that are stored, in JSON's terms, on a raw connection."""
+    rows = await connection.fetch("SELECT plan_id, document FROM plans WHERE plan_id = ANY ($1::uuid[])", plan_ids)
+    return {row["plan_id"]: row["document"] for row in rows}

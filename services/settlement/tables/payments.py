@@ -100,7 +100,7 @@ PAYMENTS: Final = Table(
         "payments_trying_patient",
         "psn_no",
         unique=True,
-        postgresql_where=text("kind = 'SETTLE' AND state = 'TRYING'"),
+        postgresql_where=text("kind = 'SETTLE' AND state = 'TRYING' AND quarantine <> 'RESTORED_UNCLEAR'"),
     ),
     Index("payments_live_refund", "original_id", unique=True, postgresql_where=text("original_id IS NOT NULL")),
     Index("payments_due", "next_drive_at", postgresql_where=text(OPEN)),
@@ -169,7 +169,15 @@ COORDINATOR: Final = Table(
     METADATA,
     Column("singleton", Boolean, primary_key=True, server_default="true"),
     Column("epoch", BigInteger, nullable=False, comment="Ledgers refuse commands of an older one (protocol, Restore)."),
+    Column("restore_id", Uuid, comment="The last restore, under which its audit records stand."),
+    Column("restoring_since", DateTime(timezone=True), comment="While it is set, nothing is decided."),
+    Column(
+        "restored_until",
+        DateTime(timezone=True),
+        comment="A request made before this that is unknown here is refused: its answer may have been lost.",
+    ),
     CheckConstraint("singleton", name="one_row"),
+    CheckConstraint("restoring_since IS NULL OR restore_id IS NOT NULL", name="restore"),
     comment="One row.",
 )
 

@@ -97,11 +97,18 @@ class StatementLine:
 
 
 def command_of(
-    payment: Payment, area: AdmDvs, order: Order, *, inquire_after_ms: int, traceparent: str = ""
+    payment: Payment,
+    area: AdmDvs,
+    order: Order,
+    *,
+    inquire_after_ms: int,
+    traceparent: str = "",
+    origin: bytes = b"",
 ) -> pb.Command:
     """The one command by which a ledger is told its part of a payment: a function of the row alone (rule 8).
 
     A hold that waits for a person as well is asked about so much later: that it stands so long alarms nobody (I6).
+    ``origin`` is for the ledger to keep, with a TRY or CREDIT (``wire.origin``).
     """
     payment_id = payment.payment_id.bytes
     match order:
@@ -111,6 +118,7 @@ def command_of(
                 legs=[_leg(leg, payment.year) for leg in payment.legs_at(area)],
                 inquire_after_ms=inquire_after_ms + _acceptance_ms(payment),
                 memo=_memo(payment),
+                origin=origin,
             )
             return pb.Command(try_command=command, traceparent=traceparent)
         case Order.CONFIRM:
@@ -125,6 +133,7 @@ def command_of(
                 original_payment_id=b"" if payment.original_id is None else payment.original_id.bytes,
                 legs=[_credit_leg(leg, payment.year) for leg in legs],
                 memo=_memo(payment),
+                origin=origin,
             )
             return pb.Command(credit_command=credit, traceparent=traceparent)
 
@@ -343,11 +352,12 @@ def inquired_ids(payload: bytes) -> tuple[AdmDvs, list[PaymentId]]:
     return AdmDvs(request.area), [PaymentId(UUID(bytes=payment_id)) for payment_id in request.payment_ids]
 
 
-def inquiry_answer(answers: Iterable[tuple[PaymentId, Decision, bool]]) -> bytes:
+def inquiry_answer(answers: Iterable[tuple[PaymentId, Decision, bool]], *, epoch: int) -> bytes:
     """The answer to an inquiry, one (payment, decision, unknown) for each id, in the order asked."""
     return pb.InquireResponse(
         answers=[
             pb.InquireAnswer(payment_id=payment_id.bytes, decision=_DECISION[decision], unknown=unknown)
             for payment_id, decision, unknown in answers
-        ]
+        ],
+        epoch=epoch,
     ).SerializeToString()

@@ -36,6 +36,7 @@ class Try:
     legs: tuple[Leg, ...]
     inquire_after_ms: int
     memo: Memo = NO_MEMO
+    origin: bytes = b""
 
     @property
     def digest(self) -> bytes:
@@ -66,6 +67,7 @@ class PutCredit:
     legs: tuple[CreditLeg, ...]
     original_payment_id: PaymentId | None = None
     memo: Memo = NO_MEMO
+    origin: bytes = b""
 
     @property
     def digest(self) -> bytes:
@@ -114,10 +116,31 @@ class SetFrozen:
     cause: str
 
 
+@dataclass(frozen=True, slots=True)
+class Charge(Try):
+    """An operator's: book what the coordinator has committed and a restored ledger has lost (``mending``)."""
+
+
+@dataclass(frozen=True, slots=True)
+class ReleaseSuspense:
+    """An officer's: bring a task's money from suspense onto this account; None = out of the ledger, to the fund."""
+
+    credit_id: UUID
+    leg_no: int
+    to: AccountKey | None
+
+    @property
+    def digest(self) -> bytes:
+        """Tells one release from another."""
+        return _digest([(self.credit_id, self.leg_no, self.to and self.to.kind.value, self.to and self.to.psn_no)])
+
+
 PaymentCommand: TypeAlias = Try | Confirm | Cancel | PutCredit
 """What only a coordinator says; it carries the coordinator's epoch."""
 AuthorisationCommand: TypeAlias = OpenAuthorisation | AmendAuthorisation | CloseAuthorisation
-Command: TypeAlias = PaymentCommand | AuthorisationCommand | SetFrozen
+MendingCommand: TypeAlias = Charge | ReleaseSuspense
+"""What only an operator's command says, past the bus."""
+Command: TypeAlias = PaymentCommand | AuthorisationCommand | SetFrozen | MendingCommand
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,6 +157,7 @@ class Request:
 
 _IDENTITIES: Final[Mapping[type, tuple[str, str]]] = {
     Try: ("TRY", "payment_id"),
+    Charge: ("CHARGE", "payment_id"),
     Confirm: ("CONFIRM", "payment_id"),
     Cancel: ("CANCEL", "payment_id"),
     PutCredit: ("CREDIT", "credit_id"),
@@ -141,6 +165,7 @@ _IDENTITIES: Final[Mapping[type, tuple[str, str]]] = {
     AmendAuthorisation: ("AMEND_AUTHORISATION", "authorisation_id"),
     CloseAuthorisation: ("CLOSE_AUTHORISATION", "authorisation_id"),
     SetFrozen: ("FREEZE", "freeze_id"),
+    ReleaseSuspense: ("RELEASE_SUSPENSE", "credit_id"),
 }
 
 

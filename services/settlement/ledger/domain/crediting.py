@@ -122,6 +122,7 @@ def _booked(draft: Draft, command: PutCredit, years: Mapping[int, int]) -> Outco
         booked_at=draft.now,
         original_payment_id=command.original_payment_id,
         memo=command.memo,
+        origin=command.origin,
     )
     draft.put_credit(credit)
     return draft.outcome(CreditReply(credit.credit_id, credit.legs, credit.balances))

@@ -11,6 +11,7 @@ from services.settlement.ledger.domain.authorising import decide_authorisation, 
 from services.settlement.ledger.domain.commands import (
     AmendAuthorisation,
     Cancel,
+    Charge,
     CloseAuthorisation,
     Command,
     CommandRefused,
@@ -18,21 +19,25 @@ from services.settlement.ledger.domain.commands import (
     OpenAuthorisation,
     PaymentCommand,
     PutCredit,
+    ReleaseSuspense,
     Request,
     SetFrozen,
     Try,
 )
 from services.settlement.ledger.domain.crediting import decide_credit
 from services.settlement.ledger.domain.holding import decide_cancel, decide_confirm, decide_try
+from services.settlement.ledger.domain.mending import decide_charge, decide_release
 from services.settlement.ledger.domain.model import Refusal
 from services.settlement.ledger.domain.state import Outcome, State
 
 _PAYMENT_COMMANDS = get_args(PaymentCommand)
 
 
-def decide(state: State, command: Command, *, now: datetime) -> Outcome:
+def decide(state: State, command: Command, *, now: datetime) -> Outcome:  # noqa: PLR0911  One return for each kind of command.
     """What one command answers and writes in this state. ``now`` is the database's clock; it decides the year too."""
     match command:
+        case Charge():
+            return decide_charge(state, command, now=now)
         case Try():
             return decide_try(state, command, now=now)
         case Confirm():
@@ -45,6 +50,8 @@ def decide(state: State, command: Command, *, now: datetime) -> Outcome:
             return decide_authorisation(state, command, now=now)
         case SetFrozen():
             return decide_freeze(state, command, now=now)
+        case ReleaseSuspense():
+            return decide_release(state, command, now=now)
         case _:
             assert_never(command)
 

@@ -135,6 +135,7 @@ def decide_try(state: State, command: Try, *, now: datetime) -> Outcome:
         balances=tuple(balances),
         inquire_at=now + timedelta(milliseconds=command.inquire_after_ms),
         memo=command.memo,
+        origin=command.origin,
     )
     draft.put_branch(branch)
     return draft.outcome(BranchReply(branch.payment_id, BranchState.HELD, balances=branch.balances))
@@ -240,6 +241,7 @@ def _refused(state: State, command: Try, refusal: Refusal, *, now: datetime) -> 
         digest=command.digest,
         refusal=refusal,
         memo=command.memo,
+        origin=command.origin,
     )
     draft.put_branch(branch)
     return draft.outcome(BranchReply(command.payment_id, BranchState.REFUSED, refusal=refusal))

@@ -78,6 +78,7 @@ class CreditPurpose(Enum):
     WALLET = "WALLET"
     REFUND = "REFUND"
     CARRIED_OVER = "CARRIED_OVER"
+    SUSPENSE = "SUSPENSE"  # Out of suspense, as an officer says; no coordinator sends it.
 
 
 class EntryKind(Enum):
@@ -90,6 +91,7 @@ class EntryKind(Enum):
     WALLET = "WALLET"
     CARRIED_OVER = "CARRIED_OVER"
     YEAR_TURN = "YEAR_TURN"
+    SUSPENSE = "SUSPENSE"  # What an officer brought out of suspense.
 
 
 class Book(Enum):
@@ -278,6 +280,7 @@ class Branch:
     refusal: Refusal | None = None
     inquire_at: datetime | None = None
     memo: Memo = NO_MEMO
+    origin: bytes = b""  # The coordinator's own; written once and not loaded again.
     refunded_fen: Mapping[int, Fen] = field(default_factory=dict)
     """What came back so far, by leg (I8)."""
 
@@ -324,6 +327,7 @@ class Credit:
     booked_at: datetime
     original_payment_id: PaymentId | None = None
     memo: Memo = NO_MEMO
+    origin: bytes = b""  # As a branch's.
 
 
 @dataclass(frozen=True, slots=True)
@@ -374,6 +378,7 @@ class SuspenseTask:
     account: AccountKey
     amount_fen: Fen
     created_at: datetime
+    done_at: datetime | None = None
 
 
 class AlarmKind(Enum):

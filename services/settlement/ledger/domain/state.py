@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Self
 from uuid import UUID
@@ -50,6 +50,8 @@ class State:
     credits: dict[CreditId, Credit] = field(default_factory=dict)
     freezes: dict[FreezeId, FreezeRecord] = field(default_factory=dict)
     authorisation_events: dict[AuthorisationEventKey, AuthorisationEvent] = field(default_factory=dict)
+    suspense_tasks: dict[tuple[UUID, int], SuspenseTask] = field(default_factory=dict)
+    """By credit and leg, those that a command is to end."""
 
     def copy(self) -> State:
         """The same rows in containers of their own."""
@@ -61,6 +63,7 @@ class State:
             credits=dict(self.credits),
             freezes=dict(self.freezes),
             authorisation_events=dict(self.authorisation_events),
+            suspense_tasks=dict(self.suspense_tasks),
         )
 
     def absorb(self, outcome: Outcome) -> None:
@@ -71,6 +74,7 @@ class State:
         self.credits.update(outcome.credits)
         self.freezes.update(outcome.freezes)
         self.authorisation_events.update(outcome.authorisation_events)
+        self.suspense_tasks.update(((task.credit_id, task.leg_no), task) for task in outcome.ended_tasks)
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +90,7 @@ class Outcome:
     authorisation_events: Mapping[AuthorisationEventKey, AuthorisationEvent] = field(default_factory=dict)
     entries: tuple[Entry, ...] = ()
     suspense_tasks: tuple[SuspenseTask, ...] = ()
+    ended_tasks: tuple[SuspenseTask, ...] = ()
     alarms: tuple[Alarm, ...] = ()
 
 
@@ -107,6 +112,7 @@ class Draft:
         self._events: dict[AuthorisationEventKey, AuthorisationEvent] = {}
         self._entries: list[Entry] = []
         self._tasks: list[SuspenseTask] = []
+        self._ended: list[SuspenseTask] = []
         self._alarms: list[Alarm] = []
 
     def account(self, key: AccountKey) -> Account | None:
@@ -154,6 +160,10 @@ class Draft:
         """Leaves work for an officer."""
         self._tasks.append(task)
 
+    def end_task(self, task: SuspenseTask) -> None:
+        """Ends an officer's work: its money has left suspense."""
+        self._ended.append(replace(task, done_at=self.now))
+
     def add_alarm(self, kind: AlarmKind, subject_id: UUID) -> Self:
         """Calls someone; the draft itself, to end with its outcome."""
         self._alarms.append(Alarm(kind, subject_id, self.now))
@@ -188,6 +198,7 @@ class Draft:
             authorisation_events=self._events,
             entries=tuple(self._entries),
             suspense_tasks=tuple(self._tasks),
+            ended_tasks=tuple(self._ended),
             alarms=tuple(self._alarms),
         )
 

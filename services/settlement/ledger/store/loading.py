@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final, TypeAlias
+from uuid import UUID
 
 from kernel.ids import AuthorisationId, PaymentId, PsnNo
 from services.settlement.ledger.domain.commands import (
@@ -17,6 +18,7 @@ from services.settlement.ledger.domain.commands import (
     Confirm,
     OpenAuthorisation,
     PutCredit,
+    ReleaseSuspense,
     SetFrozen,
     Try,
 )
@@ -46,6 +48,7 @@ from services.settlement.ledger.domain.model import (
     Role,
 )
 from services.settlement.ledger.domain.state import State
+from services.settlement.ledger.store.mending import load_tasks
 from services.settlement.ledger.store.sets import Connection
 
 Record: TypeAlias = Mapping[str, Any]
@@ -137,6 +140,8 @@ async def load_touched(connection: Connection, area: str, touched: Touched) -> L
     if touched.freezes:
         found = await connection.fetch(_FREEZES, list(touched.freezes))
         state.freezes.update((record["command_id"], _freeze_from(record)) for record in found)
+    if touched.tasks:
+        state.suspense_tasks.update(await load_tasks(connection, touched.tasks))
     if touched.stepped:
         found = await connection.fetch(_AUTHORISATION_EVENTS, list(touched.stepped))
         events = [_event_from(record) for record in found]
@@ -173,6 +178,7 @@ class Touched:
         self.payments: set[PaymentId] = set()
         self.credits: set[CreditId] = set()
         self.freezes: set[FreezeId] = set()
+        self.tasks: set[tuple[UUID, int]] = set()
         self.stepped: set[AuthorisationId] = set()
         self.accounts: set[AccountKey] = set()
         self.authorisations: set[AuthorisationId] = set()
@@ -196,6 +202,10 @@ class Touched:
             case SetFrozen():
                 self.freezes.add(command.freeze_id)
                 self.accounts.add(AccountKey(command.psn_no, AccountKind.PERSONAL))
+            case ReleaseSuspense():
+                self.tasks.add((command.credit_id, command.leg_no))
+                if command.to is not None:
+                    self.accounts.add(command.to)
 
     def add_legs(self, legs: Iterable[Leg]) -> None:
         """The accounts and authorisations of a payment's legs."""

@@ -8,6 +8,7 @@ from typing import Final
 
 from services.settlement.ledger.domain.model import Account, Alarm, Branch, Memo, Part
 from services.settlement.ledger.domain.state import Outcome, State
+from services.settlement.ledger.store.mending import end_tasks, raise_epoch
 from services.settlement.ledger.store.sets import Connection, InsertSet, Row, UpdateSet
 
 _ACCOUNT_KEY: Final = {"psn_no": "text", "kind": "text"}
@@ -52,6 +53,7 @@ _INSERT_BRANCHES: Final = InsertSet.into(
         "fixmedins_code": "text",
         "setl_id": "text",
         "care_area": "text",
+        "origin": "bytea",
     },
 )
 _UPDATE_BRANCHES: Final = UpdateSet.of(
@@ -110,6 +112,7 @@ _INSERT_CREDITS: Final = InsertSet.into(
         "fixmedins_code": "text",
         "setl_id": "text",
         "care_area": "text",
+        "origin": "bytea",
         "booked_at": "timestamptz",
     },
 )
@@ -168,13 +171,12 @@ _INSERT_ALARMS: Final = InsertSet.into(
     conflict="ON CONFLICT (kind, subject_id) DO UPDATE"
     " SET last_raised_at = excluded.last_raised_at, times = alarms.times + 1, done_at = NULL",
 )
-_RAISE_EPOCH: Final = "UPDATE ledger_state SET epoch = $2 WHERE area = $1 AND epoch < $2"
 
 
 async def write(connection: Connection, area: str, before: State, after: State, outcomes: Sequence[Outcome]) -> None:
     """Everything the outcomes changed between the two states: at most one statement for each table and manner."""
     if after.epoch > before.epoch:
-        await connection.execute(_RAISE_EPOCH, area, after.epoch)
+        await raise_epoch(connection, area, after.epoch)
     await _write_branches(connection, before, after, outcomes)
     await _write_balances(connection, before, after, outcomes)
     await _INSERT_ENTRIES(
@@ -244,7 +246,15 @@ async def _write_records(connection: Connection, outcomes: Sequence[Outcome]) ->
     await _INSERT_CREDITS(
         connection,
         [
-            (it.credit_id, it.purpose.value, it.digest, it.original_payment_id, *_memo_row(it.memo), it.booked_at)
+            (
+                it.credit_id,
+                it.purpose.value,
+                it.digest,
+                it.original_payment_id,
+                *_memo_row(it.memo),
+                it.origin,
+                it.booked_at,
+            )
             for it in credits_
         ],
     )
@@ -293,6 +303,7 @@ async def _write_records(connection: Connection, outcomes: Sequence[Outcome]) ->
             for it in outcome.suspense_tasks
         ],
     )
+    await end_tasks(connection, [task for outcome in outcomes for task in outcome.ended_tasks])
     await write_alarms(connection, [alarm for outcome in outcomes for alarm in outcome.alarms])
 
 
@@ -363,6 +374,7 @@ def _branch_row(branch: Branch) -> Row:
         refusal.leg_no if refusal else None,
         json.dumps(dict(refusal.metadata)) if refusal else None,
         *_memo_row(branch.memo),
+        branch.origin,
     )
 
 

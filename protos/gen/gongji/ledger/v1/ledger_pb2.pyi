@@ -270,9 +270,12 @@ class TryCommand(_message.Message):
     LEGS_FIELD_NUMBER: _builtins.int
     INQUIRE_AFTER_MS_FIELD_NUMBER: _builtins.int
     MEMO_FIELD_NUMBER: _builtins.int
+    ORIGIN_FIELD_NUMBER: _builtins.int
     payment_id: _builtins.bytes
     inquire_after_ms: _builtins.int
     """After this the ledger asks the coordinator; it never ends a hold by itself (protocol rule 2)."""
+    origin: _builtins.bytes
+    """The coordinator's own, kept and never read: after a restore it makes its row anew from it."""
     @_builtins.property
     def legs(self) -> _containers.RepeatedCompositeFieldContainer[Global___Leg]:
         """By ascending leg_no; each moves money."""
@@ -286,10 +289,11 @@ class TryCommand(_message.Message):
         legs: _abc.Iterable[Global___Leg] | None = ...,
         inquire_after_ms: _builtins.int = ...,
         memo: Global___Memo | None = ...,
+        origin: _builtins.bytes = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["memo", b"memo"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["inquire_after_ms", b"inquire_after_ms", "legs", b"legs", "memo", b"memo", "payment_id", b"payment_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["inquire_after_ms", b"inquire_after_ms", "legs", b"legs", "memo", b"memo", "origin", b"origin", "payment_id", b"payment_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -414,10 +418,13 @@ class CreditCommand(_message.Message):
     ORIGINAL_PAYMENT_ID_FIELD_NUMBER: _builtins.int
     LEGS_FIELD_NUMBER: _builtins.int
     MEMO_FIELD_NUMBER: _builtins.int
+    ORIGIN_FIELD_NUMBER: _builtins.int
     credit_id: _builtins.bytes
     purpose: Global___CreditPurpose.ValueType
     original_payment_id: _builtins.bytes
     """REFUND only."""
+    origin: _builtins.bytes
+    """As in TryCommand."""
     @_builtins.property
     def legs(self) -> _containers.RepeatedCompositeFieldContainer[Global___CreditLeg]:
         """By ascending leg_no; each moves money."""
@@ -432,10 +439,11 @@ class CreditCommand(_message.Message):
         original_payment_id: _builtins.bytes = ...,
         legs: _abc.Iterable[Global___CreditLeg] | None = ...,
         memo: Global___Memo | None = ...,
+        origin: _builtins.bytes = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["memo", b"memo"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["credit_id", b"credit_id", "legs", b"legs", "memo", b"memo", "original_payment_id", b"original_payment_id", "purpose", b"purpose"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["credit_id", b"credit_id", "legs", b"legs", "memo", b"memo", "origin", b"origin", "original_payment_id", b"original_payment_id", "purpose", b"purpose"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1244,6 +1252,9 @@ class InquireResponse(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     ANSWERS_FIELD_NUMBER: _builtins.int
+    EPOCH_FIELD_NUMBER: _builtins.int
+    epoch: _builtins.int
+    """As in CommandBatch: a forgotten coordinator of an older one decides nothing. 0 = of a release that did not say."""
     @_builtins.property
     def answers(self) -> _containers.RepeatedCompositeFieldContainer[Global___InquireAnswer]:
         """In the order asked."""
@@ -1252,10 +1263,11 @@ class InquireResponse(_message.Message):
         self,
         *,
         answers: _abc.Iterable[Global___InquireAnswer] | None = ...,
+        epoch: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["answers", b"answers"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["answers", b"answers", "epoch", b"epoch"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
