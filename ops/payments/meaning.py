@@ -14,6 +14,7 @@ class Actor(Enum):
     LEDGER = "ledger"  # The area's ledger process: it asks the coordinator about its holds.
     PUBLISHER = "publisher"  # The room's outbox publisher.
     PERSON = "person"
+    RECEIVER = "receiver"  # The person to whose wallet a transfer goes.
     NOBODY = "nobody"
 
 
@@ -34,6 +35,14 @@ NEXT_OF_PAYMENT: Final[dict[tuple[str, str], tuple[str, Actor]]] = {
     ("SETTLE", "ABORTED"): ("CANCEL is sent again until every ledger has let go", Actor.COORDINATOR),
     ("SETTLE", "DONE"): ("nothing; only a revocation or a reversal can follow", Actor.NOBODY),
     ("SETTLE", "CLOSED"): ("nothing; the cashier settles anew under a new msgid", Actor.NOBODY),
+    ("TRANSFER", "TRYING"): (
+        "at its deadline the coordinator aborts it by compare-and-set, then cancels at every ledger",
+        Actor.COORDINATOR,
+    ),
+    ("TRANSFER", "COMMITTED"): ("CONFIRM is sent again until every ledger has booked it", Actor.COORDINATOR),
+    ("TRANSFER", "ABORTED"): ("CANCEL is sent again until every ledger has let go", Actor.COORDINATOR),
+    ("TRANSFER", "DONE"): ("nothing; the receiver has the money", Actor.NOBODY),
+    ("TRANSFER", "CLOSED"): ("nothing; the money is the giver's again", Actor.NOBODY),
     ("REFUND", "COMMITTED"): ("CREDIT is sent again until every ledger has booked it", Actor.COORDINATOR),
     ("REFUND", "DONE"): ("nothing; a refund that took effect stands", Actor.NOBODY),
     ("CREDIT", "COMMITTED"): ("CREDIT is sent again until the ledger has booked it", Actor.COORDINATOR),
@@ -41,6 +50,11 @@ NEXT_OF_PAYMENT: Final[dict[tuple[str, str], tuple[str, Actor]]] = {
     ("TOMBSTONE", "CLOSED"): ("nothing; a late original is answered PAYMENT_REVERSED", Actor.NOBODY),
 }
 """By kind and state of a payment: what comes next, and who acts."""
+NEXT_OF_PENDING: Final = (
+    "the receiver accepts or declines, or the giver takes it back; at the receiver's deadline the coordinator aborts it",
+    Actor.RECEIVER,
+)
+"""Of a transfer whose receiver is asked."""
 
 QUARANTINE_NEXT: Final = "recovery asks the ledgers again with back-off, but a person must find out what happened there"
 

@@ -13,7 +13,15 @@ import asyncpg
 from kernel.money import yuan_text
 from ops.payments import telling
 from ops.payments.databases import COORDINATOR, STATEMENT_MAX_S, Databases, Row, ledger_at
-from ops.payments.meaning import ALARM, NEXT_OF_PAYMENT, PAYMENT_QUARANTINE, UNKNOWN_ALARM, UNKNOWN_QUARANTINE, Actor
+from ops.payments.meaning import (
+    ALARM,
+    NEXT_OF_PAYMENT,
+    NEXT_OF_PENDING,
+    PAYMENT_QUARANTINE,
+    UNKNOWN_ALARM,
+    UNKNOWN_QUARANTINE,
+    Actor,
+)
 from ops.payments.telling import Moment
 
 
@@ -57,7 +65,7 @@ class Story:
 _PAYMENT: Final = """
     SELECT payment_id, kind, state, fixmedins_code, infno, msgid, psn_no, year, plan_id, original_id, legs, amount_fen,
            reason, refused_leg_no, replanned, replan_plan_id, quarantine, epoch, traceparent, created_at, deadline_at,
-           decided_at, finished_at, next_drive_at, attempts,
+           accept_by, pending_at, decided_at, finished_at, next_drive_at, attempts,
            extract(epoch FROM next_drive_at - clock_timestamp())::float8 AS next_s
       FROM payments """
 _BY_ID: Final = f"{_PAYMENT} WHERE payment_id = $1"
@@ -223,6 +231,8 @@ def _what_comes_next(databases: Databases, story: Story, row: Row | None) -> Non
         if area not in story.ledgers:
             story.ledgers[area] = "nothing there" if databases.can_read(ledger_at(area)) else "could not be read"
     told, actor = NEXT_OF_PAYMENT[row["kind"], row["state"]]
+    if row["state"] == "TRYING" and row["pending_at"] is not None:
+        told, actor = NEXT_OF_PENDING
     story.next, story.actor = told, actor
     if row["quarantine"]:
         story.next, story.actor = f"{told}; but a person must find out what happened at the ledgers", Actor.PERSON
