@@ -27,6 +27,7 @@ from nats.js.api import DiscardPolicy, RetentionPolicy, StorageType, StreamConfi
 from chassis import telemetry
 from chassis.deadlines import set_remaining, timeout_s
 from chassis.faults import awaited_fault_point, fault_point
+from chassis.sockets import end_when_silent
 from kernel.failures import Failure, Kind
 
 _log = telemetry.logger("bus")
@@ -40,7 +41,9 @@ RETRY_PAUSE_S: Final = 1.0
 REQUEST_TIMEOUT_S: Final = 5.0
 PUBLISH_TIMEOUT_S: Final = 5.0
 DRAIN_TIMEOUT_S: Final = 5
-PING_INTERVAL_S: Final = 10
+PING_INTERVAL_S: Final = 2
+PINGS_UNANSWERED_MAX: Final = 2
+"""A server that keeps silent for so many intervals and one more is left, and looked for anew."""
 HANDLERS_MAX: Final = 256
 STREAM_AGE_MAX_S: Final = 8 * 86_400
 """A little longer than outbox rows are kept, so that what a stream has dropped is not missed in it."""
@@ -143,7 +146,7 @@ class Bus:
             reconnect_time_wait=RECONNECT_PAUSE_S,  # type: ignore[arg-type]  # It sleeps this long; fractions work.
             max_reconnect_attempts=-1,
             ping_interval=PING_INTERVAL_S,
-            max_outstanding_pings=2,
+            max_outstanding_pings=PINGS_UNANSWERED_MAX,
             drain_timeout=DRAIN_TIMEOUT_S,
             inbox_prefix=f"_INBOX.{self.prefix}.{self._name}",
             nkeys_seed=None if self._nkey_file is None else str(self._nkey_file),
@@ -151,6 +154,13 @@ class Bus:
             disconnected_cb=self._on_disconnected,
             reconnected_cb=self._on_reconnected,
         )
+        self._mind_the_line()
+
+    def _mind_the_line(self) -> None:
+        """Lets the system end this connection if the server's does not answer; nats-py tells of its socket nowhere."""
+        writer = getattr(self.client._transport, "_io_writer", None)  # noqa: SLF001  As said.
+        if writer is not None:
+            end_when_silent(writer.get_extra_info("socket"))
 
     async def close(self) -> None:
         """Takes no more requests, lets running handlers finish, sends what is buffered, and closes; all bounded."""
@@ -293,6 +303,7 @@ class Bus:
 
     async def _on_reconnected(self) -> None:
         _log.info("NATS is back")
+        self._mind_the_line()
         self.reconnects += 1
 
 

