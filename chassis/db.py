@@ -1,12 +1,14 @@
 """One PostgreSQL database: SQLAlchemy over asyncpg for the schema and cold paths, the raw driver for hot ones.
 
 Both come out of one pool. Every statement is bounded: by the server's ``statement_timeout``, by its ``lock_timeout``,
-and, should the server fall silent, by the driver's own command timeout.
+and, should the server fall silent, by the driver's own command timeout. A connection that fell silent is left without a
+word, and with it every other one of its time: what swallowed one of them has mostly swallowed all.
 """
 
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from typing import Any, Final, Self
@@ -17,6 +19,7 @@ from sqlalchemy.exc import DBAPIError, DisconnectionError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
+from chassis.sockets import end_when_silent
 from chassis.telemetry import logger
 
 _log = logger("db")
@@ -27,7 +30,11 @@ IDLE_IN_TRANSACTION_TIMEOUT_S: Final = 30.0
 CONNECT_TIMEOUT_S: Final = 5.0
 POOL_WAIT_S: Final = 5.0
 RETRY_PAUSE_S: Final = 1.0
+ROLLBACK_MAX_S: Final = 1.0
+"""After this the connection is hung up instead, which ends its transaction as well."""
+CLOSE_MAX_S: Final = 5.0
 _COMMAND_MARGIN_S: Final = 2.0
+_BEGAN: Final = "gongji_began"
 
 _TRANSIENT_CLASSES: Final = ("08", "40", "53", "57", "58")
 """Connection, rollback (deadlock, serialisation), resources, operator intervention (restart, timeout), system error."""
@@ -79,11 +86,32 @@ class Database:
             pool_use_lifo=True,
             hide_parameters=True,  # An error's text ends up in the log; the values of a statement may name a person.
         )
-        event.listen(self.engine.sync_engine, "checkout", _refuse_closed)
+        event.listen(self.engine.sync_engine, "connect", self._note_beginning)
+        event.listen(self.engine.sync_engine, "checkout", self._refuse_unfit)
         self._announced: list[Callable[[], None]] = []
+        self._silent_at = float("-inf")
+        """When a connection last fell silent; what was connected before is not trusted any more."""
 
     async def _connect(self) -> Any:  # noqa: ANN401  asyncpg publishes no types.
-        return await asyncpg.connect(self._url, **self._connect_arguments)
+        connection = await asyncpg.connect(self._url, **self._connect_arguments)
+        end_when_silent(connection._transport.get_extra_info("socket"))  # noqa: SLF001  The driver has no other way.
+        return connection
+
+    def _note_beginning(self, _connection: object, record: Any) -> None:  # noqa: ANN401  SQLAlchemy's own record.
+        record.info[_BEGAN] = time.monotonic()
+
+    def _refuse_unfit(self, dbapi_connection: Any, record: Any, _proxy: object) -> None:  # noqa: ANN401  Untyped.
+        """At checkout: asyncpg knows when the server has hung up, so no ping is needed; the pool then connects anew."""
+        connection = dbapi_connection.driver_connection
+        if record.info.get(_BEGAN, 0.0) <= self._silent_at:
+            connection.terminate()  # Without a goodbye, for which it would wait.
+        if connection.is_closed():
+            raise DisconnectionError
+
+    def _distrust_all(self) -> None:
+        """A connection fell silent: all that were made before now are left at their next checkout."""
+        self._silent_at = time.monotonic()
+        _log.warning("the database fell silent; all connections are made anew")
 
     async def __aenter__(self) -> Self:
         await self.wait_until_reachable()
@@ -107,8 +135,12 @@ class Database:
                 return
 
     async def close(self) -> None:
-        """Closes every connection."""
-        await self.engine.dispose()
+        """Closes every connection; those of a silent server are left to the end of the process."""
+        try:
+            async with asyncio.timeout(CLOSE_MAX_S):
+                await self.engine.dispose()
+        except TimeoutError:
+            _log.warning("the database was left without a goodbye")
 
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator[AsyncConnection]:
@@ -117,8 +149,12 @@ class Database:
             async with self.engine.begin() as connection:
                 try:
                     yield connection
-                except BaseException:
+                except BaseException as error:
                     _announcing.discard(id(connection))
+                    if _is_silence(error):
+                        self._distrust_all()
+                        if not connection.invalidated:
+                            await connection.invalidate()
                     raise
         self._announce(connection)
 
@@ -134,6 +170,9 @@ class Database:
             with _rows_untold():
                 yield connection
         except BaseException as error:
+            if connection is not None and _is_silence(error):
+                self._distrust_all()
+                connection.terminate()
             # A connection that was cut or whose statement may still be running is not handed to the next.
             if is_transient(error) or connection is None or connection.is_closed() or connection.is_in_transaction():
                 pooled.invalidate()
@@ -145,13 +184,30 @@ class Database:
     async def driver_transaction(self) -> AsyncIterator[Any]:
         """As ``driver_connection``, inside one transaction (READ COMMITTED): for hot set-based statements."""
         async with self.driver_connection() as connection:
+            transaction = connection.transaction()
+            await transaction.start()
             try:
-                async with connection.transaction():
+                try:
                     yield connection
+                except BaseException as error:
+                    await self._roll_back(connection, transaction, error)
+                    raise
+                await transaction.commit()
             except BaseException:
                 _announcing.discard(id(connection))
                 raise
             self._announce(connection)
+
+    @staticmethod
+    async def _roll_back(connection: Any, transaction: Any, error: BaseException) -> None:  # noqa: ANN401  Untyped.
+        """Ends the transaction in good time, one way or another."""
+        if _is_silence(error):
+            return  # Whoever lent the connection hangs it up, which ends the transaction.
+        try:
+            async with asyncio.timeout(ROLLBACK_MAX_S):
+                await transaction.rollback()
+        except (TimeoutError, OSError, asyncpg.PostgresError, asyncpg.InterfaceError):
+            connection.terminate()
 
     def on_announced_commit(self, callback: Callable[[], None]) -> None:
         """Calls back after each commit of a transaction that ``announce_commit`` was called for."""
@@ -202,6 +258,11 @@ def _rows_untold() -> Iterator[None]:
         raise
 
 
+def _is_silence(error: BaseException) -> bool:
+    """Whether the driver gave up waiting for an answer; a server that answers says so itself (statement_timeout)."""
+    return any(isinstance(cause, TimeoutError) for cause in _causes(error))
+
+
 def _is_passing(cause: BaseException) -> bool:
     match cause:
         case DBAPIError():
@@ -227,12 +288,6 @@ def _causes(error: BaseException) -> list[BaseException]:
         queue.append(getattr(cause, "orig", None))
         queue.append(cause.__cause__)
     return found
-
-
-def _refuse_closed(dbapi_connection: Any, _record: object, _proxy: object) -> None:  # noqa: ANN401  Untyped driver.
-    """At checkout: asyncpg knows when the server has hung up, so no ping is needed; the pool then connects anew."""
-    if dbapi_connection.driver_connection.is_closed():
-        raise DisconnectionError
 
 
 def _milliseconds(seconds: float) -> str:

@@ -29,6 +29,7 @@ import signal
 import sys
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from contextlib import AbstractAsyncContextManager, AsyncExitStack
+from datetime import timedelta
 from typing import Any, Final, TypeVar
 
 import uvloop
@@ -37,6 +38,7 @@ from chassis import faults, telemetry
 from chassis.migrate import Migrations, migrate_all
 from chassis.rpc.server import Health, ProbeServer, RpcServer
 from chassis.settings import ProcessSettings
+from kernel.clock import Clock, ShiftedClock, SystemClock
 
 _log = telemetry.logger("process")
 
@@ -60,6 +62,9 @@ class Process:
     def __init__(self, name: str, settings: ProcessSettings) -> None:
         self.name = name
         self.health = Health()
+        off_s = settings.clock_off_s
+        self.clock: Clock = SystemClock() if off_s is None else ShiftedClock(timedelta(seconds=off_s))
+        """The machine's clock; what must be right goes by a database's (``chassis.clock``)."""
         self._settings = settings
         self._resources = AsyncExitStack()
         self._servers: list[RpcServer] = []

@@ -138,9 +138,17 @@ class ProcessSettings(BaseSettings):
         examples=["run/settlement.fault"],
     )
 
-    @field_validator("fault_point", "fault_file")
+    clock_off_s: float | None = Field(
+        default=None,
+        ge=-86_400,
+        le=86_400,
+        description="Tests only: how wrong the clock of this process's machine is.",
+        examples=["-600"],
+    )
+
+    @field_validator("fault_point", "fault_file", "clock_off_s")
     @classmethod
-    def _only_in_tests(cls, value: str | Path | None, info: ValidationInfo) -> str | Path | None:
+    def _only_in_tests(cls, value: str | Path | float | None, info: ValidationInfo) -> str | Path | float | None:
         if value is not None and info.data.get("environment") != "test":
             raise ValueError("is allowed only where GONGJI_ENVIRONMENT is test")
         return value

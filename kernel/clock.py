@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta, timezone
 from typing import Final, Protocol
 
@@ -23,6 +24,17 @@ class SystemClock:
     def now(self) -> datetime:
         """The present instant, in UTC."""
         return datetime.now(UTC)
+
+
+@dataclass(frozen=True, slots=True)
+class ShiftedClock:
+    """The machine's clock as it would be if it were wrong by ``off``; tests start processes with it."""
+
+    off: timedelta
+
+    def now(self) -> datetime:
+        """The present instant as this clock has it, in UTC."""
+        return datetime.now(UTC) + self.off
 
 
 def business_date(instant: datetime) -> date:

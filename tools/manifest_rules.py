@@ -31,7 +31,7 @@ STEP: Final = "gongji.dev/step"
 IN_THE_IMAGE: Final = ("/app/policies",)
 """Folders that the Dockerfile puts there."""
 VOLUME_KEYS: Final = frozenset({"name", "emptyDir", "secret", "configMap"})
-TEST_SWITCHES: Final = frozenset({"GONGJI_FAULT_FILE", "GONGJI_FAULT_POINT"})
+TEST_SWITCHES: Final = frozenset({"GONGJI_CLOCK_OFF_S", "GONGJI_FAULT_FILE", "GONGJI_FAULT_POINT"})
 
 
 def settings_class(process: str) -> type[ProcessSettings]:

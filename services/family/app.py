@@ -9,6 +9,7 @@ from typing import Final
 from pydantic import Field
 
 from chassis.bus import Bus, Stream
+from chassis.clock import database_clock
 from chassis.db import Database
 from chassis.files import built_from, read_yaml_folder
 from chassis.migrate import Migrations
@@ -17,7 +18,6 @@ from chassis.process import Process, run
 from chassis.rpc.client import channel
 from chassis.rpc.server import RpcServer
 from chassis.settings import ServiceSettings, load, made_at_start
-from kernel.clock import SystemClock
 from kernel.policy import PolicySet
 from kernel.randomness import SYSTEM_RANDOMNESS
 from services.family import consumer
@@ -59,10 +59,10 @@ class Settings(ServiceSettings):
 
 async def serve(process: Process, settings: Settings, *, policies: PolicySet) -> None:
     """Runs the process until it is asked to stop."""
-    clock = SystemClock()
     database = await process.enter(
         Database(settings.database_url, application=process.name, pool_size=settings.database_pool_size)
     )
+    clock = await database_clock(process, database)
     bus = await process.enter(
         Bus(settings.nats_url, name=process.name, prefix=settings.bus_prefix, nkey_file=settings.nats_nkey_file)
     )

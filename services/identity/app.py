@@ -12,13 +12,13 @@ from typing import Annotated, Final
 from pydantic import AfterValidator, Field
 
 from chassis.bus import Bus, Stream
+from chassis.clock import database_clock
 from chassis.db import Database
 from chassis.migrate import Migrations
 from chassis.outbox import OutboxPublisher
 from chassis.process import Process, run
 from chassis.rpc.server import RpcServer
 from chassis.settings import EXIT_BAD_SETTINGS, ServiceSettings, load
-from kernel.clock import SystemClock
 from kernel.randomness import SYSTEM_RANDOMNESS
 from services.identity.api import IdentityApi, Room
 from services.identity.domain.credential import CODE_LIFETIME_MAX_S, CODE_LIFETIME_MIN_S
@@ -89,12 +89,13 @@ class Settings(ServiceSettings):
 
 async def serve(process: Process, settings: Settings) -> None:
     """Runs the process until it is asked to stop."""
-    clock, randomness = SystemClock(), SYSTEM_RANDOMNESS
+    randomness = SYSTEM_RANDOMNESS
     seals = Seals(read_secrets(settings.identity_secrets_file))
     ec_token_lifetime = timedelta(hours=settings.ec_token_lifetime_h)
     database = await process.enter(
         Database(settings.database_url, application=process.name, pool_size=settings.database_pool_size)
     )
+    clock = await database_clock(process, database)
     bus = await process.enter(
         Bus(settings.nats_url, name=process.name, prefix=settings.bus_prefix, nkey_file=settings.nats_nkey_file)
     )

@@ -11,6 +11,7 @@ from uuid import UUID
 from pydantic import Field
 
 from chassis.bus import Bus, Stream
+from chassis.clock import database_clock
 from chassis.db import Database
 from chassis.files import built_from, read_yaml_folder
 from chassis.inbox import ACK_WAIT_S
@@ -19,7 +20,6 @@ from chassis.outbox import OutboxPublisher
 from chassis.process import Process, run
 from chassis.rpc.server import RpcServer
 from chassis.settings import ServiceSettings, load, made_at_start
-from kernel.clock import SystemClock
 from kernel.ids import AdmDvs, PlanId, time_ordered_uuid
 from kernel.policy import PolicySet
 from kernel.randomness import SYSTEM_RANDOMNESS
@@ -98,7 +98,6 @@ class Settings(ServiceSettings):
 
 async def serve(process: Process, settings: Settings, *, policies: PolicySet) -> None:
     """Runs the process until it is asked to stop."""
-    clock = SystemClock()
     database = await process.enter(
         Database(
             settings.database_url,
@@ -107,6 +106,7 @@ async def serve(process: Process, settings: Settings, *, policies: PolicySet) ->
             idle_in_transaction_timeout_s=WRITER_SILENT_MAX_S,
         )
     )
+    clock = await database_clock(process, database)
     bus = await process.enter(
         Bus(settings.nats_url, name=process.name, prefix=settings.bus_prefix, nkey_file=settings.nats_nkey_file)
     )

@@ -26,13 +26,7 @@ from ops.embedded.processes import CannotStart
 from ops.embedded.world import SERVICES, Service, World
 from tests.e2e.town import AREAS, Family, Town, town_in, written_policies
 from tests.fault.load import load_families
-from tests.fault.tcp_proxy import (
-    TcpProxy,
-    nats_url_through,
-    postgres_url_through,
-    proxy_before_nats,
-    proxy_before_postgres,
-)
+from tests.fault.tcp_proxy import TcpProxy, proxy_before, url_through
 from tests.fault.victims import COORDINATOR, FAR_LEDGER, LEDGER, starts_of
 from tests.servers import new_folder
 
@@ -131,7 +125,7 @@ async def small_disk() -> AsyncIterator[SmallDisk | None]:
 async def _ran(*command: str) -> bool:
     if os.geteuid() != 0 or shutil.which(command[0]) is None:
         return False
-    done = await asyncio.to_thread(subprocess.run, command, capture_output=True, check=False)  # noqa: S603  Our own.
+    done = await asyncio.to_thread(subprocess.run, command, capture_output=True, check=False)
     return done.returncode == 0
 
 
@@ -160,10 +154,10 @@ async def ground_in(postgres: Databases, environment: Mapping[str, str]) -> Asyn
         )
         stack.push_async_callback(_left, world)
         lines = {
-            (COORDINATOR, "postgres"): await stack.enter_async_context(proxy_before_postgres(coordinators)),
-            (LEDGER, "postgres"): await stack.enter_async_context(proxy_before_postgres(ledgers)),
-            (COORDINATOR, "nats"): await stack.enter_async_context(proxy_before_nats(broker.url)),
-            (LEDGER, "nats"): await stack.enter_async_context(proxy_before_nats(broker.url)),
+            (COORDINATOR, "postgres"): await stack.enter_async_context(proxy_before(coordinators.url("postgres"))),
+            (LEDGER, "postgres"): await stack.enter_async_context(proxy_before(ledgers.url("postgres"))),
+            (COORDINATOR, "nats"): await stack.enter_async_context(proxy_before(broker.url)),
+            (LEDGER, "nats"): await stack.enter_async_context(proxy_before(broker.url)),
         }
         starts = _starts(world, lines)
         await world.start(_PLAIN)
@@ -177,18 +171,16 @@ async def ground_in(postgres: Databases, environment: Mapping[str, str]) -> Asyn
 
 
 def _starts(world: World, lines: Mapping[tuple[str, str], TcpProxy]) -> dict[str, dict[str, str]]:
-    ledger_url = postgres_url_through(lines[LEDGER, "postgres"], world.ledger_database_url("{area}"))
+    ledger_url = url_through(lines[LEDGER, "postgres"], world.ledger_database_url("{area}"))
     return {
         COORDINATOR: {
-            "GONGJI_DATABASE_URL": postgres_url_through(
-                lines[COORDINATOR, "postgres"], world.database_url("settlement")
-            ),
-            "GONGJI_NATS_URL": nats_url_through(lines[COORDINATOR, "nats"], world.nats_url),
+            "GONGJI_DATABASE_URL": url_through(lines[COORDINATOR, "postgres"], world.database_url("settlement")),
+            "GONGJI_NATS_URL": url_through(lines[COORDINATOR, "nats"], world.nats_url),
         },
         LEDGER: {
             **starts_of(world, LEDGER),
             "GONGJI_LEDGER_DATABASE_URL_TEMPLATE": ledger_url,
-            "GONGJI_NATS_URL": nats_url_through(lines[LEDGER, "nats"], world.nats_url),
+            "GONGJI_NATS_URL": url_through(lines[LEDGER, "nats"], world.nats_url),
         },
         FAR_LEDGER: starts_of(world, FAR_LEDGER),
     }

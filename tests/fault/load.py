@@ -102,10 +102,12 @@ class Load:
                 self.hindered[refusal.reason] += 1
                 if refusal.reason == "ALREADY_REVOKED":
                     standing = None
-                assert refusal.reason in PASSING, refusal
+                if refusal.reason not in PASSING:
+                    raise
             except (Unanswered, Failure) as silence:
                 self.hindered[silence.reason or str(silence)] += 1
-                assert isinstance(silence, Unanswered) or silence.kind in {Kind.UNAVAILABLE, Kind.DEADLINE}, silence
+                if isinstance(silence, Failure) and silence.kind not in {Kind.UNAVAILABLE, Kind.DEADLINE}:
+                    raise
             await asyncio.sleep(PAUSE_S)
 
     async def _paid(self, family: Family, counter: WatchedCounter) -> Outcome:

@@ -9,10 +9,9 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 from enum import Enum
 from typing import Final, TypeAlias
-from urllib.parse import urlsplit
+from urllib.parse import parse_qs, urlsplit
 
 from ops.embedded.nats import LOOPBACK
-from ops.embedded.postgres import EmbeddedPostgres
 
 CHUNK_BYTES: Final = 64 * 1024
 SLOW_S: Final = 0.15
@@ -138,9 +137,20 @@ def _reset(writer: asyncio.StreamWriter) -> None:
 
 
 @asynccontextmanager
-async def proxy_before_postgres(server: EmbeddedPostgres) -> AsyncIterator[TcpProxy]:
-    """A line to this server's socket; the server knows the proxy's user as it knows ours."""
-    proxy = TcpProxy(lambda: asyncio.open_unix_connection(f"{server.address}/{_SOCKET_NAME}", limit=CHUNK_BYTES))
+async def proxy_before(url: str) -> AsyncIterator[TcpProxy]:
+    """A line to the server of this URL: a TCP port, or PostgreSQL's socket in the folder that ``host`` names.
+
+    A PostgreSQL behind its socket takes the proxy for us, and so needs no password.
+    """
+    parts = urlsplit(url)
+    folder = parse_qs(parts.query).get("host", [""])[0]
+
+    async def dial() -> Streams:
+        if folder:
+            return await asyncio.open_unix_connection(f"{folder}/{_SOCKET_NAME}", limit=CHUNK_BYTES)
+        return await asyncio.open_connection(parts.hostname, parts.port, limit=CHUNK_BYTES)
+
+    proxy = TcpProxy(dial)
     await proxy.listen()
     try:
         yield proxy
@@ -148,25 +158,9 @@ async def proxy_before_postgres(server: EmbeddedPostgres) -> AsyncIterator[TcpPr
         await proxy.close()
 
 
-@asynccontextmanager
-async def proxy_before_nats(url: str) -> AsyncIterator[TcpProxy]:
-    """A line to the NATS server of this URL."""
-    port = urlsplit(url).port
-    proxy = TcpProxy(lambda: asyncio.open_connection(LOOPBACK, port, limit=CHUNK_BYTES))
-    await proxy.listen()
-    try:
-        yield proxy
-    finally:
-        await proxy.close()
-
-
-def postgres_url_through(proxy: TcpProxy, url: str) -> str:
-    """The URL of a database on the server behind the proxy."""
+def url_through(proxy: TcpProxy, url: str) -> str:
+    """The URL by which the same thing is reached through the proxy."""
     parts = urlsplit(url)
-    return f"{parts.scheme}://{parts.username}@{LOOPBACK}:{proxy.port}{parts.path}?sslmode=disable"
-
-
-def nats_url_through(proxy: TcpProxy, url: str) -> str:
-    """The URL of NATS behind the proxy."""
-    parts = urlsplit(url)
-    return f"{parts.scheme}://{parts.username}:{parts.password}@{LOOPBACK}:{proxy.port}"
+    who = parts.netloc.rpartition("@")[0]
+    query = "?sslmode=disable" if parts.scheme.startswith("postgres") else ""
+    return f"{parts.scheme}://{who}@{LOOPBACK}:{proxy.port}{parts.path}{query}"

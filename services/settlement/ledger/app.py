@@ -13,12 +13,12 @@ from typing import Annotated, Final
 from pydantic import AfterValidator, Field
 
 from chassis.bus import Bus
+from chassis.clock import database_clock
 from chassis.db import Database
 from chassis.migrate import Migrations
 from chassis.process import Process, run
 from chassis.rpc.server import RpcServer
 from chassis.settings import ProcessSettings, load, variable_of
-from kernel.clock import SystemClock
 from kernel.ids import AdmDvs
 from services.settlement.ledger.consumer import AreaConsumer
 from services.settlement.ledger.recovery import Inquirer, Pace, Sealer, Sealing
@@ -128,12 +128,11 @@ async def serve(process: Process, settings: Settings) -> None:
     bus = await process.enter(
         Bus(settings.nats_url, name=process.name, prefix=settings.bus_prefix, nkey_file=settings.nats_nkey_file)
     )
-    clock = SystemClock()
-
     async def keep(area: AdmDvs, database: Database) -> None:
         await database.wait_until_reachable()
         async with database.driver_connection() as connection:
             await ensure_area(connection, area)
+        clock = await database_clock(process, database)
         consumer = AreaConsumer(database=database, area=area)
         await consumer.serve(bus)
         inquirer = Inquirer(database=database, bus=bus, consumer=consumer, area=area, pace=settings.pace, clock=clock)

@@ -1,0 +1,90 @@
+"""Lines that swallow everything without a word, and wrong clocks: nothing hangs, the database's time counts."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AsyncExitStack
+from datetime import UTC, datetime, timedelta
+from typing import Final
+
+import pytest
+import sqlalchemy as sa
+
+from chassis.clock import DatabaseClock
+from chassis.db import Database, is_transient
+from chassis.sockets import UNACKNOWLEDGED_MAX_S
+from kernel.clock import ShiftedClock
+from tests.fault.tcp_proxy import Line, TcpProxy, proxy_before, url_through
+
+STATEMENT_S: Final = 0.5
+SILENCE_S: Final = STATEMENT_S + 2.0
+"""When the driver gives up waiting: the server would have cancelled the statement long before."""
+GOODBYE_S: Final = 2.0
+"""How long SQLAlchemy waits for a connection that it leaves."""
+MARGIN_S: Final = 1.5
+POOL: Final = 4
+
+
+@pytest.fixture
+async def line(database: str) -> AsyncIterator[TcpProxy]:
+    """The line between a process and its database."""
+    async with proxy_before(database) as proxy:
+        yield proxy
+
+
+@pytest.fixture
+async def db(database: str, line: TcpProxy) -> AsyncIterator[Database]:
+    """A database at the other end of that line."""
+    async with Database(url_through(line, database), statement_timeout_s=STATEMENT_S, pool_size=POOL) as db:
+        yield db
+
+
+async def asked(db: Database) -> None:
+    """One answer by the raw connection."""
+    async with db.driver_transaction() as driver:
+        assert await driver.fetchval("SELECT 1") == 1
+
+
+async def asked_by_core(db: Database) -> None:
+    """One answer by SQLAlchemy."""
+    async with db.transaction() as connection:
+        assert (await connection.execute(sa.text("SELECT 1"))).scalar_one() == 1
+
+
+@pytest.mark.parametrize(("ask", "parting_s"), [(asked, 0.0), (asked_by_core, GOODBYE_S)])
+async def test_a_silent_line_costs_one_wait_and_then_all_its_connections_are_left(
+    db: Database, line: TcpProxy, ask: Callable[[Database], Awaitable[None]], parting_s: float
+) -> None:
+    """The statement fails in time, its rollback does not wait again, and no connection of that time is tried again."""
+    async with AsyncExitStack() as stack:
+        for _ in range(POOL):
+            await stack.enter_async_context(db.driver_connection())
+    line.becomes(Line.SWALLOWS)
+    began = time.monotonic()
+    with pytest.raises(TimeoutError) as silence:
+        await ask(db)
+    assert is_transient(silence.value)
+    assert time.monotonic() - began < SILENCE_S + parting_s + MARGIN_S
+    line.becomes(Line.SOUND)
+    began = time.monotonic()
+    await asyncio.gather(*(ask(db) for _ in range(POOL)))
+    assert time.monotonic() - began < SILENCE_S / 2
+
+
+async def test_the_system_itself_ends_connections_whose_other_end_is_gone(db: Database) -> None:
+    """A TCP connection to the database is asked whether it lives, and what nobody acknowledges ends it."""
+    async with db.driver_connection() as driver:
+        end = driver._transport.get_extra_info("socket")
+        assert end.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE) == 1
+        assert end.getsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT) == UNACKNOWLEDGED_MAX_S * 1000
+
+
+@pytest.mark.parametrize("off_s", [-600, 600])
+async def test_a_machine_whose_clock_is_wrong_goes_by_the_database(db: Database, off_s: int) -> None:
+    """Ten minutes off, and the instant is right from the first look at the database."""
+    clock = DatabaseClock(db, ShiftedClock(timedelta(seconds=off_s)))
+    await clock.sync()
+    assert abs((clock.now() - datetime.now(UTC)).total_seconds()) < 1.0
