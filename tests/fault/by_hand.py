@@ -91,9 +91,9 @@ FAULTS: Final = (
         "the ledger ends holds at their deadline",
         "rule 2",
         f"{LEDGER}/recovery.py",
-        "decided = tuple(Request(inquiry.command) for inquiry in inquiries if inquiry.command is not None)",
-        "from services.settlement.ledger.domain.commands import Cancel\n"
-        "        decided = tuple(Request(Cancel(payment_id)) for payment_id in asked)",
+        "        if decided:\n            await self._consumer.write(decided)",
+        "        from services.settlement.ledger.domain.commands import Cancel\n"
+        "        await self._consumer.write(tuple(Request(Cancel(payment_id)) for payment_id in asked))",
         (PROCESSES,),
     ),
     Fault(

@@ -22,5 +22,5 @@ def test_a_fault_has_exactly_one_place_in_the_source(fault: Fault, tmp_path: Pat
 def test_a_fault_without_a_place_is_named(tmp_path: Path) -> None:
     """Source that has moved on does not let a fault pass as noticed."""
     (tmp_path / "some.py").write_text("right = 1\nright = 1\n", encoding="utf-8")
-    with pytest.raises(MisplacedFaultError, match="twice wrong: 2 places in some.py"):
+    with pytest.raises(MisplacedFaultError, match=r"twice wrong: 2 places in some\.py"):
         put_in(Fault("twice wrong", "", "some.py", "right", "wrong"), tmp_path)
