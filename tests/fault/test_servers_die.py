@@ -11,7 +11,7 @@ import signal
 import sys
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
-from typing import Final
+from typing import Final, TypeAlias
 
 import pytest
 
@@ -57,7 +57,8 @@ def say(capsys: pytest.CaptureFixture[str]) -> Callable[[str], None]:
     return aloud
 
 
-Fault = Callable[[], Awaitable[None]]
+Fault: TypeAlias = Callable[[Load], Awaitable[None]]
+"""Strikes, and ends again; it may look at how the load fares meanwhile."""
 
 
 async def lived_through(ground: Ground, what: str, fault: Fault, say: Callable[[str], None]) -> Load:
@@ -65,7 +66,7 @@ async def lived_through(ground: Ground, what: str, fault: Fault, say: Callable[[
     async with load_on(ground.town, ground.families) as load:
         await load.steady()
         struck_at = time.monotonic()
-        await fault()
+        await fault(load)
         healed_at = time.monotonic()
         resumed_s = await load.resumes(since=healed_at)
         await load.steady(2)
@@ -89,7 +90,7 @@ async def test_a_postgresql_killed_under_load_and_started_again_costs_time_and_n
     """SIGKILL to the server and all its workers; two seconds later it is started."""
     server = getattr(ground, whose)
 
-    async def fault() -> None:
+    async def fault(_: Load) -> None:
         await server.kill()
         await asyncio.sleep(DOWN_S)
         await ground.started_again(server)
@@ -110,7 +111,7 @@ async def test_whoever_stands_still_for_half_a_minute_and_goes_on_harms_nobody(
         else:
             ground.world.send(who, number)
 
-    async def fault() -> None:
+    async def fault(_: Load) -> None:
         send(signal.SIGSTOP)
         try:
             await asyncio.sleep(FROZEN_S)
@@ -129,7 +130,7 @@ async def test_connections_that_are_reset_again_and_again_are_made_anew(
 ) -> None:
     """Every connection of a line gets RST, five times within three seconds, in the middle of whatever it carries."""
 
-    async def fault() -> None:
+    async def fault(_: Load) -> None:
         for _ in range(CUTS):
             ground.lines[ends].cut()
             await asyncio.sleep(BETWEEN_CUTS_S)
@@ -143,7 +144,7 @@ async def test_a_line_that_swallows_everything_without_a_word_is_noticed_and_lef
 ) -> None:
     """No byte arrives and no end is told for a while; the connections of that time stay dead for good."""
 
-    async def fault() -> None:
+    async def fault(_: Load) -> None:
         ground.lines[ends].becomes(Line.SWALLOWS)
         await asyncio.sleep(SWALLOWED_S)
         ground.lines[ends].becomes(Line.SOUND)
@@ -157,7 +158,7 @@ async def test_a_slow_line_makes_service_slow_and_nothing_else(
 ) -> None:
     """Each piece on the line waits in each direction, until service has come through it."""
 
-    async def fault() -> None:
+    async def fault(_: Load) -> None:
         ground.lines[ends].becomes(Line.SLOW)
         await asyncio.sleep(SLOW_FOR_S)
         ground.lines[ends].becomes(Line.SOUND)
@@ -173,7 +174,7 @@ async def test_a_full_disk_under_the_ledgers_refuses_and_never_forgets(
     if disk is None:
         pytest.skip("NOT TESTED: a full disk. Nobody may mount a small file system here (it takes root)")
 
-    async def fault() -> None:
+    async def fault(_: Load) -> None:
         disk.fill()
         try:
             await asyncio.sleep(FULL_S)
@@ -184,3 +185,19 @@ async def test_a_full_disk_under_the_ledgers_refuses_and_never_forgets(
     await lived_through(ground, f"the ledgers' disk full for {FULL_S:.0f} s", fault, say)
     text = ground.ledgers.log.read_text(encoding="utf-8", errors="replace")
     assert "No space left on device" in text
+
+
+@pytest.mark.parametrize("off_s", [-600, 600])
+@pytest.mark.parametrize("who", [COORDINATOR, "identity", LEDGER])
+async def test_a_process_whose_clock_is_ten_minutes_wrong_serves_as_the_others_do(
+    ground: Ground, say: Callable[[str], None], who: str, off_s: int
+) -> None:
+    """Tokens, keys, deadlines and windows are judged by the databases' clocks, which are right."""
+
+    async def fault(load: Load) -> None:
+        await ground.restarted(who, GONGJI_CLOCK_OFF_S=str(off_s))
+        wrong_at = time.monotonic()
+        await load.resumes(since=wrong_at, bills=3)
+        await ground.restarted(who)
+
+    await lived_through(ground, f"the clock of {who} {off_s:+d} s", fault, say)
