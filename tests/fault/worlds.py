@@ -26,6 +26,7 @@ ENVIRONMENT: Final[Mapping[str, str]] = {
     "GONGJI_EVENT_ACK_WAIT_S": "2",
     "GONGJI_LEDGER_SWEEP_S": "0.3",
     "GONGJI_LEDGER_INQUIRE_BACKOFF_S": "0.5",
+    "GONGJI_LEDGER_SEAL_AFTER_S": "0.5",
 }
 _ONE: Final = {service.name: service for service in SERVICES}
 _SERVICES: Final = (

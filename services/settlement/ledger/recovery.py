@@ -182,6 +182,10 @@ class Sealer:
             async with self._database.driver_transaction() as connection:
                 block = await seal_block(connection, self._area, entries_max=self._sealing.entries_max, after=after)
                 age_s = 0.0 if block else await unsealed_for_s(connection)
+                if block:
+                    fault_point("ledger.seal.before_commit")
+            if block:
+                fault_point("ledger.seal.after_commit")
             sealed += block
             if not block:
                 UNSEALED.labels(self._area).set(age_s)

@@ -142,6 +142,8 @@ _LEDGER: Final[Mapping[Act, Mapping[str, str]]] = {
         "bus.answer.after_send": "bus.answer.before_send",
         "ledger.confirm.before_commit": "ledger.confirm.after_commit",
         "ledger.confirm.after_commit": "ledger.confirm.before_commit",
+        "ledger.seal.before_commit": "ledger.seal.before_commit",
+        "ledger.seal.after_commit": "ledger.seal.after_commit",
     },
     Act.PAY_REFUSED: {
         "ledger.cancel.before_commit": "ledger.cancel.after_commit",

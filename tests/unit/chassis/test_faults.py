@@ -5,6 +5,8 @@ from __future__ import annotations
 import signal
 import subprocess
 import sys
+from pathlib import Path
+from typing import Any, Final
 
 import pytest
 from pydantic import ValidationError
@@ -12,13 +14,25 @@ from pydantic import ValidationError
 from chassis import faults
 from chassis.settings import ProcessSettings
 
-PROGRAM = """
+PROGRAM: Final = """
 import asyncio, sys
 from chassis import faults
 faults.arm(sys.argv[1])
 for name in sys.argv[2:]:
     faults.fault_point(name)
     asyncio.run(faults.awaited_fault_point(name + ".awaited"))
+print("lives")
+"""
+TOLD_LATER: Final = """
+import os, signal, sys
+from pathlib import Path
+from chassis import faults
+signal.signal(signal.SIGUSR1, lambda *_: faults.arm_from(Path(sys.argv[1])))
+faults.fault_point("a.b")
+os.kill(os.getpid(), signal.SIGUSR1)
+faults.fault_point("c.d")
+print("told" if not Path(sys.argv[1]).exists() else "not told", flush=True)
+faults.fault_point("a.b")
 print("lives")
 """
 
@@ -49,11 +63,22 @@ def test_a_spec_that_cannot_be_read_arms_nothing() -> None:
         faults.arm("Nonsense!")
 
 
+def test_a_running_process_is_armed_by_a_file_and_takes_it_away(tmp_path: Path) -> None:
+    """So a test knows from when on the point kills."""
+    file = tmp_path / "fault"
+    file.write_text("a.b\n", encoding="utf-8")
+    ended = subprocess.run(  # noqa: S603  Our own program.
+        [sys.executable, "-c", TOLD_LATER, str(file)], capture_output=True, text=True, check=False
+    )
+    assert (ended.returncode, ended.stdout.strip()) == (-signal.SIGKILL, "told")
+
+
+@pytest.mark.parametrize("switch", [{"fault_point": "a.b"}, {"fault_file": Path("run/fault")}])
 @pytest.mark.parametrize("environment", ["production", "development"])
-def test_no_process_outside_tests_can_be_armed(environment: str) -> None:
-    """Production refuses the switch at start."""
+def test_no_process_outside_tests_can_be_armed(environment: str, switch: dict[str, Any]) -> None:
+    """Production refuses both switches at start."""
     with pytest.raises(ValidationError, match="only where GONGJI_ENVIRONMENT is test"):
-        ProcessSettings(nats_url="nats://127.0.0.1:4222", environment=environment, fault_point="a.b")  # type: ignore[arg-type]  # A parameter of the table.
+        ProcessSettings(nats_url="nats://127.0.0.1:4222", environment=environment, **switch)  # type: ignore[arg-type]  # A parameter of the table.
 
 
 def test_a_test_may_arm_a_point() -> None:
