@@ -38,7 +38,7 @@ class Bills:
     async def prepare(self) -> None:
         """Everything up to the moment before."""
         scene = self.scene
-        self.before = [await scene.town.money(family) for family in scene.families]
+        self.before = await scene.money()
         self._doings = await self.doings([await scene.town.planned(family, BILL_FEN) for family in scene.families])
 
     async def doings(self, plans: list[pb.Plan]) -> list[Doing]:
@@ -65,10 +65,14 @@ class Bills:
 
     async def check(self) -> None:
         """What was told, what is stored and what was taken agree."""
-        town = self.scene.town
-        for family, money, outcome in zip(self.scene.families, self.before, self._outcomes, strict=True):
-            assert await net_of(self.scene, family) == (BILL_FEN if self.took(outcome) else 0), outcome
-            assert await town.money(family) == (_paid(money) if self.took(outcome) else money), outcome
+        after = await self.scene.money()
+        expected = [
+            _paid(money) if self.took(outcome) else money
+            for money, outcome in zip(self.before, self._outcomes, strict=True)
+        ]
+        assert after == expected, self._outcomes
+        for family, outcome in zip(self.scene.families, self._outcomes, strict=True):
+            assert await self.scene.town.net_of(family) == (BILL_FEN if self.took(outcome) else 0), outcome
 
     async def undo(self) -> None:
         """The money goes back, to the fen, so that the next cell finds the families as this one did."""
@@ -77,7 +81,7 @@ class Bills:
             if self.took(outcome):
                 setl_id = await paid_id(scene, family)
                 await scene.town.hospital.terminal.revoke(setl_id, care=Care.OUTPATIENT)
-        assert [await scene.town.money(family) for family in scene.families] == self.before
+        assert await scene.money() == self.before
 
 
 class RefusedBills(Bills):
@@ -126,7 +130,7 @@ class UnseenRequests(Bills):
     async def prepare(self) -> None:
         """The request stands in the journal and was never sent."""
         scene = self.scene
-        self.before = [await scene.town.money(family) for family in scene.families]
+        self.before = await scene.money()
         plan = await scene.town.planned(scene.families[2], BILL_FEN)
 
         def request(key: pb.RequestKey) -> bytes:
@@ -158,7 +162,7 @@ class Plans(Bills):
 
     async def prepare(self) -> None:
         """As the families are."""
-        self.before = [await self.scene.town.money(family) for family in self.scene.families]
+        self.before = await self.scene.money()
 
     async def begin(self) -> None:
         """The first patient's bill is planned."""
@@ -259,16 +263,6 @@ def _paid(before: list[tuple[Fen, Fen]]) -> list[tuple[Fen, Fen]]:
     """What such a bill leaves a family."""
     _, (past_fen, current_fen) = before
     return [(0, 0), (past_fen - (BILL_FEN - OWN_FEN), current_fen)]
-
-
-async def net_of(scene: Scene, family: Family) -> Fen:
-    """What the patient's settlements and refunds took from a family and did not give back, as it is stored."""
-    net: Fen = await scene.town.settlement.fetchval(
-        """SELECT coalesce(sum(CASE kind WHEN 'SETTLE' THEN amount_fen ELSE -amount_fen END), 0)::bigint
-             FROM payments WHERE psn_no = $1 AND state = 'DONE' AND kind IN ('SETTLE', 'REFUND')""",
-        family.patient.psn_no,
-    )
-    return net
 
 
 async def paid_id(scene: Scene, family: Family) -> str:

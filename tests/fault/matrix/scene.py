@@ -16,6 +16,7 @@ from gongji.settlement.v1 import settlement_pb2 as pb
 from gongji_terminal.client import Outcome, Patience
 from gongji_terminal.failures import TerminalRefusal, Unanswered
 from kernel.failures import Failure, Kind
+from kernel.money import Fen
 from ops.embedded.nats import EmbeddedNats
 from tests.e2e.town import HAMI, Family, Town, WatchedCounter
 
@@ -71,6 +72,19 @@ class Scene:
         """A new cell begins now."""
         self.began_at = await self.town.settlement.fetchval("SELECT clock_timestamp()")
         self.decided = {}
+
+    async def reached(self) -> None:
+        """The coordinator and both ledgers answer again: NATS may be back for longer than they have known."""
+        await until(self._answer, "everybody answers")
+
+    async def _answer(self) -> bool:
+        await self.town.balances(self.families[0])
+        return True
+
+    async def money(self) -> list[list[tuple[Fen, Fen]]]:
+        """(past, current) of every member of every family, once everything is at rest."""
+        await self.reached()
+        return [await self.town.money(family) for family in self.families]
 
     async def decisions(self) -> Decisions:
         """How the bills of this cell are decided at this moment."""

@@ -28,7 +28,7 @@ from tests.fault.victims import COORDINATOR, FAR_LEDGER, arm_running, died, laun
 DRAIN_MAX_S: Final = 40.0
 NATS_AWAY_S: Final = 0.5
 """How long NATS stays away while the process waits for it."""
-SECOND_DEATH_MAX_S: Final = 8.0
+SECOND_DEATH_MAX_S: Final = 6.0
 """Beyond this the second death comes by the clock, wherever the process is."""
 
 
@@ -104,7 +104,7 @@ async def play(scene: Scene, cell: Cell) -> Played:
     again = await _brought_back(scene, cell)
     ready_at = time.monotonic()
     await act.learn()
-    await town.reached()
+    await scene.reached()
     await town.at_rest(bound_s=DRAIN_MAX_S)
     rest_at = time.monotonic()
     await scene.check_decisions_stand()
@@ -151,5 +151,5 @@ async def mended(scene: Scene) -> None:
         await launch(scene.town.world, victim)
     for victim in (COORDINATOR, FAR_LEDGER):
         await scene.town.world.ready(victim)
-    await scene.town.reached()
+    await scene.reached()
     scene.families = await scene.town.pairs(3)

@@ -74,7 +74,7 @@ _COORDINATOR: Final[Mapping[Act, Mapping[str, str]]] = {
         "settlement.confirm.after_reply": "settlement.confirm.after_reply",
         "settlement.finish.before_commit": "settlement.finish.before_commit",
         "settlement.finish.after_commit": TAKEN,
-        "settlement.sweep.before_commit": "settlement.decide.before_commit",
+        "settlement.sweep.before_commit": BEFORE,
         "outbox.publish.before_send": "outbox.publish.before_send",
         "outbox.publish.before_commit": "outbox.publish.before_commit",
         "outbox.publish.after_commit": BEFORE,
