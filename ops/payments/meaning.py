@@ -51,7 +51,7 @@ NEXT_OF_PAYMENT: Final[dict[tuple[str, str], tuple[str, Actor]]] = {
 }
 """By kind and state of a payment: what comes next, and who acts."""
 NEXT_OF_PENDING: Final = (
-    "the receiver accepts or declines, or the giver takes it back; at the receiver's deadline the coordinator aborts it",
+    "the receiver accepts or declines, or the giver takes it back; at the deadline the coordinator aborts it",
     Actor.RECEIVER,
 )
 """Of a transfer whose receiver is asked."""

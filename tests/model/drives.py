@@ -20,7 +20,7 @@ from services.settlement.saga.coordinator import (
     Ticked,
     Write,
 )
-from services.settlement.saga.payment import PAID_STATES, Payment, PaymentKind
+from services.settlement.saga.payment import PAID_STATES, Payment, PaymentKind, State
 from tests.model.functions import Functions
 from tests.model.ledgers import REPLIES, REPLY_CODE
 
@@ -30,6 +30,8 @@ TOLD_PAID = 1
 """The terminal has been told OK."""
 TOLD_NOTHING = 2
 """The terminal has been told that nothing was taken and nothing will be: refused, or reversed before it was paid."""
+TOLD_ASKED = 4
+"""The giver of a transfer has been told that its receiver is being asked."""
 ORDER_BIT = {order: 1 << place for place, order in enumerate(Order)}
 
 
@@ -78,6 +80,12 @@ def bare_row(payment: Payment) -> Payment:
 def bare_write(write: Write) -> Write:
     """The Write without what is only told."""
     return replace(write, reason="", refused_leg_no=0, balances_after=())
+
+
+def _told(payment: Payment) -> int:
+    if payment.state is State.TRYING:
+        return TOLD_ASKED
+    return TOLD_PAID if payment.state in PAID_STATES else TOLD_NOTHING
 
 
 class Drives:
@@ -142,8 +150,8 @@ class Drives:
                     sent[drive.areas.index(command.area)] |= ORDER_BIT[command.order]
                 case Write():
                     writes.append(self.writes.of(bare_write(command)))
-                case Answer(payment) if payment.kind is PaymentKind.SETTLE:
-                    answered |= TOLD_PAID if payment.state in PAID_STATES else TOLD_NOTHING
+                case Answer(payment) if payment.kind in {PaymentKind.SETTLE, PaymentKind.TRANSFER}:
+                    answered |= _told(payment)
                 case Answer():
                     pass
         told = tuple(0 if reply is None else REPLY_CODE[reply.order, reply.branch] + 1 for reply in drive.replies)

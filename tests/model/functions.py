@@ -12,9 +12,9 @@ from services.settlement.ledger.domain import deciding
 from services.settlement.ledger.domain.commands import Request
 from services.settlement.ledger.domain.state import Outcome
 from services.settlement.ledger.domain.state import State as LedgerState
-from services.settlement.saga import coordinator, requests
+from services.settlement.saga import coordinator, requests, transfers
 from services.settlement.saga.coordinator import Advance, Drive, Event, Write
-from services.settlement.saga.payment import OPEN_STATES, Payment
+from services.settlement.saga.payment import OPEN_STATES, REFUSED_STATES, Payment, State
 
 NOW: Final = datetime(2026, 11, 21, 4, 0, tzinfo=UTC)
 """Every clock stands still: what matters of time, the deadline, is an event of its own."""
@@ -24,9 +24,13 @@ LedgerStep: TypeAlias = Callable[[LedgerState, Request], tuple[LedgerState, Outc
 
 def compare_and_set(row: Payment, write: Write) -> Payment:
     """What the store's one UPDATE does: the row moves on if it still stands where the Write expects it."""
-    if row.state is not write.expected:
-        return row
-    return replace(coordinator.applied(row, write), decided_at=NOW)
+    return written(row, write) if coordinator.wins(row, write) else row
+
+
+def written(row: Payment, write: Write) -> Payment:
+    """The row after a Write, with the time of its decision."""
+    after = coordinator.applied(row, write)
+    return after if after.state is State.TRYING else replace(after, decided_at=NOW)
 
 
 def is_taken_up(row: Payment) -> bool:
@@ -49,12 +53,15 @@ def advance(drive: Drive, event: Event) -> Advance:
     return coordinator.advance(drive, event)
 
 
-def reverse(original: Payment | None, refund: Payment | None, new: Payment) -> requests.Reversal:
-    """2601; ``new`` lends its id to whatever row is made."""
+def reverse(original: Payment | None, refund: Payment | None, new: Payment) -> requests.Reversal | None:
+    """2601, or a giver's withdrawal; ``new`` lends its id to whatever row is made. None if it is refused."""
     content = b"r" * 32
-    return requests.reverse(
-        original, refund, original_key=new.key, new_id=new.payment_id, request_hash=content, now=NOW
-    )
+    try:
+        return requests.reverse(
+            original, refund, original_key=new.key, new_id=new.payment_id, request_hash=content, now=NOW
+        )
+    except Failure:
+        return None
 
 
 def revoke(original: Payment | None, refund: Payment | None, new: Payment) -> requests.GiveBack | None:
@@ -66,6 +73,25 @@ def revoke(original: Payment | None, refund: Payment | None, new: Payment) -> re
     except Failure:
         return None
     return step if isinstance(step, requests.GiveBack) else None
+
+
+def accept(found: Payment | None) -> Write | Payment | None:
+    """The receiver of a transfer says yes. None if that is refused."""
+    return _voted(transfers.accept, found)
+
+
+def decline(found: Payment | None) -> Write | Payment | None:
+    """The receiver of a transfer says no. None if that is refused."""
+    return _voted(transfers.decline, found)
+
+
+def _voted(vote: Callable[..., Write | Payment], found: Payment | None) -> Write | Payment | None:
+    if found is not None and found.state in REFUSED_STATES:
+        return None  # Its reason, which alone tells one refusal from the same answer again, is blanked here.
+    try:
+        return vote(found, by=None if found is None else transfers.receiver_of(found))
+    except Failure:
+        return None
 
 
 def inquired(found: Payment | None) -> requests.Decision | Write:
@@ -81,8 +107,10 @@ class Functions:
     advance: Callable[[Drive, Event], Advance] = advance
     write: Callable[[Payment, Write], Payment] = compare_and_set
     is_taken_up: Callable[[Payment], bool] = is_taken_up
-    reverse: Callable[[Payment | None, Payment | None, Payment], requests.Reversal] = reverse
+    reverse: Callable[[Payment | None, Payment | None, Payment], requests.Reversal | None] = reverse
     revoke: Callable[[Payment | None, Payment | None, Payment], requests.GiveBack | None] = revoke
+    accept: Callable[[Payment | None], Write | Payment | None] = accept
+    decline: Callable[[Payment | None], Write | Payment | None] = decline
     inquired: Callable[[Payment | None], requests.Decision | Write] = inquired
     apply: LedgerStep = apply
     expires: bool = False

@@ -31,6 +31,7 @@ from services.settlement.ledger.domain.model import (
 from services.settlement.ledger.domain.state import State as LedgerState
 from services.settlement.saga.coordinator import Branch, Order
 from services.settlement.saga.payment import Payment, PaymentKind, State
+from services.settlement.saga.transfers import transfer_of
 from services.settlement.wire import ledger as wire
 from tests.model.functions import Functions
 
@@ -57,10 +58,14 @@ class Money(Enum):
     OWN = "own account"  # Exactly enough.
     FUNDER = "relative's account"  # Exactly enough, and authorised for exactly that.
     SHORT = "account that is one fen short"  # Its ledger refuses.
+    GIVER = "giver's account"  # Exactly enough.
+    RECEIVER = "receiver's wallet"  # Opened by what it receives.
 
 
 def trying(accounts: tuple[Money, ...]) -> Payment:
-    """The settlement's row as it is inserted: one leg in each ledger."""
+    """The payment's row as it is inserted: one leg in each ledger; a transfer if one of them receives."""
+    if Money.RECEIVER in accounts:
+        return _transfer(accounts)
     legs = tuple(
         PlanLeg(
             leg_no=number,
@@ -76,6 +81,17 @@ def trying(accounts: tuple[Money, ...]) -> Payment:
         for number, money in enumerate(accounts, 1)
     )
     return Payment(PAYMENT_ID, PaymentKind.SETTLE, State.TRYING, KEY, b"h" * 32, PATIENT, YEAR, legs)
+
+
+def _transfer(accounts: tuple[Money, ...]) -> Payment:
+    received_fen = AMOUNT_FEN * (len(accounts) - 1)
+    legs = tuple(
+        PlanLeg(number, Role.RECEIVER, _owner(number), AREAS[number - 1], received_fen, 0, None, 0, ())
+        if money is Money.RECEIVER
+        else PlanLeg(number, Role.OWN, PATIENT, AREAS[number - 1], AMOUNT_FEN, 0, None, 0, ())
+        for number, money in enumerate(accounts, 1)
+    )
+    return transfer_of(legs, payment_id=PAYMENT_ID, key=KEY, request_hash=b"h" * 32, giver=PATIENT, year=YEAR)
 
 
 def _owner(leg_no: int) -> PsnNo:
@@ -127,7 +143,9 @@ def tabulate(payment: Payment, refund: Payment, area: AdmDvs, money: Money, func
     """The table of one ledger, worked out by the production functions."""
     books = _opened(payment.legs_at(area)[0], money)
     opening_fen = sum(account.balance.total for account in books.state.accounts.values())
-    start = _shape(books, opening_fen)
+    leg = payment.legs_at(area)[0]
+    expected = -leg.amount_fen if money is Money.RECEIVER else leg.amount_fen
+    start = _shape(books, opening_fen, expected)
     table, known, waiting = Table(start, {}, {}), {start: books}, [start]
     while waiting:
         shape = waiting.pop()
@@ -136,13 +154,13 @@ def tabulate(payment: Payment, refund: Payment, area: AdmDvs, money: Money, func
             after, reply, alarm = _told(
                 known[shape], refund if order is Order.CREDIT else payment, area, order, functions
             )
-            step = Step(_shape(after, opening_fen), reply, alarm)
+            step = Step(_shape(after, opening_fen, expected), reply, alarm)
             table.steps[shape, order] = step
             results.append((step.shape, after))
         if shape.branch is BranchState.HELD:
             state, outcome = functions.apply(known[shape].state, Request(Cancel(payment.payment_id)))
             after = _Books(state, known[shape].entries + outcome.entries)
-            table.expiries[shape] = _shape(after, opening_fen)
+            table.expiries[shape] = _shape(after, opening_fen, expected)
             results.append((table.expiries[shape], after))
         for reached, after in results:
             if known.setdefault(reached, after) != after:
@@ -155,6 +173,8 @@ def tabulate(payment: Payment, refund: Payment, area: AdmDvs, money: Money, func
 
 
 def _opened(leg: PlanLeg, money: Money) -> _Books:
+    if money is Money.RECEIVER:
+        return _Books(LedgerState(), ())
     key = AccountKey(leg.psn_no, AccountKind.PERSONAL)
     account = Account(key, YEAR, Parts(AMOUNT_FEN - (money is Money.SHORT)))
     authorisations = {}
@@ -181,16 +201,18 @@ def _told(
     return _Books(state, books.entries + outcome.entries), code, alarm
 
 
-def _shape(books: _Books, opening_fen: int) -> Shape:
+def _shape(books: _Books, opening_fen: int, leg_fen: int) -> Shape:
+    """How a ledger stands; ``leg_fen`` is what its leg takes, negative if it brings."""
     state = books.state
     branch = state.branches.get(PAYMENT_ID)
-    [account] = state.accounts.values()
+    balance = sum((it.balance for it in state.accounts.values()), Parts())
+    held = sum((it.held for it in state.accounts.values()), Parts())
     authorisation = state.authorisations.get(AUTHORISATION)
     shape = Shape(
         branch=branch.state if branch else None,
         refunded_fen=sum(branch.refunded_fen.values()) if branch else 0,
-        balance_fen=account.balance.total,
-        held_fen=account.held.total,
+        balance_fen=balance.total,
+        held_fen=held.total,
         used_fen=authorisation.used_fen if authorisation else 0,
         authorised_held_fen=authorisation.held_fen if authorisation else 0,
         entries=tuple(
@@ -200,13 +222,13 @@ def _shape(books: _Books, opening_fen: int) -> Shape:
         is_credited=CreditId(REFUND_ID) in state.credits,
         broken=(),
     )
-    return replace(shape, broken=tuple(_broken(shape, books, opening_fen)))
+    return replace(shape, broken=tuple(_broken(shape, books, opening_fen, leg_fen)))
 
 
-def _broken(shape: Shape, books: _Books, opening_fen: int) -> list[str]:
+def _broken(shape: Shape, books: _Books, opening_fen: int, leg_fen: int) -> list[str]:
     """The invariants that one ledger can be held to by itself."""
-    held_fen = AMOUNT_FEN if shape.branch is BranchState.HELD else 0
-    spent_fen = AMOUNT_FEN if shape.branch is BranchState.CONFIRMED else 0
+    held_fen = max(leg_fen, 0) if shape.branch is BranchState.HELD else 0
+    spent_fen = leg_fen if shape.branch is BranchState.CONFIRMED else 0
     authorisation = books.state.authorisations.get(AUTHORISATION)
     of_refund = [entry for entry in shape.entries if entry[0]]
     sources = [sum(entry[3] for entry in shape.entries if entry[0] is refund) for refund in (False, True)]

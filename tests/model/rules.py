@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from services.settlement.ledger.domain.model import BranchState
 from services.settlement.saga.payment import OPEN_STATES, PAID_STATES, REFUSED_STATES, Payment, PaymentKind, State
-from tests.model.drives import TOLD_NOTHING, TOLD_PAID
+from tests.model.drives import TOLD_ASKED, TOLD_NOTHING, TOLD_PAID
 from tests.model.ledgers import Shape
 
 
@@ -20,6 +20,8 @@ def _broken_promise(row: Payment | None, told: int) -> str:
     is_paid = row is not None and row.state in PAID_STATES
     if told & TOLD_PAID and not is_paid:
         return "rule 1, I7: the terminal was told OK, and the payment is not durably COMMITTED"
+    if told & TOLD_ASKED and not (row is not None and row.pending_accept):
+        return "I7: the giver was told that the receiver is asked, and no durable row says so"
     if told & TOLD_NOTHING and row is not None and row.state not in REFUSED_STATES:
         return "rule 3, I7: the terminal was told that nothing is taken and never will be, and the payment goes on"
     return ""
@@ -34,6 +36,8 @@ def _broken_settlement(row: Payment | None, shapes: Sequence[Shape]) -> str:
         return f"I4, rule 3: {known}, and a ledger knows the payment" if any(branches) else ""
     if row.quarantine:
         return f"the payment is in quarantine: {row.quarantine}"
+    if row.state is State.TRYING and row.pending_accept and not all_held:
+        return "I3: the receiver is asked, and a ledger does not hold"
     broken = {
         State.TRYING: (some_confirmed, "I3: TRYING, and a ledger has taken the money"),
         State.COMMITTED: (not all_held, "I3: COMMITTED, and a ledger has neither a hold nor the money"),
@@ -69,6 +73,8 @@ def outcome(row: Payment | None, refund: Payment | None) -> str:
         return "never asked for"
     if row.kind is PaymentKind.TOMBSTONE:
         return "reversed before it came"
+    if row.kind is PaymentKind.TRANSFER:
+        return "returned" if row.state in REFUSED_STATES else "accepted"
     if row.state in REFUSED_STATES:
         return "nothing taken"
     return "paid" if refund is None else "paid and given back"

@@ -33,9 +33,14 @@ TWO_LEDGERS: Final = (
     Configuration("2 ledgers, everyone can pay", (Money.OWN, Money.FUNDER)),
     Configuration("2 ledgers, one refuses", (Money.SHORT, Money.FUNDER)),
 )
+TRANSFERS: Final = (
+    Configuration("2 ledgers, a transfer", (Money.GIVER, Money.RECEIVER)),
+    Configuration("2 ledgers, a transfer not covered", (Money.SHORT, Money.RECEIVER)),
+)
 THREE_LEDGERS: Final = (
     Configuration("3 ledgers, everyone can pay", (Money.FUNDER,) * 3),
     Configuration("3 ledgers, one refuses", (Money.SHORT, Money.FUNDER, Money.FUNDER)),
+    Configuration("3 ledgers, a transfer", (Money.GIVER, Money.GIVER, Money.RECEIVER)),
 )
 
 
@@ -71,7 +76,7 @@ def searched(configuration: Configuration, mutation: Mutation | None = None) -> 
 
 def caught(mutation: Mutation) -> Report:
     """A fault, looked for with two ledgers."""
-    return searched(TWO_LEDGERS[mutation.needs_refusal], mutation)
+    return searched(TRANSFERS[0] if mutation.of_transfer else TWO_LEDGERS[mutation.needs_refusal], mutation)
 
 
 def main() -> int:
@@ -80,13 +85,13 @@ def main() -> int:
     begun = time.perf_counter()
     failures = 0
     with ProcessPoolExecutor(WORKERS) as pool:
-        searches = [pool.submit(searched, it) for it in reversed((*TWO_LEDGERS, *THREE_LEDGERS))]
+        searches = [pool.submit(searched, it) for it in reversed((*TWO_LEDGERS, *TRANSFERS, *THREE_LEDGERS))]
         faults = [pool.submit(caught, mutation) for mutation in MUTATIONS]
         out.print("Two coordinators, crashes, a network that loses, doubles, reorders and delays, stale reads:\n")
         for search_under_way in reversed(searches):
             report = search_under_way.result()
             out.print(
-                f"{report.name:<30} {report.states:>10,} states {report.transitions:>12,} transitions "
+                f"{report.name:<34} {report.states:>10,} states {report.transitions:>12,} transitions "
                 f"{report.seconds:>6.1f} s   {report.found or 'safe, never stuck'}"
             )
             failures += bool(report.found)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 from services.settlement.saga.payment import PaymentKind, State
-from tests.model.drives import TOLD_NOTHING, TOLD_PAID
+from tests.model.drives import TOLD_ASKED, TOLD_NOTHING, TOLD_PAID
 from tests.model.ledgers import REPLIES
 from tests.model.search import Finding
 from tests.model.world import Model, Taken, World
@@ -34,19 +36,26 @@ def _told(model: Model, world: World, step: Taken) -> str:
 
 
 def _at_database(model: Model, name: str, numbers: list[int]) -> str:
-    match name:
-        case "settle":
-            return "The terminal's Settle arrives: the row is inserted, TRYING."
-        case "settle too late":
-            return "The terminal's Settle arrives, and its key is taken by the tombstone: PAYMENT_REVERSED."
-        case "deadline":
-            return "The deadline passes by the database's clock."
-        case "write":
-            return f"The database carries out a Write: {_WHOSE[numbers[0]]} is {_seen(model, numbers[1])}."
-        case "revoke":
-            return f"The terminal's revocation (2208) arrives and reads {_seen(model, numbers[0])}."
-        case _:
-            return f"The terminal's Reverse (2601) arrives and reads {_seen(model, numbers[0])}."
+    if name == "write":
+        return f"The database carries out a Write: {_WHOSE[numbers[0]]} is {_seen(model, numbers[1])}."
+    told = _AT_DATABASE[name, model.settlement.kind is PaymentKind.TRANSFER]
+    return told.format(_seen(model, numbers[0])) if numbers else told
+
+
+_AT_DATABASE: Final = {
+    ("settle", False): "The terminal's Settle arrives: the row is inserted, TRYING.",
+    ("settle", True): "The giver's transfer arrives: the row is inserted, TRYING.",
+    ("settle too late", False): "The terminal's Settle arrives: its key is taken by the tombstone, PAYMENT_REVERSED.",
+    ("settle too late", True): "The giver's transfer arrives: its key is taken by the tombstone, PAYMENT_REVERSED.",
+    ("deadline", False): "The deadline passes by the database's clock.",
+    ("deadline", True): "The deadline passes by the database's clock.",
+    ("revoke", False): "The terminal's revocation (2208) arrives and reads {}.",
+    ("reverse", False): "The terminal's Reverse (2601) arrives and reads {}.",
+    ("reverse", True): "The giver's withdrawal arrives and reads {}.",
+    ("accept", True): "The receiver's yes arrives and reads {}.",
+    ("decline", True): "The receiver's no arrives and reads {}.",
+}
+"""By the step's name, and whether the payment is a transfer; {} is the row as it was read."""
 
 
 def _at_coordinator(model: Model, name: str, numbers: list[int], step: Taken) -> str:
@@ -69,8 +78,11 @@ def _seen(model: Model, row: int) -> str:
     payment = model.drives.rows.values[row]
     if payment.kind is PaymentKind.TOMBSTONE:
         return "a tombstone"
-    late = ", past its deadline" if payment.state is State.TRYING and payment.overdue else ""
-    return f"{payment.state.value}{late}"
+    if payment.state is not State.TRYING:
+        return f"{payment.state.value}"
+    asked = ", its receiver asked" if payment.pending_accept else ""
+    late = ", past its deadline" if payment.overdue else ""
+    return f"{payment.state.value}{asked}{late}"
 
 
 def _ledger(model: Model, place: int, *, small: bool = False) -> str:
@@ -103,15 +115,19 @@ def _consequences(model: Model, world: World, step: Taken) -> str:
     asked = model.write_sets.values[step.to[3]] - model.write_sets.values[world[3]]
     for number in sorted(asked):
         write = model.drives.writes.values[number]
-        parts.append(f"asks the database for {write.expected.value} → {write.to.value}")
+        to = "receiver asked" if write.asks_receiver else write.to.value
+        parts.append(f"asks the database for {write.expected.value} → {to}")
     sent = _sent(model, world, step)
     if sent:
         parts.append(f"sends {sent}")
     told = step.to[2] & ~world[2]
+    who = "whoever asks" if model.settlement.kind is PaymentKind.TRANSFER else "the terminal"
+    if told & TOLD_ASKED:
+        parts.append("tells the giver that the receiver is asked")
     if told & TOLD_PAID:
-        parts.append("answers the terminal OK")
+        parts.append(f"answers {who} OK")
     if told & TOLD_NOTHING and step.name[0] != "settle too late":
-        parts.append("answers the terminal that nothing is taken, now or ever")
+        parts.append(f"answers {who} that nothing is taken, now or ever")
     return " → " + "; ".join(parts) + "." if parts else ""
 
 

@@ -9,10 +9,15 @@ import pytest
 from tests.model.functions import PRODUCTION
 from tests.model.ledgers import Money
 from tests.model.mutations import MUTATIONS, Mutation
-from tests.model.run import TWO_LEDGERS, Configuration, caught, searched
+from tests.model.run import TRANSFERS, TWO_LEDGERS, Configuration, caught, searched
 from tests.model.world import Model, World
 
-STATES_MIN = {"2 ledgers, everyone can pay": 40_000, "2 ledgers, one refuses": 2_000}
+STATES_MIN = {
+    "2 ledgers, everyone can pay": 40_000,
+    "2 ledgers, one refuses": 2_000,
+    "2 ledgers, a transfer": 20_000,
+    "2 ledgers, a transfer not covered": 2_000,
+}
 """Far fewer would mean that the model has lost a part of the world."""
 OUTCOMES = {
     "2 ledgers, everyone can pay": {
@@ -23,11 +28,13 @@ OUTCOMES = {
         "paid and given back",
     },
     "2 ledgers, one refuses": {"never asked for", "reversed before it came", "nothing taken"},
+    "2 ledgers, a transfer": {"never asked for", "reversed before it came", "returned", "accepted"},
+    "2 ledgers, a transfer not covered": {"never asked for", "reversed before it came", "returned"},
 }
 """How a payment can end; an end that is never reached would prove nothing."""
 
 
-@pytest.mark.parametrize("configuration", TWO_LEDGERS, ids=lambda it: it.name)
+@pytest.mark.parametrize("configuration", (*TWO_LEDGERS, *TRANSFERS), ids=lambda it: it.name)
 def test_no_rule_breaks_and_nothing_is_stuck_with_two_ledgers(configuration: Configuration) -> None:
     """In every state that two ledgers and two coordinators can reach, the rules hold and rest can be reached."""
     report = searched(configuration)

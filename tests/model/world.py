@@ -27,7 +27,18 @@ from services.settlement.saga.requests import (
     refund_of,
 )
 from services.settlement.wire.ledger import inquiry_answer
-from tests.model.drives import ORDER_BIT, TOLD_NOTHING, Drives, Numbered, Slot, Stepped, Told, bare_row, bare_write
+from tests.model.drives import (
+    ORDER_BIT,
+    TOLD_NOTHING,
+    TOLD_PAID,
+    Drives,
+    Numbered,
+    Slot,
+    Stepped,
+    Told,
+    bare_row,
+    bare_write,
+)
 from tests.model.functions import NOW, Functions
 from tests.model.ledgers import KEY, PAYMENT_ID, REFUND_ID, Money, Shape, tabulate, trying
 from tests.model.rules import broken_rule, is_quiet, outcome
@@ -292,7 +303,7 @@ class Model:
     def _of_requests(self, world: World) -> Iterator[Taken]:
         known = self._requests.get((world[0], world[1]))
         if known is None:
-            known = self._requests[world[0], world[1]] = list(self._reversals(world))
+            known = self._requests[world[0], world[1]] = [*self._reversals(world), *self._answers(world)]
         for name, which, row, told, writes in known:
             to = world if row < 0 else self._moved(world, which, row)
             to = (*to[:2], to[2] | told, *to[3:])
@@ -319,10 +330,24 @@ class Model:
                         yield name, 0, -1, TOLD_NOTHING, frozenset()
                     case Write() as write:
                         yield name, 0, -1, 0, frozenset({self.drives.writes.of(bare_write(write))})
-                    case Bury() | GiveBack() | AlreadyGivenBack():
-                        pass  # The key is taken, or a refund lives: read and decided again.
+                    case Bury() | GiveBack() | AlreadyGivenBack() | None:
+                        pass  # The key is taken, or a refund lives: read and decided again. Or it is refused.
                 if isinstance(self.functions.revoke(original, refund, self.refund), GiveBack) and not refunds:
                     yield ("revoke", seen), 1, rows.of(self.refund), 0, frozenset()
+
+    def _answers(self, world: World) -> Iterator[tuple[tuple[str | int, ...], int, int, int, frozenset[int]]]:
+        """A transfer's receiver says yes or no, by any version of the row; told as ``_reversals`` does."""
+        for seen in dict.fromkeys(self.histories.values[world[0]]):
+            row = self.drives.rows.values[seen]
+            for name, vote, told in (
+                ("accept", self.functions.accept, TOLD_PAID),
+                ("decline", self.functions.decline, TOLD_NOTHING),
+            ):
+                step = vote(row)
+                if isinstance(step, Write):
+                    yield (name, seen), 0, -1, 0, frozenset({self.drives.writes.of(bare_write(step))})
+                elif step is not None:
+                    yield (name, seen), 0, -1, told, frozenset()
 
     def _of_inquiries(self, world: World) -> Iterator[Taken]:
         known = self._inquiries.get(world[0])
@@ -358,7 +383,7 @@ class Model:
         """What each answer to an inquiry becomes at the ledger, over both wire files."""
         orders: dict[Decision, Order | None] = {}
         for decision in Decision:
-            told = inquiry_answer([(PAYMENT_ID, decision, False)])
+            told = inquiry_answer([(PAYMENT_ID, decision, False)], epoch=1)
             [inquiry] = ledger_wire.parse_inquiry(told, [PAYMENT_ID])
             if inquiry.command is None:
                 orders[decision] = None
