@@ -7,6 +7,7 @@ import typer
 from ops.demo.command import demo
 from ops.payments.command import payments
 from ops.plan import plan
+from ops.restore.command import restore
 from ops.up import up
 from ops.verify.command import verify
 
@@ -22,6 +23,7 @@ app.command()(demo)
 app.command()(plan)
 app.command()(verify)
 app.add_typer(payments)
+app.add_typer(restore)
 
 
 def main() -> None:
