@@ -90,7 +90,7 @@ async def test_a_postgresql_killed_under_load_and_started_again_costs_time_and_n
     """SIGKILL to the server and all its workers; two seconds later it is started."""
     server = getattr(ground, whose)
 
-    async def fault(_: Load) -> None:
+    async def fault(_load: Load) -> None:
         await server.kill()
         await asyncio.sleep(DOWN_S)
         await ground.started_again(server)
@@ -111,7 +111,7 @@ async def test_whoever_stands_still_for_half_a_minute_and_goes_on_harms_nobody(
         else:
             ground.world.send(who, number)
 
-    async def fault(_: Load) -> None:
+    async def fault(_load: Load) -> None:
         send(signal.SIGSTOP)
         try:
             await asyncio.sleep(FROZEN_S)
@@ -130,7 +130,7 @@ async def test_connections_that_are_reset_again_and_again_are_made_anew(
 ) -> None:
     """Every connection of a line gets RST, five times within three seconds, in the middle of whatever it carries."""
 
-    async def fault(_: Load) -> None:
+    async def fault(_load: Load) -> None:
         for _ in range(CUTS):
             ground.lines[ends].cut()
             await asyncio.sleep(BETWEEN_CUTS_S)
@@ -144,7 +144,7 @@ async def test_a_line_that_swallows_everything_without_a_word_is_noticed_and_lef
 ) -> None:
     """No byte arrives and no end is told for a while; the connections of that time stay dead for good."""
 
-    async def fault(_: Load) -> None:
+    async def fault(_load: Load) -> None:
         ground.lines[ends].becomes(Line.SWALLOWS)
         await asyncio.sleep(SWALLOWED_S)
         ground.lines[ends].becomes(Line.SOUND)
@@ -158,7 +158,7 @@ async def test_a_slow_line_makes_service_slow_and_nothing_else(
 ) -> None:
     """Each piece on the line waits in each direction, until service has come through it."""
 
-    async def fault(_: Load) -> None:
+    async def fault(_load: Load) -> None:
         ground.lines[ends].becomes(Line.SLOW)
         await asyncio.sleep(SLOW_FOR_S)
         ground.lines[ends].becomes(Line.SOUND)
@@ -174,7 +174,7 @@ async def test_a_full_disk_under_the_ledgers_refuses_and_never_forgets(
     if disk is None:
         pytest.skip("NOT TESTED: a full disk. Nobody may mount a small file system here (it takes root)")
 
-    async def fault(_: Load) -> None:
+    async def fault(_load: Load) -> None:
         disk.fill()
         try:
             await asyncio.sleep(FULL_S)
