@@ -16,7 +16,7 @@ from gongji_terminal.journal import Entry
 from kernel.money import Fen
 from tests.e2e.town import OUTPATIENT, Family
 from tests.fault.matrix.scene import Scene, Told, found_out, is_paid, reversed_blindly, told, until
-from tests.fault.victims import COORDINATOR, arm, died, launch
+from tests.fault.victims import COORDINATOR, arm_running, died
 
 BILL_FEN: Final = 10_000
 OWN_FEN: Final = 3_000
@@ -192,14 +192,14 @@ class Overdue(Bills):
         """COMMITTED here, HELD there, and nobody drives it."""
         scene = self.scene
         await super().prepare()
-        await arm(scene.town.world, COORDINATOR, "settlement.decide.after_commit")
+        await arm_running(scene.town.world, COORDINATOR, "settlement.decide.after_commit")
         self._tellings = [asyncio.create_task(self._doings[1]())]
         await died(scene.town.world, COORDINATOR)
         await told(self._tellings[0])
         await scene.town.settlement.execute(
             "UPDATE payments SET next_drive_at = now() + interval '1 minute' WHERE state = 'COMMITTED'"
         )
-        await launch(scene.town.world, COORDINATOR)
+        await scene.launch(COORDINATOR)
         await scene.town.world.ready(COORDINATOR)
 
     async def begin(self) -> None:

@@ -19,7 +19,11 @@ from kernel.failures import Failure, Kind
 from kernel.money import Fen
 from ops.embedded.nats import EmbeddedNats
 from tests.e2e.town import HAMI, Family, Town, WatchedCounter
+from tests.fault.nursery import Nursery, nursery
+from tests.fault.victims import launch
 
+MODULES: Final = ("services.settlement.app", "services.settlement.ledger.app")
+"""Of the processes that die."""
 UNTIL_MAX_S: Final = 30.0
 POLL_S: Final = 0.02
 PATIENT: Final = Patience(attempt_s=4.0, request_s=40.0, pause_max_s=0.2)
@@ -47,6 +51,7 @@ class Scene:
     """Asks what became of it, and reverses what is undecided."""
     reverses: WatchedCounter
     """Reverses without asking."""
+    nursery: Nursery | None
     families: Sequence[Family] = ()
     began_at: Any = None
     """By the database's clock, when this cell began."""
@@ -67,6 +72,10 @@ class Scene:
     def far(self) -> asyncpg.Connection:
         """The database of the funders' ledger: that of FAR_LEDGER."""
         return self.town.ledgers[HAMI]
+
+    async def launch(self, victim: str, point: str | None = None) -> None:
+        """Starts a process again, to die at the point if one is given, and does not wait until it is ready."""
+        await launch(self.town.world, victim, point, nursery=self.nursery)
 
     async def begins(self) -> None:
         """A new cell begins now."""
@@ -104,8 +113,9 @@ async def scene_in(town: Town, broker: EmbeddedNats, *, first_terminal: int = 11
         town.another_counter(number=first_terminal, patience=PATIENT) as repeats,
         town.another_counter(number=first_terminal + 1, patience=IMPATIENT) as asks,
         town.another_counter(number=first_terminal + 2, patience=IMPATIENT) as reverses,
+        nursery(MODULES) as forks,
     ):
-        yield Scene(town, broker, repeats, asks, reverses, await town.pairs(3))
+        yield Scene(town, broker, repeats, asks, reverses, forks, await town.pairs(3))
 
 
 async def told(telling: asyncio.Task[Outcome]) -> Told:

@@ -23,7 +23,7 @@ from tests.fault.matrix.cells import Cell, Nats
 from tests.fault.matrix.hearing import Hearing, LosingStream, StartingAnew
 from tests.fault.matrix.scene import Scene
 from tests.fault.matrix.table import Act
-from tests.fault.victims import COORDINATOR, FAR_LEDGER, arm_running, died, launch
+from tests.fault.victims import COORDINATOR, FAR_LEDGER, arm_running, died
 
 DRAIN_MAX_S: Final = 40.0
 NATS_AWAY_S: Final = 0.5
@@ -95,7 +95,7 @@ async def play(scene: Scene, cell: Cell) -> Played:
     act = ACTS[cell.line.act](scene)
     await act.prepare()
     if cell.line.act is Act.START_ANEW:
-        await launch(town.world, victim, cell.line.point)
+        await scene.launch(victim, cell.line.point)
     else:
         await arm_running(town.world, victim, cell.line.point)
     await act.begin()
@@ -119,7 +119,7 @@ async def _brought_back(scene: Scene, cell: Cell) -> str:
     world, victim = scene.town.world, cell.line.victim
     if cell.nats is not Nats.UP:
         await scene.broker.kill()
-    await launch(world, victim, cell.line.again if cell.twice else None)
+    await scene.launch(victim, cell.line.again if cell.twice else None)
     if cell.nats is not Nats.UP:
         await asyncio.sleep(NATS_AWAY_S)
         if cell.nats is Nats.WIPED:
@@ -128,7 +128,7 @@ async def _brought_back(scene: Scene, cell: Cell) -> str:
     again = ""
     if cell.twice:
         again = await _died_again(scene, cell)
-        await launch(world, victim)
+        await scene.launch(victim)
     await world.ready(victim)
     return again
 
@@ -148,7 +148,7 @@ async def mended(scene: Scene) -> None:
     """After a cell that failed: servers and processes as they should be, and three families nobody has dealt with."""
     await scene.broker.start()
     for victim in (COORDINATOR, FAR_LEDGER):
-        await launch(scene.town.world, victim)
+        await scene.launch(victim)
     for victim in (COORDINATOR, FAR_LEDGER):
         await scene.town.world.ready(victim)
     await scene.reached()
