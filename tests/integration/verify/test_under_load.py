@@ -38,9 +38,9 @@ from tests.integration.settlement.engine.conftest import new_databases
 from tests.integration.settlement.engine.world import HAMI, HOSPITAL, URUMQI, Act, World, world
 from tests.servers import NatsServer, new_folder
 
-WORKERS: Final = 10
-ROUNDS_MIN: Final = 5
-WHOLE_EVERY: Final = 4
+WORKERS: Final = 8
+ROUNDS_MIN: Final = 3
+WHOLE_EVERY: Final = 2
 STRANGER: Final = UUID(int=0xDEAD)
 DOUBLE: Final = UUID(int=0xD0B1E)
 
