@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import json
+import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import asyncpg
@@ -32,6 +35,21 @@ def test_a_watch_tells_each_round_in_a_line_and_looks_at_everything_now_and_then
     assert told[0]["heads"][AREA]["last_entry_no"] == 11
     code, lines = said(places, "--watch", "--rounds", "2", "--every", "0.1")
     assert (code, [line.rpartition(": ")[2] for line in lines.splitlines()]) == (0, ["every invariant holds"] * 2)
+
+
+def test_a_watch_ends_at_ctrl_c_with_what_it_has_seen(places: Places) -> None:
+    """Exit code 0 after sound rounds, and nothing but their lines is printed."""
+    urls = ("--coordinator", places.coordinator_url, "--ledgers", places.ledger_urls[AREA].replace(AREA, "{area}"))
+    command = [sys.executable, "-c", "from ops.main import main; main()", "verify", *urls, "--areas", AREA, "--watch"]
+    with subprocess.Popen(  # noqa: S603  Our own command.
+        [*command, "--every", "0.2"], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    ) as process:
+        assert process.stdout is not None
+        lines = [process.stdout.readline(), process.stdout.readline()]
+        process.send_signal(signal.SIGINT)
+        lines += process.stdout.readlines()
+        assert process.wait() == 0, lines
+    assert [line for line in lines if "every invariant holds" not in line] == []
 
 
 def test_what_is_wrong_is_told_in_every_round_until_it_is_mended(places: Places) -> None:
