@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from contextlib import AsyncExitStack
+from datetime import UTC, datetime
 from pathlib import Path
+from random import SystemRandom
 from string import Template
 from typing import Final
 
@@ -11,12 +13,13 @@ import asyncpg
 import pytest
 
 from gongji_terminal.journal import EntryState, Journal, Told
+from kernel.ids import time_ordered_uuid
 from ops.places import Places
 from ops.verify.across import check_across
 from ops.verify.chain import check_chain
 from ops.verify.ledger import check_ledger
 from ops.verify.report import INVARIANTS, Report
-from ops.verify.run import verify
+from ops.verify.run import Audit, verify
 from tests.integration.verify.sound import AREA, HELD, HOSPITAL, NAMES, NOW, PAID
 
 _GUARDED: Final = "SELECT DISTINCT tgrelid::regclass::text AS name FROM pg_trigger WHERE NOT tgisinternal"
@@ -191,6 +194,62 @@ async def test_a_coordinator_that_is_spoilt_in_one_way_violates_that_invariant_a
 ) -> None:
     """The invariant is named, and no other one."""
     assert await violated(places, coordinator=statements) == {invariant}
+
+
+SINCE_THEN: Final[dict[str, tuple[str, str, str, str]]] = {
+    "entries that do not sum to zero": (
+        "I2",
+        AREA,
+        """INSERT INTO entries (source_id, leg_no, kind, book, psn_no, part, amount_fen, balance_after_fen, booked_at)
+           VALUES ('$NEVER_SEEN', 1, 'MONTHLY', 'PERSONAL', '$PATIENT', 'PAST', 5, 905, now());
+           UPDATE accounts SET past_fen = past_fen + 5 WHERE psn_no = '$PATIENT'""",
+        """DELETE FROM entries WHERE source_id = '$NEVER_SEEN';
+           UPDATE accounts SET past_fen = past_fen - 5 WHERE psn_no = '$PATIENT'""",
+    ),
+    "a hold that was released, and still counts": (
+        "I1",
+        AREA,
+        """UPDATE branches SET state = 'CANCELLED' WHERE payment_id = '$HELD';
+           UPDATE branches SET state = 'HELD' WHERE payment_id = '$CALLED_OFF'""",
+        """UPDATE branches SET state = 'HELD' WHERE payment_id = '$HELD';
+           UPDATE branches SET state = 'CANCELLED' WHERE payment_id = '$CALLED_OFF'""",
+    ),
+    "a payment that was open, and is done without being booked": (
+        "I3",
+        "settlement",
+        "UPDATE payments SET state = 'DONE', finished_at = now() WHERE payment_id = '$HELD'",
+        "UPDATE payments SET state = 'COMMITTED', finished_at = NULL WHERE payment_id = '$HELD'",
+    ),
+    "a payment that began and ended meanwhile, and is nowhere booked": (
+        "I3",
+        "settlement",
+        """INSERT INTO payments (payment_id, kind, state, fixmedins_code, infno, msgid, request_hash, psn_no, year,
+                                 plan_id, legs, amount_fen, epoch, deadline_at, decided_at, finished_at)
+           SELECT '$FRESH', kind, state, fixmedins_code, infno, 'new', request_hash, psn_no, year, plan_id, legs,
+                  amount_fen, epoch, deadline_at, decided_at, finished_at FROM payments WHERE payment_id = '$PAID'""",
+        "DELETE FROM payments WHERE msgid = 'new'",
+    ),
+}
+
+
+@pytest.mark.parametrize(("invariant", "where", "spoil", "mend"), SINCE_THEN.values(), ids=SINCE_THEN)
+async def test_a_round_that_looks_at_changes_finds_what_was_spoilt_since_the_one_before(
+    places: Places, invariant: str, where: str, spoil: str, mend: str
+) -> None:
+    """What is new, what is held and what was open is looked at again; mended, the next round is sound."""
+    audit = Audit(places)
+    connection = await asyncpg.connect(places.coordinator_url if where == "settlement" else places.ledger_urls[AREA])
+    await connection.execute("SET session_replication_role = replica")
+    assert violations(await audit.round()) == set()
+    try:
+        fresh = time_ordered_uuid(datetime.now(UTC), SystemRandom())
+        await connection.execute(Template(spoil).substitute(NAMES, FRESH=str(fresh)))
+        found = violations(await audit.round(whole=False))
+    finally:
+        await connection.execute(Template(mend).substitute(NAMES))
+        await connection.close()
+    assert invariant in found
+    assert violations(await audit.round(whole=False)) == set()
 
 
 @pytest.mark.parametrize(
