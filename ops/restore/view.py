@@ -18,8 +18,8 @@ SHOWN_MAX: Final = 50
 RISKS: Final = (
     (
         "A reversal that stopped a request before it arrived left only a row here, and that row may be lost. So every "
-        "request made before this restore began that is unknown here is refused (REQUEST_PREDATES_RESTORE): it can never "
-        "start, and the cashier asks anew. A terminal whose clock ran ahead of the restore is not caught by this."
+        "request made before this restore began that is unknown here is refused (REQUEST_PREDATES_RESTORE): it never "
+        "starts, and the cashier asks anew. A terminal whose clock ran ahead of the restore is not caught by this."
     ),
     (
         "A refund or credit that was decided but had reached no ledger yet is lost without a trace. Compare the "
