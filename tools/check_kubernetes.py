@@ -47,7 +47,7 @@ def findings(deploy: Path, rendering: Rendering) -> Iterator[str]:
 def secrets_told(deploy: Path, rendering: Rendering) -> Iterator[str]:
     """Each secret that a pod reads stands, with its keys, in a line of the README: somebody must make it."""
     lines = (deploy / README).read_text(encoding="utf-8").splitlines()
-    wanted = {secret for workload in rendering.workloads for secret in _secrets_of(workload)}
+    wanted = {secret for workload in rendering.all_pods for secret in _secrets_of(workload)}
     for name, key in sorted(wanted):
         if not any(f"`{name}`" in line and f"`{key}`" in line for line in lines):
             yield f"deploy/{README}: does not tell of the secret {name} with the key {key}"

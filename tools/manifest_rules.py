@@ -193,7 +193,7 @@ def addresses(rendering: Rendering) -> Iterator[str]:
 
 def hardening(rendering: Rendering) -> Iterator[str]:
     """The restricted Pod Security Standard, a read-only root, resources, and no API token, for every container."""
-    for workload in rendering.workloads:
+    for workload in rendering.all_pods:
         yield from (f"{workload.where}: {finding}" for finding in _pod_hardening(workload.pod))
         for container in workload.containers:
             yield from (f"{workload.where}: {finding}" for finding in _container_hardening(container))

@@ -31,7 +31,7 @@ class Given:
 
 @dataclass(frozen=True)
 class Workload:
-    """A Deployment or Job of ours with its one container."""
+    """A Deployment, Job or CronJob of ours with its one container."""
 
     manifest: Manifest
     rendering: Rendering
@@ -59,14 +59,20 @@ class Workload:
     @property
     def pod(self) -> Manifest:
         """The pod's spec."""
-        spec: Manifest = self.manifest["spec"]["template"]["spec"]
+        spec: Manifest = self._template["spec"]
         return spec
 
     @property
     def labels(self) -> Mapping[str, str]:
         """The pod's labels."""
-        labels: Mapping[str, str] = self.manifest["spec"]["template"]["metadata"].get("labels", {})
+        labels: Mapping[str, str] = self._template["metadata"].get("labels", {})
         return labels
+
+    @property
+    def _template(self) -> Manifest:
+        spec = self.manifest["spec"]
+        template: Manifest = (spec["jobTemplate"]["spec"] if "jobTemplate" in spec else spec)["template"]
+        return template
 
     @property
     def containers(self) -> list[Manifest]:
@@ -112,8 +118,13 @@ class Rendering:
 
     @property
     def workloads(self) -> list[Workload]:
-        """Everything that runs a pod."""
+        """Everything that runs a pod of a process, or migrates for it."""
         return [Workload(manifest, self) for manifest in self.manifests if manifest["kind"] in POD_KINDS]
+
+    @property
+    def all_pods(self) -> list[Workload]:
+        """The same, and what runs by the clock."""
+        return [*self.workloads, *(Workload(manifest, self) for manifest in self.of_kind("CronJob"))]
 
     def config_map(self, name: str) -> Mapping[str, str]:
         """Its data; nothing if there is no such ConfigMap, which the variables that are missing then tell."""

@@ -124,7 +124,7 @@ def _chosen(selector: Mapping[str, Any], labels: Labels) -> bool:
 
 def components(rendering: Rendering) -> Iterator[str]:
     """A NetworkPolicy names no component that is not there: it would let nobody through, or the wrong one later."""
-    there = {workload.labels.get(COMPONENT) for workload in rendering.workloads}
+    there = {workload.labels.get(COMPONENT) for workload in rendering.all_pods}
     for policy in rendering.of_kind("NetworkPolicy"):
         where, named = f"NetworkPolicy {policy['metadata']['name']}", set(_named(policy["spec"]))
         yield from (f"{where}: there is no component {name}" for name in sorted(named - there))

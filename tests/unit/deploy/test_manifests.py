@@ -18,6 +18,7 @@ Rule = Callable[[Rendering], Iterator[str]]
 IDENTITY: Final = "kubernetes/base/identity.yaml"
 FAMILY: Final = "kubernetes/base/family.yaml"
 LEDGER: Final = "kubernetes/base/ledger.yaml"
+AUDIT: Final = "kubernetes/base/audit.yaml"
 POD: Final = "kubernetes/base/shared/pod.yaml"
 PROCESS: Final = "kubernetes/base/shared/process.yaml"
 MIGRATION: Final = "kubernetes/base/shared/migration.yaml"
@@ -168,6 +169,10 @@ BREAKS: Final[dict[str, tuple[Rule, str, str, str, str]]] = {
         "Deployment settlement: may take 35 s to stop, and is killed after 30 s",
     ),
     # Hardening
+    "an audit that may write its root": (
+        manifest_rules.hardening, AUDIT, "readOnlyRootFilesystem: true", "readOnlyRootFilesystem: false",
+        "CronJob audit: its root file system can be written",
+    ),
     "a pod that may be root": (
         manifest_rules.hardening, POD, "runAsNonRoot: true", "runAsNonRoot: false",
         "Deployment identity: may run as root",
