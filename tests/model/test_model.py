@@ -34,7 +34,7 @@ OUTCOMES = {
 """How a payment can end; an end that is never reached would prove nothing."""
 
 
-@pytest.mark.parametrize("configuration", (*TWO_LEDGERS, *TRANSFERS), ids=lambda it: it.name)
+@pytest.mark.parametrize("configuration", [*TWO_LEDGERS, *TRANSFERS], ids=lambda it: it.name)
 def test_no_rule_breaks_and_nothing_is_stuck_with_two_ledgers(configuration: Configuration) -> None:
     """In every state that two ledgers and two coordinators can reach, the rules hold and rest can be reached."""
     report = searched(configuration)

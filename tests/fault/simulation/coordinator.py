@@ -36,6 +36,7 @@ from services.settlement.saga.requests import (
     refusal_failure,
     revoke,
 )
+from services.settlement.saga.transfers import receiver_of
 from services.settlement.wire.ledger import command_of, replied
 from tests.fault.simulation.decisions import Decisions
 from tests.fault.simulation.rows import PaymentRows, label, name_of
@@ -125,6 +126,10 @@ class Coordinator(Node):
                 self._reverse(asked)
             case "CREDIT":
                 self._credit(asked)
+            case "TRANSFER":
+                self._transfer(asked)
+            case "ACCEPT" | "DECLINE":
+                self._vote(asked)
             case _:
                 self._look_up(asked)
 
@@ -283,6 +288,51 @@ class Coordinator(Node):
 
         self._ask(f"insert {asked.label}", insert, inserted)
 
+    def _transfer(self, asked: Asked) -> None:
+        transfer = asked.transfer
+        if transfer is None:
+            raise ValueError("a transfer without its legs")
+        payment_id = self.new_id(asked.operation)
+
+        def begun(result: tuple[Payment, bool]) -> None:
+            row, _ = result
+            try:
+                check_same_request(row, asked.content)
+            except Failure as failure:
+                asked.answer(Told(failure.reason))
+                return
+            self.take_up(row)
+            self._answer_of(row, lambda payment: asked.answer(judged(payment)))
+
+        self._ask(
+            f"begin {asked.label} as {name_of(payment_id)}",
+            lambda: self._rows.begin_transfer(payment_id, asked.key, asked.content, transfer),
+            begun,
+        )
+
+    def _vote(self, asked: Asked) -> None:
+        """A receiver's yes or no (as ``operations.transfers``)."""
+        vote = self._decisions.accept if asked.kind == "ACCEPT" else self._decisions.decline
+
+        def found(row: Payment | None) -> None:
+            try:
+                step = vote(row, by=None if row is None else receiver_of(row))
+            except Failure as failure:
+                decided = row is not None and row.state is not State.TRYING
+                asked.answer(Told(failure.reason, row.payment_id if row is not None and decided else None))
+                return
+            if isinstance(step, Payment):
+                asked.answer(Told("ACCEPTED" if asked.kind == "ACCEPT" else "DECLINED", step.payment_id))
+                return
+
+            def written(after: Payment) -> None:
+                self.take_up(after)
+                self._vote(asked)
+
+            self._write(step, written)
+
+        self._ask(f"read for {asked.label}", lambda: self._rows.by_key(asked.key), found, writes=False)
+
     def _look_up(self, asked: Asked) -> None:
         self._ask(
             f"read for {asked.label}",
@@ -369,7 +419,8 @@ class Coordinator(Node):
 
     def _write(self, write: Write, then: Callable[[Payment], None]) -> None:
         why = f" ({write.reason})" if write.reason else ""
-        about = f"{name_of(write.payment_id)} {write.expected.value} → {write.to.value}{why}"
+        to = "receiver asked" if write.asks_receiver else write.to.value
+        about = f"{name_of(write.payment_id)} {write.expected.value} → {to}{why}"
 
         def written(row: Payment) -> None:
             self._world.tell(f"{self.name}: {about}: the row is {row.state.value}")
@@ -411,7 +462,7 @@ class Coordinator(Node):
         if drive.is_finished:
             self._land(flight)
         elif not flight.outstanding and not drive.is_writing:
-            if drive.payment.state is State.TRYING or flight.waiters:
+            if drive.payment.is_voting or flight.waiters:
                 if not flight.ticking:
                     flight.ticking = True
                     self._world.after_at(self, RESEND_MS, lambda: self._tick(flight))
@@ -429,7 +480,7 @@ class Coordinator(Node):
 
     def _watch(self, flight: _Flight) -> None:
         payment = flight.drive.payment
-        if payment.state is not State.TRYING:
+        if not payment.is_voting:
             return
 
         def looked(row: Payment | None) -> None:

@@ -7,22 +7,19 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Final, TypeAlias
 
+from kernel.ids import PsnNo
 from services.settlement.ledger.domain import deciding
-from services.settlement.ledger.domain.commands import Cancel, PutCredit, Request
-from services.settlement.ledger.domain.model import BranchState, CreditPurpose
-from services.settlement.ledger.domain.state import Outcome
+from services.settlement.ledger.domain.commands import Cancel, PutCredit, Request, Try
+from services.settlement.ledger.domain.model import Book, BranchState, CreditPurpose, EntryKind
+from services.settlement.ledger.domain.receiving import book_received
+from services.settlement.ledger.domain.state import Draft, Outcome
 from services.settlement.ledger.domain.state import State as LedgerState
-from services.settlement.saga import coordinator, requests
+from services.settlement.saga import coordinator, requests, transfers
 from services.settlement.saga.coordinator import Advance, Answer, Branch, Drive, Event, Order, Replied, Send, Write
-from services.settlement.saga.payment import PAID_STATES, Payment, State
+from services.settlement.saga.payment import PAID_STATES, REFUSED_STATES, Payment, PaymentKind, State
 from services.settlement.saga.requests import AlreadyStopped, Bury, Reversal
 
 Applied: TypeAlias = tuple[LedgerState, list[Outcome]]
-
-
-def wins(row: Payment, write: Write) -> bool:
-    """The compare-and-set of the payments' table: ``UPDATE … WHERE state = expected``."""
-    return row.state is write.expected
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +30,9 @@ class Decisions:
     advance: Callable[[Drive, Event], Advance] = coordinator.advance
     reverse: Callable[..., Reversal] = requests.reverse
     apply_all: Callable[..., Applied] = deciding.apply_all
-    wins: Callable[[Payment, Write], bool] = wins
+    wins: Callable[[Payment, Write], bool] = coordinator.wins
+    accept: Callable[..., Write | Payment] = transfers.accept
+    decline: Callable[..., Write | Payment] = transfers.decline
 
 
 PRODUCTION: Final = Decisions()
@@ -109,7 +108,57 @@ def _refunding_first(state: LedgerState, asked: Sequence[Request], *, now: datet
 
 def _aborting_blindly(row: Payment, write: Write) -> bool:
     """An abort overwrites a commit."""
-    return wins(row, write) or (write.to is State.ABORTED and row.state in PAID_STATES)
+    return coordinator.wins(row, write) or (write.to is State.ABORTED and row.state in PAID_STATES)
+
+
+def _accepting_blindly(row: Payment, write: Write) -> bool:
+    """A receiver's yes overwrites the abort."""
+    return coordinator.wins(row, write) or (write.to is State.COMMITTED and row.state in REFUSED_STATES)
+
+
+def _accepting_unasked(found: Payment | None, *, by: PsnNo) -> Write | Payment:
+    """A receiver's yes is taken for the last vote, whether every ledger holds or not."""
+    if found is not None and found.is_voting:
+        return Write(found.payment_id, State.TRYING, State.COMMITTED)
+    return transfers.accept(found, by=by)
+
+
+def _accepting_late(found: Payment | None, *, by: PsnNo) -> Write | Payment:
+    """A receiver's yes counts as long as nobody has noticed that it is too late."""
+    step = transfers.accept(found, by=by)
+    if found is not None and found.overdue and isinstance(step, Write):
+        return Write(found.payment_id, State.TRYING, State.COMMITTED, expected_pending=True)
+    return step
+
+
+def _asking_early(drive: Drive, event: Event) -> Advance:
+    """The receiver is asked as soon as one ledger holds."""
+    after, commands = coordinator.advance(drive, event)
+    if isinstance(event, Replied) and event.branch is Branch.HELD and after.payment.is_voting and not after.is_writing:
+        asks = Write(after.payment.payment_id, State.TRYING, State.TRYING, asks_receiver=True)
+        if after.payment.kind is PaymentKind.TRANSFER:
+            return replace(after, is_writing=True), [*commands, asks]
+    return after, commands
+
+
+def _receiving_at_try(state: LedgerState, asked: Sequence[Request], *, now: datetime) -> Applied:
+    """What a leg brings is booked with the vote, and not again with the confirmation."""
+    outcomes: list[Outcome] = []
+    for request in asked:
+        state, outcome = deciding.apply(state, request, now=now)
+        if isinstance(request.command, Try) and outcome.branches:
+            draft = Draft(state, now)
+            for leg in request.command.legs if outcome.reply.refusal is None else ():
+                if leg.is_receiving:
+                    ids = {"source_id": request.command.payment_id, "kind": EntryKind.TRANSFER_IN}
+                    book_received(draft, leg, opens=True, **ids)  # type: ignore[arg-type]
+                    draft.book_contra(Book.CLEARING, -leg.amount.total, leg_no=0, **ids)  # type: ignore[arg-type]
+            booked = draft.outcome(outcome.reply)
+            state.absorb(booked)
+            accounts = {**outcome.accounts, **booked.accounts}
+            outcome = replace(outcome, accounts=accounts, entries=(*outcome.entries, *booked.entries))
+        outcomes.append(outcome)
+    return state, outcomes
 
 
 BROKEN: Final[Mapping[str, Decisions]] = {
@@ -120,5 +169,10 @@ BROKEN: Final[Mapping[str, Decisions]] = {
     "cancel-blocks-nothing": Decisions(apply_all=_blocking_nothing),
     "refund-before-confirm": Decisions(apply_all=_refunding_first),
     "abort-without-compare-and-set": Decisions(wins=_aborting_blindly),
+    "accept-without-compare-and-set": Decisions(wins=_accepting_blindly),
+    "accept-before-the-votes": Decisions(accept=_accepting_unasked),
+    "accept-too-late": Decisions(accept=_accepting_late),
+    "ask-before-the-votes": Decisions(advance=_asking_early),
+    "receive-at-try": Decisions(apply_all=_receiving_at_try),
 }
 """One broken decision each; a simulation that does not notice one of them proves nothing."""

@@ -8,14 +8,17 @@ from typing import Final
 
 from kernel.ids import AuthorisationId, PaymentId
 from services.settlement.domain.payment import Key
+from services.settlement.domain.plan import PlanLeg
 from services.settlement.domain.split import Role
 from services.settlement.ledger.domain.model import AccountKey, AccountKind, Book, Branch, BranchState, EntryKind, Parts
+from services.settlement.ledger.domain.model import Role as LedgerRole
 from services.settlement.ledger.domain.state import Outcome
 from services.settlement.saga.payment import OPEN_STATES, PAID_STATES, REFUSED_STATES, Payment, PaymentKind, State
 from tests.fault.simulation.ledger import Ledger
 from tests.fault.simulation.rows import FOUNDING_IDS, PaymentRows, label, name_of
 from tests.fault.simulation.terminal import Line, Terminal
 from tests.fault.simulation.told import NEVER_BEGUN, Asked, Told
+from tests.fault.simulation.wallet import Wallet
 from tests.fault.simulation.world import Violation, World
 
 FORWARD: Final = {
@@ -25,6 +28,8 @@ FORWARD: Final = {
     State.ABORTED: frozenset({State.CLOSED}),
 }
 INQUIRED_WITHIN_MS: Final = 60_000
+VOTED: Final = frozenset({PaymentKind.SETTLE, PaymentKind.TRANSFER})
+"""What ledgers vote on."""
 HELD, CONFIRMED = BranchState.HELD, BranchState.CONFIRMED
 
 
@@ -42,6 +47,7 @@ class Invariants:
         self._rows = rows
         self._ledgers = ledgers
         self._states: dict[PaymentId, State] = {}
+        self._asked: set[PaymentId] = set()
         self._keys: dict[Key, PaymentId] = {}
         self._stopped: set[Key] = set()
         self._booked: dict[str, set[object]] = defaultdict(set)
@@ -52,15 +58,24 @@ class Invariants:
         """A row of the coordinators' database was inserted or moved on."""
         known = self._states.get(row.payment_id)
         was = "nothing" if known is None else known.value
+        asks = row.pending_accept and row.payment_id not in self._asked and row.state is known is State.TRYING
         require(
-            row.state in FORWARD.get(known, frozenset()), "I10", f"{label(row)} goes from {was} to {row.state.value}"
+            asks or row.state in FORWARD.get(known, frozenset()),
+            "I10",
+            f"{label(row)} goes from {was} to {row.state.value}",
         )
+        if asks:
+            self._asked.add(row.payment_id)
+        if row.kind is PaymentKind.TRANSFER and row.state is State.COMMITTED:
+            require(row.payment_id in self._asked, "acceptance", f"{label(row)} is accepted before it was asked about")
+            in_time = row.accept_by is not None and self._world.now < row.accept_by
+            require(in_time, "acceptance", f"{label(row)} is accepted after its deadline")
         require(
             self._keys.setdefault(row.key, row.payment_id) == row.payment_id,
             "I10",
             f"the key of {label(row)} stands for two payments",
         )
-        if row.kind in {PaymentKind.SETTLE, PaymentKind.REFUND} and known is None:
+        if row.kind in {*VOTED, PaymentKind.REFUND} and known is None:
             require(
                 row.key not in self._stopped,
                 "I7",
@@ -87,6 +102,8 @@ class Invariants:
         for branch in state.branches.values():
             if branch.state is HELD:
                 for leg in branch.legs:
+                    if leg.role is LedgerRole.RECEIVER:
+                        continue
                     still = leg.account.kind is AccountKind.PERSONAL and leg.year >= state.accounts[leg.account].year
                     wanted[leg.account] += leg.amount if still else Parts(leg.amount.total, 0)
         for key in keys:
@@ -139,7 +156,7 @@ class Invariants:
     def _one_payment(self, payment_id: PaymentId) -> None:
         """I3, and I4: every hold has a payment."""
         row = self._rows.payments.get(payment_id)
-        if row is None or row.kind is not PaymentKind.SETTLE:
+        if row is None or row.kind not in VOTED:
             held = any(payment_id in ledger.rows.state.branches for ledger in self._ledgers.values())
             require(not held or row is not None, "I4", f"a ledger knows {name_of(payment_id)}, no coordinator does")
             return
@@ -148,6 +165,8 @@ class Invariants:
         seen = ", ".join(f"{area} {it.state.value if it else 'nothing'}" for area, it in states.items())
         what = f"{label(row)} is {row.state.value}, its branches are {seen}"
         match row.state:
+            case State.TRYING if row.pending_accept:
+                require(told == {HELD}, "I3", f"{what}, and its receiver is asked")
             case State.TRYING | State.ABORTED:
                 require(CONFIRMED not in told, "I3", what)
             case State.COMMITTED:
@@ -157,8 +176,12 @@ class Invariants:
             case State.CLOSED:
                 require(not told & {HELD, CONFIRMED}, "I3", what)
         if row.state in PAID_STATES:
-            charged = sum(leg.amount.total for it in states.values() if it is not None for leg in it.legs)
+            legs = [leg for it in states.values() if it is not None for leg in it.legs]
+            brought = sum(leg.amount.total for leg in legs if leg.role is LedgerRole.RECEIVER)
+            charged = sum(leg.amount.total for leg in legs) - brought
             require(charged == row.amount_fen, "I3", f"{label(row)}: {row.amount_fen} asked, {charged} held or taken")
+            wanted = charged if row.kind is PaymentKind.TRANSFER else 0
+            require(brought == wanted, "I3", f"{label(row)} takes {charged} and brings {brought}")
 
     # What is told.
 
@@ -213,7 +236,7 @@ class Invariants:
         """Whether every row has reached its end."""
         return all(row.state not in OPEN_STATES for row in self._rows.payments.values())
 
-    def end(self, terminals: Iterable[Terminal]) -> None:
+    def end(self, terminals: Iterable[Terminal | Wallet]) -> None:
         """Everything has reached its end: nothing is held, and the money is where the rows say, to the fen."""
         open_rows = [f"{label(it)} {it.state.value}" for it in self._rows.payments.values() if it.state in OPEN_STATES]
         require(not open_rows, "stuck", f"when all is well again, these do not end: {open_rows}")
@@ -228,14 +251,13 @@ class Invariants:
                 self._line(terminal, line)
 
     def _money(self, ledger: Ledger) -> None:
-        """What care cost in this area is what its coordinators' rows charged, less what they gave back."""
+        """What this area paid for care and sent away is what the rows took here, less what they brought here."""
         wanted = 0
         for row in self._rows.payments.values():
-            fen = sum(leg.amount_fen for leg in row.legs_at(ledger.area))
-            if row.state is State.DONE:
-                wanted += {PaymentKind.SETTLE: fen, PaymentKind.REFUND: -fen}.get(row.kind, 0)
+            if row.state is State.DONE and row.kind is not PaymentKind.CREDIT:
+                wanted -= sum(_moved_fen(row, leg) for leg in row.legs_at(ledger.area))
         cleared = sum(it.amount_fen for it in ledger.rows.entries if it.book is Book.CLEARING)
-        require(cleared == wanted, "money", f"{ledger.name} paid {cleared} fen for care, {wanted} were charged")
+        require(cleared == wanted, "money", f"{ledger.name} paid or sent {cleared} fen, the rows say {wanted}")
         self._accounts_paid(ledger)
 
     def _accounts_paid(self, ledger: Ledger) -> None:
@@ -250,14 +272,13 @@ class Invariants:
             ):
                 moved[entry.account] += entry.amount_fen
         for row in self._rows.payments.values():
-            sign = -1 if row.kind is PaymentKind.SETTLE else 1
             for leg in row.legs_at(ledger.area) if row.state is State.DONE else ():
-                kind = AccountKind.WALLET if leg.role is Role.WALLET else AccountKind.PERSONAL
-                wanted[AccountKey(leg.psn_no, kind)] += sign * leg.amount_fen
+                kind = AccountKind.WALLET if leg.role in {Role.WALLET, Role.RECEIVER} else AccountKind.PERSONAL
+                wanted[AccountKey(leg.psn_no, kind)] += _moved_fen(row, leg)
         for key in ledger.rows.state.accounts:
             require(moved[key] == wanted[key], "money", f"{_name(key)} moved by {moved[key]}, rows say {wanted[key]}")
 
-    def _line(self, terminal: Terminal, line: Line) -> None:
+    def _line(self, terminal: Terminal | Wallet, line: Line) -> None:
         """I7 from a journal: every final answer about a key agrees with what stands there in the end."""
         row = self._rows.by_key(line.key)
         state = "nothing" if row is None else f"{label(row)} {row.state.value}"
@@ -274,16 +295,24 @@ class Invariants:
                 require(ended, "I7", f"{what}: STOPPED, there is {state}")
 
 
+def _moved_fen(row: Payment, leg: PlanLeg) -> int:
+    """What a leg does to its account, once all is done."""
+    taken = row.kind in VOTED and leg.role is not Role.RECEIVER
+    return -leg.amount_fen if taken else leg.amount_fen
+
+
 def _agrees(row: Payment, told: Told) -> bool:
-    match told.outcome:
-        case "PAID":
-            return row.kind is PaymentKind.SETTLE and row.state in PAID_STATES
-        case "REFUNDED":
-            return row.kind is PaymentKind.REFUND and row.state in PAID_STATES
-        case "CREDITED":
-            return row.kind is PaymentKind.CREDIT and row.state is State.DONE
-        case _:
-            return row.state in REFUSED_STATES
+    is_paid, is_refused = row.state in PAID_STATES, row.state in REFUSED_STATES
+    agrees = {
+        "PAID": row.kind is PaymentKind.SETTLE and is_paid,
+        "REFUNDED": row.kind is PaymentKind.REFUND and is_paid,
+        "CREDITED": row.kind is PaymentKind.CREDIT and row.state is State.DONE,
+        "PENDING": row.pending_accept,
+        "ACCEPTED": row.kind is PaymentKind.TRANSFER and is_paid,
+        "TRANSFER_ACCEPTED": row.kind is PaymentKind.TRANSFER and is_paid,
+        "DECLINED": is_refused and row.reason == "TRANSFER_DECLINED",
+    }
+    return agrees.get(told.outcome, is_refused)
 
 
 def _name(key: AccountKey) -> str:

@@ -14,6 +14,7 @@ from services.settlement.domain.plan import PlanLeg
 from services.settlement.saga.coordinator import Write, applied
 from services.settlement.saga.payment import OPEN_STATES, Payment, PaymentKind, State
 from services.settlement.saga.requests import PlanFacts, check_plan, patient_busy_failure
+from services.settlement.saga.transfers import transfer_of
 from tests.fault.simulation.decisions import Decisions
 from tests.fault.simulation.scenario import AREAS
 from tests.fault.simulation.world import Violation, World
@@ -47,6 +48,20 @@ class StoredPlan:
     legs: tuple[PlanLeg, ...]
 
 
+@dataclass(frozen=True, slots=True)
+class AskedTransfer:
+    """What a giver asks for; the receiver's time counts after the ledgers' own."""
+
+    giver: PsnNo
+    legs: tuple[PlanLeg, ...]
+    accept_within_ms: int
+    year: int = 0
+
+    def in_year(self, year: int) -> AskedTransfer:
+        """The same, accepted in a year."""
+        return replace(self, year=year)
+
+
 @dataclass(slots=True)
 class _Due:
     """When recovery takes a row, and how often it has."""
@@ -69,6 +84,7 @@ class PaymentRows:
         self._trying: dict[PsnNo, PaymentId] = {}
         self._due: dict[PaymentId, _Due] = {}
         self._deadlines: dict[PaymentId, int] = {}
+        self._accept_by: dict[PaymentId, int] = {}
         self.wrote: Callable[[Payment], None] = lambda _row: None
 
     @property
@@ -134,6 +150,28 @@ class PaymentRows:
         self._insert(row, deadline_ms)
         return row, True
 
+    def begin_transfer(
+        self, payment_id: PaymentId, key: Key, content: bytes, asked: AskedTransfer
+    ) -> tuple[Payment, bool]:
+        """Inserts TRYING with both deadlines, or finds what the key stands for."""
+        found = self.by_key(key)
+        if found is not None:
+            return found, False
+        row = transfer_of(
+            asked.legs, payment_id=payment_id, key=key, request_hash=content, giver=asked.giver, year=asked.year
+        )
+        deadline_ms = self._world.now_ms + VOTE_DEADLINE_MS
+        accept_by_ms = deadline_ms + asked.accept_within_ms
+        self._deadlines[payment_id], self._accept_by[payment_id] = deadline_ms, accept_by_ms
+        row = replace(
+            row,
+            created_at=self.now,
+            deadline_at=self._world.instant(deadline_ms),
+            accept_by=self._world.instant(accept_by_ms),
+        )
+        self._insert(row, deadline_ms)
+        return row, True
+
     def _facts(self, plan: StoredPlan | None) -> PlanFacts | None:
         if plan is None:
             return None
@@ -166,21 +204,26 @@ class PaymentRows:
 
     def write(self, write: Write) -> Payment:
         """Compare-and-set; the row as it then stands."""
-        row = self.payments[write.payment_id]
+        row = self.by_id(write.payment_id)
+        if row is None:
+            raise AssertionError("a row is written that was never inserted")
         if not self._decisions.wins(row, write):
             self._world.seen["a write that lost its race"] += 1
-            return self.by_id(write.payment_id) or row
+            return row
         after = applied(row, write)
-        if row.state is State.TRYING:
+        due_ms = self._world.now_ms + LEASE_MS
+        if write.asks_receiver:
+            due_ms = self._deadlines[row.payment_id] = self._accept_by[row.payment_id]
+        elif row.state is State.TRYING:
             after = replace(after, decided_at=self.now)
-            if row.psn_no is not None:
+            if row.psn_no is not None and row.kind is PaymentKind.SETTLE:
                 self._trying.pop(row.psn_no, None)
         if write.quarantine:
             raise Violation(f"{label(row)} goes to quarantine: {write.quarantine}")
-        if write.to is State.COMMITTED and row.psn_no is not None:
+        if write.to is State.COMMITTED and row.psn_no is not None and row.kind is PaymentKind.SETTLE:
             self.versions[row.psn_no, row.year] += 1
         self.payments[row.payment_id] = after
-        self._due[row.payment_id] = _Due(self._world.now_ms + LEASE_MS)
+        self._due[row.payment_id] = _Due(due_ms)
         self.wrote(after)
         return after
 

@@ -27,6 +27,7 @@ from tests.fault.simulation.rows import FOUNDING_IDS, PaymentRows, area_of, name
 from tests.fault.simulation.scenario import AREAS, CALM_MS, COORDINATORS, PATIENTS, PERSONS, Fault, Scenario
 from tests.fault.simulation.terminal import Desk, Terminal, authorisation_id
 from tests.fault.simulation.told import Asked, Told
+from tests.fault.simulation.wallet import Wallet
 from tests.fault.simulation.world import LATE_MS, Violation, World
 
 QUIET_MS = 2_500
@@ -76,8 +77,12 @@ class Town:
             coordinator.deliver = self._deliver
             self.world.add(coordinator)
         bills = [it for it in scenario.operations if it.kind == "SETTLE"]
-        others = [it for it in scenario.operations if it.kind != "SETTLE"]
-        self.terminals = [Terminal(it, self.world, self._submit, self.rows.new_plan) for it in bills]
+        transfers = [it for it in scenario.operations if it.kind == "TRANSFER"]
+        others = [it for it in scenario.operations if it.kind not in {"SETTLE", "TRANSFER"}]
+        self.askers: list[Terminal | Wallet] = [
+            *(Terminal(it, self.world, self._submit, self.rows.new_plan) for it in bills),
+            *(Wallet(it, self.world, self._submit) for it in transfers),
+        ]
         self.desks = [Desk(it, self.world, self._submit, self._command) for it in others]
 
     def _new_id(self, operation: int) -> PaymentId:
@@ -89,8 +94,8 @@ class Town:
         self._found()
         for node in (*self.coordinators, *self.ledgers.values()):
             node.awake()
-        for terminal in self.terminals:
-            terminal.start()
+        for asker in self.askers:
+            asker.start()
         for desk in self.desks:
             desk.start()
         over_ms = 0
@@ -100,12 +105,12 @@ class Town:
             is_over = self.world.now_ms >= CALM_MS and self._is_over()
             # The latest of all messages still comes, and must change nothing any more.
             over_ms = over_ms + QUIET_MS if is_over else 0
-        self.invariants.end(self.terminals)
+        self.invariants.end(self.askers)
         if not all(desk.is_done for desk in self.desks):
             raise Violation("stuck: a desk was never answered")
 
     def _is_over(self) -> bool:
-        told = not any(terminal.open_lines for terminal in self.terminals) and all(it.is_done for it in self.desks)
+        told = not any(asker.open_lines for asker in self.askers) and all(it.is_done for it in self.desks)
         return told and self.invariants.is_settled and all(node.is_up for node in self.world.nodes.values())
 
     def _found(self) -> None:
@@ -148,9 +153,7 @@ class Town:
             about = f"{asked.label}: {told.outcome}"
             self.world.send(target.name, source, about, lambda: asked.answer(told))
 
-        sent = Asked(
-            asked.kind, asked.operation, asked.key, asked.content, answer, asked.plan, asked.original_id, asked.leg
-        )
+        sent = replace(asked, answer=answer)
         self.world.send(source, target.name, asked.label, lambda: target.hear(sent))
 
     def _deliver(self, source: str, area: AdmDvs, about: str, payload: bytes, hear: Callable[[bytes], None]) -> None:

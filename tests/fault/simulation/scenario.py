@@ -25,7 +25,7 @@ NEW_YEARS_EVE: Final = datetime(2026, 12, 31, 23, 59, 35, tzinfo=SHANGHAI)
 
 @dataclass(frozen=True, slots=True)
 class Share:
-    """One leg that a bill asks for; ``role`` is OWN, WALLET or FUNDER."""
+    """One leg that a bill or a transfer asks for; ``role`` is OWN, WALLET, FUNDER or RECEIVER."""
 
     role: str
     person: int
@@ -40,20 +40,28 @@ class Operation:
     A SETTLE is sent at ``at_ms``; its terminal, when no answer comes, does what ``style`` says (retry, ask, reverse).
     ``then`` follows: revoke or reverse ``then_ms`` after the first sending (a reversal may come before it), or both, or
     unrevoke (a revocation and its own reversal), or other (the same key with other content).
+
+    A TRANSFER's receiver has ``accept_within_ms`` and answers ``answer_ms`` after it was first sent, as ``style``
+    says: accept, decline, both (a yes and a no at once), or silent. ``then`` withdraw: its giver takes it back at
+    ``then_ms``.
     """
 
     number: int
     at_ms: int
-    kind: str  # SETTLE, CREDIT, FREEZE or CLOSE.
+    kind: str  # SETTLE, TRANSFER, CREDIT, FREEZE or CLOSE.
     person: int
     shares: tuple[Share, ...] = ()
     style: str = "retry"
     then: str = ""
     then_ms: int = 0
+    accept_within_ms: int = 0
+    answer_ms: int = 0
 
     def __str__(self) -> str:
         legs = ", ".join(f"{it.role.lower()} {it.person}: {it.past_fen}+{it.current_fen}" for it in self.shares)
         then = f", then {self.then} at {self.then_ms:+} ms" if self.then else ""
+        if self.kind == "TRANSFER":
+            then = f" after {self.answer_ms} of {self.accept_within_ms} ms{then}"
         return f"{self.at_ms:>6} ms  #{self.number} {self.kind} of person {self.person} [{legs}] ({self.style}{then})"
 
 
@@ -113,11 +121,20 @@ def scenario_of(seed: int, payments: int) -> Scenario:
     return Scenario(seed, start, operations, _faults(random))
 
 
+TRANSFER_EACH: Final = 8
+ENDS_OF_TRANSFERS: Final = ("accept", "decline", "silent", "withdraw", "both")
+"""Every eighth operation is a transfer; the first ones of a seed end in each of these ways, the others as it comes."""
+
+
 def _operation(random: Random, number: int, crowds: list[int]) -> Operation:
     """Half of them come in crowds, within a second or so, so that they meet on the same accounts."""
     at_ms = (
         random.choice(crowds) + random.randrange(1_500) if random.random() < 0.5 else random.randrange(CALM_MS - 10_000)
     )
+    if number % TRANSFER_EACH == 0:
+        nth = number // TRANSFER_EACH - 1
+        ending = ENDS_OF_TRANSFERS[nth] if nth < len(ENDS_OF_TRANSFERS) else random.choice(ENDS_OF_TRANSFERS)
+        return _transfer(random, number, at_ms, ending)
     chance = random.random()
     if chance < 0.08:
         role = random.choice(["OWN", "OWN", "WALLET"])
@@ -137,6 +154,36 @@ def _operation(random: Random, number: int, crowds: list[int]) -> Operation:
     if then in {"revoke", "both", "unrevoke", "other"}:
         then_ms = abs(then_ms)
     return Operation(number, at_ms, "SETTLE", patient, _shares(random, patient), style, then, then_ms)
+
+
+def _transfer(random: Random, number: int, at_ms: int, ending: str) -> Operation:
+    """From the own account, the wallet, or both, to somebody's wallet; sometimes more than is there."""
+    giver, receiver = random.sample(range(PERSONS), 2)
+    sources = random.choice([["OWN"], ["OWN"], ["WALLET"], ["OWN", "WALLET"]])
+    most = 60_000 if random.random() < 0.05 else 3_000
+    taken = [Share(role, giver, random.randrange(1, most), 0) for role in sources]
+    if "OWN" in sources and random.random() < 0.5:
+        taken[0] = Share("OWN", giver, taken[0].past_fen, random.randrange(1, 1_500))
+    total = sum(share.past_fen + share.current_fen for share in taken)
+    within_ms = random.choice([1_000, 4_000, 12_000, 20_000])
+    # The last two come about when the deadline passes: it is the ledgers' 8 s and then the receiver's own.
+    answers_ms = [30, 60, 1_000, within_ms // 2, within_ms + random.randrange(7_500, 8_600)]
+    answer_ms = random.choice([*answers_ms, within_ms + random.randrange(7_900, 8_500)])
+    if ending == "accept" and random.random() < 0.7:
+        answer_ms = random.choice(answers_ms[:4])
+    withdrawn_ms = random.choice([-800, -20, 5, 40, 200, 2_000, 9_000])
+    return Operation(
+        number,
+        at_ms,
+        "TRANSFER",
+        giver,
+        (*taken, Share("RECEIVER", receiver, total, 0)),
+        random.choice(["accept", "silent"]) if ending == "withdraw" else ending,
+        "withdraw" if ending == "withdraw" else "",
+        withdrawn_ms if ending == "withdraw" else 0,
+        within_ms,
+        answer_ms,
+    )
 
 
 def _shares(random: Random, patient: int) -> tuple[Share, ...]:

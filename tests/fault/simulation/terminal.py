@@ -58,6 +58,16 @@ class Line:
         """The answer that settled it."""
         return next((told for told in self.told if told.is_final), None)
 
+    @property
+    def is_waiting(self) -> bool:
+        """Whether its own answer is still open, and wanted."""
+        return self.final is None and not self.wants_reversal
+
+    @property
+    def is_open(self) -> bool:
+        """Whether somebody still waits to hear of it."""
+        return self.is_waiting or (self.wants_reversal and not any(told.is_final for told in self.reversals))
+
 
 class Terminal:
     """One counter with one bill: it goes on until it knows what became of everything it asked for."""
@@ -80,12 +90,7 @@ class Terminal:
     @property
     def open_lines(self) -> list[Line]:
         """What the terminal still waits for."""
-        return [
-            line
-            for line in self.journal
-            if (line.final is None and not line.wants_reversal)
-            or (line.wants_reversal and not any(told.is_final for told in line.reversals))
-        ]
+        return [line for line in self.journal if line.is_open]
 
     def _key(self, infno: str) -> Key:
         made_at = self._world.now.astimezone(SHANGHAI).strftime("%Y%m%d%H%M%S")

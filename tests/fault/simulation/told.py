@@ -13,10 +13,12 @@ from services.settlement.domain.payment import Key
 from services.settlement.domain.plan import PlanLeg
 from services.settlement.saga.payment import PAID_STATES, Payment, PaymentKind, State
 from services.settlement.saga.requests import IN_PROGRESS, refusal_failure, reversed_failure
-from tests.fault.simulation.rows import StoredPlan
+from tests.fault.simulation.rows import AskedTransfer, StoredPlan
 
 UNKNOWN: Final = "SETTLEMENT_UNKNOWN"
-UNDECIDED: Final = frozenset({IN_PROGRESS, "PATIENT_BUSY"})
+PENDING: Final = "PENDING"
+"""Every ledger holds a transfer, and its receiver is asked."""
+UNDECIDED: Final = frozenset({IN_PROGRESS, "PATIENT_BUSY", PENDING})
 """Answers that leave the outcome open: the terminal goes on."""
 NEVER_BEGUN: Final = frozenset({"PLAN_STALE", "PLAN_EXPIRED"})
 """Refusals before anything was stored; with the same plan they are final."""
@@ -24,7 +26,7 @@ NEVER_BEGUN: Final = frozenset({"PLAN_STALE", "PLAN_EXPIRED"})
 
 @dataclass(frozen=True, slots=True)
 class Told:
-    """An answer: PAID, REFUNDED, STOPPED, CREDITED, or the reason of a refusal."""
+    """An answer: PAID, REFUNDED, STOPPED, CREDITED, PENDING, ACCEPTED, DECLINED, or the reason of a refusal."""
 
     outcome: str
     payment_id: PaymentId | None = None
@@ -47,6 +49,7 @@ class Asked:
     plan: StoredPlan | None = None
     original_id: PaymentId | None = None
     leg: PlanLeg | None = None
+    transfer: AskedTransfer | None = None
 
     @property
     def label(self) -> str:
@@ -76,7 +79,10 @@ def judged(row: Payment | None) -> Told:
     if row.kind is PaymentKind.TOMBSTONE:
         return Told(reversed_failure().reason)
     if row.state is State.TRYING:
-        return Told(IN_PROGRESS)
+        return Told(PENDING, row.payment_id) if row.pending_accept else Told(IN_PROGRESS)
+    if row.kind is PaymentKind.TRANSFER:
+        accepted = row.state in PAID_STATES
+        return Told("ACCEPTED" if accepted else refusal_failure(row).reason, row.payment_id)
     if row.kind is PaymentKind.SETTLE:
         paid = row.state in PAID_STATES
         return Told("PAID" if paid else refusal_failure(row).reason, row.payment_id)
