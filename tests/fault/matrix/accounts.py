@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
 from typing import Any, Final
 from uuid import uuid4
 
@@ -114,6 +115,23 @@ class Freeze(Act):
     async def undo(self) -> None:
         """Unfrozen again."""
         await self.scene.town.freeze(self.funder, frozen=False)
+
+
+class FreezeLeft(Freeze):
+    """Whoever asked goes away; what was stored is carried out all the same."""
+
+    async def begin(self) -> None:
+        """Asked once."""
+        self._asked = asyncio.create_task(self._ask_once())
+
+    async def _ask_once(self) -> None:
+        with suppress(Failure):
+            await self.ask()
+
+    async def learn(self) -> None:
+        """Nobody asks again: what waits comes to its end."""
+        await self._asked
+        await until(self._nothing_pending, "no freeze waits")
 
 
 class Opening(Act):

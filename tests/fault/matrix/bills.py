@@ -126,6 +126,7 @@ class UnseenRequests(Bills):
     """A terminal reverses a request that never arrived, is left without an answer, reverses again; then it arrives."""
 
     _entry: Entry
+    _reversing: asyncio.Task[Told]
 
     async def prepare(self) -> None:
         """The request stands in the journal and was never sent."""
@@ -139,14 +140,12 @@ class UnseenRequests(Bills):
         self._entry = await scene.reverses.terminal._written(Care.OUTPATIENT.settle, request)
 
     async def begin(self) -> None:
-        """It is reversed."""
-        terminal, entry = self.scene.reverses.terminal, self._entry
-        self._tellings = [asyncio.create_task(terminal.reverse(infno=entry.infno, msgid=entry.msgid))]
+        """It is reversed until that is answered."""
+        self._reversing = asyncio.create_task(reversed_blindly(self.scene.reverses))
 
     async def learn(self) -> None:
-        """Reversed again until that is answered."""
-        await told(self._tellings[0])
-        self._outcomes = [None, None, await reversed_blindly(self.scene.reverses)]
+        """Answered."""
+        self._outcomes = [None, None, await self._reversing]
 
     async def check(self) -> None:
         """The original comes late and can never start."""

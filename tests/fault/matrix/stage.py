@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Final, Protocol
 
-from tests.fault.matrix.accounts import Amending, Closing, Credit, Freeze, Opening
+from tests.fault.matrix.accounts import Amending, Closing, Credit, Freeze, FreezeLeft, Opening
 from tests.fault.matrix.bills import (
     Bills,
     Failing,
@@ -59,6 +59,7 @@ ACTS: Final[Mapping[Act, Callable[[Scene], Playing]]] = {
     Act.PLAN: Plans,
     Act.CREDIT: Credit,
     Act.FREEZE: Freeze,
+    Act.FREEZE_LEFT: FreezeLeft,
     Act.OVERDUE: Overdue,
     Act.FAIL: Failing,
     Act.MENDED: Mended,

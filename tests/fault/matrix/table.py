@@ -25,6 +25,8 @@ class Act(Enum):
     PLAN = "plan"
     CREDIT = "credit"
     FREEZE = "freeze"
+    FREEZE_LEFT = "freeze-left"
+    """As FREEZE, and whoever asked goes away: only recovery can finish it."""
     OVERDUE = "overdue"
     """The coordinator that decided has died and another holds the lease and sleeps: the ledger must ask."""
     FAIL = "fail"
@@ -99,20 +101,22 @@ _COORDINATOR: Final[Mapping[Act, Mapping[str, str]]] = {
     },
     Act.CREDIT: {
         "settlement.account_credit.before_commit": "settlement.account_credit.after_commit",
-        "settlement.account_credit.after_commit": TAKEN,
+        "settlement.account_credit.after_commit": "settlement.credit.after_reply",
     },
     Act.FREEZE: {
         "settlement.freeze_request.before_commit": "settlement.freeze_request.after_commit",
-        "settlement.freeze_request.after_commit": "settlement.freeze_sweep.after_commit",
-        "settlement.freeze.before_send": "settlement.freeze_sweep.after_commit",
         "settlement.freeze.after_reply": "settlement.freeze.after_reply",
         "settlement.freeze_answer.before_commit": "settlement.freeze_answer.before_commit",
         "settlement.freeze_answer.after_commit": "settlement.freeze_sweep.before_commit",
     },
+    Act.FREEZE_LEFT: {
+        "settlement.freeze_request.after_commit": "settlement.freeze_sweep.after_commit",
+        "settlement.freeze.before_send": "settlement.freeze_sweep.after_commit",
+    },
     Act.OVERDUE: {
         "settlement.freeze_sweep.before_commit": "settlement.freeze_sweep.before_commit",
         "bus.answer.before_send": "bus.answer.before_send",
-        "bus.answer.after_send": TAKEN,
+        "bus.answer.after_send": BEFORE,
     },
     Act.HEAR: {
         "inbox.take.before_commit": "inbox.take.before_commit",
