@@ -21,6 +21,7 @@ from typing import Any, Final, TypeAlias
 
 import asyncpg
 
+from ops.verify.ledger import BELOW_ALL
 from ops.verify.report import Head, Report
 
 BLOCKS_TOGETHER: Final = 16
@@ -38,7 +39,7 @@ _DIGEST_OF: Final = "SELECT digest FROM entry_blocks WHERE block_no = $1"
 _ENTRIES: Final = """
     SELECT entry_no, source_id::text AS source_id, leg_no, kind, book, part, amount_fen, balance_after_fen,
            (extract(epoch FROM booked_at) * 1000000)::bigint AS booked_us, psn_no
-      FROM entries WHERE entry_no <= $2 AND ($1::bigint IS NULL OR entry_no > $1) ORDER BY entry_no
+      FROM entries WHERE entry_no > $1 AND entry_no <= $2 ORDER BY entry_no
 """
 _UNSEALED: Final = """
     SELECT count(*) FROM (
@@ -66,12 +67,12 @@ class Place:
     """How far a chain has been followed."""
 
     block_no: int = 0
-    last_entry_no: int | None = None
+    last_entry_no: int = BELOW_ALL
     digest: bytes = b""
 
     @staticmethod
     def before(area: str) -> Place:
-        """Where the chain of an area begins; entries below the first number belong to its first block."""
+        """Where the chain of an area begins; entries with numbers below its first belong to its first block too."""
         return Place(digest=sha256(f"gongji entry chain {area}".encode()).digest())
 
     @staticmethod
@@ -104,7 +105,7 @@ async def check_chain(
             await _check_block(connection, area, place, block, mine, report)
             place = Place(block["block_no"], block["last_entry_no"], block["digest"])
             head = Head(place.block_no, block["last_entry_no"], place.digest.hex(), _told(block["sealed_at"]))
-    overdue = await connection.fetchval(_UNSEALED, place.last_entry_no or 0, SEAL_OVERDUE_S)
+    overdue = await connection.fetchval(_UNSEALED, place.last_entry_no, SEAL_OVERDUE_S)
     report.open(f"entries of ledger {area} that nobody has sealed for over {SEAL_OVERDUE_S} s", overdue)
     if head is not None:
         report.heads[area] = head

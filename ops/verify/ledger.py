@@ -25,7 +25,7 @@ from ops.verify.report import Report
 
 PAGE_KEYS: Final = 5_000
 _FIRST: Final = UUID(int=0)
-_BELOW_ALL: Final = -(2**63)
+BELOW_ALL: Final = -(2**63)
 """No entry has this number; one that somebody slipped in may well have a number below zero."""
 
 Key: TypeAlias = tuple[Any, ...]
@@ -301,7 +301,7 @@ async def _check_authorisation_sums(connection: asyncpg.Connection, area: str, r
 async def _pages(connection: asyncpg.Connection, subject: Subject) -> AsyncIterator[list[Key]]:
     """All keys of a subject, page by page; sources come in the order of their entries, each page's once."""
     if subject is Subject.SOURCE:
-        head, after = await head_of(connection), _BELOW_ALL
+        head, after = await head_of(connection), BELOW_ALL
         before: set[Key] = set()
         while rows := await connection.fetch(_NEW_ENTRIES, after, head, PAGE_KEYS):
             after = rows[-1]["entry_no"]
