@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+import sys
+from collections.abc import AsyncIterator, Callable
 from typing import Final
 
 import pytest
@@ -35,6 +36,17 @@ async def town(postgres: Databases, broker: EmbeddedNats) -> AsyncIterator[Town]
     """A running town; nothing personal may stand in its logs when it goes."""
     async with mortal_town(postgres, broker) as running:
         yield running
+
+
+@pytest.fixture
+def say(capsys: pytest.CaptureFixture[str]) -> Callable[[str], None]:
+    """Tells a figure aloud."""
+
+    def aloud(text: str) -> None:
+        with capsys.disabled():
+            sys.stdout.write(f"\n    {text}\n")
+
+    return aloud
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

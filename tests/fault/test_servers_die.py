@@ -8,7 +8,6 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-import sys
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Final, TypeAlias
@@ -19,11 +18,11 @@ from ops.embedded.databases import Databases
 from ops.embedded.nats import EmbeddedNats
 from ops.embedded.postgres import EmbeddedPostgres
 from tests.e2e.town import HAMI, URUMQI
-from tests.fault.conftest import ENVIRONMENT
 from tests.fault.ground import Ground, ground_in
 from tests.fault.load import Load, check_load, load_on
 from tests.fault.tcp_proxy import Line
 from tests.fault.victims import COORDINATOR, LEDGER
+from tests.fault.worlds import ENVIRONMENT
 
 pytestmark = pytest.mark.long
 
@@ -44,17 +43,6 @@ async def ground(postgres: Databases) -> AsyncIterator[Ground]:
         pytest.skip("the embedded servers are not installed, and no others may be killed")
     async with ground_in(postgres, ENVIRONMENT) as ground:
         yield ground
-
-
-@pytest.fixture
-def say(capsys: pytest.CaptureFixture[str]) -> Callable[[str], None]:
-    """Tells a figure aloud."""
-
-    def aloud(text: str) -> None:
-        with capsys.disabled():
-            sys.stdout.write(f"\n    {text}\n")
-
-    return aloud
 
 
 Fault: TypeAlias = Callable[[Load], Awaitable[None]]
