@@ -108,6 +108,11 @@ def wallet_leg(past: int, *, leg_no: int = 1, key: AccountKey = PURSE) -> Leg:
     return Leg(leg_no, key, Role.WALLET, Parts(past), YEAR)
 
 
+def receiver_leg(past: int, *, leg_no: int = 9, key: AccountKey = PURSE) -> Leg:
+    """A wallet that money comes to."""
+    return Leg(leg_no, key, Role.RECEIVER, Parts(past), YEAR)
+
+
 def funder_leg(
     past: int = 0,
     current: int = 0,

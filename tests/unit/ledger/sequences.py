@@ -17,10 +17,12 @@ from services.settlement.ledger.domain.model import (
     BranchState,
     CreditPurpose,
     Entry,
+    EntryKind,
     FreezeId,
     Leg,
     Part,
     Parts,
+    Role,
 )
 from services.settlement.ledger.domain.state import State
 from tests.unit.ledger.given import (
@@ -37,14 +39,17 @@ from tests.unit.ledger.given import (
     open_authorisation,
     own_leg,
     payment,
+    receiver_leg,
     refund,
     try_,
+    wallet,
     wallet_leg,
 )
 
 PAYMENTS: Final = 6
 LENGTH_MAX: Final = 50
 _FUNDERS: Final = {1: FUNDER, 2: OTHER_FUNDER, 3: FUNDER}
+OTHER_PURSE: Final = wallet(2)
 _YEARS: Final = (2026, 2026, 2026, 2027)
 
 
@@ -103,6 +108,10 @@ def _legs(random: Random) -> tuple[Leg, ...]:
                         past, current, leg_no=leg_no, key=key, under=under, floor=floor, floor_parts=parts, year=year
                     )
                 )
+    if random.random() < 0.25:
+        # A receiver, as a transfer has it: here, or with what its giver has elsewhere.
+        received = receiver_leg(random.randint(1, 40), key=random.choice([PURSE, OTHER_PURSE]))
+        legs = [received] if random.random() < 0.3 else [*legs, received]
     return tuple(legs)
 
 
@@ -129,7 +138,13 @@ def _refund(random: Random, tries: list[tuple[int, tuple[Leg, ...]]]) -> Command
 def violations(state: State, entries: Iterable[Entry]) -> list[str]:
     """Every way in which the ledger breaks I1, I2, I5, I8 or I9, computed from scratch."""
     booked = list(entries)
-    return [*_holds(state), *_books(state, booked), *_refunds_within_charge(state, booked), *_authorisations(state)]
+    return [
+        *_holds(state),
+        *_books(state, booked),
+        *_refunds_within_charge(state, booked),
+        *_received(state, booked),
+        *_authorisations(state),
+    ]
 
 
 def _holds(state: State) -> list[str]:
@@ -137,7 +152,8 @@ def _holds(state: State) -> list[str]:
     for branch in state.branches.values():
         if branch.state is BranchState.HELD:
             for leg in branch.legs:
-                wanted[leg.account] += _read(leg, state)
+                if leg.role is not Role.RECEIVER:
+                    wanted[leg.account] += _read(leg, state)
     broken: list[str] = []
     for key, account in state.accounts.items():
         if account.held != wanted[key]:
@@ -197,6 +213,20 @@ def _refunds_within_charge(state: State, entries: list[Entry]) -> list[str]:
         for (original, leg_no), fen in back.items()
         if fen > charged[original][leg_no] or fen > taken[original, leg_no]
     ]
+
+
+def _received(state: State, entries: list[Entry]) -> list[str]:
+    """What a leg brings is booked once its payment is confirmed, once, and never before."""
+    brought: Counter[tuple[object, int]] = Counter()
+    for entry in entries:
+        if entry.kind is EntryKind.TRANSFER_IN:
+            brought[entry.source_id, entry.leg_no] += entry.amount_fen
+    wanted: Counter[tuple[object, int]] = Counter()
+    for branch in state.branches.values():
+        for leg in branch.legs:
+            if leg.role is Role.RECEIVER and branch.state is BranchState.CONFIRMED:
+                wanted[branch.payment_id, leg.leg_no] += leg.amount.total
+    return [] if brought == wanted else [f"received {brought}, confirmed {wanted}"]
 
 
 def _authorisations(state: State) -> list[str]:

@@ -25,6 +25,7 @@ from services.settlement.saga.coordinator import (
     advance,
     applied,
     begin,
+    wins,
 )
 from services.settlement.saga.payment import Payment, PaymentKind, State
 
@@ -145,7 +146,7 @@ class Dialogue:
         for command in commands:
             self.log.append(command)
             if isinstance(command, Write):
-                if self.row.state is command.expected:
+                if wins(self.row, command):
                     self.row = applied(self.row, command)
                 self.drive, more = advance(self.drive, Observed(self.row))
                 self._carry_out(more)
