@@ -46,6 +46,8 @@ TROUBLE_PAUSE_S: Final = 1.0
 STREAM_PAUSE_MIN_S: Final = 0.02
 STREAM_PAUSE_MAX_S: Final = 1.0
 ATTEMPTS_MAX: Final = 8
+REDRIVE_S: Final = 1.0
+"""How often dead letters are looked for that a person wants tried again."""
 NAK_DELAY_MAX_S: Final = 60
 VERSION_MAX: Final = 2**63 - 1
 """What the columns hold; no outbox writes a greater one."""
@@ -82,9 +84,12 @@ DDL_V1: Final = (
 )
 """What a room's migration executes, statement by statement; a later change becomes DDL_V2 and never edits this one."""
 
+DDL_V2: Final = ("ALTER TABLE inbox_dead ADD COLUMN stream text, ADD COLUMN redrive_at timestamptz",)
+"""Lets a person have a dead letter tried again; the stream says which of a room's consumers it belongs to."""
+
 
 def inbox_tables(metadata: sa.MetaData) -> None:
-    """The inbox tables as part of a room's tables (the same as DDL_V1)."""
+    """The inbox tables as part of a room's tables (the same as DDL_V1 and DDL_V2)."""
     now = sa.func.now()
     inbox = sa.Table(
         "inbox",
@@ -113,6 +118,8 @@ def inbox_tables(metadata: sa.MetaData) -> None:
         sa.Column("traceparent", sa.Text, nullable=False),
         sa.Column("problem", sa.Text, nullable=False),
         sa.Column("died_at", sa.DateTime(timezone=True), nullable=False, server_default=now),
+        sa.Column("stream", sa.Text),
+        sa.Column("redrive_at", sa.DateTime(timezone=True)),
     )
 
 
@@ -142,9 +149,14 @@ INSERT INTO inbox (consumer, event_id)
 SELECT :consumer, e.event_id FROM unnest(CAST(:event_ids AS uuid[])) AS e (event_id) ORDER BY e.event_id
 ON CONFLICT DO NOTHING RETURNING event_id""")
 _BURY: Final = sa.text("""
-INSERT INTO inbox_dead (consumer, event_id, subject, aggregate, version, payload, traceparent, problem)
-VALUES (:consumer, :event_id, :subject, :aggregate, :version, :payload, :traceparent, :problem)
-ON CONFLICT DO NOTHING""")
+INSERT INTO inbox_dead (consumer, event_id, subject, aggregate, version, payload, traceparent, problem, stream)
+VALUES (:consumer, :event_id, :subject, :aggregate, :version, :payload, :traceparent, :problem, :stream)
+ON CONFLICT (consumer, event_id) DO UPDATE
+SET problem = EXCLUDED.problem, died_at = EXCLUDED.died_at, redrive_at = NULL""")
+_REDRIVEN: Final = """
+SELECT event_id, subject, aggregate, version, payload, traceparent FROM inbox_dead
+WHERE consumer = $1 AND stream = $2 AND redrive_at <= now() ORDER BY redrive_at LIMIT $3"""
+_RISEN: Final = "DELETE FROM inbox_dead WHERE consumer = $1 AND event_id = $2"
 _PURGE: Final = "DELETE FROM inbox WHERE received_at < now() - $1::interval"
 
 
@@ -182,6 +194,7 @@ class Consumer:
         self._after_commit = after_commit
         self._attempts: dict[UUID, int] = {}
         self._purged_at = float("-inf")
+        self._redriven_at = float("-inf")
 
     async def run(self) -> None:
         """Runs until cancelled. Trouble with NATS or the database is waited out."""
@@ -235,6 +248,7 @@ class Consumer:
         reconnects = self._bus.reconnects
         heard_at = loop.time()
         while reconnects == self._bus.reconnects:
+            await self._redrive(loop.time())
             messages = await self._fetch(subscription)
             if messages:
                 heard_at = loop.time()
@@ -351,9 +365,29 @@ class Consumer:
                     "payload": event.payload,
                     "traceparent": event.traceparent,
                     "problem": problem,
+                    "stream": self._stream.name,
                 },
             )
         _log.error("an event became a dead letter", consumer=self._name, problem=type(error).__name__, **_facts(event))
+
+    async def _redrive(self, now: float) -> None:
+        """Tries dead letters again that a person has asked for; one that fails is a dead letter as before."""
+        if now - self._redriven_at < REDRIVE_S:
+            return
+        self._redriven_at = now
+        async with self._database.driver_connection() as connection:
+            rows = await connection.fetch(_REDRIVEN, self._name, self._stream.name, BATCH_SIZE_MAX)
+        for row in rows:
+            event = IncomingEvent(**dict(row))
+            try:
+                await self._apply([event])
+            except Exception as error:  # noqa: BLE001  It belongs to this one event.
+                if not (_passes(error) or is_transient(error)):
+                    await self._bury(event, error)
+                continue
+            async with self._database.driver_connection() as connection:
+                await connection.execute(_RISEN, self._name, event.event_id)
+            _log.info("a dead letter was taken in after all", consumer=self._name, **_facts(event))
 
     async def _purge(self, now: float) -> None:
         if now - self._purged_at < PURGE_S:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import typer
 
+from ops.closing.command import alarms, deadletters, suspense
 from ops.demo.command import demo
 from ops.payments.command import payments
 from ops.plan import plan
@@ -24,6 +25,9 @@ app.command()(plan)
 app.command()(verify)
 app.add_typer(payments)
 app.add_typer(restore)
+app.add_typer(alarms)
+app.add_typer(suspense)
+app.add_typer(deadletters)
 
 
 def main() -> None:

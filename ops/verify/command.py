@@ -49,7 +49,7 @@ def verify(
 ) -> None:
     """Count every invariant of protocol and ledger over all databases of a running system. Writes nothing to them.
 
-    Exit code 0: all hold; 1: something does not, in any round; 2: the databases could not be read.
+    Exit code 0: all hold; 1: something does not, in any round; 2: a database could not be read.
     """
     # Imported here so that every other command starts without them.
     import asyncpg  # noqa: PLC0415  As above.
@@ -76,8 +76,12 @@ def verify(
         from rich.console import Console  # noqa: PLC0415  As above.
 
         show(report, Console())
-    if report.violations:
-        raise typer.Exit(EXIT_VIOLATED)
+    if code := _exit_code(report):
+        raise typer.Exit(code)
+
+
+def _exit_code(report: Report) -> int:
+    return EXIT_VIOLATED if report.violations else EXIT_CANNOT_RUN if report.unreadable else 0
 
 
 class _Pace(NamedTuple):
@@ -100,7 +104,7 @@ def _watched(audit: Audit, pace: _Pace, anchor: Path | None, *, as_json: bool) -
             if made.report is None:
                 outcomes.add(EXIT_CANNOT_RUN)
             else:
-                outcomes.add(EXIT_VIOLATED if made.violations else 0)
+                outcomes.add(_exit_code(made.report))
                 lines += [] if as_json else [f"  ✗ {finding}" for finding in made.report.findings]
                 _keep_heads(anchor, audit, made.report)
             sys.stdout.write("\n".join(lines) + "\n")
@@ -140,6 +144,11 @@ def show(report: Report, console: Console) -> None:
     for check in report.checks.values():
         for finding in check.findings:
             console.print(f"  [red]✗[/] {finding}", highlight=False)
+    _show_rest(report, console)
+
+
+def _show_rest(report: Report, console: Console) -> None:
+    """What is beside the invariants, and the verdict."""
     for name, why in report.skipped.items():
         console.print(f"  [dim]{name} skipped: {why}[/]", highlight=False)
     for what, count in report.waiting.items():
@@ -147,7 +156,11 @@ def show(report: Report, console: Console) -> None:
     for area, head in sorted(report.heads.items()):
         told = f"{head.last_entry_no:,} in block {head.block_no:,} at {head.sealed_at}: {head.digest}"
         console.print(f"  [dim]chain of {area}: entries up to {told}[/]", highlight=False, soft_wrap=True)
+    for area, problem in sorted(report.unreadable.items()):
+        console.print(f"  [red]ledger {area} could not be read: {problem}[/]", highlight=False)
     if report.violations:
         console.print(f"[bold red]{report.violations:,} violations[/]", highlight=False)
+    elif report.unreadable:
+        console.print(f"[bold yellow]what could be read holds[/] ({report.compared:,} rows compared)", highlight=False)
     else:
         console.print(f"[bold green]every invariant holds[/] ({report.compared:,} rows compared)", highlight=False)

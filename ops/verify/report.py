@@ -49,6 +49,8 @@ class Report:
     checks: dict[str, Check] = field(default_factory=lambda: {name: Check() for name in INVARIANTS})
     waiting: dict[str, int] = field(default_factory=dict)
     skipped: dict[str, str] = field(default_factory=dict)
+    unreadable: dict[str, str] = field(default_factory=dict)
+    """The areas whose ledger did not answer, with the problem: nothing is said of them."""
     heads: dict[str, Head] = field(default_factory=dict)
     """The head of each area's chain of entries."""
 
@@ -98,5 +100,6 @@ class Report:
                 for name, check in self.checks.items()
             },
             "waiting": self.waiting,
+            "unreadable": self.unreadable,
             "heads": {area: asdict(head) for area, head in sorted(self.heads.items())},
         }

@@ -51,13 +51,20 @@ class Audit:
     async def round(self, *, whole: bool = True) -> Report:
         """Every invariant, counted. The first round is whole in any case.
 
-        Raises asyncpg's errors and OSError if a database cannot be read; ValueError if one is a copy of another.
+        A ledger that does not answer stops the audit of its own area only, and the next round is whole. Raises
+        asyncpg's errors and OSError if another database cannot be read, or one goes away meanwhile; ValueError if one
+        is a copy of another.
         """
         report = Report()
         whole = whole or self._followed is None
         async with AsyncExitStack() as stack:
             coordinator = await _connected(stack, self.places.coordinator_url)
-            ledgers = {area: await _connected(stack, url) for area, url in sorted(self.places.ledger_urls.items())}
+            ledgers = {}
+            for area, url in sorted(self.places.ledger_urls.items()):
+                try:
+                    ledgers[area] = await _connected(stack, url)
+                except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as problem:
+                    report.unreadable[area] = f"{type(problem).__name__}: {problem}".splitlines()[0]
             seen, touched = {}, {}
             for area, ledger in ledgers.items():
                 seen[area], touched[area] = await self._look_at(ledger, area, report, whole=whole)
@@ -70,8 +77,8 @@ class Audit:
             report.skipped["I7"] = "no terminal's journal was given (--journal FILE)"
         if not whole:
             report.skipped["I10"] = _NOT_IN_THIS_ROUND
-        # Kept only now: a round that could not be finished is done again.
-        self._seen, self._followed = seen, followed
+        # Kept only now: a round that could not be finished, or not over everything, is done again.
+        self._seen, self._followed = seen, None if report.unreadable else followed
         return report
 
     async def _look_at(

@@ -56,6 +56,8 @@ class Round:
         under_way = sum(self.report.waiting.values())
         extent = "everything" if self.whole else "what changed"
         verdict = f"{self.violations:,} VIOLATIONS" if self.violations else "every invariant holds"
+        if self.report.unreadable:
+            verdict += f", but {', '.join(sorted(self.report.unreadable))} could not be read"
         looked = f"{extent}, {self.report.compared:,} rows in {self.took_s:.1f} s, {under_way:,} under way"
         return f"{when}  {looked}: {verdict}"
 
@@ -76,7 +78,7 @@ async def rounds(audit: Audit, *, every_s: float, whole_every: int, count: int |
         except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
             report, problem = None, f"{type(error).__name__}: {error}".splitlines()[0]
         since_whole = 1 if whole else since_whole + 1
-        if report is None or report.violations:
+        if report is None or report.violations or report.unreadable:
             since_whole = whole_every
         made = Round(number, began_at, time.monotonic() - began_s, whole, report, problem)
         _count(made)
@@ -89,6 +91,6 @@ def _count(made: Round) -> None:
     if made.report is None:
         ROUNDS.labels("unreadable").inc()
         return
-    ROUNDS.labels("violated" if made.violations else "sound").inc()
+    ROUNDS.labels("violated" if made.violations else "unreadable" if made.report.unreadable else "sound").inc()
     for name in INVARIANTS:
         VIOLATIONS.labels(name).set(made.report.checks[name].violations)

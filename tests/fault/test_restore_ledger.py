@@ -36,7 +36,7 @@ async def backups(town: Town, postgres: Databases) -> AsyncIterator[Backups]:
 async def test_a_ledger_restored_from_an_older_backup_has_everything_booked_again_once(
     town: Town, backups: Backups
 ) -> None:
-    """Charges, refunds, credits, authorisations and freezes since the backup are there again; balances are as before."""
+    """Charges, refunds, credits, authorisations and freezes since the backup are there again, balances as before."""
     kept, lost, taken_back, given_back = await town.pairs(4)
     desk = town.desks.settlement
     await town.paid(kept, BILL_FEN)

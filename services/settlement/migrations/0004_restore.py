@@ -1,8 +1,13 @@
-"""What a coordinator restored from an older backup must keep of itself. Only adds columns with defaults."""
+"""What a coordinator restored from an older backup must keep of itself, and dead letters that are tried again.
+
+Only adds columns with defaults, so the previous release works beside it.
+"""
 
 from __future__ import annotations
 
 from alembic import op
+
+from chassis.inbox import DDL_V2
 
 revision = "0004"
 down_revision = "0003"
@@ -33,5 +38,5 @@ STATEMENTS = (
 
 def upgrade() -> None:
     """Adds the columns, and lets an unclear settlement keep no other one of its patient waiting."""
-    for statement in STATEMENTS:
+    for statement in (*STATEMENTS, *DDL_V2):
         op.execute(statement)

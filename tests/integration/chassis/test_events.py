@@ -287,6 +287,48 @@ async def test_an_event_that_cannot_be_handled_becomes_a_dead_letter_and_harms_n
     assert persons == ["a", "b"]
 
 
+async def test_a_dead_letter_that_a_person_asks_for_is_taken_in_once_its_cause_is_mended(
+    db: Database, reading_db: Database, bus: Bus, stream: Stream, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Tried again while the cause lasts it stays dead, with the newer problem; after that it takes effect once."""
+    monkeypatch.setattr(inbox, "ATTEMPTS_MAX", 1)
+    monkeypatch.setattr(inbox, "REDRIVE_S", 0.05)
+    reader = Reader()
+    # In its batch, alone, and when it is tried again for the first time.
+    reader.errors["bad"] = [ValueError("first"), ValueError("first"), ValueError("second")]
+    async with db.transaction() as connection:
+        await put(connection, [event("bad", 1)])
+    await OutboxPublisher(db, bus, stream).drain()
+
+    async def problem() -> str | None:
+        async with reading_db.driver_connection() as driver:
+            told: str | None = await driver.fetchval("SELECT problem FROM inbox_dead WHERE redrive_at IS NULL")
+            return told
+
+    async def ask() -> None:
+        async with reading_db.driver_connection() as driver:
+            await driver.execute("UPDATE inbox_dead SET redrive_at = now()")
+
+    async def first() -> bool:
+        return await problem() == "ValueError: first"
+
+    async def second() -> bool:
+        return await problem() == "ValueError: second"
+
+    async def gone() -> bool:
+        async with reading_db.driver_connection() as driver:
+            return not await driver.fetchval("SELECT count(*) FROM inbox_dead")
+
+    consumer = Consumer(reading_db, bus, stream, name="risen", handle=reader.handle, after_commit=reader.after_commit)
+    async with running(consumer.run()):
+        await until(first)
+        await ask()
+        await until(second)
+        await ask()
+        await until(gone)
+    assert reader.committed == [("bad", 1)]
+
+
 async def test_what_passes_by_itself_is_tried_until_it_has_passed(
     db: Database, reading_db: Database, bus: Bus, stream: Stream, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -56,6 +56,10 @@ class OnCall:
         """Runs ``gongji payments …`` against the town, with nobody at the keyboard."""
         return await run_payments(*arguments, "--data", str(self.data))
 
+    async def hears(self, *arguments: str) -> Said:
+        """Runs any other command of ``gongji`` against the town."""
+        return await run_gongji(*arguments, "--data", str(self.data))
+
     async def answers(self, answer: str, *arguments: str) -> Said:
         """The same, with somebody at a keyboard who answers every question so."""
         keyboard, terminal = os.openpty()
@@ -81,8 +85,13 @@ class OnCall:
 
 async def run_payments(*arguments: str, stdin: int = asyncio.subprocess.DEVNULL) -> Said:
     """Runs ``gongji payments …`` in a process of its own."""
+    return await run_gongji("payments", *arguments, stdin=stdin)
+
+
+async def run_gongji(*arguments: str, stdin: int = asyncio.subprocess.DEVNULL) -> Said:
+    """Runs ``gongji …`` in a process of its own."""
     process = await asyncio.create_subprocess_exec(
-        sys.executable, "-c", GONGJI, "payments", *arguments,
+        sys.executable, "-c", GONGJI, *arguments,
         stdin=stdin, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
     )  # fmt: skip
     out, problem = await process.communicate()

@@ -10,7 +10,7 @@ down_revision = None
 
 def upgrade() -> None:
     """Makes the tables."""
-    for statement in (*outbox.DDL_V1, *inbox.DDL_V1):
+    for statement in (*outbox.DDL_V1, *inbox.DDL_V1, *inbox.DDL_V2):
         op.execute(statement)
     op.execute(
         "CREATE TABLE person (psn_no text CONSTRAINT person_pk PRIMARY KEY,"
