@@ -88,6 +88,18 @@ def test_a_database_that_cannot_be_read_is_exit_code_2(places: Places) -> None:
     assert (code, "round 1  could not be made: InvalidCatalogNameError" in lines) == (2, True)
 
 
+def test_a_ledger_that_is_away_stops_the_audit_of_its_own_area_only(places: Places) -> None:
+    """The other one is judged and every round is whole; the exit code says that not everything was read."""
+    code, lines = said(places, "--areas", f"{AREA},650500", "--watch", "--rounds", "2", "--every", "0.1", "--json")
+    told = [json.loads(line) for line in lines.splitlines()]
+    assert (code, [(one["whole"], one["violations"], list(one["unreadable"])) for one in told]) == (
+        2,
+        [(True, 0, ["650500"])] * 2,
+    )
+    assert told[0]["invariants"]["I2"]["checked"] > 0
+    assert "what could be read holds" in said(places, "--areas", f"{AREA},650500")[1]
+
+
 async def _execute(url: str, statement: str) -> None:
     connection = await asyncpg.connect(url)
     await connection.execute(statement)
