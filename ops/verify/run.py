@@ -99,8 +99,11 @@ class Audit:
 
 
 async def verify(places: Places, *, journals: Sequence[Path] = (), anchors: Mapping[str, Head] | None = None) -> Report:
-    """One whole round. The system may go on working meanwhile; nothing is written."""
-    return await Audit(places, journals, anchors or {}).round()
+    """One whole round over everything: ConnectionError if a ledger does not answer. Nothing is written."""
+    report = await Audit(places, journals, anchors or {}).round()
+    if report.unreadable:
+        raise ConnectionError(f"not every ledger could be read: {report.unreadable}")
+    return report
 
 
 async def _connected(stack: AsyncExitStack, url: str) -> asyncpg.Connection:
