@@ -52,6 +52,11 @@ class Nursery:
     def __init__(self, process: subprocess.Popen[str]) -> None:
         self._process = process
         self._turn = asyncio.Lock()
+        self._reading = asyncio.get_running_loop().run_in_executor(None, self._line)
+
+    async def ready(self) -> None:
+        """Returns once the modules are read."""
+        await self._reading
 
     async def launch(self, world: World, name: str) -> None:
         """As ``World._launch``."""
@@ -64,15 +69,19 @@ class Nursery:
             "folder": str(world.folder),
             "environment": world._environment_of(process),
         }
+        await self.ready()
         async with self._turn:
             pid = await asyncio.to_thread(self._forked, json.dumps(asked))
         process.child = Child(cast("Any", _Adopted(pid)), name=name, record=None)
 
     def _forked(self, asked: str) -> int:
-        stdin, stdout = cast("IO[str]", self._process.stdin), cast("IO[str]", self._process.stdout)
+        stdin = cast("IO[str]", self._process.stdin)
         stdin.write(asked + "\n")
         stdin.flush()
-        return int(stdout.readline())
+        return int(self._line())
+
+    def _line(self) -> str:
+        return cast("IO[str]", self._process.stdout).readline()
 
 
 @asynccontextmanager
@@ -96,6 +105,8 @@ def _serve() -> None:
     """Reads the modules, then forks whenever it is asked, and tells the pid; ends with its input."""
     for module in sys.argv[1:]:
         importlib.import_module(module)
+    sys.stdout.write("ready\n")
+    sys.stdout.flush()
     for line in sys.stdin:
         reading, writing = os.pipe()
         between = os.fork()

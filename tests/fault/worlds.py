@@ -38,9 +38,7 @@ _PLAIN: Final = ("identity", "family", "notify")
 
 
 @asynccontextmanager
-async def mortal_town(
-    databases: Databases, broker: EmbeddedNats, *, environment: Mapping[str, str] | None = None
-) -> AsyncIterator[Town]:
+async def mortal_town(databases: Databases, broker: EmbeddedNats) -> AsyncIterator[Town]:
     """A running town; nothing personal may stand in its logs when it goes."""
     folder = new_folder("fault")
     name = f"w{uuid.uuid4().hex[:12]}"
@@ -51,7 +49,7 @@ async def mortal_town(
         database_prefix=name,
         areas=AREAS,
         policies=written_policies(folder / "policies"),
-        environment={**ENVIRONMENT, **(environment or {})},
+        environment=ENVIRONMENT,
         services=_SERVICES,
     )
     try:

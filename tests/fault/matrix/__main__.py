@@ -11,14 +11,13 @@ import traceback
 from collections.abc import Sequence
 from contextlib import AsyncExitStack
 from fnmatch import fnmatchcase
-from typing import Final
 
 from ops.embedded.nats import EmbeddedNats
 from tests.e2e.town import Town
 from tests.fault.matrix.cells import CELLS, NAMES, Cell, Nats
 from tests.fault.matrix.scene import Scene, scene_in
 from tests.fault.matrix.stage import Played, mended, play
-from tests.fault.worlds import LEASE_S, mortal_town
+from tests.fault.worlds import LEASE_S, VOTE_DEADLINE_S, mortal_town
 from tests.servers import (
     end_left_processes,
     new_folder,
@@ -27,9 +26,6 @@ from tests.servers import (
     processes_left,
     remove_session_folder,
 )
-
-VOTE_S: Final = 2
-"""The votes' deadline here: what nobody drives any more is aborted after it."""
 
 
 class Run:
@@ -48,8 +44,7 @@ class Run:
             await broker.start()
             stack.push_async_callback(broker.destroy)
             databases = await stack.enter_async_context(postgres_server())
-            environment = {"GONGJI_VOTE_DEADLINE_S": str(VOTE_S)}
-            town: Town = await stack.enter_async_context(mortal_town(databases, broker, environment=environment))
+            town: Town = await stack.enter_async_context(mortal_town(databases, broker))
             scene = await stack.enter_async_context(scene_in(town, broker))
             while self._waiting:
                 await self._play(scene, self._waiting.pop(), world)
@@ -91,7 +86,7 @@ def summary(played: Sequence[Played]) -> list[str]:
     by_clock = sum(1 for one in played if one.again.endswith(" s"))
     lines.append(
         f"In each figure: the restart of the process, {LEASE_S:g} s lease of recovery (3 s in production), its sweep"
-        f" every 0.5 s, and at most {VOTE_S} s to the votes' deadline."
+        f" every 0.5 s, and at most {VOTE_DEADLINE_S} s to the votes' deadline."
     )
     if by_clock:
         lines.append(f"{by_clock} second deaths came by the clock, because recovery did not pass their point.")

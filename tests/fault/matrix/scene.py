@@ -115,7 +115,10 @@ async def scene_in(town: Town, broker: EmbeddedNats, *, first_terminal: int = 11
         town.another_counter(number=first_terminal + 2, patience=IMPATIENT) as reverses,
         nursery(MODULES) as forks,
     ):
-        yield Scene(town, broker, repeats, asks, reverses, forks, await town.pairs(3))
+        families = await town.pairs(3)
+        if forks is not None:
+            await forks.ready()
+        yield Scene(town, broker, repeats, asks, reverses, forks, families)
 
 
 async def told(telling: asyncio.Task[Outcome]) -> Told:
