@@ -21,13 +21,20 @@ _log = telemetry.logger("recovery")
 
 SWEEP_S: Final = 0.5
 SWEEP_SIZE_MAX: Final = 500
+ROOM_PAUSE_S: Final = 0.02
 FREEZES_MAX: Final = 50
 TROUBLE_PAUSE_S: Final = 1.0
 
 
 async def sweep_payments(engine: Engine, *, pause_s: float = SWEEP_S) -> None:
-    """Sweeps payments until cancelled."""
-    await _sweep(lambda: engine.sweep(limit=SWEEP_SIZE_MAX), SWEEP_SIZE_MAX, pause_s, "payments")
+    """Sweeps payments until cancelled, a page at a time and no faster than they are driven to their ends."""
+
+    async def once() -> int:
+        while engine.recovery_room < SWEEP_SIZE_MAX:  # noqa: ASYNC110  An event for the end of each would cost more.
+            await asyncio.sleep(ROOM_PAUSE_S)
+        return await engine.sweep(limit=SWEEP_SIZE_MAX)
+
+    await _sweep(once, SWEEP_SIZE_MAX, pause_s, "payments")
 
 
 async def sweep_account_commands(engine: Engine, *, pause_s: float = SWEEP_S) -> None:

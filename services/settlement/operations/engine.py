@@ -62,6 +62,9 @@ RELEASE_POLL_S: Final = 0.005
 WATCH_S: Final = 1.0
 """How often the row of an undecided payment is read: another coordinator may have decided, or the deadline passed."""
 WATCH_MARGIN_S: Final = 0.05
+RECOVERED_MAX: Final = 1_500
+"""How many payments are driven here at once because recovery took them up. The rest stays in the table, where another
+coordinator finds it: memory is bounded, and what is taken is done before its lease is over."""
 _KEEPS_ORIGIN: Final = frozenset({Order.TRY, Order.CREDIT})
 
 _DECIDED: Final = Counter(
@@ -94,7 +97,7 @@ class EngineSettings:
     inquire_after_s: float = 10.0  # When a ledger begins to ask about a hold.
     resend_pause_s: float = 0.5  # Before a command without an answer is sent again.
     lease_s: float = 3.0  # How long recovery leaves a payment to the coordinator that wrote it last.
-    lease_max_s: float = 60.0
+    lease_max_s: float = 15.0  # The longest pause until the next try, so also how late a ledger that is back is told.
     replan_wait_s: float = 1.5  # How long a refusal waits for its holds to be released.
     answer_wait_s: float = 30.0  # How long a call without a deadline of its own waits.
     retention: timedelta = RETENTION_DEFAULT
@@ -161,6 +164,8 @@ class Engine:
             self._rows.read, size_max=BATCH_SIZE_MAX, waiting_max=WAITING_MAX
         )
         self._flights: dict[PaymentId, _Flight] = {}
+        self._recovered: set[PaymentId] = set()
+        """Those of the flights that recovery took up."""
         self._tasks: set[asyncio.Task[Any]] = set()
         self._is_closing = False
 
@@ -180,6 +185,7 @@ class Engine:
         for batcher in (self._begin, self._decide, self._finish, self._read):
             await batcher.close()
         self._flights.clear()
+        self._recovered.clear()
         _IN_FLIGHT.set(0)
 
     @property
@@ -294,6 +300,11 @@ class Engine:
             raise AssertionError(f"an unknown payment {payment_id} cannot be written")  # noqa: TRY004  A broken promise of ours.
         return answer
 
+    @property
+    def recovery_room(self) -> int:
+        """How many more payments recovery may take up here now."""
+        return max(RECOVERED_MAX - len(self._recovered), 0)
+
     async def sweep(self, *, limit: int) -> int:
         """Takes up to ``limit`` payments that nobody has finished in time; how many there were (rule 8)."""
         if self.standing.is_restoring:
@@ -315,6 +326,7 @@ class Engine:
             flight = self._flights.get(row.payment_id)
             if flight is None:
                 self.take_up(row, None if row.plan_id is None else documents.get(row.plan_id), traceparent)
+                self._recovered |= {row.payment_id} & self._flights.keys()
             else:
                 self._step(flight, Observed(row))
                 if not flight.outstanding:
@@ -440,6 +452,7 @@ class Engine:
         flight.rest()
         if self._flights.get(flight.drive.payment.payment_id) is flight:
             del self._flights[flight.drive.payment.payment_id]
+            self._recovered.discard(flight.drive.payment.payment_id)
             _IN_FLIGHT.set(len(self._flights))
 
     def _tick(self, flight: _Flight) -> None:

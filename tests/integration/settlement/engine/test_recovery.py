@@ -16,10 +16,12 @@ from services.settlement.clients import AREAS_MAX, BATCH_SIZE_MAX, LedgerClient
 from services.settlement.consumer import inquire
 from services.settlement.domain.split import Role
 from services.settlement.operations import accounts
+from services.settlement.operations import engine as engine_module
 from services.settlement.operations.engine import Engine
 from services.settlement.operations.payments import Settled
 from services.settlement.saga.payment import VOTE_DEADLINE_PASSED, State
 from tests.integration.settlement.engine.world import (
+    DRAIN_S,
     HAMI,
     URUMQI,
     Act,
@@ -118,6 +120,34 @@ class TestACoordinatorStops:
         await town.driver()
         await town.until(key, State.DONE)
         assert await town.money(person) == (10_000, 1_000)
+
+    async def test_no_more_is_taken_up_than_is_driven_to_its_end(
+        self, town: World, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """What recovery drives fills its room, whatever waits in the table, and gives it free at its end."""
+        monkeypatch.setattr(engine_module, "RECOVERED_MAX", 2)
+        first = await town.driver(recovers=False)
+        keys = [town.key() for _ in range(3)]
+        for edge in town.edges.values():
+            edge.is_silent("confirm")
+        for key in keys:
+            person = town.patient()
+            await town.give(first.engine, person, own=10_000)
+            assert isinstance(await town.settle(first.engine, await town.plan(person, own=1_000), key), Settled)
+        await first.stop()
+        await town.forget("UPDATE payments SET next_drive_at = now() WHERE finished_at IS NULL")
+        second = await town.driver(recovers=False)
+        assert await second.engine.sweep(limit=second.engine.recovery_room) == 2
+        assert second.engine.recovery_room == 0
+        for edge in town.edges.values():
+            edge.speaks_again()
+        monkeypatch.undo()
+        await town.driver()
+        for key in keys:
+            await town.until(key, State.DONE)
+        async with asyncio.timeout(DRAIN_S):
+            while second.engine.recovery_room < engine_module.RECOVERED_MAX:  # noqa: ASYNC110  Its flights end when they hear of it.
+                await asyncio.sleep(0.01)
 
     async def test_a_waiting_call_elsewhere_hears_the_outcome(self, town: World, engine: Engine) -> None:
         """The terminal sends the same key to another coordinator, which waits for whoever decides."""
