@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Final
 from uuid import UUID
 
@@ -15,7 +16,7 @@ from kernel.failures import Failure
 from ops.embedded.databases import Databases
 from ops.restore.comparing import Difference
 from tests.e2e.asking import get, new_key, refusal, reverse, revoke, settle
-from tests.e2e.town import Town, new_resident
+from tests.e2e.town import Family, Town, new_resident
 from tests.fault import restores
 from tests.fault.restores import Backups
 from tests.fault.victims import COORDINATOR, arm_running, died, revive
@@ -55,34 +56,52 @@ async def states(town: Town) -> dict[UUID, str]:
     return dict(await town.settlement.fetch("SELECT payment_id, state FROM payments"))
 
 
-async def test_a_coordinator_restored_from_an_older_backup_gives_every_key_its_outcome(  # noqa: PLR0915  One history.
-    town: Town, backups: Backups
-) -> None:
-    """Settlements, refunds, reversals, refusals and credits since the backup are known again; nothing is paid twice."""
+@dataclass(frozen=True, slots=True)
+class History:
+    """What was asked and told before the database was lost, and whose it was."""
+
+    paid: Sequence[Family]
+    unpaid: Sequence[Family]
+    newcomer: Family
+    buried: pb.RequestKey
+    open_request: pb.SettleRequest
+    settled: Mapping[str, tuple[pb.SettleRequest, pb.Settlement]]
+    revocation: tuple[pb.RevokeSettleRequest, pb.Settlement]
+    reversal: tuple[pb.ReverseTransactionRequest, pb.Settlement]
+    refused: tuple[pb.SettleRequest, pb.Replan]
+    truth: Mapping[UUID, str]
+
+
+async def lived(town: Town, backups: Backups) -> tuple[str, History]:
+    """Payments, then a backup with one of them undecided, then all that the backup will not know; at last one held."""
     kept, taken_back, lost, given_back, refused, open_, trying = await town.pairs(7)
-    kept_request, taken_back_request = [settle(await town.planned(family, BILL_FEN)) for family in (kept, taken_back)]
     desk = town.desks.settlement
-    kept_settled = (await desk.Settle(kept_request)).settlement
-    taken_back_settled = (await desk.Settle(taken_back_request)).settlement
-    trying_request = settle(await town.planned(trying, BILL_FEN))
+    requests = {
+        name: settle(await town.planned(family, BILL_FEN))
+        for name, family in (("kept", kept), ("taken back", taken_back), ("trying", trying))
+    }
+    settled = {
+        name: (requests[name], (await desk.Settle(requests[name])).settlement) for name in ("kept", "taken back")
+    }
     await town.at_rest()
     # In the backup this one is undecided; it is paid before the database is lost.
-    assert await dies_with(town, trying_request, "settlement.decide.before_commit") is None
+    assert await dies_with(town, requests["trying"], "settlement.decide.before_commit") is None
     await town.settlement.execute(LONGER)
     backup = await backups.of_coordinator()
 
-    trying_settled = (await desk.Settle(trying_request, wait_for_ready=True, timeout=CALL_TIMEOUT_S)).settlement
+    answer = await desk.Settle(requests["trying"], wait_for_ready=True, timeout=CALL_TIMEOUT_S)
+    settled["trying"] = (requests["trying"], answer.settlement)
     lost_request = settle(await town.planned(lost, BILL_FEN))
-    lost_settled = (await desk.Settle(lost_request)).settlement
-    revocation = revoke(taken_back_settled.setl_id)
-    taken_back_refund = (await desk.RevokeSettle(revocation)).revocation
+    settled["lost"] = (lost_request, (await desk.Settle(lost_request)).settlement)
+    revocation = revoke(settled["taken back"][1].setl_id)
+    revoked = (await desk.RevokeSettle(revocation)).revocation
     given_back_request = settle(await town.planned(given_back, BILL_FEN))
     await desk.Settle(given_back_request)
-    given_back_refund = (await desk.ReverseTransaction(reverse(given_back_request.key))).refund
-    await town.freeze(refused.patient)
+    reversal = reverse(given_back_request.key)
+    refund = (await desk.ReverseTransaction(reversal)).refund
     refused_request = settle(await town.planned(refused, BILL_FEN))
     await town.freeze(refused.funders[0])
-    refused_answer = (await desk.Settle(refused_request)).replan
+    replan = (await desk.Settle(refused_request)).replan
     buried = new_key()
     assert (await desk.ReverseTransaction(reverse(buried))).state == pb.SETTLEMENT_STATE_REVERSED
     newcomer = await town.family(new_resident(past_fen=4_321))
@@ -90,68 +109,92 @@ async def test_a_coordinator_restored_from_an_older_backup_gives_every_key_its_o
     truth = await states(town)
     open_request = settle(await town.planned(open_, BILL_FEN))
     assert await dies_with(town, open_request, "settlement.decide.before_commit") is None
+    return backup, History(
+        paid=(kept, lost, trying),
+        unpaid=(taken_back, given_back, refused, open_),
+        newcomer=newcomer,
+        buried=buried,
+        open_request=open_request,
+        settled=settled,
+        revocation=(revocation, revoked),
+        reversal=(reversal, refund),
+        refused=(refused_request, replan),
+        truth=truth,
+    )
 
-    await backups.restore_coordinator(backup)
-    await restores.begin(town)
-    await revive(town.world, COORDINATOR)
+
+async def nothing_is_told(town: Town, history: History) -> None:
+    """While it restores every question is put off; no answer is made up from the older rows."""
+    desk, (lost, _) = town.desks.settlement, history.settled["lost"]
     await town.reached()
     for call in (
-        desk.Settle(lost_request),
-        desk.GetSettlement(get(lost_request.key)),
-        desk.RevokeSettle(revoke(kept_settled.setl_id)),
+        desk.Settle(lost),
+        desk.GetSettlement(get(lost.key)),
+        desk.RevokeSettle(revoke(history.settled["kept"][1].setl_id)),
         desk.ReverseTransaction(reverse(new_key())),
     ):
         assert (await refusal(call)).reason == "COORDINATOR_RESTORING"
-    comparison = await restores.compare(town)
-    found = {item.payment_id: item.difference for item in comparison.items}
-    assert found[UUID(lost_settled.setl_id)] is Difference.LOST_SETTLEMENT
-    assert found[UUID(taken_back_refund.setl_id)] is Difference.LOST_REFUND
-    assert found[UUID(trying_settled.setl_id)] is Difference.UNDECIDED
-    assert await states(town) != truth
 
-    assert await restores.finish(town) == 1  # The open one.
+
+async def every_key_has_its_outcome(town: Town, history: History) -> None:
+    """The same request gives the same answer, other content is refused, nothing is given back twice."""
+    desk = town.desks.settlement
+    for request, told in history.settled.values():
+        again = (await desk.Settle(request, wait_for_ready=True, timeout=CALL_TIMEOUT_S)).settlement
+        assert (again.setl_id, again.amounts) == (told.setl_id, told.amounts)
+        assert again.setl_time.seconds - told.setl_time.seconds in {0, 1}
+    lost, _ = history.settled["lost"]
+    other = settle(await town.planned(history.unpaid[0], BILL_FEN), lost.key)
+    assert (await refusal(desk.Settle(other))).reason == "KEY_REUSED_WITH_OTHER_CONTENT"
+    refused, replan = history.refused
+    assert (await desk.Settle(refused)).replan.reason == replan.reason
+    revocation, revoked = history.revocation
+    assert (await desk.RevokeSettle(revocation)).revocation.setl_id == revoked.setl_id
+    twice = revoke(history.settled["taken back"][1].setl_id)
+    assert (await refusal(desk.RevokeSettle(twice))).reason == "ALREADY_REVOKED"
+    reversal, refund = history.reversal
+    assert (await desk.ReverseTransaction(reversal)).refund.setl_id == refund.setl_id
+    late = settle(await town.planned(history.unpaid[0], BILL_FEN), history.buried)
+    assert (await refusal(desk.Settle(late))).reason == "REQUEST_PREDATES_RESTORE"
+
+
+async def test_a_coordinator_restored_from_an_older_backup_gives_every_key_its_outcome(
+    town: Town, backups: Backups
+) -> None:
+    """Settlements, refunds, reversals, refusals and credits since the backup are known again; nothing is paid twice."""
+    backup, history = await lived(town, backups)
+    await backups.restore_coordinator(backup)
+    await restores.begin(town)
+    await revive(town.world, COORDINATOR)
+    await nothing_is_told(town, history)
+    found = {item.payment_id: item.difference for item in (await restores.compare(town)).items}
+    assert found[UUID(history.settled["lost"][1].setl_id)] is Difference.LOST_SETTLEMENT
+    assert found[UUID(history.settled["trying"][1].setl_id)] is Difference.UNDECIDED
+    assert found[UUID(history.revocation[1].setl_id)] is Difference.LOST_REFUND
+
+    assert await restores.finish(town) == 1  # The one that is held.
     (unclear,) = (await restores.compare(town)).of(Difference.UNCLEAR)
-    assert unclear.key.endswith(open_request.key.msgid)
+    assert unclear.key.endswith(history.open_request.key.msgid)
     await restores.decide(town, unclear.payment_id, commit=False)
     await town.at_rest()
-    assert {one: state for one, state in (await states(town)).items() if one in truth} == {
-        one: state for one, state in truth.items() if one not in await tombstones(town, truth)
-    }
+    now = await states(town)
+    lost_for_good = history.truth.keys() - now.keys()  # The tombstone: no ledger ever heard of it.
+    assert {now[one] for one in history.truth.keys() & now.keys()} <= {"DONE", "CLOSED"}
+    assert [one for one, state in history.truth.items() if one not in lost_for_good and now[one] != state] == []
+    assert {history.truth[one] for one in lost_for_good} == {"CLOSED"}
     await revive(town.world, COORDINATOR)
     await town.reached()
     await town.told()
 
-    # The same keys have the same outcomes, their content counts, and nothing is given back twice.
-    again = await desk.Settle(lost_request, wait_for_ready=True, timeout=CALL_TIMEOUT_S)
-    assert again.settlement.setl_id == lost_settled.setl_id
-    assert again.settlement.amounts == lost_settled.amounts
-    assert again.settlement.setl_time.seconds - lost_settled.setl_time.seconds in {0, 1}
-    other = settle(await town.planned(kept, BILL_FEN), lost_request.key)
-    assert (await refusal(desk.Settle(other))).reason == "KEY_REUSED_WITH_OTHER_CONTENT"
-    assert (await desk.Settle(trying_request)).settlement.setl_id == trying_settled.setl_id
-    assert (await desk.Settle(kept_request)).settlement.setl_id == kept_settled.setl_id
-    assert (await desk.Settle(refused_request)).replan.reason == refused_answer.reason
-    assert (await desk.RevokeSettle(revocation)).revocation.setl_id == taken_back_refund.setl_id
-    assert (await refusal(desk.RevokeSettle(revoke(taken_back_settled.setl_id)))).reason == "ALREADY_REVOKED"
-    reversed_again = await desk.ReverseTransaction(reverse(given_back_request.key))
-    assert reversed_again.refund.setl_id == given_back_refund.setl_id
-    late = settle(await town.planned(open_, BILL_FEN), buried)
-    assert (await refusal(desk.Settle(late))).reason == "REQUEST_PREDATES_RESTORE"
-    assert (await town.settlement.fetchval("SELECT epoch FROM coordinator")) == 2
-
+    await every_key_has_its_outcome(town, history)
     await restores.close_alarms(town)
-    for family in (kept, lost, trying):
+    for family in history.paid:
         assert await town.money(family) == PAID
-    for family in (taken_back, given_back, refused, open_):
+    for family in history.unpaid:
         assert await town.money(family) == BEFORE
-    await town.credited(newcomer.patient)  # The same row of the same file, once more.
-    assert await town.money(newcomer) == [(4_321, 0)]
+    await town.credited(history.newcomer.patient)  # The same row of the same file, once more.
+    assert await town.money(history.newcomer) == [(4_321, 0)]
     await town.check()
-
-
-async def tombstones(town: Town, truth: dict[UUID, str]) -> set[UUID]:
-    """What was lost for good: rows that no ledger ever heard of."""
-    return truth.keys() - (await states(town)).keys()
 
 
 async def test_a_payment_that_was_told_ok_and_reached_no_confirm_is_a_persons_to_decide(
