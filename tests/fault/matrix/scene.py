@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any, Final, TypeAlias
 from uuid import UUID
@@ -145,16 +145,16 @@ async def reversed_blindly(counter: WatchedCounter) -> Told:
     """Reverses the last request whatever became of it; a revocation that was made stands."""
     entry = (await counter.terminal._journal.entries())[-1]
     while True:
-        try:
-            return await counter.terminal.reverse(infno=entry.infno, msgid=entry.msgid)
-        except Unanswered:
-            await asyncio.sleep(POLL_S)
-        except TerminalRefusal as refusal:
-            if refusal.reason != "REVOCATION_STANDS":
-                raise
-            await counter.terminal.recover()
-            found = await counter.terminal.get(infno=entry.infno, msgid=entry.msgid)
-            return found.settlement
+        with suppress(Unanswered):
+            try:
+                return await counter.terminal.reverse(infno=entry.infno, msgid=entry.msgid)
+            except TerminalRefusal as refusal:
+                if refusal.reason != "REVOCATION_STANDS":
+                    raise
+                await counter.terminal.recover()
+                found = await counter.terminal.get(infno=entry.infno, msgid=entry.msgid)
+                return found.settlement
+        await asyncio.sleep(POLL_S)
 
 
 async def until(holds: Callable[[], Awaitable[object]], what: str) -> None:
