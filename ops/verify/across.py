@@ -37,9 +37,11 @@ CHUNK_SIZE: Final = 2_000
 CLOCKS_DIFFER_MAX: Final = timedelta(minutes=2)
 """Payment ids begin with the time at which a coordinator made them; this allows for its clock and for a slow commit."""
 _FIRST: Final = UUID(int=0)
-_OPEN: Final = frozenset({"TRYING", "COMMITTED", "ABORTED"})
+_OPEN: Final = frozenset({"TRYING", "ASKED", "COMMITTED", "ABORTED"})
+"""ASKED is TRYING with the receiver asked: every ledger has voted HELD (protocol, "Acceptance")."""
 _CREDITS: Final = frozenset({"REFUND", "CREDIT"})
 _FINISHED_AT_LEDGER: Final = {
+    "ASKED": frozenset({"HELD", "CONFIRMED", "CANCELLED"}),
     "COMMITTED": frozenset({"HELD", "CONFIRMED"}),
     "DONE": frozenset({"CONFIRMED"}),
     "ABORTED": frozenset({"HELD", "REFUSED", "BLOCKED", "CANCELLED", "NONE"}),
@@ -48,11 +50,13 @@ _FINISHED_AT_LEDGER: Final = {
 """Which branch states each state of a payment that ledgers vote on allows, once the coordinator has been seen in it."""
 
 _PAYMENTS: Final = """
-    SELECT payment_id, kind, state, legs, amount_fen FROM payments
+    SELECT payment_id, kind, CASE WHEN state = 'TRYING' AND pending_at IS NOT NULL THEN 'ASKED' ELSE state END AS state,
+           legs, amount_fen FROM payments
      WHERE payment_id > $1 AND kind <> 'TOMBSTONE' ORDER BY payment_id LIMIT $2
 """
 _THESE_PAYMENTS: Final = """
-    SELECT payment_id, kind, state, legs, amount_fen FROM payments
+    SELECT payment_id, kind, CASE WHEN state = 'TRYING' AND pending_at IS NOT NULL THEN 'ASKED' ELSE state END AS state,
+           legs, amount_fen FROM payments
      WHERE payment_id = ANY($1) AND kind <> 'TOMBSTONE'
 """
 _OPEN_PAYMENTS: Final = "SELECT payment_id FROM payments WHERE state IN ('TRYING', 'COMMITTED', 'ABORTED')"

@@ -146,6 +146,15 @@ async def test_a_ledger_that_is_spoilt_in_one_way_violates_that_invariant_alone(
     assert await violated(places, ledger=statements) == {invariant} | ({"CHAIN"} if how in SEALED else set())
 
 
+A_TRANSFER: Final = """
+    INSERT INTO payments (payment_id, kind, state, fixmedins_code, infno, msgid, request_hash, psn_no, year, epoch,
+                          amount_fen, deadline_at, accept_by, legs, pending_at)"""
+GIVEN: Final = f"""
+    gen_random_uuid(), 'TRANSFER', 'TRYING', '{AREA}', 'TRANSFER', 't1', decode(repeat('00', 32), 'hex'), '1', 2026, 1,
+    10, now(), now(), jsonb_build_array(
+        jsonb_build_object('leg_no', 1, 'area', '{AREA}', 'role', 'OWN', 'past_fen', 10, 'current_fen', 0),
+        jsonb_build_object('leg_no', 2, 'area', '{AREA}', 'role', 'RECEIVER', 'past_fen', {{}}, 'current_fen', 0)
+    ), {{}}"""
 COORDINATOR_SPOILT: Final[dict[str, tuple[str, str]]] = {
     "done, and still held there": (
         "I3",
@@ -170,6 +179,8 @@ COORDINATOR_SPOILT: Final[dict[str, tuple[str, str]]] = {
         "I3",
         "UPDATE payments SET amount_fen = amount_fen + 1 WHERE payment_id = '$PAID'",
     ),
+    "a receiver asked, and nothing held": ("I3", f"{A_TRANSFER} SELECT {GIVEN.format(10, 'now()')}"),
+    "a transfer that brings more than it takes": ("I3", f"{A_TRANSFER} SELECT {GIVEN.format(11, 'NULL')}"),
     "a hold of which nobody knows": ("I4", "DELETE FROM payments WHERE payment_id = '$HELD'"),
     "two refunds of one payment": (
         "I8",
