@@ -16,6 +16,7 @@ import asyncpg
 
 from ops.payments.databases import COORDINATOR, Databases
 from ops.payments.story import UnknownPaymentError, find_payment
+from services.settlement.saga.restoring import UNCLEAR
 
 COMMAND: Final = "payments drive"
 POLL_S: Final = 0.1
@@ -83,7 +84,9 @@ async def propose(databases: Databases, name: str) -> Proposal:
 
     UnknownPaymentError if neither is known; CannotDriveError where no audit record could be kept.
     """
-    subject_id, _ = await find_payment(databases, name)
+    subject_id, row = await find_payment(databases, name)
+    if row is not None and row["quarantine"] == UNCLEAR and row["state"] == "TRYING":
+        raise CannotDriveError("a restore has put it aside: `gongji restore decide` decides it, nobody drives it")
     if not (await databases.rows(COORDINATOR, _READY))[0]["yes"]:
         raise CannotDriveError("this settlement database has no table operator_actions: migrate it first")
     for statement in _NOW.values():

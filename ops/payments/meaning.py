@@ -65,6 +65,11 @@ PAYMENT_QUARANTINE: Final = {
         "Compare with `gongji payments explain`. Mostly a coordinator restored from an older backup: see the runbook, "
         "Restore. Never change a row by hand.",
     ),
+    "RESTORED_UNCLEAR": Meaning(
+        "a restore has lost its decision and every ledger holds it: its terminal may have been told OK or not",
+        "Ask the institution for the terminal's record or the receipt, then `gongji restore decide ID commit` (it was "
+        "paid) or `abort` (it was not, or no answer was seen). The terminal's own reversal aborts it as well.",
+    ),
     "CONFIRM_CONTRADICTED": Meaning(
         "the payment is committed, yet a ledger cannot book it: the hospital was told OK and is not paid in full",
         "Mostly a ledger restored from an older backup: see the runbook, Restore. The coordinator's row holds all that "
@@ -82,7 +87,8 @@ UNKNOWN_QUARANTINE: Final = Meaning(
 ALARM: Final = {
     "CONFIRM_WITHOUT_HOLD": Meaning(
         "a CONFIRM came for a payment that is not held here; nothing was booked",
-        "Was this ledger restored from an older backup? See the runbook, Restore. Until then the payment stays open.",
+        "Was this ledger restored from an older backup? `gongji restore compare`, then `gongji restore replay AREA`: "
+        "see the runbook, Restore. Until then the payment stays open.",
     ),
     "CANCEL_AFTER_CONFIRM": Meaning(
         "a CANCEL came for a payment that is booked here; it stays booked",
@@ -120,10 +126,11 @@ FAILED_COMMAND: Final = Meaning(
 )
 SUSPENSE_TASK: Final = Meaning(
     "money was to go back to an account that is closed or moved; it waits in the area's suspense book",
-    "An officer of the area finds out where it belongs. Nothing is lost and nothing blocks meanwhile.",
+    "An officer of the area finds out where it belongs, then `gongji suspense close`. Nothing blocks meanwhile.",
 )
 DEAD_LETTER_NEXT: Final = (
-    "nobody tries again: read the problem, mend its cause; the next event of the aggregate heals a projection"
+    "nobody tries again by itself: mend its cause, then `gongji deadletters redrive`; a projection heals with the next "
+    "event of the aggregate"
 )
 OUTBOX_NEXT: Final = "published as soon as NATS answers; look at NATS and at the room's log"
 HOLD_NEXT: Final = "the ledger asks the coordinator again and never lets go by itself"

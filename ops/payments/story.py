@@ -23,6 +23,7 @@ from ops.payments.meaning import (
     Actor,
 )
 from ops.payments.telling import Moment
+from services.settlement.saga.restoring import UNCLEAR
 
 
 class UnknownPaymentError(Exception):
@@ -236,7 +237,9 @@ def _what_comes_next(databases: Databases, story: Story, row: Row | None) -> Non
     story.next, story.actor = told, actor
     if row["quarantine"]:
         story.next, story.actor = f"{told}; but a person must find out what happened at the ledgers", Actor.PERSON
-    if row["finished_at"] is None:
+    if row["quarantine"] == UNCLEAR:
+        story.next = "nobody drives it: a person decides it with `gongji restore decide`, or its terminal reverses it"
+    elif row["finished_at"] is None:
         story.next += f"; attempt {row['attempts'] + 1} is {_due(row['next_s'])}"
 
 
