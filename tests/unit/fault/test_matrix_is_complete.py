@@ -71,9 +71,9 @@ WITHOUT_POINTS: Final[Mapping[str, str]] = {
 WITHOUT_CELLS: Final[Mapping[str, str]] = {
     "settlement.transfer.before_commit": "transfers have no API yet; test_transfers.py breaks them off in between",
     "settlement.transfer.after_commit": "as before",
-    "ledger.charge.before_commit": "only `gongji restore` says it; its drills have their tests",
+    "ledger.charge.before_commit": "carried out by `gongji restore` itself, never by the ledger's process",
     "ledger.charge.after_commit": "as before",
-    "ledger.release_suspense.before_commit": "as before",
+    "ledger.release_suspense.before_commit": "carried out by the operator's command itself, as before",
     "ledger.release_suspense.after_commit": "as before",
 }
 """Fault points that no process can be brought to yet, and why."""
