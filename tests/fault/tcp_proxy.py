@@ -14,7 +14,7 @@ from urllib.parse import parse_qs, urlsplit
 from ops.embedded.nats import LOOPBACK
 
 CHUNK_BYTES: Final = 64 * 1024
-SLOW_S: Final = 0.15
+SLOW_S: Final = 0.05
 """How long a slow line keeps each piece that it carries, in each direction."""
 _RESET_ON_CLOSE: Final = struct.pack("ii", 1, 0)
 _SOCKET_NAME: Final = ".s.PGSQL.5432"
