@@ -40,9 +40,10 @@ def test_every_command_that_is_named_exists(document: str) -> None:
     text = text_of(document)
     group = typer.main.get_command(app)
     commands = set(getattr(group, "commands"))  # noqa: B009  Click's group is not typed here.
-    payments = set(getattr(getattr(group, "commands")["payments"], "commands"))  # noqa: B009  As above.
     assert set(re.findall(r"gongji ([a-z]+)\b(?=[ `\n])", text)) - commands == set()
-    assert set(re.findall(r"gongji payments ([a-z]+)", text)) - payments == set()
+    for name in ("payments", "restore", "alarms", "suspense", "deadletters"):
+        known = set(getattr(getattr(group, "commands")[name], "commands"))  # noqa: B009  As above.
+        assert set(re.findall(rf"gongji {name} ([a-z]+)", text)) - known == set()
     targets = set(re.findall(r"^([a-z0-9-]+):.*## ", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE))
     assert set(re.findall(r"`make ([a-z0-9-]+)", text)) - targets == set()
 
@@ -51,7 +52,9 @@ def test_every_metric_and_log_line_of_the_runbook_is_said_by_the_code() -> None:
     """What the person on call looks for is what the processes say."""
     runbook = text_of("docs/runbook.md")
     code = "\n".join(
-        path.read_text(encoding="utf-8") for folder in ("services", "chassis") for path in (ROOT / folder).rglob("*.py")
+        path.read_text(encoding="utf-8")
+        for folder in ("services", "chassis", "ops")
+        for path in (ROOT / folder).rglob("*.py")
     )
     alarms = runbook.partition("## By alarm")[2].partition("## Restore")[0]
     metrics = {name.removesuffix("_total") for name in re.findall(r"`(gongji_[a-z_]+)`", alarms)}
