@@ -51,15 +51,14 @@ def test_every_command_that_is_named_exists(document: str) -> None:
 def test_every_metric_and_log_line_of_the_runbook_is_said_by_the_code() -> None:
     """What the person on call looks for is what the processes say."""
     runbook = text_of("docs/runbook.md")
-    code = "\n".join(
-        path.read_text(encoding="utf-8")
-        for folder in ("services", "chassis", "ops")
-        for path in (ROOT / folder).rglob("*.py")
-    )
+    folders = [ROOT / folder for folder in ("services", "chassis", "ops")]
+    code = "\n".join(path.read_text(encoding="utf-8") for folder in folders for path in folder.rglob("*.py"))
     alarms = runbook.partition("## By alarm")[2].partition("## Restore")[0]
+    # What verify finds is told in sentences with amounts and names in them, not in log lines.
+    alarms = re.sub(r"### gongji verify reports a violation\n.*?(?=\n### )", "", alarms, flags=re.DOTALL)
     metrics = {name.removesuffix("_total") for name in re.findall(r"`(gongji_[a-z_]+)`", alarms)}
     assert {name for name in metrics if f'"{name}' not in code} == set()
     lines = [" ".join(line.split()) for line in re.findall(r'"([a-z][^"]+)"', alarms)]
-    not_logged = {"ledger … could not be read", "is DONE, but NONE at ledger", "a payment unknown here"}
+    not_logged = {"ledger … could not be read", "nobody has sealed"}
     assert {line for line in lines if f'"{line}"' not in code} - not_logged == set()
     assert len(lines) > 10

@@ -15,6 +15,7 @@ from ops.payments.meaning import ALARM, NEXT_OF_PAYMENT, PAYMENT_QUARANTINE
 from services.settlement.app import MIGRATIONS
 from services.settlement.ledger.domain.model import AlarmKind
 from services.settlement.saga.coordinator import CONTRADICTIONS
+from services.settlement.saga.restoring import UNCLEAR
 from services.settlement.tables import METADATA
 from tests.e2e.asking import new_key, reverse, revoke, settle
 from tests.e2e.town import HAMI, HOSPITAL, URUMQI
@@ -147,7 +148,7 @@ async def test_everything_in_quarantine_is_listed_with_what_to_do(on_call: OnCal
 def test_every_alarm_and_quarantine_has_a_meaning() -> None:
     """Nothing that the processes write is left without words for the person on call."""
     assert set(ALARM) == {kind.value for kind in AlarmKind}
-    assert set(PAYMENT_QUARANTINE) == set(CONTRADICTIONS.values())
+    assert set(PAYMENT_QUARANTINE) == {*CONTRADICTIONS.values(), UNCLEAR}
 
 
 async def test_every_state_a_row_may_have_tells_what_comes_next(database: str) -> None:
