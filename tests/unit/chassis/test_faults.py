@@ -73,10 +73,10 @@ def test_a_running_process_is_armed_by_a_file_and_takes_it_away(tmp_path: Path) 
     assert (ended.returncode, ended.stdout.strip()) == (-signal.SIGKILL, "told")
 
 
-@pytest.mark.parametrize("switch", [{"fault_point": "a.b"}, {"fault_file": Path("run/fault")}])
+@pytest.mark.parametrize("switch", [{"fault_point": "a.b"}, {"fault_file": Path("run/fault")}, {"clock_off_s": -600}])
 @pytest.mark.parametrize("environment", ["production", "development"])
 def test_no_process_outside_tests_can_be_armed(environment: str, switch: dict[str, Any]) -> None:
-    """Production refuses both switches at start."""
+    """Production refuses every test switch at start."""
     with pytest.raises(ValidationError, match="only where GONGJI_ENVIRONMENT is test"):
         ProcessSettings(nats_url="nats://127.0.0.1:4222", environment=environment, **switch)  # type: ignore[arg-type]  # A parameter of the table.
 
