@@ -53,8 +53,6 @@ class Load:
     """When a patient was told that his bill is paid (monotonic seconds), and his area."""
     settled: list[tuple[Family, str]] = field(default_factory=list)
     """Every bill that a terminal was told is paid: whose, and its setl_id."""
-    given_back: list[tuple[Family, str]] = field(default_factory=list)
-    """The same of those that it was told were taken back."""
     hindered: Counter[str] = field(default_factory=Counter)
     """Why something was not done at the first try, by reason."""
     stopping: asyncio.Event = field(default_factory=asyncio.Event)
@@ -133,7 +131,6 @@ class Load:
         """Notes what the terminal was told; the bill that stands paid now, if one does."""
         match outcome:
             case pb.Settlement() if outcome.original_setl_id:
-                self.given_back.append((family, outcome.setl_id))
                 return None
             case pb.Settlement():
                 self.paid_at.append((time.monotonic(), family.patient.area))
