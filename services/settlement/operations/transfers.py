@@ -33,7 +33,7 @@ async def begin(
     ``legs``: what is taken from the giver's accounts (OWN, WALLET), and one RECEIVER. After the ledgers' own deadline
     the receiver has ``accept_within``, at most ``ACCEPT_WITHIN_MAX``, by the database's clock; then the money is
     released. Failures: TRANSFER_DOES_NOT_ADD_UP; KEY_REUSED_WITH_OTHER_CONTENT; PAYMENT_REVERSED; PAYMENT_IN_PROGRESS;
-    the reason of the refusal or of the abort.
+    COORDINATOR_RESTORING; the reason of the refusal or of the abort.
     """
     if not timedelta() < accept_within <= transfers.ACCEPT_WITHIN_MAX:
         raise ValueError(f"a receiver cannot be given {accept_within}")
@@ -46,21 +46,27 @@ async def begin(
 async def accept(engine: Engine, *, payment_id: PaymentId, receiver: PsnNo) -> Payment:
     """The receiver takes the money; the row, decided. The same answer again gives the same row.
 
-    Failures: those of ``saga.transfers.accept``.
+    Failures: those of ``saga.transfers.accept``; COORDINATOR_RESTORING.
     """
+    engine.check_serving()
     return await engine.own(_voted(engine, payment_id, lambda found: transfers.accept(found, by=receiver)))
 
 
 async def decline(engine: Engine, *, payment_id: PaymentId, receiver: PsnNo) -> Payment:
-    """The receiver does not want the money: it is released. Failures: those of ``saga.transfers.decline``."""
+    """The receiver does not want the money: it is released.
+
+    Failures: those of ``saga.transfers.decline``; COORDINATOR_RESTORING.
+    """
+    engine.check_serving()
     return await engine.own(_voted(engine, payment_id, lambda found: transfers.decline(found, by=receiver)))
 
 
 async def withdraw(engine: Engine, *, area: AdmDvs, request_id: str) -> None:
     """The giver takes the transfer back before it is accepted; one that was never seen can never start (rule 3).
 
-    TRANSFER_ACCEPTED if the receiver has the money.
+    TRANSFER_ACCEPTED if the receiver has the money; COORDINATOR_RESTORING.
     """
+    engine.check_serving()
     await stop(engine, transfer_key(area, request_id))
 
 

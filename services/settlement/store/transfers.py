@@ -9,7 +9,7 @@ from typing import Final
 
 from services.settlement.domain.plan import leg_document
 from services.settlement.saga.payment import Payment
-from services.settlement.store.payments import Connection
+from services.settlement.store.payments import Connection, check_serving
 
 _BEGIN: Final = """
 INSERT INTO payments (payment_id, kind, state, fixmedins_code, infno, msgid, request_hash, psn_no, year, legs,
@@ -29,7 +29,11 @@ async def insert_trying(
     vote_deadline: timedelta,
     accept_within: timedelta,
 ) -> Payment | None:
-    """Inserts a transfer; None if its key is taken: read what it stands for."""
+    """Inserts a transfer; None if its key is taken: read what it stands for.
+
+    COORDINATOR_RESTORING as ``check_serving`` has it.
+    """
+    await check_serving(connection, epoch)
     row = await connection.fetchrow(
         _BEGIN,
         payment.payment_id,
