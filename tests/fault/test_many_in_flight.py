@@ -212,14 +212,18 @@ async def test_thousands_of_payments_in_flight_are_decided_by_whoever_is_started
         *(field.world.start_process(name, environment=starts_of(field.world, name)) for name in replicas)
     )
     ready_at = time.monotonic()
+    booked_at = await passed(field, "COMMITTED")
     decided_at = await passed(field, "TRYING")
     at_rest_at = await passed(field, *in_flight)
     by = {name: count - before[name] for name, count in taken_up(field, replicas).items()}
+    booked, overdue, decided, at_rest = (
+        f"{at - ready_at:+.1f} s" for at in (booked_at, overdue_at, decided_at, at_rest_at)
+    )
     say(
         f"{sum(in_flight.values()):,} in flight ({dict(in_flight)}; {held:,} branches held; put there in "
-        f"{dead_at - began:.0f} s), {len(replicas)} coordinators started: ready after {ready_at - dead_at:.1f} s, "
-        f"from there the last deadline at {overdue_at - ready_at:+.1f} s, none undecided at "
-        f"{decided_at - ready_at:+.1f} s, all at rest at {at_rest_at - ready_at:+.1f} s; taken up by {by}"
+        f"{dead_at - began:.0f} s), {len(replicas)} coordinators started: ready after {ready_at - dead_at:.1f} s; "
+        f"from there all that was paid is booked at {booked}, the last deadline is at {overdue}, none is undecided at "
+        f"{decided}, all is at rest at {at_rest}; taken up by {by}"
     )
     while await field.held():
         assert time.monotonic() < at_rest_at + RECOVERED_MAX_S

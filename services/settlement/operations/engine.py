@@ -62,7 +62,7 @@ RELEASE_POLL_S: Final = 0.005
 WATCH_S: Final = 1.0
 """How often the row of an undecided payment is read: another coordinator may have decided, or the deadline passed."""
 WATCH_MARGIN_S: Final = 0.05
-RECOVERED_MAX: Final = 1_500
+RECOVERED_MAX: Final = 1_000
 """How many payments are driven here at once because recovery took them up. The rest stays in the table, where another
 coordinator finds it: memory is bounded, and what is taken is done before its lease is over."""
 _KEEPS_ORIGIN: Final = frozenset({Order.TRY, Order.CREDIT})
@@ -202,7 +202,8 @@ class Engine:
             return
         _log.warning("the coordinator stands anew", epoch=standing.epoch, restoring=standing.is_restoring)
         self.standing = standing
-        self.ledgers.epoch = self._rows.epoch = standing.epoch
+        self._rows.epoch = standing.epoch
+        self.ledgers.enter(standing.epoch)
         for flight in list(self._flights.values()):
             flight.is_dropped = True
             self._land(flight)
