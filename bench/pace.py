@@ -1,0 +1,101 @@
+"""How every contender's client is driven: closed loop, open loop, orders as lines of JSON, and what is told of them."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sys
+import time
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any, Final, TypeAlias
+
+Once: TypeAlias = Callable[[], Awaitable[None]]
+Report: TypeAlias = dict[str, Any]
+
+OPEN_IN_FLIGHT_MAX: Final = 2_000
+"""An open loop stops adding beyond this: the rate is more than the contender can do, and the figures say so."""
+
+
+async def closed(once: Once, *, in_flight: int, seconds: float, warm: int, count_max: int) -> Report:
+    """As many as can be done in ``seconds`` with ``in_flight`` at any time, after ``warm`` that are not counted.
+
+    ``count_max`` ends it earlier (all of them, also those to warm up).
+    """
+    latencies_s: list[float] = []
+    turn = 0
+    began_s = ended_s = time.perf_counter()
+    end_s = float("inf")
+
+    async def work() -> None:
+        nonlocal turn, began_s, ended_s, end_s
+        while turn < count_max and (begun_s := time.perf_counter()) < end_s:
+            mine, turn = turn, turn + 1
+            if mine == warm:
+                began_s = time.perf_counter()
+                end_s = began_s + seconds
+            await once()
+            if mine >= warm:
+                ended_s = time.perf_counter()
+                latencies_s.append(ended_s - begun_s)
+
+    await asyncio.gather(*(work() for _ in range(in_flight)))
+    return report_of(latencies_s, ended_s - began_s, done=turn)
+
+
+async def opened(once: Once, *, rate: float, seconds: float) -> Report:
+    """One settlement due every 1/``rate`` s whether the others are done or not; latencies from when each was due."""
+    latencies_s: list[float] = []
+    began_s = time.perf_counter()
+    waiting: set[asyncio.Task[None]] = set()
+
+    async def one(due_s: float) -> None:
+        await once()
+        latencies_s.append(time.perf_counter() - due_s)
+
+    tasks: list[asyncio.Task[None]] = []
+    for turn in range(round(rate * seconds)):
+        due_s = began_s + turn / rate
+        await asyncio.sleep(max(0.0, due_s - time.perf_counter()))
+        if len(waiting) > OPEN_IN_FLIGHT_MAX:
+            break
+        task = asyncio.create_task(one(due_s))
+        waiting.add(task)
+        task.add_done_callback(waiting.discard)
+        tasks.append(task)
+    await asyncio.gather(*tasks)
+    return report_of(latencies_s, time.perf_counter() - began_s, done=len(tasks))
+
+
+def report_of(latencies_s: list[float], took_s: float, *, done: int) -> Report:
+    """Rate and percentiles of what was counted; ``done`` counts the settlements that were not counted too."""
+    if not latencies_s:
+        raise RuntimeError("nothing was settled")
+    latencies_s = sorted(latencies_s)
+
+    def percentile_ms(share: float) -> float:
+        return 1000 * latencies_s[min(len(latencies_s) - 1, int(share * len(latencies_s)))]
+
+    return {
+        "count": len(latencies_s),
+        "done": done,
+        "seconds": took_s,
+        "per_s": len(latencies_s) / took_s,
+        "p50_ms": percentile_ms(0.50),
+        "p90_ms": percentile_ms(0.90),
+        "p99_ms": percentile_ms(0.99),
+    }
+
+
+async def serve(orders: Mapping[str, Callable[..., Awaitable[Report]]]) -> None:
+    """Carries out one order a line, ``{"do": name, argument: value, …}``, until the input ends."""
+    loop = asyncio.get_running_loop()
+    answer({})  # Ready.
+    while line := await loop.run_in_executor(None, sys.stdin.readline):
+        order = json.loads(line)
+        answer(await orders[order.pop("do")](**order))
+
+
+def answer(report: Report) -> None:
+    """One line of JSON."""
+    sys.stdout.write(json.dumps(report) + "\n")
+    sys.stdout.flush()
