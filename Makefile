@@ -60,10 +60,11 @@ model: $(READY) ## Search every state of a payment over 2 and 3 ledgers, and cat
 
 SEEDS ?= 2000:12000
 .PHONY: fault
-fault: $(READY) ## 2,000 simulated seeds, real processes killed at every point, and the long tests of tests/fault
+fault: $(READY) ## 2,000 simulated seeds, real processes killed at every point, faults put into the source, the long tests
 	@$(BIN)/python -m tests.fault.simulate --seeds 0:2000 --workers $(WORKERS)
 	@$(BIN)/python -m tests.fault.matrix --workers $(WORKERS)
-	@$(BIN)/pytest -m long tests/fault
+	@$(BIN)/python -m tests.fault.by_hand --workers $(WORKERS)
+	@$(BIN)/pytest -m long $(TESTS)
 
 .PHONY: fault-long
 fault-long: $(READY) ## The simulation over the seeds that SEEDS=A:B names
