@@ -25,6 +25,10 @@ RISKS: Final = (
         "A refund or credit that was decided but had reached no ledger yet is lost without a trace. Compare the "
         "terminals' journals (`gongji verify --journal FILE`, I7), and give back anew what they show and nobody knows."
     ),
+    (
+        "A settlement that took nothing from any account (all of it cash) was known here alone. Its terminal's journal "
+        "shows it as SETTLED and I7 names it; no account is concerned."
+    ),
     "Freezes and new plans since the backup are lost here; plans are made anew, freezes stand at the ledgers.",
 )
 

@@ -63,6 +63,14 @@ class LedgerClient:
         self._command_timeout_s = command_timeout_s
         self._writes: dict[AdmDvs, Batcher[pb.Command, pb.Reply | None]] = {}
         self._reads: dict[AdmDvs, Batcher[pb.Command, pb.Reply | None]] = {}
+        self._left: list[Batcher[pb.Command, pb.Reply | None]] = []
+
+    def enter(self, epoch: int) -> None:
+        """From now on commands carry this epoch; those that wait keep theirs, which the ledgers refuse by then."""
+        if epoch != self.epoch:
+            self.epoch = epoch
+            self._left += self._writes.values()
+            self._writes = {}
 
     def send(self, area: AdmDvs, command: pb.Command) -> asyncio.Future[pb.Reply | None]:
         """Sends a command that changes something; None is the answer when none came in time."""
@@ -94,7 +102,7 @@ class LedgerClient:
 
     async def close(self) -> None:
         """Waits until every command sent so far is answered or given up."""
-        for batcher in [*self._writes.values(), *self._reads.values()]:
+        for batcher in [*self._left, *self._writes.values(), *self._reads.values()]:
             await batcher.close()
 
     async def _read(self, area: AdmDvs, command: pb.Command, wait_s: float) -> pb.Reply:
@@ -118,20 +126,25 @@ class LedgerClient:
                 for idle in [other for other, batcher in batchers.items() if batcher.is_idle]:
                     del batchers[idle]
 
+            epoch = self.epoch
+
             async def run(commands: list[pb.Command]) -> list[pb.Reply | None]:
-                return await self._request(area, commands, wait_s)
+                return await self._request(area, commands, wait_s, epoch)
 
             known = batchers[area] = Batcher(
                 run, size_max=BATCH_SIZE_MAX, parallelism=BATCHES_IN_FLIGHT_MAX, waiting_max=WAITING_MAX
             )
         return known
 
-    async def _request(self, area: AdmDvs, commands: list[pb.Command], wait_s: float) -> list[pb.Reply | None]:
-        batch = batch_of(commands, epoch=self.epoch)
+    async def _request(
+        self, area: AdmDvs, commands: list[pb.Command], wait_s: float, epoch: int
+    ) -> list[pb.Reply | None]:
+        batch = batch_of(commands, epoch=epoch)
         if len(batch) > BATCH_BYTES_MAX and len(commands) > 1:
             half = len(commands) // 2
             first, second = await asyncio.gather(
-                self._request(area, commands[:half], wait_s), self._request(area, commands[half:], wait_s)
+                self._request(area, commands[:half], wait_s, epoch),
+                self._request(area, commands[half:], wait_s, epoch),
             )
             return [*first, *second]
         points = dict.fromkeys(_FAULT_NAMES.get(str(command.WhichOneof("kind")), "") for command in commands)

@@ -11,7 +11,7 @@ from services.settlement.saga.restoring import UNCLEAR
 from services.settlement.wire.origin import origin_in
 from tests.integration.settlement.engine.world import Driver, World, reason_of
 
-_BEGIN = "UPDATE coordinator SET restoring_since = now(), restore_id = gen_random_uuid(), epoch = epoch + 1"
+_BEGIN = "UPDATE coordinator SET restoring_since = now(), restore_id = gen_random_uuid()"
 _FINISH = "UPDATE coordinator SET restoring_since = NULL"
 _PUT_ASIDE = """
     UPDATE payments SET quarantine = $2, deadline_at = '9999-01-01', next_drive_at = '9999-01-01'
