@@ -19,7 +19,7 @@ from gongji.settlement.v1 import settlement_pb2 as pb
 from gongji_terminal.client import Care, Outcome, Patience
 from gongji_terminal.failures import TerminalRefusal, Unanswered
 from kernel.failures import Failure, Kind
-from kernel.ids import AdmDvs
+from kernel.ids import AdmDvs, PsnNo
 from kernel.money import Fen
 from tests.e2e.town import HAMI, OUTPATIENT, URUMQI, Family, Town, WatchedCounter, bill_of, new_resident
 
@@ -53,6 +53,8 @@ class Load:
     """When a patient was told that his bill is paid (monotonic seconds), and his area."""
     settled: list[tuple[Family, str]] = field(default_factory=list)
     """Every bill that a terminal was told is paid: whose, and its setl_id."""
+    standing: dict[PsnNo, str] = field(default_factory=dict)
+    """The bill that stands paid now, by patient."""
     hindered: Counter[str] = field(default_factory=Counter)
     """Why something was not done at the first try, by reason."""
     stopping: asyncio.Event = field(default_factory=asyncio.Event)
@@ -84,22 +86,14 @@ class Load:
     # One patient -----------------------------------------------------------------------------------------------------
 
     async def pays_on(self, family: Family, counter: WatchedCounter) -> None:
-        """Pays, takes it back, pays again; ends with nothing unknown and, if nothing hinders it, nothing paid."""
-        standing: str | None = None
-        while not self.stopping.is_set() or standing is not None or await counter.terminal._journal.unanswered():
+        """Pays, takes it back, pays again; ends with nothing unknown and nothing paid."""
+        while not self.stopping.is_set() or family.patient.psn_no in self.standing or await _unknown(counter):
             try:
-                for outcome in await self._found_out(counter):
-                    standing = self._told(family, outcome, standing)
-                if standing is not None:
-                    standing = self._told(
-                        family, await counter.terminal.revoke(standing, care=Care.OUTPATIENT), standing
-                    )
-                elif not self.stopping.is_set():
-                    standing = self._told(family, await self._paid(family, counter), standing)
+                await self._goes_on(family, counter)
             except TerminalRefusal as refusal:
                 self.hindered[refusal.reason] += 1
                 if refusal.reason == "ALREADY_REVOKED":
-                    standing = None
+                    del self.standing[family.patient.psn_no]
                 if refusal.reason not in PASSING:
                     raise
             except (Unanswered, Failure) as silence:
@@ -108,39 +102,49 @@ class Load:
                     raise
             await asyncio.sleep(PAUSE_S)
 
+    async def _goes_on(self, family: Family, counter: WatchedCounter) -> None:
+        """Finds out what is unknown, before anything else; then the bill that stands is taken back, or one is paid."""
+        await self._find_out(family, counter)
+        if await _unknown(counter):
+            return
+        if (standing := self.standing.get(family.patient.psn_no)) is not None:
+            self._told(family, await counter.terminal.revoke(standing, care=Care.OUTPATIENT))
+        elif not self.stopping.is_set():
+            self._told(family, await self._paid(family, counter))
+
     async def _paid(self, family: Family, counter: WatchedCounter) -> Outcome:
         plan = await counter.plan(
             patient=family.patient.psn_no, med_type=OUTPATIENT, bill=bill_of(BILL_FEN), mdtrt_id="LOAD"
         )
         return await counter.pay(plan, med_type=OUTPATIENT)
 
-    async def _found_out(self, counter: WatchedCounter) -> list[Outcome]:
-        """What has become of everything without an answer; the Unanswered or refusal that is in the way is raised."""
-        found = await counter.terminal.recover()
-        outcomes: list[Outcome] = []
-        for _, outcome in found:
-            if isinstance(outcome, TerminalRefusal):
-                self.hindered[outcome.reason] += 1
-            elif isinstance(outcome, Unanswered):
-                raise outcome
+    async def _find_out(self, family: Family, counter: WatchedCounter) -> None:
+        """What has become of requests without an answer; those that are still without one stay in the journal."""
+        for _, outcome in await counter.terminal.recover():
+            if isinstance(outcome, TerminalRefusal | Unanswered):
+                self.hindered[outcome.reason or str(outcome)] += 1
             else:
-                outcomes.append(outcome)
-        return outcomes
+                self._told(family, outcome)
 
-    def _told(self, family: Family, outcome: Outcome, standing: str | None) -> str | None:
-        """Notes what the terminal was told; the bill that stands paid now, if one does."""
+    def _told(self, family: Family, outcome: Outcome) -> None:
+        """Notes what the terminal was told."""
+        patient = family.patient
         match outcome:
             case pb.Settlement() if outcome.original_setl_id:
-                return None
+                self.standing.pop(patient.psn_no, None)
             case pb.Settlement():
-                self.paid_at.append((time.monotonic(), family.patient.area))
+                self.paid_at.append((time.monotonic(), patient.area))
                 self.settled.append((family, outcome.setl_id))
-                return str(outcome.setl_id)
+                self.standing[patient.psn_no] = outcome.setl_id
             case pb.Replan():
                 self.hindered[outcome.reason] += 1
             case _:
                 self.hindered["reversed"] += 1
-        return standing
+
+
+async def _unknown(counter: WatchedCounter) -> bool:
+    """Whether the terminal has sent something of which it does not know what became."""
+    return bool(await counter.terminal._journal.unanswered())
 
 
 async def load_families(town: Town, count: int = PATIENTS) -> list[Family]:

@@ -177,7 +177,7 @@ async def test_a_full_disk_under_the_ledgers_refuses_and_never_forgets(
 
 @pytest.mark.parametrize(
     ("who", "off_s"),
-    [(COORDINATOR, -600), (COORDINATOR, 600), ("identity", -600), ("identity", 600), (LEDGER, -600), (LEDGER, 600)],
+    [(COORDINATOR, -600), (COORDINATOR, 600), ("identity", -600), ("identity", 600), (LEDGER, -600)],
 )
 async def test_a_process_whose_clock_is_ten_minutes_wrong_serves_as_the_others_do(
     ground: Ground, say: Callable[[str], None], who: str, off_s: int
