@@ -7,8 +7,6 @@ from collections.abc import Callable, Coroutine
 from functools import partial
 from typing import Any, Final
 
-import pytest
-
 from gongji.settlement.v1 import settlement_pb2 as pb
 from gongji_terminal.client import Care, Outcome
 from gongji_terminal.failures import TerminalRefusal, Unanswered
@@ -150,8 +148,9 @@ class UnseenRequests(Bills):
     async def check(self) -> None:
         """The original comes late and can never start."""
         await super().check()
-        with pytest.raises(TerminalRefusal, match="PAYMENT_REVERSED"):
-            await self.scene.repeats.terminal._send(self._entry)
+        late = await told(self.scene.repeats.terminal._send(self._entry))
+        assert isinstance(late, TerminalRefusal), late
+        assert late.reason == "PAYMENT_REVERSED"
 
 
 class Plans(Bills):

@@ -57,6 +57,8 @@ class Scene:
     """By the database's clock, when this cell began."""
     decided: Decisions = field(default_factory=dict)
     """What was decided when the process died."""
+    known: tuple[object, object] = (0, {})
+    """What a failed cell left behind, so that it is held against that cell alone."""
 
     @property
     def terminals(self) -> tuple[WatchedCounter, ...]:
@@ -99,6 +101,17 @@ class Scene:
         """How the bills of this cell are decided at this moment."""
         return dict(await self.town.settlement.fetch(_DECIDED, self.began_at))
 
+    async def found(self) -> tuple[object, object]:
+        """How many violations `gongji verify` counts, and what waits for a person."""
+        report = (await self.town.report()).as_json()
+        return report["violations"], report["waiting"]
+
+    async def check(self) -> None:
+        """At rest, no invariant is violated and nothing waits for a person, beyond what a failed cell left behind."""
+        await self.town.at_rest()
+        if await self.found() != self.known:
+            await self.town.check()
+
     async def check_decisions_stand(self) -> None:
         """What was COMMITTED when the process died is paid, and what was ABORTED is not: nobody decides anew."""
         now = await self.decisions()
@@ -121,7 +134,7 @@ async def scene_in(town: Town, broker: EmbeddedNats, *, first_terminal: int = 11
         yield Scene(town, broker, repeats, asks, reverses, forks, families)
 
 
-async def told(telling: asyncio.Task[Outcome]) -> Told:
+async def told(telling: Awaitable[Outcome]) -> Told:
     """What came of it; None if the terminal was left without an answer."""
     try:
         return await telling

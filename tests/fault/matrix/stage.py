@@ -110,7 +110,7 @@ async def play(scene: Scene, cell: Cell) -> Played:
     rest_at = time.monotonic()
     await scene.check_decisions_stand()
     await act.check()
-    await town.check()
+    await scene.check()
     await act.undo()
     return Played(cell, ready_at - dead_at, rest_at - dead_at, again, time.monotonic() - began_at)
 
@@ -154,3 +154,4 @@ async def mended(scene: Scene) -> None:
         await scene.town.world.ready(victim)
     await scene.reached()
     scene.families = await scene.town.pairs(3)
+    scene.known = await scene.found()
