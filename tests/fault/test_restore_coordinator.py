@@ -28,6 +28,8 @@ WAIT_S: Final = 20.0
 BEFORE: Final = [(1_000, 2_000), (10_000, 0)]
 PAID: Final = [(0, 0), (3_000, 0)]
 CALL_TIMEOUT_S: Final = 10.0
+NOTICED_S: Final = 2.0
+"""A process looks every half second how its coordinator stands."""
 LONGER: Final = "UPDATE payments SET deadline_at = now() + interval '1 minute' WHERE state = 'TRYING'"
 """A backup takes longer than ledgers may take to vote here."""
 
@@ -219,4 +221,26 @@ async def test_a_payment_that_was_told_ok_and_reached_no_confirm_is_a_persons_to
     assert (await desk.Settle(request)).settlement.setl_id == told.settlement.setl_id
     assert await town.money(family) == PAID
     await restores.close_alarms(town)
+    await town.check()
+
+
+async def test_a_running_coordinator_notices_a_restore_that_begins_and_ends(town: Town) -> None:
+    """No process is started anew: it refuses, then pays again under the new epoch, which the ledgers know."""
+    (family,) = await town.pairs(1)
+    plan = await town.planned(family, BILL_FEN)
+    desk = town.desks.settlement
+    await town.at_rest()
+    await restores.begin(town)
+    await asyncio.sleep(1.1)  # A msgid tells the second: one of this second counts as older than the restore.
+    request = settle(plan, new_key())
+    assert (await refusal(desk.Settle(request))).reason == "COORDINATOR_RESTORING"
+    assert await restores.finish(town) == 0
+    await asyncio.sleep(NOTICED_S)
+    settled = (await desk.Settle(request)).settlement
+    await town.at_rest()
+    assert (await desk.Settle(request)).settlement.setl_id == settled.setl_id
+    assert await town.money(family) == PAID
+    epoch = await town.settlement.fetchval("SELECT epoch FROM coordinator")
+    for ledger in town.ledgers.values():
+        assert await ledger.fetchval("SELECT epoch FROM ledger_state") == epoch
     await town.check()
