@@ -128,6 +128,7 @@ async def serve(process: Process, settings: Settings) -> None:
     bus = await process.enter(
         Bus(settings.nats_url, name=process.name, prefix=settings.bus_prefix, nkey_file=settings.nats_nkey_file)
     )
+
     async def keep(area: AdmDvs, database: Database) -> None:
         await database.wait_until_reachable()
         async with database.driver_connection() as connection:
