@@ -9,6 +9,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
+READY_BENCH := $(VENV)/.ready-bench
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 export PYTHONWARNINGS :=
 
@@ -70,6 +71,29 @@ fault: $(READY) ## 2,000 simulated seeds, real processes killed at every point, 
 fault-long: $(READY) ## The simulation over the seeds that SEEDS=A:B names
 	@$(BIN)/python -m tests.fault.simulate --seeds $(SEEDS) --workers $(WORKERS)
 
+$(READY_BENCH): requirements/bench.txt $(READY)
+	@echo "Installing what make bench compares with ..."
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/bench.txt
+	@touch $@
+
+ROUNDS ?= 5
+BENCH_FLAGS ?=
+.PHONY: bench
+bench: $(READY_BENCH) ## What a settlement costs, beside others; ROUNDS=…, or BENCH_FLAGS=--quick (docs/performance.md)
+	@$(BIN)/python -m bench --rounds $(ROUNDS) $(BENCH_FLAGS)
+
+.PHONY: bench-growth
+bench-growth: $(READY) ## The same cost with 100 times the data, a hot account, memory over a long run (minutes)
+	@$(BIN)/python -m bench.growth $(BENCH_FLAGS)
+
+.PHONY: bench-scale
+bench-scale: $(READY) ## 1, 2 and 4 settlement replicas; 2, 4 and 8 areas
+	@$(BIN)/python -m bench.scale $(BENCH_FLAGS)
+
+.PHONY: bench-start
+bench-start: $(READY) ## How long the imports and a warm `gongji up` take
+	@$(BIN)/python -m bench.start $(BENCH_FLAGS)
+
 .PHONY: lint
 lint: $(READY) ## ruff, mypy --strict, import rules, buf lint
 	@$(BIN)/ruff check .
@@ -89,7 +113,7 @@ check: lint proto-check test ## What CI runs (with k8s-check where kubectl is in
 
 .PHONY: requirements
 requirements: $(READY) ## Resolve the pinned requirements anew (needs a package registry)
-	@for name in server dev; do \
+	@for name in server dev bench; do \
 		$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
 			--no-emit-find-links --no-header --no-annotate requirements/$$name.in -o requirements/$$name.txt; done
 

@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-import asyncio
-import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from importlib.metadata import version
-from pathlib import Path
 from typing import Any, Final, Protocol
 
 import asyncpg
 
 from bench.floor import Floor
-from bench.measure import cost_of, cpu_s, until_quiet
+from bench.measure import cost_of, until_quiet
 from bench.pace import Report
-from bench.place import Client, Servers, ledger_urls
+from bench.place import Client, Servers, ledger_urls, replica_names, start_processes
 from bench.population import Population, Signer, refill
 from ops.embedded.world import World
 
@@ -25,7 +21,6 @@ WARM_MIN: Final = 20
 COUNT_MAX: Final = 1_000_000
 IN_FLIGHT_MAX: Final = 128
 OPEN_WARM_IN_FLIGHT: Final = 8
-PROCESSES: Final = ("settlement", "ledger")
 
 
 class Contender(Protocol):
@@ -57,6 +52,7 @@ class Gongji:
     population: Population
     families: range
     visits: bool
+    replicas: int = 1
     name: str = ""
     title: str = ""
     _client: Client | None = None
@@ -73,12 +69,17 @@ class Gongji:
     async def start(self) -> Report:
         """Starts the processes; cold is the first settlement of all, then the first over a fresh channel."""
         await refill(ledger_urls(self.world))
-        await asyncio.gather(*(self.world.start_process(name) for name in PROCESSES))
+        await start_processes(self.world, replicas=self.replicas)
         self._client = await Client.terminals(
-            self.world, signer=self.signer, population=self.population, families=self.families
+            self.world,
+            signer=self.signer,
+            population=self.population,
+            families=self.families,
+            replicas=self.replicas,
         )
         first = await self._one()
-        await self._client.order("closed", visits=False, in_flight=1, seconds=1.0, warm=0, count_max=await self._ready(20))
+        count = await self._ready(WARM_MIN)
+        await self._client.order("closed", visits=False, in_flight=1, seconds=1.0, warm=0, count_max=count)
         await self._client.order("connect")
         return {"first after start": first, "first of a fresh connection": await self._one()}
 
@@ -98,13 +99,20 @@ class Gongji:
             await self._client.order("prepare", count=count)
         return count
 
-    async def closed(self, *, in_flight: int, seconds: float) -> Report:
+    async def closed(self, *, in_flight: int, seconds: float, count_max: int = COUNT_MAX) -> Report:
         """Plans enough are made before."""
         warm = max(WARM_MIN, 2 * in_flight)
         guess = RATE_GUESS_PER_S.get(in_flight, RATE_GUESS_MAX_PER_S)
-        count_max = await self._ready(warm + round(guess * seconds))
+        count_max = await self._ready(min(count_max, warm + round(guess * seconds)))
         order = {"in_flight": in_flight, "seconds": seconds, "warm": warm, "count_max": count_max}
         return await self._measured("closed", order)
+
+    async def burst(self, *, in_flight: int) -> float:
+        """So many at once and no more: settlements a second until the last is done."""
+        assert self._client is not None  # noqa: S101  As above.
+        await self._ready(in_flight)
+        order = {"in_flight": in_flight, "seconds": 60.0, "warm": 0, "count_max": in_flight}
+        return float((await self._client.order("closed", visits=False, **order))["per_s"])
 
     async def opened(self, *, rate: float, seconds: float) -> Report | None:
         """Likewise."""
@@ -113,12 +121,18 @@ class Gongji:
 
     async def _measured(self, do: str, order: Mapping[str, Any]) -> Report:
         assert self._client is not None  # noqa: S101  As above.
-        pids = {"client": self._client.pid, "nats": self.servers.nats.pid}
-        pids |= {name: self.world.pid(name) for name in PROCESSES}
-        processes = {name: pid for name, pid in pids.items() if pid is not None}
+        processes = self.processes()
         async with cost_of(self.servers, processes, self.settlement_url) as cost:
             report = await self._client.order(do, visits=self.visits, **order)
         return {**report, **cost.each(report["done"])}
+
+    def processes(self) -> dict[str, int]:
+        """The pids of this turn by name, also the terminals'."""
+        names = [*replica_names(self.replicas), "ledger"]
+        pids = {"nats": self.servers.nats.pid, **{name: self.world.pid(name) for name in names}}
+        if self._client is not None:
+            pids["client"] = self._client.pid
+        return {name: pid for name, pid in pids.items() if pid is not None}
 
     async def stop(self) -> None:
         """Ends the terminals and the processes."""
@@ -143,7 +157,7 @@ class Peer:
     _client: Client | None = None
 
     async def clone(self) -> None:
-        """Makes its databases: copies of ours with everything populated, funders without a limit; and one of its own."""
+        """Makes its databases: copies of ours, with funders without a limit; and one of its own."""
         sources = {"settlement": self.world.database_url("settlement"), **ledger_urls(self.world)}
         for name, url in sources.items():
             template = url.partition("/?")[0].partition("?")[0].rpartition("/")[2]
@@ -208,20 +222,20 @@ class PgBench:
     servers: Servers
     floor: Floor
     name: str = "floor"
-    title: str = "floor: the same rows by pgbench, four commits"
+    title: str = "floor (pgbench)"
 
     async def start(self) -> Report:
         """Nothing is kept running."""
         return {}
 
     async def closed(self, *, in_flight: int, seconds: float) -> Report:
-        """pgbench with so many clients."""
+        """So many clients of pgbench."""
         async with cost_of(self.servers, {}, None) as cost:
             report, client_cpu_s = await self.floor.closed(in_flight=in_flight, seconds=seconds)
         cost.cpu_s["client"] = client_cpu_s
         return {**report, **cost.each(report["done"])}
 
-    async def opened(self, *, rate: float, seconds: float) -> Report | None:
+    async def opened(self, *, rate: float, seconds: float) -> Report | None:  # noqa: ARG002  As a Contender has it.
         """Not asked for."""
         return None
 

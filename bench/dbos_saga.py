@@ -39,7 +39,7 @@ Step = Callable[[dict[str, Any]], Awaitable[bool]]
 def step_of(source: AsyncSQLAlchemyDatasource, name: str, statement: Any) -> Step:  # noqa: ANN401  A text clause.
     """One durable step in one area; whether all legs passed. A step that did not pass leaves nothing behind."""
 
-    @source.transaction(name=name, isolation_level="READ COMMITTED")
+    @source.transaction(name=name, isolation_level="READ COMMITTED")  # type: ignore[untyped-decorator]  # As DBOS is.
     async def step(legs: dict[str, Any]) -> bool:
         session = source.sql_session()
         passed = (await session.execute(statement, legs)).scalar_one()
@@ -48,7 +48,8 @@ def step_of(source: AsyncSQLAlchemyDatasource, name: str, statement: Any) -> Ste
             raise RuntimeError("refused")
         return True
 
-    return step
+    checked: Step = step
+    return checked
 
 
 class Saga:
@@ -61,11 +62,11 @@ class Saga:
         cancel = {area: step_of(source, f"cancel_{area}", _CANCEL) for area, source in ledgers.items()}
         coordinator = sources["settlement"]
 
-        @coordinator.transaction(name="decide", isolation_level="READ COMMITTED")
+        @coordinator.transaction(name="decide", isolation_level="READ COMMITTED")  # type: ignore[untyped-decorator]  # Also.
         async def decide(decision: dict[str, Any]) -> None:
             await coordinator.sql_session().execute(_DECIDE, decision)
 
-        @DBOS.workflow(name="settle")
+        @DBOS.workflow(name="settle")  # type: ignore[untyped-decorator]  # And so is this.
         async def settle(decision: dict[str, Any], legs: dict[str, dict[str, Any]]) -> str:
             held = await asyncio.gather(*(hold[area](legs[area]) for area in legs), return_exceptions=True)
             if any(isinstance(vote, BaseException) for vote in held):

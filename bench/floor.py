@@ -20,7 +20,7 @@ from sqlalchemy.ext.asyncio import create_async_engine
 
 from bench.pace import Report, report_of
 from bench.place import Servers
-from bench.population import FUNDERS, SHARE_FEN, Population, utc_now, write_ledger
+from bench.population import FUNDERS, Population, utc_now, write_ledger
 from bench.rows import BEGIN, FINISH, TAKE, document_in_sql
 from ops.embedded.databases import SUPERUSER
 from services.settlement.ledger.tables import METADATA as LEDGER_TABLES
@@ -79,7 +79,7 @@ def script(population: Population) -> str:
         document=document_in_sql(population, persons, keys),
     )
     parts = [
-        rf"\set family :client_id + :clients * random(0, :share - 1)",
+        r"\set family :client_id + :clients * random(0, :share - 1)",
         f"{begin} FROM (SELECT gen_random_uuid()::text AS msgid) AS q RETURNING payment_id \\gset",
         *(
             TAKE.format(s=f"{schema}.", payment=":payment_id::uuid", legs=legs(area)) + ";"
@@ -129,12 +129,13 @@ class Floor:
             paid = await connection.fetchval("SELECT count(*) FROM settlement.payments WHERE state = 'DONE'")
             for schema in _SCHEMAS:
                 legs, off, sums = await connection.fetchrow(
-                    f"SELECT (SELECT count(DISTINCT payment_id) FROM {schema}.branches WHERE state = 'CONFIRMED'),"  # noqa: S608  A constant.
-                    f" (SELECT count(*) FROM {schema}.accounts a WHERE current_fen <> (SELECT coalesce(sum(amount_fen), 0)"
-                    f" FROM {schema}.entries e WHERE e.psn_no = a.psn_no)), (SELECT sum(amount_fen) FROM {schema}.entries)"
+                    f"SELECT (SELECT count(DISTINCT payment_id) FROM {schema}.branches WHERE state = 'CONFIRMED'),"
+                    f" (SELECT count(*) FROM {schema}.accounts a WHERE current_fen <>"
+                    f" (SELECT coalesce(sum(amount_fen), 0) FROM {schema}.entries e WHERE e.psn_no = a.psn_no)),"
+                    f" (SELECT sum(amount_fen) FROM {schema}.entries)"
                 )
                 if (legs, off, sums) != (paid, 0, 0):
-                    raise RuntimeError(f"the floor does not add up in {schema}: {legs} of {paid}, {off} accounts, {sums}")
+                    raise RuntimeError(f"the floor does not add up: {legs} of {paid}, {off} accounts, {sums}")
         finally:
             await connection.close()
 

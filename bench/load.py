@@ -12,7 +12,7 @@ import time
 from collections import deque
 from dataclasses import dataclass, field
 from datetime import timedelta
-from typing import Final
+from typing import Any, Final
 
 import grpc
 import uvloop
@@ -54,24 +54,24 @@ class Terminals:
     tokens: dict[str, str] = field(default_factory=dict)
     turn: int = 0
     channels: list[grpc.aio.Channel] = field(default_factory=list)
-    stubs: list[SettlementServiceStub] = field(default_factory=list)
+    stubs: list[Any] = field(default_factory=list)
 
     async def connect(self) -> Report:
         """Opens the channels, again if they are open."""
         for channel in self.channels:
-            await channel.close()
+            await channel.close(None)
         self.channels = [grpc.aio.insecure_channel(address) for address in self.addresses]
-        self.stubs = [SettlementServiceStub(channel) for channel in self.channels]  # type: ignore[no-untyped-call]  # As generated.
+        self.stubs = [SettlementServiceStub(channel) for channel in self.channels]
         return {}
 
-    def request_key(self, infno: pb.Infno) -> pb.RequestKey:
+    def request_key(self, infno: pb.Infno.ValueType) -> pb.RequestKey:
         """A key nobody has used."""
         number = self.turn % TERMINALS
         msgid = next_msgid(HOSPITAL, number, now=utc_now(), last=self.msgids[number])
         self.msgids[number] = msgid
         return pb.RequestKey(fixmedins_code=HOSPITAL, infno=infno, msgid=msgid)
 
-    def stub(self) -> SettlementServiceStub:
+    def stub(self) -> Any:  # noqa: ANN401  The generated types know the stub of grpc without asyncio alone.
         """The replicas in turn."""
         self.turn += 1
         return self.stubs[self.turn % len(self.stubs)]
@@ -94,7 +94,7 @@ class Terminals:
             mdtrt_id="M1",
             bill=pb.Bill(med_type=MED_TYPE, medfee_sumamt=BILL_FEN, inscp_scp_amt=BILL_FEN),
         )
-        plan = (await self.stub().PreSettle(request, timeout=CALL_MAX_S)).plan
+        plan: pb.Plan = (await self.stub().PreSettle(request, timeout=CALL_MAX_S)).plan
         if len(plan.funders) != FUNDERS:
             raise _NotOverThree(f"no plan over three funders: {plan}")
         return plan
@@ -181,7 +181,7 @@ async def main() -> None:
         }
     )
     for channel in terminals.channels:
-        await channel.close()
+        await channel.close(None)
 
 
 if __name__ == "__main__":

@@ -19,6 +19,7 @@ TICKS_PER_S: Final = os.sysconf("SC_CLK_TCK")
 PAGE_BYTES: Final = os.sysconf("SC_PAGE_SIZE")
 DURABLE: Final = {"fsync": "on", "synchronous_commit": "on", "full_page_writes": "on"}
 QUIET_MAX_S: Final = 60.0
+UNSEALED_MAX: Final = 1_000
 _POLL_S: Final = 0.05
 _OWN_COMMITS: Final = 1
 """Of the second reading itself."""
@@ -92,6 +93,21 @@ async def until_quiet(settlement_url: str) -> None:
         await connection.close()
 
 
+async def until_entries_sealed(ledger_urls: Mapping[str, str]) -> None:
+    """Waits until what was booked before is in sealed blocks: that work belongs to the past that was written."""
+    for url in ledger_urls.values():
+        connection = await asyncpg.connect(url)
+        try:
+            while await connection.fetchval(  # noqa: ASYNC110  Nothing tells of another process's seal.
+                "SELECT (SELECT coalesce(max(entry_no), 0) FROM entries)"
+                " - (SELECT coalesce(max(last_entry_no), 0) FROM entry_blocks) > $1",
+                UNSEALED_MAX,
+            ):
+                await asyncio.sleep(_POLL_S)
+        finally:
+            await connection.close()
+
+
 @dataclass
 class Cost:
     """By process, in all; filled when the measured block ends."""
@@ -113,7 +129,7 @@ class Cost:
 
 @asynccontextmanager
 async def cost_of(servers: Servers, processes: Mapping[str, int], settlement_url: str | None) -> AsyncIterator[Cost]:
-    """What the block costs these processes and the server; with a settlement database, also what it leaves to be done."""
+    """What the block costs these processes and the server, with what it leaves a settlement database to do."""
     assert servers.postgres.pid is not None  # noqa: S101  For the type checker: it runs.
     cost = Cost()
     before = {name: cpu_s(pid) for name, pid in processes.items()}

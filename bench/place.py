@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import sys
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +16,7 @@ from ops.embedded.nats import EmbeddedNats
 from ops.embedded.postgres import EmbeddedPostgres
 from ops.embedded.world import Service, World
 
+PROJECT: Final = Path(__file__).resolve().parents[1]
 CLIENT_MAX_S: Final = 600.0
 BENCH_SETTINGS: Final = {"max_prepared_transactions": "400", "track_io_timing": "on"}
 """Two-phase commit needs the first; the rest is as Gongji's embedded server has it: fsync and synchronous_commit on."""
@@ -45,12 +46,19 @@ async def servers_in(folder: Path) -> AsyncIterator[Servers]:
         await postgres.stop()
 
 
+def replica_names(replicas: int) -> list[str]:
+    """The settlement processes of a world, by name."""
+    return ["settlement", *(f"settlement_{number}" for number in range(2, replicas + 1))]
+
+
 def services(replicas: int) -> tuple[Service, ...]:
     """The processes that a settlement passes through; identity, family and notify take no part in it."""
     ledger = Service("ledger", "services.settlement.ledger.app", frozenset({"ledgers"}))
-    names = ["settlement", *(f"settlement_{number}" for number in range(2, replicas + 1))]
     return (
-        *(Service(name, "services.settlement.app", frozenset({"database", "policies"})) for name in names),
+        *(
+            Service(name, "services.settlement.app", frozenset({"database", "policies"}))
+            for name in replica_names(replicas)
+        ),
         ledger,
     )
 
@@ -80,10 +88,8 @@ async def gongji_on(
         policies=policies,
         services=services(replicas),
     )
-    await world.start(["settlement", "ledger"])
-    for number in range(2, replicas + 1):
-        shared = {"GONGJI_DATABASE_URL": world.database_url("settlement")}
-        await world.start_process(f"settlement_{number}", environment=shared)
+    await world.start([])
+    await start_processes(world, replicas=replicas)
     try:
         await populate(
             population,
@@ -96,6 +102,14 @@ async def gongji_on(
         yield world
     finally:
         await world.stop()
+
+
+async def start_processes(world: World, *, replicas: int = 1) -> None:
+    """The ledgers and the first settlement process, which migrate, then its replicas on the same database."""
+    await asyncio.gather(world.start_process("ledger"), world.start_process("settlement"))
+    shared = {"GONGJI_DATABASE_URL": world.database_url("settlement")}
+    for name in replica_names(replicas)[1:]:
+        await world.start_process(name, environment=shared)
 
 
 def ledger_urls(world: World) -> dict[str, str]:
@@ -116,7 +130,7 @@ class Client:
         process = await asyncio.create_subprocess_exec(
             sys.executable, "-m", module,
             stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE,
-            cwd=Path(__file__).resolve().parents[1],
+            cwd=PROJECT,
         )  # fmt: skip
         client = cls(process)
         await client._send(told)
@@ -128,13 +142,12 @@ class Client:
         cls, world: World, *, signer: Signer, population: Population, families: range, replicas: int = 1
     ) -> Client:
         """Starts ``bench.load`` on a world."""
-        names = [service.name for service in services(replicas) if service.name != "ledger"]
         told = {
-            "addresses": [world.address(name) for name in names],
+            "addresses": [world.address(name) for name in replica_names(replicas)],
             "key": signer.key.as_dict(private=True),
             "areas": population.areas,
             "sharing": population.sharing,
-            "families": [families.start, families.stop],
+            "families": [families.start, families.stop, families.step],
         }
         return await cls.start("bench.load", told)
 

@@ -2,8 +2,9 @@
 
 Family n has a patient without money of his own and three relatives who pay a third each: two insured where he is, one
 in the area beside it. Each relative has authorised a third of one bill, so after a payment ``refill`` must authorise
-the next: without a limit the first would pay all. Settlement is given the projections that identity's and family's events would have made, each ledger
-the accounts, their opening entries and the authorisations; the ecTokens are signed with a key of the bench.
+the next: without a limit the first would pay all. Settlement is given the projections that identity's and family's
+events would have made, each ledger the accounts, their opening entries and the authorisations; the ecTokens are signed
+with a key of the bench.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The rows of one settlement, in SQL, as the floor and the peers write them: the same tables, indexes and checks as ours.
+"""The rows of one settlement, in SQL, as the floor and the peers write them: tables, indexes and checks are ours.
 
 ``{s}`` is a schema with its dot or nothing; ``{payment}``, ``{leg_nos}`` … are how the contender hands in a value. Each
 text is one statement. What Gongji writes besides (its plan, the seal of the entries, which events are published) is
@@ -23,7 +23,8 @@ SELECT * FROM unnest({leg_nos}, {psn_nos}, {authorisations}) AS q (leg_no, psn_n
 _BRANCH: Final = """
     INSERT INTO {{s}}branches (payment_id, state, digest, created_at, decided_at, inquire_at, next_inquire_at,
                              fixmedins_code, setl_id, care_area, origin)
-    SELECT {{payment}}, '{state}', decode(md5({{payment}}::text), 'hex'), now(), {decided}, now() + '10 s', now() + '10 s',
+    SELECT {{payment}}, '{state}', decode(md5({{payment}}::text), 'hex'), now(), {decided},
+           now() + '10 s', now() + '10 s',
            '{hospital}', {{payment}}::text, '{area}', convert_to(repeat('o', 256), 'UTF8')
     WHERE EXISTS (SELECT FROM taken)"""
 _LEGS_KEPT: Final = """
@@ -50,8 +51,7 @@ _BOTH: Final = "SELECT least((SELECT count(*) FROM taken), (SELECT count(*) FROM
 
 _CODES: Final = {"hospital": HOSPITAL, "area": HOSPITAL[1:7]}
 
-TAKE: Final = (
-    f"""WITH legs AS ({{legs}}), taken AS (
+TAKE: Final = f"""WITH legs AS ({{legs}}), taken AS (
     UPDATE {{s}}accounts a SET current_fen = a.current_fen - {SHARE_FEN} FROM legs l WHERE {_MAY_PAY} {_ACCOUNT_AFTER}
 ), used AS (
     UPDATE {{s}}authorisations u SET used_fen = u.used_fen + {SHARE_FEN} FROM legs l WHERE {_MAY_USE} RETURNING 1
@@ -59,11 +59,9 @@ TAKE: Final = (
 ), kept AS ({_LEGS_KEPT}
 ), booked AS ({_BOOKED}
 ) {_BOTH}"""
-)
 """One area's whole part at once: balances, used amounts, branch, legs, entries with their contra side."""
 
-HOLD: Final = (
-    f"""WITH legs AS ({{legs}}), taken AS (
+HOLD: Final = f"""WITH legs AS ({{legs}}), taken AS (
     UPDATE {{s}}accounts a SET held_current_fen = a.held_current_fen + {SHARE_FEN} FROM legs l
     WHERE {_MAY_PAY} {_ACCOUNT_AFTER}
 ), used AS (
@@ -71,14 +69,14 @@ HOLD: Final = (
 ), branch AS ({_BRANCH.format(state="HELD", decided="NULL::timestamptz", **_CODES)}
 ), kept AS ({_LEGS_KEPT}
 ) {_BOTH}"""
-)
 """A saga's first step in one area."""
 
 CONFIRM: Final = f"""WITH legs AS ({{legs}}), branch AS (
     UPDATE {{s}}branches SET state = 'CONFIRMED', decided_at = now() WHERE payment_id = {{payment}} AND state = 'HELD'
     RETURNING 1
 ), taken AS (
-    UPDATE {{s}}accounts a SET held_current_fen = a.held_current_fen - {SHARE_FEN}, current_fen = a.current_fen - {SHARE_FEN}
+    UPDATE {{s}}accounts a SET held_current_fen = a.held_current_fen - {SHARE_FEN},
+        current_fen = a.current_fen - {SHARE_FEN}
     FROM legs l WHERE a.psn_no = l.psn_no AND a.kind = 'PERSONAL' AND EXISTS (SELECT FROM branch) {_ACCOUNT_AFTER}
 ), used AS (
     UPDATE {{s}}authorisations u SET held_fen = u.held_fen - {SHARE_FEN}, used_fen = u.used_fen + {SHARE_FEN}
@@ -100,10 +98,12 @@ CANCEL: Final = f"""WITH legs AS ({{legs}}), branch AS (
 """The undoing of HOLD."""
 
 _PAYMENT: Final = f"""
-    INSERT INTO {{{{s}}}}payments (payment_id, kind, state, fixmedins_code, infno, msgid, request_hash, psn_no, year, plan_id,
-        legs, amount_fen, epoch, traceparent, created_at, deadline_at, next_drive_at, balances_after, decided_at)
-    SELECT {{{{payment}}}}, 'SETTLE', '{{state}}', '{HOSPITAL}', '2207', {{{{msgid}}}}, sha256(convert_to({{{{msgid}}}}, 'UTF8')),
-           {{{{psn_no}}}}, extract(year FROM now())::smallint, {{{{payment}}}}, {{{{document}}}}::jsonb, {BILL_FEN}, 1,
+    INSERT INTO {{{{s}}}}payments (payment_id, kind, state, fixmedins_code, infno, msgid, request_hash, psn_no, year,
+        plan_id, legs, amount_fen, epoch, traceparent, created_at, deadline_at, next_drive_at, balances_after,
+        decided_at)
+    SELECT {{{{payment}}}}, 'SETTLE', '{{state}}', '{HOSPITAL}', '2207', {{{{msgid}}}},
+           sha256(convert_to({{{{msgid}}}}, 'UTF8')), {{{{psn_no}}}}, extract(year FROM now())::smallint,
+           {{{{payment}}}}, {{{{document}}}}::jsonb, {BILL_FEN}, 1,
            '00-00000000000000000000000000000000-0000000000000000-01', now(), now() + '8 s', now() + '8 s',
            {{balances}}, {{decided}}"""
 _BALANCES: Final = (
@@ -194,8 +194,6 @@ def _document(area: str, leg_no: int, psn_no: str, authorisation: str) -> str:
 
 def document_in_sql(population: Population, psn_nos: list[str], authorisations: list[str]) -> str:
     """The legs' document as an expression of SQL, over the expressions of its persons and authorisations."""
-    documents = [
-        _document(population.funder_area(0, place), place + 1, "%s", "%s") for place in range(FUNDERS)
-    ]
+    documents = [_document(population.funder_area(0, place), place + 1, "%s", "%s") for place in range(FUNDERS)]
     pairs = [part for pair in zip(psn_nos, authorisations, strict=True) for part in pair]
     return f"format('[{', '.join(documents)}]', {', '.join(pairs)})"

@@ -1,4 +1,4 @@
-"""Peer: two-phase commit by PREPARE TRANSACTION with a decision row, in asyncio and asyncpg: ``python -m bench.two_phase``.
+"""Peer: two-phase commit by PREPARE TRANSACTION with a decision row, by asyncpg: ``python -m bench.two_phase``.
 
 For each ledger, both at once: BEGIN, one statement with all rows, PREPARE TRANSACTION. Then the decision row with the
 event in the coordinator's database. Then COMMIT PREPARED in both at once, and only then is the payment answered. After

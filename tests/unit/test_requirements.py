@@ -38,9 +38,16 @@ def test_the_developer_installs_the_embedded_servers() -> None:
     assert wanted("pyproject.toml", "embedded") - wanted("pyproject.toml") <= written("dev.in")
 
 
+def test_the_bench_installs_its_peers() -> None:
+    """requirements/bench.in is the bench extra, held to the versions of dev.txt."""
+    assert {line for line in written("bench.in") if not line.startswith("-c")} == wanted(
+        "pyproject.toml", "bench"
+    ) - wanted("pyproject.toml")
+
+
 def test_every_pinned_requirement_has_a_hash() -> None:
     """Each line of the pinned files that names a version is followed by at least one hash."""
-    for name in ("server.txt", "dev.txt"):
+    for name in ("server.txt", "dev.txt", "bench.txt"):
         text = (ROOT / "requirements" / name).read_text(encoding="utf-8")
         pins = re.findall(
             r"^[a-z0-9][^\s]*==[^\n]*\n((?:    --hash=sha256:[0-9a-f]{64}[^\n]*\n?)*)", text, re.MULTILINE
