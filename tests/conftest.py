@@ -8,7 +8,7 @@ import shutil
 import sys
 import time
 import uuid
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Final, Protocol, TypedDict, Unpack
@@ -17,7 +17,8 @@ import pytest
 
 from ops.embedded.databases import Databases
 from ops.embedded.logs import Problem
-from ops.embedded.world import Service, World
+from ops.embedded.world import Service, Starting, World
+from tests.nursery import nursery
 from tests.servers import (
     NATS_VARIABLE,
     POSTGRES_VARIABLE,
@@ -123,6 +124,7 @@ class WorldSettings(TypedDict, total=False):
     environment: Mapping[str, str]
     services: Sequence[Service]
     supervised: bool
+    starting: Starting
     on_problem: Callable[[Problem], None]
 
 
@@ -132,13 +134,20 @@ class MakeWorld(Protocol):
     async def __call__(self, **settings: Unpack[WorldSettings]) -> World: ...  # noqa: D102  Said by the class.
 
 
+@pytest.fixture(scope="session")
+def starting() -> Iterator[Starting]:
+    """How worlds start their processes in tests: forked from one that has read the code; what they do is the same."""
+    with nursery() as forks:
+        yield forks
+
+
 @asynccontextmanager
-async def _worlds(postgres: Databases, nats: NatsServer) -> AsyncIterator[MakeWorld]:
+async def _worlds(postgres: Databases, nats: NatsServer, starting: Starting) -> AsyncIterator[MakeWorld]:
     made: list[World] = []
 
     async def make(**settings: Unpack[WorldSettings]) -> World:
         name = f"w{uuid.uuid4().hex[:12]}"
-        chosen: WorldSettings = {"databases": postgres, "nats_url": nats.url, **settings}
+        chosen: WorldSettings = {"databases": postgres, "nats_url": nats.url, "starting": starting, **settings}
         one = World(new_folder("world"), database_prefix=name, bus_prefix=name, **chosen)
         made.append(one)
         await one.start()
@@ -155,16 +164,16 @@ async def _worlds(postgres: Databases, nats: NatsServer) -> AsyncIterator[MakeWo
 
 
 @pytest.fixture
-async def world(postgres: Databases, nats: NatsServer) -> AsyncIterator[MakeWorld]:
+async def world(postgres: Databases, nats: NatsServer, starting: Starting) -> AsyncIterator[MakeWorld]:
     """Makes worlds: five real processes on the shared servers, with databases and a bus prefix of their own."""
-    async with _worlds(postgres, nats) as make:
+    async with _worlds(postgres, nats, starting) as make:
         yield make
 
 
 @pytest.fixture(scope="module")
-async def module_world(postgres: Databases, nats: NatsServer) -> AsyncIterator[MakeWorld]:
+async def module_world(postgres: Databases, nats: NatsServer, starting: Starting) -> AsyncIterator[MakeWorld]:
     """As ``world``, for tests of one module that share a world, each with people of its own."""
-    async with _worlds(postgres, nats) as make:
+    async with _worlds(postgres, nats, starting) as make:
         yield make
 
 

@@ -19,7 +19,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Final
+from typing import Final, Protocol
 
 from ops.embedded.databases import Databases
 from ops.embedded.folders import write_private
@@ -100,6 +100,30 @@ class _Process:
     next_start_at: float = 0.0
 
 
+class Starting(Protocol):
+    """How a process comes into being: the ``main`` of a module, in a folder, with this environment and no other."""
+
+    def __call__(  # noqa: D102  Said by the class.
+        self, module: str, *, name: str, log: Path, folder: Path, record: Path, environment: Mapping[str, str]
+    ) -> Child: ...
+
+
+def from_nothing(
+    module: str, *, name: str, log: Path, folder: Path, record: Path, environment: Mapping[str, str]
+) -> Child:
+    """A Python interpreter of its own."""
+    return Child.start(
+        # -P: the data folder, where it runs, is no place to import from.
+        [sys.executable, "-P", "-m", module],
+        name=name,
+        log=log,
+        folder=folder,
+        death_signal=signal.SIGKILL,
+        record=record,
+        environment=environment,
+    )
+
+
 class World:
     """Five processes with databases, bus, policies and areas of their own. ``folder`` holds logs and secrets."""
 
@@ -118,6 +142,7 @@ class World:
         environment: Mapping[str, str] | None = None,
         services: Sequence[Service] = SERVICES,
         supervised: bool = False,
+        starting: Starting = from_nothing,
         on_problem: Callable[[Problem], None] | None = None,
     ) -> None:
         """``ports`` names gRPC ports by process (any free one otherwise); ``environment`` is given to every process.
@@ -138,6 +163,7 @@ class World:
         self._environment = dict(environment or {})
         self._wanted_ports = {name: port for name, port in (ports or {}).items() if port}
         self._supervised = supervised
+        self._starting = starting
         self._on_problem = on_problem or (lambda _: None)
         self._watch: asyncio.Task[None] | None = None
         taken = set(self._wanted_ports.values())
@@ -292,13 +318,11 @@ class World:
         name = process.service.name
         self._ready_file(name).unlink(missing_ok=True)
         process.started_at = time.monotonic()
-        process.child = Child.start(
-            # -P: the data folder, where it runs, is no place to import from.
-            [sys.executable, "-P", "-m", process.service.module],
+        process.child = self._starting(
+            process.service.module,
             name=name,
             log=process.log,
             folder=self.folder,
-            death_signal=signal.SIGKILL,
             record=self._record(name),
             environment=self._environment_of(process),
         )

@@ -9,13 +9,13 @@ from collections.abc import AsyncIterator
 import pytest
 
 from ops.embedded.databases import Databases, NamedServer
-from ops.embedded.world import World
+from ops.embedded.world import Starting, World
 from tests.e2e.town import AREAS, Town, town_in, written_policies
 from tests.servers import NatsServer, new_folder
 
 
 @pytest.fixture(scope="session")
-async def town(postgres: Databases, nats: NatsServer) -> AsyncIterator[Town]:
+async def town(postgres: Databases, nats: NatsServer, starting: Starting) -> AsyncIterator[Town]:
     """A running town; nothing personal may stand in its logs when it goes."""
     name = f"w{uuid.uuid4().hex[:12]}"
     folder = new_folder("town")
@@ -27,6 +27,7 @@ async def town(postgres: Databases, nats: NatsServer) -> AsyncIterator[Town]:
         bus_prefix=name,
         areas=AREAS,
         policies=written_policies(folder / "policies"),
+        starting=starting,
     )
     await world.start()
     try:

@@ -10,6 +10,7 @@ import pytest
 
 from ops.embedded.databases import Databases
 from ops.embedded.nats import EmbeddedNats
+from ops.embedded.world import Starting
 from tests.e2e.town import Town
 from tests.fault.worlds import ENVIRONMENT, VOTE_DEADLINE_S, mortal_town
 from tests.servers import new_folder
@@ -32,9 +33,9 @@ async def broker() -> AsyncIterator[EmbeddedNats]:
 
 
 @pytest.fixture(scope="session")
-async def town(postgres: Databases, broker: EmbeddedNats) -> AsyncIterator[Town]:
+async def town(postgres: Databases, broker: EmbeddedNats, starting: Starting) -> AsyncIterator[Town]:
     """A running town; nothing personal may stand in its logs when it goes."""
-    async with mortal_town(postgres, broker) as running:
+    async with mortal_town(postgres, broker, starting) as running:
         yield running
 
 

@@ -23,7 +23,7 @@ from ops.embedded.databases import Databases
 from ops.embedded.nats import EmbeddedNats
 from ops.embedded.postgres import EmbeddedPostgres
 from ops.embedded.processes import CannotStart
-from ops.embedded.world import SERVICES, Service, World
+from ops.embedded.world import SERVICES, Service, Starting, World
 from tests.e2e.town import AREAS, Family, Town, town_in, written_policies
 from tests.fault.load import load_families
 from tests.fault.tcp_proxy import TcpProxy, proxy_before, url_through
@@ -130,7 +130,7 @@ async def _ran(*command: str) -> bool:
 
 
 @asynccontextmanager
-async def ground_in(postgres: Databases, environment: Mapping[str, str]) -> AsyncIterator[Ground]:
+async def ground_in(postgres: Databases, starting: Starting, environment: Mapping[str, str]) -> AsyncIterator[Ground]:
     """Servers, lines, processes, a town and the families of the load; nothing of it is left afterwards."""
     async with AsyncExitStack() as stack:
         disk = await stack.enter_async_context(small_disk())
@@ -149,6 +149,7 @@ async def ground_in(postgres: Databases, environment: Mapping[str, str]) -> Asyn
             database_prefix=f"w{uuid.uuid4().hex[:12]}",
             areas=AREAS,
             policies=written_policies(folder / "policies"),
+            starting=starting,
             environment=environment,
             services=_SERVICES,
         )

@@ -82,24 +82,33 @@ class TcpProxy:
                 far_reader, far_writer = await self._dial()
             except OSError:
                 _reset(writer)
-                return
-            self._open.add(far_writer)
-            ways = [
-                asyncio.ensure_future(self._carry(reader, far_writer, pair=writer)),
-                asyncio.ensure_future(self._carry(far_reader, writer, pair=writer)),
-            ]
-            self._carrying.update(ways)
-            try:
-                # An end that was hung up ends both ways: neither of our protocols uses half-open connections.
-                await asyncio.wait(ways, return_when=asyncio.FIRST_COMPLETED)
-            finally:
-                for way in ways:
-                    way.cancel()
-                await asyncio.gather(*ways, return_exceptions=True)
-                self._carrying.difference_update(ways)
-                self._closed(far_writer)
+            else:
+                await self._joined(reader, writer, far_reader, far_writer)
         finally:
             self._closed(writer)
+
+    async def _joined(
+        self,
+        reader: asyncio.StreamReader,
+        writer: asyncio.StreamWriter,
+        far_reader: asyncio.StreamReader,
+        far_writer: asyncio.StreamWriter,
+    ) -> None:
+        """Carries both ways until one end is hung up: neither of our protocols uses half-open connections."""
+        self._open.add(far_writer)
+        ways = [
+            asyncio.ensure_future(self._carry(reader, far_writer, pair=writer)),
+            asyncio.ensure_future(self._carry(far_reader, writer, pair=writer)),
+        ]
+        self._carrying.update(ways)
+        try:
+            await asyncio.wait(ways, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for way in ways:
+                way.cancel()
+            await asyncio.gather(*ways, return_exceptions=True)
+            self._carrying.difference_update(ways)
+            self._closed(far_writer)
 
     async def _swallowed_for_good(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._tainted.add(writer)

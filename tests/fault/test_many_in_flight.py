@@ -19,7 +19,7 @@ from kernel.ids import AdmDvs
 from ops import household
 from ops.embedded.databases import Databases, NamedServer
 from ops.embedded.nats import EmbeddedNats
-from ops.embedded.world import SERVICES, Service, World
+from ops.embedded.world import SERVICES, Service, Starting, World
 from ops.places import Places
 from ops.verify.run import verify
 from tests.e2e.town import HAMI, URUMQI, Family, Resident, Town, new_resident, town_in, written_policies
@@ -84,7 +84,7 @@ class Field:
 
 
 @pytest.fixture(scope="module")
-async def field(postgres: Databases) -> AsyncIterator[Field]:
+async def field(postgres: Databases, starting: Starting) -> AsyncIterator[Field]:
     """Two ledger processes with two areas each, their settings as they ship."""
     if not EmbeddedNats.installed():
         pytest.skip("the embedded NATS server is not installed, and no other may be killed")
@@ -100,6 +100,7 @@ async def field(postgres: Databases) -> AsyncIterator[Field]:
             database_prefix=f"w{uuid.uuid4().hex[:12]}",
             areas=AREAS,
             policies=written_policies(folder / "policies"),
+            starting=starting,
             environment={"GONGJI_ENVIRONMENT": "test"},
             services=_SERVICES,
         )

@@ -17,6 +17,7 @@ import pytest
 from ops.embedded.databases import Databases
 from ops.embedded.nats import EmbeddedNats
 from ops.embedded.postgres import EmbeddedPostgres
+from ops.embedded.world import Starting
 from tests.e2e.town import HAMI, URUMQI
 from tests.fault.ground import Ground, ground_in
 from tests.fault.load import Load, check_load, load_on
@@ -38,11 +39,11 @@ FULL_S: Final = 5.0
 
 
 @pytest.fixture(scope="module")
-async def ground(postgres: Databases) -> AsyncIterator[Ground]:
+async def ground(postgres: Databases, starting: Starting) -> AsyncIterator[Ground]:
     """One town on servers of its own for all these tests."""
     if not (EmbeddedPostgres.installed() and EmbeddedNats.installed()):
         pytest.skip("the embedded servers are not installed, and no others may be killed")
-    async with ground_in(postgres, ENVIRONMENT) as ground:
+    async with ground_in(postgres, starting, ENVIRONMENT) as ground:
         yield ground
 
 

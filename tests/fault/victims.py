@@ -10,7 +10,6 @@ from typing import Final
 
 from ops.embedded.world import World
 from tests.e2e.town import HAMI, URUMQI
-from tests.fault.nursery import Nursery
 
 LEDGER: Final = "ledger"
 """Keeps Ürümqi, where most patients are insured."""
@@ -76,13 +75,10 @@ async def arm_running(world: World, name: str, point: str) -> None:
         await asyncio.sleep(0.005)
 
 
-async def launch(world: World, name: str, point: str | None = None, *, nursery: Nursery | None = None) -> None:
+async def launch(world: World, name: str, point: str | None = None) -> None:
     """Starts it again, to die at the point if one is given, and does not wait until it is ready."""
     await world.kill_process(name)
     process = world._processes[name]
     process.extra = starts_of(world, name) | ({} if point is None else {"GONGJI_FAULT_POINT": point})
-    if nursery is None:
-        world._launch(process)
-    else:
-        await nursery.launch(world, name)
+    world._launch(process)
     process.wanted = True

@@ -10,7 +10,7 @@ from typing import Final
 
 from ops.embedded.databases import Databases, NamedServer
 from ops.embedded.nats import EmbeddedNats
-from ops.embedded.world import SERVICES, Service, World
+from ops.embedded.world import SERVICES, Service, Starting, World
 from tests.e2e.town import AREAS, Town, town_in, written_policies
 from tests.fault.victims import COORDINATOR, FAR_LEDGER, LEDGER, SECOND, starts_of
 from tests.servers import new_folder
@@ -38,7 +38,7 @@ _PLAIN: Final = ("identity", "family", "notify")
 
 
 @asynccontextmanager
-async def mortal_town(databases: Databases, broker: EmbeddedNats) -> AsyncIterator[Town]:
+async def mortal_town(databases: Databases, broker: EmbeddedNats, starting: Starting) -> AsyncIterator[Town]:
     """A running town; nothing personal may stand in its logs when it goes."""
     folder = new_folder("fault")
     name = f"w{uuid.uuid4().hex[:12]}"
@@ -51,6 +51,7 @@ async def mortal_town(databases: Databases, broker: EmbeddedNats) -> AsyncIterat
         policies=written_policies(folder / "policies"),
         environment=ENVIRONMENT,
         services=_SERVICES,
+        starting=starting,
     )
     try:
         await world.start(_PLAIN)

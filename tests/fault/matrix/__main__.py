@@ -18,6 +18,7 @@ from tests.fault.matrix.cells import CELLS, NAMES, Cell, Nats
 from tests.fault.matrix.scene import Scene, scene_in
 from tests.fault.matrix.stage import Played, mended, play
 from tests.fault.worlds import LEASE_S, VOTE_DEADLINE_S, mortal_town
+from tests.nursery import nursery
 from tests.servers import (
     end_left_processes,
     new_folder,
@@ -51,8 +52,9 @@ class Run:
             broker = EmbeddedNats(new_folder("nats"))
             await broker.start()
             stack.push_async_callback(broker.destroy)
+            starting = stack.enter_context(nursery())
             databases = await stack.enter_async_context(postgres_server())
-            town: Town = await stack.enter_async_context(mortal_town(databases, broker))
+            town: Town = await stack.enter_async_context(mortal_town(databases, broker, starting))
             scene = await stack.enter_async_context(scene_in(town, broker))
             while self._waiting:
                 await self._play(scene, self._waiting.pop(), world)

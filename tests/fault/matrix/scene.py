@@ -19,10 +19,8 @@ from kernel.failures import Failure, Kind
 from kernel.money import Fen
 from ops.embedded.nats import EmbeddedNats
 from tests.e2e.town import HAMI, Family, Town, WatchedCounter
-from tests.fault.nursery import Nursery, nursery
 from tests.fault.victims import launch
 
-MODULES: Final = ("services.settlement.app", "services.settlement.ledger.app")
 """Of the processes that die."""
 UNTIL_MAX_S: Final = 30.0
 POLL_S: Final = 0.02
@@ -51,7 +49,6 @@ class Scene:
     """Asks what became of it, and reverses what is undecided."""
     reverses: WatchedCounter
     """Reverses without asking."""
-    nursery: Nursery | None
     families: Sequence[Family] = ()
     began_at: Any = None
     """By the database's clock, when this cell began."""
@@ -77,7 +74,7 @@ class Scene:
 
     async def launch(self, victim: str, point: str | None = None) -> None:
         """Starts a process again, to die at the point if one is given, and does not wait until it is ready."""
-        await launch(self.town.world, victim, point, nursery=self.nursery)
+        await launch(self.town.world, victim, point)
 
     async def begins(self) -> None:
         """A new cell begins now."""
@@ -126,12 +123,9 @@ async def scene_in(town: Town, broker: EmbeddedNats, *, first_terminal: int = 11
         town.another_counter(number=first_terminal, patience=PATIENT) as repeats,
         town.another_counter(number=first_terminal + 1, patience=IMPATIENT) as asks,
         town.another_counter(number=first_terminal + 2, patience=IMPATIENT) as reverses,
-        nursery(MODULES) as forks,
     ):
         families = await town.pairs(3)
-        if forks is not None:
-            await forks.ready()
-        yield Scene(town, broker, repeats, asks, reverses, forks, families)
+        yield Scene(town, broker, repeats, asks, reverses, families)
 
 
 async def told(telling: Awaitable[Outcome]) -> Told:

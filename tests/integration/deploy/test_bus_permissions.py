@@ -25,7 +25,7 @@ from ops.demo.story import MED_TYPE, Story
 from ops.demo.view import View
 from ops.desks import desks_at
 from ops.embedded.databases import Databases
-from ops.embedded.world import SERVICES, World
+from ops.embedded.world import SERVICES, Starting, World
 from ops.told import wait_until_told
 from ops.visits import counter_at
 from services.settlement.domain.bill import Bill
@@ -67,12 +67,18 @@ async def guarded() -> AsyncIterator[Guarded]:
 
 
 @pytest.fixture
-async def town(guarded: Guarded, postgres: Databases) -> AsyncIterator[World]:
+async def town(guarded: Guarded, postgres: Databases, starting: Starting) -> AsyncIterator[World]:
     """The five processes, each under its own key; nothing else of them is different."""
     name = f"w{uuid.uuid4().hex[:12]}"
     url = f"nats://{guarded.nats.address}"
     world = World(
-        new_folder("world"), databases=postgres, nats_url=url, database_prefix=name, bus_prefix=PREFIX, areas=AREAS
+        new_folder("world"),
+        databases=postgres,
+        nats_url=url,
+        database_prefix=name,
+        bus_prefix=PREFIX,
+        areas=AREAS,
+        starting=starting,
     )
     await world.start(iter(()))  # Folders, databases and secrets; the processes follow, each with its own key.
     await asyncio.gather(*(world.start_process(one.name, environment=guarded.told(one.name)) for one in SERVICES))

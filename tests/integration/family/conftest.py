@@ -10,7 +10,7 @@ from typing import Final
 import pytest
 
 from ops.embedded.databases import Databases
-from ops.embedded.world import SERVICES, World
+from ops.embedded.world import SERVICES, Starting, World
 from tests.integration.family.house import AREAS, GUANGZHOU, House, house_of
 from tests.servers import NatsServer, new_folder
 
@@ -25,7 +25,7 @@ POLICIES: Final = {
 
 
 @pytest.fixture(scope="session")
-async def house(postgres: Databases, nats: NatsServer) -> AsyncIterator[House]:
+async def house(postgres: Databases, nats: NatsServer, starting: Starting) -> AsyncIterator[House]:
     """The system, shared by the tests of this folder; each makes people of its own and leaves every process running."""
     folder, name = new_folder("family"), f"f{uuid.uuid4().hex[:12]}"
     folder.mkdir()
@@ -41,6 +41,7 @@ async def house(postgres: Databases, nats: NatsServer) -> AsyncIterator[House]:
         bus_prefix=name,
         areas=AREAS,
         policies=policies,
+        starting=starting,
         services=[service for service in SERVICES if service.name in SERVICE_NAMES],
         environment={"GONGJI_DATABASE_POOL_SIZE": "4"},
     )

@@ -19,7 +19,7 @@ from chassis.rpc.client import channel
 from gongji.notify.v1 import notify_pb2, notify_pb2_grpc
 from gongji.settlement.v1 import events_pb2, settlement_pb2
 from ops.embedded.databases import Databases
-from ops.embedded.world import SERVICES, Service, World
+from ops.embedded.world import SERVICES, Service, Starting, World
 from tests.integration.family.house import HAMI, House, house_of, until
 from tests.servers import NatsServer, new_folder
 
@@ -101,7 +101,7 @@ def _event() -> events_pb2.SettlementEvent:
 
 
 @pytest.fixture(scope="session")
-async def desk(postgres: Databases, nats: NatsServer) -> AsyncIterator[Desk]:
+async def desk(postgres: Databases, nats: NatsServer, starting: Starting) -> AsyncIterator[Desk]:
     """The system, shared by the tests of this folder; each makes people of its own and leaves every process running."""
     folder, name = new_folder("notify"), f"n{uuid.uuid4().hex[:12]}"
     folder.mkdir()
@@ -116,6 +116,7 @@ async def desk(postgres: Databases, nats: NatsServer) -> AsyncIterator[Desk]:
         bus_prefix=name,
         areas=[HAMI],
         policies=policies,
+        starting=starting,
         services=[*(service for service in SERVICES if service.name in SERVICE_NAMES), SECOND],
         environment={"GONGJI_DATABASE_POOL_SIZE": "4"},
     )

@@ -16,7 +16,7 @@ from typing import Any, Final
 import pytest
 
 from ops.embedded.databases import Databases, NamedServer
-from ops.embedded.world import SERVICES, Service, World
+from ops.embedded.world import SERVICES, Service, Starting, World
 from tests.e2e.town import AREAS, Town, town_in, written_policies
 from tests.fault.victims import FAR_LEDGER, LEDGER, starts_of
 from tests.servers import NatsServer, new_folder
@@ -100,7 +100,7 @@ async def run_gongji(*arguments: str, stdin: int = asyncio.subprocess.DEVNULL) -
 
 
 @pytest.fixture(scope="session")
-async def on_call(postgres: Databases, nats: NatsServer) -> AsyncIterator[OnCall]:
+async def on_call(postgres: Databases, nats: NatsServer, starting: Starting) -> AsyncIterator[OnCall]:
     """A running town whose Hami ledger may die; nothing personal may stand in its logs when it goes."""
     name = f"w{uuid.uuid4().hex[:12]}"
     folder = new_folder("on-call")
@@ -112,6 +112,7 @@ async def on_call(postgres: Databases, nats: NatsServer) -> AsyncIterator[OnCall
         bus_prefix=name,
         areas=AREAS,
         policies=written_policies(folder / "policies"),
+        starting=starting,
         environment=_ENVIRONMENT,
         services=(*SERVICES, Service(FAR_LEDGER, _ONE[LEDGER].module, _ONE[LEDGER].takes)),
     )
