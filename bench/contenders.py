@@ -15,8 +15,9 @@ from bench.place import Client, Servers, ledger_urls, replica_names, start_proce
 from bench.population import Population, Signer, refill
 from ops.embedded.world import World
 
-RATE_GUESS_PER_S: Final = {1: 400, 8: 900}
-RATE_GUESS_MAX_PER_S: Final = 2_500
+RATE_FIRST_PER_S: Final = 400
+RATE_RISE_MAX: Final = 2.5
+"""Plans are made for so many times the fastest rate so far; should they be used up, the reading is shorter."""
 WARM_MIN: Final = 20
 COUNT_MAX: Final = 1_000_000
 IN_FLIGHT_MAX: Final = 128
@@ -56,6 +57,7 @@ class Gongji:
     name: str = ""
     title: str = ""
     _client: Client | None = None
+    _fastest_per_s: float = 0.0
 
     def __post_init__(self) -> None:
         self.name = "visits" if self.visits else "settle"
@@ -102,10 +104,12 @@ class Gongji:
     async def closed(self, *, in_flight: int, seconds: float, count_max: int = COUNT_MAX) -> Report:
         """Plans enough are made before."""
         warm = max(WARM_MIN, 2 * in_flight)
-        guess = RATE_GUESS_PER_S.get(in_flight, RATE_GUESS_MAX_PER_S)
+        guess = RATE_FIRST_PER_S if in_flight == 1 else RATE_RISE_MAX * max(self._fastest_per_s, RATE_FIRST_PER_S)
         count_max = await self._ready(min(count_max, warm + round(guess * seconds)))
         order = {"in_flight": in_flight, "seconds": seconds, "warm": warm, "count_max": count_max}
-        return await self._measured("closed", order)
+        report = await self._measured("closed", order)
+        self._fastest_per_s = max(self._fastest_per_s, report["per_s"])
+        return report
 
     async def burst(self, *, in_flight: int) -> float:
         """So many at once and no more: settlements a second until the last is done."""

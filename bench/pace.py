@@ -17,29 +17,35 @@ OPEN_IN_FLIGHT_MAX: Final = 2_000
 
 
 async def closed(once: Once, *, in_flight: int, seconds: float, warm: int, count_max: int) -> Report:
-    """As many as can be done in ``seconds`` with ``in_flight`` at any time, after ``warm`` that are not counted.
+    """What is finished within ``seconds`` while ``in_flight`` are under way, after the first ``warm`` to be finished.
 
-    ``count_max`` ends it earlier (all of them, also those to warm up).
+    It ends earlier when the last of ``count_max`` has begun, so that what is counted was always in full company. With
+    nothing to warm up, all is counted, from the beginning to the last end.
     """
     latencies_s: list[float] = []
-    turn = 0
+    begun = finished = 0
     began_s = ended_s = time.perf_counter()
-    end_s = float("inf")
+    end_s = began_s + seconds if warm == 0 else float("inf")
+    is_drained = warm == 0
 
     async def work() -> None:
-        nonlocal turn, began_s, ended_s, end_s
-        while turn < count_max and (begun_s := time.perf_counter()) < end_s:
-            mine, turn = turn, turn + 1
-            if mine == warm:
-                began_s = time.perf_counter()
-                end_s = began_s + seconds
+        nonlocal begun, finished, began_s, ended_s, end_s
+        while begun < count_max and (begun_s := time.perf_counter()) < end_s:
+            begun += 1
+            if begun == count_max and not is_drained:
+                end_s = min(end_s, begun_s)
             await once()
-            if mine >= warm:
-                ended_s = time.perf_counter()
-                latencies_s.append(ended_s - begun_s)
+            now_s = time.perf_counter()
+            finished += 1
+            if finished == warm:
+                began_s = now_s
+                end_s = min(end_s, began_s + seconds)
+            elif finished > warm and (is_drained or now_s <= end_s):
+                ended_s = now_s
+                latencies_s.append(now_s - begun_s)
 
     await asyncio.gather(*(work() for _ in range(in_flight)))
-    return report_of(latencies_s, ended_s - began_s, done=turn)
+    return report_of(latencies_s, ended_s - began_s, done=finished)
 
 
 async def opened(once: Once, *, rate: float, seconds: float) -> Report:

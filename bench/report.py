@@ -145,7 +145,7 @@ def markdown(found: dict[str, Any]) -> str:
     parts = [
         (
             f"Measured {found['date']}: {found['plan']['rounds']} rounds of {found['plan']['seconds']:g} s a cell on"
-            f" {found['machine']['processors']} processors, {found['plan']['families']:,} families; medians (least–most)"
+            f" {found['machine']['processors']} processors, {found['plan']['families']:,} families; median (least–most)"
             f". PostgreSQL {found['versions']['postgresql']}, DBOS {found['versions']['dbos']}, CPython"
             f" {found['machine']['python']}. `gongji verify`: {found['verify']['violations']} violations in"
             f" {found['verify']['rows_compared']:,} rows compared.\n"
