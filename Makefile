@@ -76,11 +76,11 @@ $(READY_BENCH): requirements/bench.txt $(READY)
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/bench.txt
 	@touch $@
 
-ROUNDS ?= 5
+ROUNDS ?=
 BENCH_FLAGS ?=
 .PHONY: bench
 bench: $(READY_BENCH) ## What a settlement costs, beside others; ROUNDS=…, or BENCH_FLAGS=--quick (docs/performance.md)
-	@$(BIN)/python -m bench --rounds $(ROUNDS) $(BENCH_FLAGS)
+	@$(BIN)/python -m bench $(if $(ROUNDS),--rounds $(ROUNDS)) $(BENCH_FLAGS)
 
 .PHONY: bench-growth
 bench-growth: $(READY) ## The same cost with 100 times the data, a hot account, memory over a long run (minutes)

@@ -33,7 +33,9 @@ def main() -> int:
             sys.stderr.write(f"gongji verify has found violations; the figures are worth nothing.\n{violated}\n")
             return EXIT_VIOLATED
     found = summary(plan, results, datetime.now(UTC).date())
-    is_whole = not plan.contenders and plan.levels == LEVELS and plan.rounds >= Plan().rounds
+    usual = Plan()
+    is_whole = not plan.contenders and plan.levels == LEVELS
+    is_whole = is_whole and plan.rounds >= usual.rounds and plan.seconds >= usual.seconds
     path = write(found, f"contest-{found['machine']['processors']}cpu{'' if is_whole else '-partial'}")
     text = markdown(found)
     if is_whole:
