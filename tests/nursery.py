@@ -80,6 +80,8 @@ class _Nursery:
         self, module: str, *, name: str, log: Path, folder: Path, record: Path, environment: Mapping[str, str]
     ) -> Child:
         """As ``from_nothing``, but nothing is written into ``record``: whoever forks a process also ends it."""
+        if module not in self._nurses:
+            return from_nothing(module, name=name, log=log, folder=folder, record=record, environment=environment)
         record.unlink(missing_ok=True)
         pid = self._nurses[module].forked(
             {"log": str(log), "folder": str(folder), "environment": dict(environment), "parent": os.getpid()}
