@@ -10,7 +10,7 @@ from uuid import UUID
 
 from ops.consent import Change, Consent, record
 from ops.payments.meaning import ALARM, UNKNOWN_ALARM
-from ops.restore.sources import Sources
+from ops.sources import Sources
 from services.settlement.ledger.store.loading import lock_area
 from services.settlement.ledger.store.mending import close_alarms
 

@@ -2,25 +2,27 @@
 
 from __future__ import annotations
 
-import asyncio
-import json
-import sys
 from collections.abc import Coroutine
-from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Final, NoReturn
+from typing import Annotated, Any
 from uuid import UUID
 
 import typer
 
 from ops.consent import Operator, Reason, Yes
-from ops.payments.command import HERE, AsJson, Coordinator, Data, Ledgers, Rooms
-from ops.restore.command import Areas
-
-if TYPE_CHECKING:
-    from ops.places import Places
-
-EXIT_NEEDS_A_PERSON: Final = 1
-EXIT_CANNOT_RUN: Final = 2
+from ops.mending import run
+from ops.options import (
+    EXIT_NEEDS_A_PERSON,
+    HERE,
+    AllAreas,
+    AsJson,
+    Coordinator,
+    Data,
+    Ledgers,
+    Rooms,
+    give_up,
+    places_of,
+    print_json,
+)
 
 alarms = typer.Typer(name="alarms", help="Contradictions that a ledger has called someone for.", no_args_is_help=True)
 suspense = typer.Typer(name="suspense", help="Money that was to go to a closed or moved account.", no_args_is_help=True)
@@ -33,14 +35,14 @@ def list_alarms(
     data: Data = HERE,
     coordinator: Coordinator = None,
     ledgers: Ledgers = None,
-    areas: Areas = "",
+    areas: AllAreas = "",
     rooms: Rooms = None,
     as_json: AsJson = False,
 ) -> None:
     """List the open alarms of every ledger with what they mean. Writes nothing. Exit code 0: none; 1: some."""
     from ops.closing import flow  # noqa: PLC0415  So that every other command starts without it.
 
-    _listed(flow.list_alarms(_places(data, coordinator, ledgers, areas, rooms), quiet=as_json), as_json=as_json)
+    _listed(flow.list_alarms(places_of(data, coordinator, ledgers, areas, rooms), quiet=as_json), as_json=as_json)
 
 
 @alarms.command("close")
@@ -54,7 +56,7 @@ def close_alarms(
     data: Data = HERE,
     coordinator: Coordinator = None,
     ledgers: Ledgers = None,
-    areas: Areas = "",
+    areas: AllAreas = "",
     rooms: Rooms = None,
 ) -> None:
     """Close the alarms about one payment or credit once their cause is settled; the same again raises them anew.
@@ -64,8 +66,8 @@ def close_alarms(
     from ops.closing import flow  # noqa: PLC0415  As above.
 
     subject_id = _id(subject)
-    places = _places(data, coordinator, ledgers, areas, rooms)
-    _run(flow.close_alarms(places, subject_id, kind=kind, operator=operator, reason=reason, yes=yes))
+    places = places_of(data, coordinator, ledgers, areas, rooms)
+    run(flow.close_alarms(places, subject_id, kind=kind, operator=operator, reason=reason, yes=yes))
 
 
 @suspense.command("list")
@@ -74,14 +76,14 @@ def list_suspense(
     data: Data = HERE,
     coordinator: Coordinator = None,
     ledgers: Ledgers = None,
-    areas: Areas = "",
+    areas: AllAreas = "",
     rooms: Rooms = None,
     as_json: AsJson = False,
 ) -> None:
     """List the money that waits for an officer. Writes nothing. Exit code 0: none; 1: some."""
     from ops.closing import flow  # noqa: PLC0415  As above.
 
-    _listed(flow.list_suspense(_places(data, coordinator, ledgers, areas, rooms), quiet=as_json), as_json=as_json)
+    _listed(flow.list_suspense(places_of(data, coordinator, ledgers, areas, rooms), quiet=as_json), as_json=as_json)
 
 
 @suspense.command("close")
@@ -99,7 +101,7 @@ def close_suspense(
     data: Data = HERE,
     coordinator: Coordinator = None,
     ledgers: Ledgers = None,
-    areas: Areas = "",
+    areas: AllAreas = "",
     rooms: Rooms = None,
 ) -> None:
     """Bring money out of suspense where the officer says, with entries against the suspense book.
@@ -113,9 +115,9 @@ def close_suspense(
     try:
         account = account_named(to)
     except ValueError as problem:
-        _give_up(problem)
-    places = _places(data, coordinator, ledgers, areas, rooms)
-    _run(flow.close_suspense(places, credit_id, leg, account, operator=operator, reason=reason, yes=yes))
+        give_up(problem)
+    places = places_of(data, coordinator, ledgers, areas, rooms)
+    run(flow.close_suspense(places, credit_id, leg, account, operator=operator, reason=reason, yes=yes))
 
 
 @deadletters.command("list")
@@ -124,14 +126,14 @@ def list_dead_letters(
     data: Data = HERE,
     coordinator: Coordinator = None,
     ledgers: Ledgers = None,
-    areas: Areas = "",
+    areas: AllAreas = "",
     rooms: Rooms = None,
     as_json: AsJson = False,
 ) -> None:
     """List the dead letters of every room. Writes nothing. Exit code 0: none; 1: some."""
     from ops.closing import flow  # noqa: PLC0415  As above.
 
-    _listed(flow.list_letters(_places(data, coordinator, ledgers, areas, rooms), quiet=as_json), as_json=as_json)
+    _listed(flow.list_letters(places_of(data, coordinator, ledgers, areas, rooms), quiet=as_json), as_json=as_json)
 
 
 @deadletters.command("show")
@@ -141,14 +143,14 @@ def show_dead_letter(
     data: Data = HERE,
     coordinator: Coordinator = None,
     ledgers: Ledgers = None,
-    areas: Areas = "",
+    areas: AllAreas = "",
     rooms: Rooms = None,
     as_json: AsJson = False,
 ) -> None:
     """Show one dead letter: who could not take it in, why, and whether a newer event has healed it since."""
     from ops.closing import flow  # noqa: PLC0415  As above.
 
-    places = _places(data, coordinator, ledgers, areas, rooms)
+    places = places_of(data, coordinator, ledgers, areas, rooms)
     _listed(flow.list_letters(places, quiet=as_json, event_id=_id(event), details=True), as_json=as_json)
 
 
@@ -162,7 +164,7 @@ def redrive_dead_letter(
     data: Data = HERE,
     coordinator: Coordinator = None,
     ledgers: Ledgers = None,
-    areas: Areas = "",
+    areas: AllAreas = "",
     rooms: Rooms = None,
 ) -> None:
     """Let its consumer try a dead letter again, once its cause is mended; it comes back if it fails again.
@@ -172,8 +174,8 @@ def redrive_dead_letter(
     from ops.closing import flow  # noqa: PLC0415  As above.
 
     event_id = _id(event)
-    places = _places(data, coordinator, ledgers, areas, rooms)
-    _run(flow.redrive_letter(places, event_id, operator=operator, reason=reason, yes=yes))
+    places = places_of(data, coordinator, ledgers, areas, rooms)
+    run(flow.redrive_letter(places, event_id, operator=operator, reason=reason, yes=yes))
 
 
 @deadletters.command("close")
@@ -186,7 +188,7 @@ def close_dead_letter(
     data: Data = HERE,
     coordinator: Coordinator = None,
     ledgers: Ledgers = None,
-    areas: Areas = "",
+    areas: AllAreas = "",
     rooms: Rooms = None,
 ) -> None:
     """Give a dead letter up for good: its event never takes effect at that consumer.
@@ -196,14 +198,14 @@ def close_dead_letter(
     from ops.closing import flow  # noqa: PLC0415  As above.
 
     event_id = _id(event)
-    places = _places(data, coordinator, ledgers, areas, rooms)
-    _run(flow.close_letter(places, event_id, operator=operator, reason=reason, yes=yes))
+    places = places_of(data, coordinator, ledgers, areas, rooms)
+    run(flow.close_letter(places, event_id, operator=operator, reason=reason, yes=yes))
 
 
 def _listed(work: Coroutine[Any, Any, list[dict[str, object]]], *, as_json: bool) -> None:
-    found = _run(work)
+    found = run(work)
     if as_json:
-        sys.stdout.write(json.dumps(found, ensure_ascii=False, indent=1) + "\n")
+        print_json(found)
     if found:
         raise typer.Exit(EXIT_NEEDS_A_PERSON)
 
@@ -212,29 +214,4 @@ def _id(text: str) -> UUID:
     try:
         return UUID(text)
     except ValueError:
-        _give_up(f"{text} is no id")
-
-
-def _places(data: Path, coordinator: str | None, ledgers: str | None, areas: str, rooms: str | None) -> Places:
-    from ops.embedded.processes import CannotStart  # noqa: PLC0415  As above.
-    from ops.places import find_places  # noqa: PLC0415  As above.
-
-    try:
-        return find_places(data=data, coordinator=coordinator, ledgers=ledgers, areas=areas, rooms=rooms)
-    except (CannotStart, OSError, ValueError) as problem:
-        _give_up(problem)
-
-
-def _run(work: Coroutine[Any, Any, Any]) -> Any:  # noqa: ANN401  What the work gives.
-    from ops.consent import NotAgreedError  # noqa: PLC0415  As above.
-    from ops.restore.sources import CannotRestoreError  # noqa: PLC0415  As above.
-
-    try:
-        return asyncio.run(work)
-    except (CannotRestoreError, NotAgreedError) as problem:
-        _give_up(problem)
-
-
-def _give_up(problem: object) -> NoReturn:
-    sys.stderr.write(f"gongji: {problem}\n")
-    raise typer.Exit(EXIT_CANNOT_RUN)
+        give_up(f"{text} is no id")

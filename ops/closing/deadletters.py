@@ -9,15 +9,13 @@ from datetime import datetime
 from typing import Any, Final
 from uuid import UUID
 
-import asyncpg
-
 from ops.consent import Change, Consent, record
+from ops.payments.databases import COORDINATOR, UNREACHABLE, connect, described
 from ops.places import Places
-from ops.restore.sources import CannotRestoreError
+from ops.sources import CannotMendError
 
 REDRIVE: Final = "deadletters redrive"
 CLOSE: Final = "deadletters close"
-COORDINATOR: Final = "settlement"
 
 _DEAD: Final = """
     SELECT d.consumer, d.event_id, d.subject, d.aggregate, d.version, d.problem, d.died_at, d.stream, d.redrive_at,
@@ -69,15 +67,15 @@ class DeadLetter:
 
 @asynccontextmanager
 async def rooms(places: Places) -> AsyncIterator[Mapping[str, Any]]:
-    """A connection to each room's database that is known; CannotRestoreError names one that does not answer."""
+    """A connection to each room's database that is known; CannotMendError names one that does not answer."""
     urls = {COORDINATOR: places.coordinator_url, **places.room_urls}
     connections: dict[str, Any] = {}
     try:
         for room, url in urls.items():
             try:
-                connections[room] = await asyncpg.connect(url, timeout=5.0)
-            except (OSError, asyncpg.PostgresError) as problem:
-                raise CannotRestoreError(f"the database of {room} cannot be reached: {problem}") from problem
+                connections[room] = await connect(url, read_only=False)
+            except UNREACHABLE as problem:
+                raise CannotMendError(f"the database of {room} cannot be reached: {described(problem)}") from problem
         yield connections
     finally:
         for connection in connections.values():
@@ -96,7 +94,7 @@ async def find(connections: Mapping[str, Any], event_id: UUID | None = None) -> 
 async def redrive(connections: Mapping[str, Any], letter: DeadLetter, consent: Consent) -> None:
     """Asks the consumer to try it again, within a second if it runs; the audit record first."""
     if letter.stream is None:
-        raise CannotRestoreError("it died under a release that did not note its stream: it cannot be tried again")
+        raise CannotMendError("it died under a release that did not note its stream: it cannot be tried again")
     await _record(connections, REDRIVE, letter, consent, "to be tried again")
     await connections[letter.room].fetchval(_REDRIVE, letter.consumer, letter.event_id)
 

@@ -12,9 +12,10 @@ from kernel.money import yuan_text
 from ops.closing import alarms, deadletters, suspense
 from ops.consent import agreed
 from ops.payments.meaning import ALARM, UNKNOWN_ALARM
+from ops.payments.telling import times
 from ops.payments.view import console
 from ops.places import Places
-from ops.restore.sources import CannotRestoreError, opened
+from ops.sources import CannotMendError, opened
 from services.settlement.ledger.domain.model import AccountKey
 
 
@@ -34,7 +35,7 @@ def _show_alarm(alarm: alarms.OpenAlarm) -> None:
     out, meaning = console(), ALARM.get(alarm.kind, UNKNOWN_ALARM)
     out.print(
         f"[red]{alarm.kind}[/] [bold]{alarm.subject_id}[/] at ledger {alarm.area}, since "
-        f"{alarm.raised_at.astimezone():%Y-%m-%d %H:%M:%S}, seen {alarm.times} times, last "
+        f"{alarm.raised_at.astimezone():%Y-%m-%d %H:%M:%S}, seen {times(alarm.times)}, last "
         f"{alarm.last_raised_at.astimezone():%H:%M:%S}",
         soft_wrap=True,
     )
@@ -48,10 +49,10 @@ async def close_alarms(places: Places, subject_id: UUID, *, kind: str, operator:
     async with opened(places) as sources:
         found = [alarm for alarm in await alarms.find(sources, subject_id) if kind in {"", alarm.kind}]
         if not found:
-            raise CannotRestoreError(f"no such alarm about {subject_id} is open")
+            raise CannotMendError(f"no such alarm about {subject_id} is open")
         for alarm in found:
             _show_alarm(alarm)
-        out.print(f"to be changed: {len(found)} alarms get their done_at; no money moves", soft_wrap=True)
+        out.print("to be changed: the done_at of these; no money moves", soft_wrap=True)
         consent = agreed(operator=operator, reason=reason, yes=yes, question="Close them?")
         closed = await alarms.close(sources, found, consent)
     out.print(f"{closed} closed; the same contradiction raises them anew")
@@ -92,7 +93,7 @@ async def close_suspense(
     async with opened(places) as sources:
         found = [task for task in await suspense.find(sources, credit_id) if task.leg_no == leg_no]
         if not found:
-            raise CannotRestoreError(f"nothing of {credit_id} leg {leg_no} waits in suspense")
+            raise CannotMendError(f"nothing of {credit_id} leg {leg_no} waits in suspense")
         task = found[0]
         _show_task(task)
         where = "out of the ledger to the fund, to be paid there" if to is None else f"{to.psn_no} ({to.kind.value})"
@@ -109,7 +110,7 @@ async def list_letters(
     async with deadletters.rooms(places) as connections:
         found = await deadletters.find(connections, event_id)
     if event_id is not None and not found:
-        raise CannotRestoreError(f"no dead letter is called {event_id}")
+        raise CannotMendError(f"no dead letter is called {event_id}")
     if not quiet:
         for letter in found:
             _show_letter(letter, details=details)
@@ -159,7 +160,7 @@ async def close_letter(places: Places, event_id: UUID, *, operator: str, reason:
 async def _shown(connections: Mapping[str, Any], event_id: UUID) -> list[deadletters.DeadLetter]:
     found = await deadletters.find(connections, event_id)
     if not found:
-        raise CannotRestoreError(f"no dead letter is called {event_id}")
+        raise CannotMendError(f"no dead letter is called {event_id}")
     for letter in found:
         _show_letter(letter, details=True)
     return found

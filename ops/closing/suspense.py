@@ -9,7 +9,7 @@ from uuid import UUID
 
 from kernel.ids import PsnNo
 from ops.consent import Change, Consent, record
-from ops.restore.sources import CannotRestoreError, Sources
+from ops.sources import CannotMendError, Sources
 from services.settlement.ledger.domain.commands import CreditReply, ReleaseSuspense, Request
 from services.settlement.ledger.domain.model import AccountKey, AccountKind
 from services.settlement.ledger.operations import execute
@@ -67,7 +67,7 @@ def account_named(name: str) -> AccountKey | None:
 async def close(sources: Sources, task: OpenTask, consent: Consent, *, to: AccountKey | None) -> None:
     """Brings the money there with entries and ends the task, in one transaction of the ledger.
 
-    The audit record is written first; CannotRestoreError if the ledger refuses, and then a second one says so.
+    The audit record is written first; CannotMendError if the ledger refuses, and then a second one says so.
     """
     where = "the fund" if to is None else f"{to.psn_no}/{to.kind.value}"
     before = {f"leg {task.leg_no}": f"{task.amount_fen} fen in suspense of {task.area}"}
@@ -81,4 +81,4 @@ async def close(sources: Sources, task: OpenTask, consent: Consent, *, to: Accou
         async with sources.coordinator.driver_transaction() as connection:
             undone = Change(task.credit_id, before, {f"leg {task.leg_no}": f"unchanged: {refused}"})
             await record(connection, COMMAND, consent, [undone])
-        raise CannotRestoreError(f"ledger {task.area} refuses: {refused}; nothing was moved")
+        raise CannotMendError(f"ledger {task.area} refuses: {refused}; nothing was moved")

@@ -6,7 +6,6 @@ Nothing here decides about money: the row's state, the votes and the ledgers do,
 from __future__ import annotations
 
 import asyncio
-import json
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
@@ -14,6 +13,7 @@ from uuid import UUID
 
 import asyncpg
 
+from ops.consent import Change, Consent, record
 from ops.payments.databases import COORDINATOR, Databases
 from ops.payments.story import UnknownPaymentError, find_payment
 from services.settlement.saga.restoring import UNCLEAR
@@ -75,8 +75,6 @@ _BRING_FORWARD: Final = {
            AND next_drive_at > clock_timestamp()
         RETURNING next_drive_at""",
 }
-_RECORD: Final = """
-    INSERT INTO operator_actions (operator, command, subject_id, reason, change) VALUES ($1, $2, $3, $4, $5::jsonb)"""
 
 
 async def propose(databases: Databases, name: str) -> Proposal:
@@ -95,7 +93,7 @@ async def propose(databases: Databases, name: str) -> Proposal:
     raise UnknownPaymentError(f"the coordinator knows no payment {subject_id}; `explain` asks the ledgers as well")
 
 
-async def bring_forward(connection: asyncpg.Connection, proposal: Proposal, *, operator: str, reason: str) -> datetime:
+async def bring_forward(connection: asyncpg.Connection, proposal: Proposal, consent: Consent) -> datetime:
     """The change and its audit record in one transaction; CannotDriveError if the row has moved on meanwhile."""
     async with connection.transaction():
         now: datetime | None = await connection.fetchval(
@@ -107,13 +105,13 @@ async def bring_forward(connection: asyncpg.Connection, proposal: Proposal, *, o
         )
         if now is None:
             raise CannotDriveError("it has moved on by itself meanwhile; nothing was changed")
-        change = {
-            "before": {"next_drive_at": proposal.next_drive_at.isoformat()},
-            "after": {"next_drive_at": now.isoformat()},
+        before = {
+            "next_drive_at": proposal.next_drive_at.isoformat(),
             "state": proposal.state,
             "attempts": proposal.attempts,
         }
-        await connection.execute(_RECORD, operator, COMMAND, proposal.subject_id, reason, json.dumps(change))
+        change = Change(proposal.subject_id, before, {"next_drive_at": now.isoformat()})
+        await record(connection, COMMAND, consent, [change])
     return now
 
 

@@ -8,7 +8,7 @@ from typing import Final
 from uuid import UUID, uuid4
 
 from ops.consent import Change, Consent, record
-from ops.restore.sources import CannotRestoreError, Sources
+from ops.sources import CannotMendError, Sources
 
 BEGIN: Final = "restore begin"
 FINISH: Final = "restore finish"
@@ -40,18 +40,18 @@ class CoordinatorRow:
 
 
 async def read(sources: Sources) -> CoordinatorRow:
-    """The coordinator's row; CannotRestoreError if the database is of an older release."""
+    """The coordinator's row; CannotMendError if the database is of an older release."""
     async with sources.coordinator.driver_connection() as connection:
         if not await connection.fetchval(_READY):
-            raise CannotRestoreError("this settlement database knows no restore: migrate it first")
+            raise CannotMendError("this settlement database knows no restore: migrate it first")
         return CoordinatorRow(**dict(await connection.fetchrow(_NOW)))
 
 
 async def restoring(sources: Sources) -> CoordinatorRow:
-    """The row of a coordinator that restores; CannotRestoreError if none has begun."""
+    """The row of a coordinator that restores; CannotMendError if none has begun."""
     row = await read(sources)
     if row.restoring_since is None:
-        raise CannotRestoreError("no restore has begun: `gongji restore begin` comes first")
+        raise CannotMendError("no restore has begun: `gongji restore begin` comes first")
     return row
 
 
@@ -65,7 +65,7 @@ async def begin(sources: Sources, consent: Consent, *, before: CoordinatorRow) -
         async with sources.coordinator.driver_transaction() as connection:
             since = await connection.fetchval(_BEGIN, epoch, restore_id)
             if since is None:
-                raise CannotRestoreError("somebody else has begun a restore meanwhile; nothing was changed")
+                raise CannotMendError("somebody else has begun a restore meanwhile; nothing was changed")
             await connection.execute(_FORGET_SNAPSHOTS)
             change = Change(
                 restore_id,
@@ -82,11 +82,11 @@ async def begin(sources: Sources, consent: Consent, *, before: CoordinatorRow) -
 async def finish(sources: Sources, consent: Consent, *, row: CoordinatorRow, left: int) -> datetime:
     """The coordinator serves again; from when requests that are unknown here are refused, as they may be lost."""
     if row.restore_id is None or row.restoring_since is None:
-        raise CannotRestoreError("no restore has begun")
+        raise CannotMendError("no restore has begun")
     async with sources.coordinator.driver_transaction() as connection:
         until: datetime | None = await connection.fetchval(_FINISH, row.restore_id)
         if until is None:
-            raise CannotRestoreError("somebody else has finished this restore meanwhile")
+            raise CannotMendError("somebody else has finished this restore meanwhile")
         change = Change(
             row.restore_id,
             {"restoring_since": row.restoring_since.isoformat()},

@@ -2,24 +2,26 @@
 
 from __future__ import annotations
 
-import asyncio
-import json
-import sys
-from collections.abc import Coroutine
-from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Final, NoReturn
+from typing import Annotated
 from uuid import UUID
 
 import typer
 
 from ops.consent import Operator, Reason, Yes
-from ops.payments.command import HERE, AsJson, Coordinator, Data, Ledgers, Rooms
-
-if TYPE_CHECKING:
-    from ops.places import Places
-
-EXIT_NEEDS_A_PERSON: Final = 1
-EXIT_CANNOT_RUN: Final = 2
+from ops.mending import run
+from ops.options import (
+    EXIT_NEEDS_A_PERSON,
+    HERE,
+    AllAreas,
+    AsJson,
+    Coordinator,
+    Data,
+    Ledgers,
+    Rooms,
+    give_up,
+    places_of,
+    print_json,
+)
 
 restore = typer.Typer(
     name="restore",
@@ -27,7 +29,6 @@ restore = typer.Typer(
     no_args_is_help=True,
 )
 
-Areas = Annotated[str, typer.Option(help="The areas of those ledgers, parted by commas: all of them.")]
 RestoredLedgers = Annotated[
     list[str] | None,
     typer.Option("--restored-ledger", help="An area whose ledger was restored as well; may be given again."),
@@ -43,7 +44,7 @@ def begin(
     data: Data = HERE,
     coordinator: Coordinator = None,
     ledgers: Ledgers = None,
-    areas: Areas = "",
+    areas: AllAreas = "",
     rooms: Rooms = None,
 ) -> None:
     """Before a restored coordinator decides anything: a new epoch, sweeps and deadlines off, nothing new taken.
@@ -52,8 +53,8 @@ def begin(
     """
     from ops.restore.flow import begin as work  # noqa: PLC0415  So that every other command starts without it.
 
-    places = _places(data, coordinator, ledgers, areas, rooms)
-    _run(work(places, operator=operator, reason=reason, yes=yes))
+    places = places_of(data, coordinator, ledgers, areas, rooms)
+    run(work(places, operator=operator, reason=reason, yes=yes))
 
 
 @restore.command()
@@ -63,7 +64,7 @@ def compare(
     data: Data = HERE,
     coordinator: Coordinator = None,
     ledgers: Ledgers = None,
-    areas: Areas = "",
+    areas: AllAreas = "",
     rooms: Rooms = None,
     as_json: AsJson = False,
 ) -> None:
@@ -73,10 +74,10 @@ def compare(
     """
     from ops.restore.flow import compare as work  # noqa: PLC0415  As above.
 
-    places = _places(data, coordinator, ledgers, areas, rooms)
-    comparison = _run(work(places, restored_areas=restored_ledger or (), quiet=as_json))
+    places = places_of(data, coordinator, ledgers, areas, rooms)
+    comparison = run(work(places, restored_areas=restored_ledger or (), quiet=as_json))
     if as_json:
-        sys.stdout.write(json.dumps(comparison.as_json(), ensure_ascii=False, indent=1) + "\n")
+        print_json(comparison.as_json())
     if comparison.items:
         raise typer.Exit(EXIT_NEEDS_A_PERSON)
 
@@ -91,7 +92,7 @@ def finish(
     data: Data = HERE,
     coordinator: Coordinator = None,
     ledgers: Ledgers = None,
-    areas: Areas = "",
+    areas: AllAreas = "",
     rooms: Rooms = None,
 ) -> None:
     """Carries out what the ledgers prove, puts aside what they do not, and lets the coordinator serve again.
@@ -101,8 +102,8 @@ def finish(
     """
     from ops.restore.flow import finish as work  # noqa: PLC0415  As above.
 
-    places = _places(data, coordinator, ledgers, areas, rooms)
-    left = _run(work(places, restored_areas=restored_ledger or (), operator=operator, reason=reason, yes=yes))
+    places = places_of(data, coordinator, ledgers, areas, rooms)
+    left = run(work(places, restored_areas=restored_ledger or (), operator=operator, reason=reason, yes=yes))
     if left:
         raise typer.Exit(EXIT_NEEDS_A_PERSON)
 
@@ -118,7 +119,7 @@ def decide(
     data: Data = HERE,
     coordinator: Coordinator = None,
     ledgers: Ledgers = None,
-    areas: Areas = "",
+    areas: AllAreas = "",
     rooms: Rooms = None,
 ) -> None:
     """Decides one settlement that is held everywhere, by what its terminal's record says (its journal, its receipt).
@@ -128,13 +129,13 @@ def decide(
     from ops.restore.flow import decide as work  # noqa: PLC0415  As above.
 
     if decision not in {"commit", "abort"}:
-        _give_up("say commit or abort")
+        give_up("say commit or abort")
     try:
         payment_id = UUID(payment)
     except ValueError:
-        _give_up(f"{payment} is no payment_id")
-    places = _places(data, coordinator, ledgers, areas, rooms)
-    _run(work(places, payment_id, commit=decision == "commit", operator=operator, reason=reason, yes=yes))
+        give_up(f"{payment} is no payment_id")
+    places = places_of(data, coordinator, ledgers, areas, rooms)
+    run(work(places, payment_id, commit=decision == "commit", operator=operator, reason=reason, yes=yes))
 
 
 @restore.command()
@@ -147,7 +148,7 @@ def replay(
     data: Data = HERE,
     coordinator: Coordinator = None,
     ledgers: Ledgers = None,
-    areas: Areas = "",
+    areas: AllAreas = "",
     rooms: Rooms = None,
 ) -> None:
     """Books again in a restored ledger what the coordinator's record says it has lost; it may be run again.
@@ -156,32 +157,6 @@ def replay(
     """
     from ops.restore.flow import replay as work  # noqa: PLC0415  As above.
 
-    places = _places(data, coordinator, ledgers, areas, rooms)
-    if _run(work(places, area, operator=operator, reason=reason, yes=yes)):
+    places = places_of(data, coordinator, ledgers, areas, rooms)
+    if run(work(places, area, operator=operator, reason=reason, yes=yes)):
         raise typer.Exit(EXIT_NEEDS_A_PERSON)
-
-
-def _places(data: Path, coordinator: str | None, ledgers: str | None, areas: str, rooms: str | None) -> Places:
-    """Where the databases are; ends the command where that cannot be told."""
-    from ops.embedded.processes import CannotStart  # noqa: PLC0415  As above.
-    from ops.places import find_places  # noqa: PLC0415  As above.
-
-    try:
-        return find_places(data=data, coordinator=coordinator, ledgers=ledgers, areas=areas, rooms=rooms)
-    except (CannotStart, OSError, ValueError) as problem:
-        _give_up(problem)
-
-
-def _run(work: Coroutine[Any, Any, Any]) -> Any:  # noqa: ANN401  What the work gives.
-    from ops.consent import NotAgreedError  # noqa: PLC0415  As above.
-    from ops.restore.sources import CannotRestoreError  # noqa: PLC0415  As above.
-
-    try:
-        return asyncio.run(work)
-    except (CannotRestoreError, NotAgreedError) as problem:
-        _give_up(problem)
-
-
-def _give_up(problem: object) -> NoReturn:
-    sys.stderr.write(f"gongji restore: {problem}\n")
-    raise typer.Exit(EXIT_CANNOT_RUN)

@@ -13,7 +13,7 @@ from uuid import UUID
 
 from ops.restore import evidence
 from ops.restore.evidence import BranchSeen, CreditSeen, PaymentSeen
-from ops.restore.sources import Sources
+from ops.sources import Sources
 from services.settlement.saga.restoring import UNCLEAR, Found, Verdict, verdict_of
 from services.settlement.wire.origin import Origin
 
@@ -85,12 +85,6 @@ class Comparison:
     def of(self, *differences: Difference) -> list[Item]:
         """Those of these kinds, in the order in which they were found."""
         return [item for item in self.items if item.difference in differences]
-
-    @property
-    def needs_a_person(self) -> list[Item]:
-        """What no program decides."""
-        undecided = [item for item in self.items if item.verdict is Verdict.UNCLEAR]
-        return [*undecided, *self.of(Difference.NO_ORIGIN, Difference.CONTRADICTION)]
 
     def as_json(self) -> dict[str, object]:
         """For machines."""

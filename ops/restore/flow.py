@@ -11,7 +11,7 @@ from ops.payments.view import console
 from ops.places import Places
 from ops.restore import beginning, comparing, healing, replaying, view
 from ops.restore.comparing import Comparison, Difference
-from ops.restore.sources import CannotRestoreError, Sources, opened
+from ops.sources import CannotMendError, Sources, opened
 from services.settlement.saga.restoring import Verdict
 
 _ASKED: Final = {True: Verdict.ABORT, False: Verdict.COMMIT}
@@ -53,7 +53,7 @@ async def finish(places: Places, *, restored_areas: Collection[str], operator: s
         comparison = await comparing.compare(sources, restored_areas=restored_areas)
         if unread := [item for item in comparison.items if "NOT READ" in item.found.values()]:
             areas = sorted({area for item in unread for area in item.found})
-            raise CannotRestoreError(f"payments concern ledgers that are not given: {', '.join(areas)}")
+            raise CannotMendError(f"payments concern ledgers that are not given: {', '.join(areas)}")
         view.show_comparison(comparison, out)
         view.show_risks(out)
         consent = agreed(operator=operator, reason=reason, yes=yes, question="Carry this out and serve again?")
@@ -61,7 +61,7 @@ async def finish(places: Places, *, restored_areas: Collection[str], operator: s
         after = await comparing.compare(sources, restored_areas=restored_areas)
         if lost := [item for item in after.of(*healing.HEALED_BY_FINISH) if item.verdict is not Verdict.UNCLEAR]:
             view.show_left(after, problems, out)
-            raise CannotRestoreError(f"{len(lost)} of them are still there; the coordinator goes on restoring")
+            raise CannotMendError(f"{len(lost)} of them are still there; the coordinator goes on restoring")
         until = await beginning.finish(sources, consent, row=row, left=len(after.items) + len(problems))
     view.show_left(after, problems, out)
     out.print(
@@ -79,7 +79,7 @@ async def decide(places: Places, payment_id: UUID, *, commit: bool, operator: st
         item = await healing.unclear_item(sources, payment_id)
         view.show_item(item, out)
         if item.verdict in {_ASKED[commit], Verdict.CONTRADICTION}:
-            raise CannotRestoreError(f"the ledgers prove the opposite ({item.would}); nothing was changed")
+            raise CannotMendError(f"the ledgers prove the opposite ({item.would}); nothing was changed")
         to = "COMMITTED, then confirmed at every ledger" if commit else "ABORTED, then released at every ledger"
         out.print(f"to be changed: its row becomes {to}; one row is added to operator_actions", soft_wrap=True)
         consent = agreed(operator=operator, reason=reason, yes=yes, question="Decide it so, for ever?")
@@ -111,4 +111,4 @@ async def replay(places: Places, area: str, *, operator: str, reason: str, yes: 
 
 def _check_areas(sources: Sources, areas: Collection[str]) -> None:
     if unknown := [area for area in areas if area not in sources.ledgers]:
-        raise CannotRestoreError(f"no ledger is known of area {', '.join(unknown)}")
+        raise CannotMendError(f"no ledger is known of area {', '.join(unknown)}")

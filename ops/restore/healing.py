@@ -10,7 +10,7 @@ from ops.restore import evidence
 from ops.restore.beginning import FINISH
 from ops.restore.comparing import Comparison, Difference, Item, settlement_items
 from ops.restore.rebuilding import Rebuilder, rebuilt_first
-from ops.restore.sources import CannotRestoreError, Sources
+from ops.sources import CannotMendError, Sources
 from services.settlement.saga.restoring import UNCLEAR
 
 DECIDE: Final = "restore decide"
@@ -32,20 +32,20 @@ async def heal(sources: Sources, comparison: Comparison, consent: Consent) -> li
                 await rebuilder.booked(item)
             else:
                 await rebuilder.settlement(item)
-        except CannotRestoreError as problem:
+        except CannotMendError as problem:
             problems.append(str(problem))
     return problems
 
 
 async def unclear_item(sources: Sources, payment_id: UUID) -> Item:
-    """A settlement that was put aside, as it stands at its ledgers; CannotRestoreError if it is none."""
+    """A settlement that was put aside, as it stands at its ledgers; CannotMendError if it is none."""
     payment = await evidence.payment(sources.coordinator, payment_id)
     if payment is None or payment.state != "TRYING" or payment.quarantine != UNCLEAR:
-        raise CannotRestoreError(f"payment {payment_id} was not put aside by a restore: there is nothing to decide")
+        raise CannotMendError(f"payment {payment_id} was not put aside by a restore: there is nothing to decide")
     branches: dict[str, evidence.BranchSeen] = {}
     for area in payment.areas:
         if area not in sources.ledgers:
-            raise CannotRestoreError(f"ledger {area} is not among those given, and the payment has a part there")
+            raise CannotMendError(f"ledger {area} is not among those given, and the payment has a part there")
         if seen := await evidence.branches(sources.ledgers[area], [payment_id]):
             branches[area] = seen[payment_id]
     return settlement_items(payment, branches, ())[0]

@@ -15,7 +15,7 @@ from chassis.outbox import OutgoingEvent, put_driver
 from kernel.ids import AdmDvs, FixmedinsCode, PaymentId, PlanId
 from ops.consent import Change, Consent, record
 from ops.restore.comparing import Difference, Item
-from ops.restore.sources import CannotRestoreError, Sources
+from ops.sources import CannotMendError, Sources
 from services.settlement.domain.bill import Bill
 from services.settlement.domain.payment import PRE_SETTLE_OF
 from services.settlement.domain.plan import Plan, PlannedVisit, ResultAmounts, leg_document
@@ -87,7 +87,7 @@ class Rebuilder:
         async with self._sources.coordinator.driver_transaction() as connection:
             payment = await store.by_id(connection, PaymentId(item.payment_id))
             if payment is None or payment.state is not State.TRYING:
-                raise CannotRestoreError(f"payment {item.payment_id} has moved on by itself meanwhile")
+                raise CannotMendError(f"payment {item.payment_id} has moved on by itself meanwhile")
             to = State.COMMITTED if commit else State.ABORTED
             change = Change(item.payment_id, {"state": item.stored or None}, {"state": to.value})
             await record(connection, self._command, self._consent, [change])
@@ -124,7 +124,7 @@ class Rebuilder:
                 NEVER,
             )
             if inserted is None and await store.by_id(connection, PaymentId(item.payment_id)) is None:
-                raise CannotRestoreError(
+                raise CannotMendError(
                     f"the key {item.key} stands for another payment here: settlement processes worked on the restored "
                     f"database before `restore begin`. Payment {item.payment_id} needs a person"
                 )
@@ -174,7 +174,7 @@ class Rebuilder:
                 booked_at,
             )
             if inserted is None:
-                raise CannotRestoreError(
+                raise CannotMendError(
                     f"{item.key} or its original stands for another row here: {item.payment_id} needs a person"
                 )
             if payment.kind is PaymentKind.REFUND and payment.psn_no is not None:
@@ -192,7 +192,7 @@ class Rebuilder:
             None if original is None or original.plan_id is None else await plans.document(connection, original.plan_id)
         )
         if plan is None:
-            raise CannotRestoreError(f"the original of refund {payment.payment_id} is unknown: it needs a person")
+            raise CannotMendError(f"the original of refund {payment.payment_id} is unknown: it needs a person")
         return bill_refunded(payment, plan, occurred_at=booked_at)
 
 

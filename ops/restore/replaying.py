@@ -18,7 +18,7 @@ from chassis.db import Database
 from kernel.ids import AdmDvs, AuthorisationId, PaymentId, PsnNo
 from ops.consent import Change, Consent, record
 from ops.restore.comparing import Comparison, Difference, Item
-from ops.restore.sources import Sources
+from ops.sources import Sources
 from services.settlement.ledger.domain.commands import (
     AmendAuthorisation,
     AuthorisationReply,

@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Annotated, Final, NamedTuple
 
 import typer
 
+from ops.options import EXIT_CANNOT_RUN, HERE, AllAreas, Coordinator, Data, Ledgers, give_up, print_json
+
 if TYPE_CHECKING:
     from rich.console import Console
 
@@ -18,19 +20,14 @@ if TYPE_CHECKING:
     from ops.verify.run import Audit
 
 EXIT_VIOLATED: Final = 1
-EXIT_CANNOT_RUN: Final = 2
 
 
 def verify(
     *,
-    data: Annotated[Path, typer.Option(help="The data folder of a running `gongji up`.")] = Path(".gongji"),
-    coordinator: Annotated[
-        str | None, typer.Option(help="The settlement database's URL, for a system that runs elsewhere.")
-    ] = None,
-    ledgers: Annotated[
-        str | None, typer.Option(help="The ledger databases' URL with {area} in it; goes with --coordinator.")
-    ] = None,
-    areas: Annotated[str, typer.Option(help="The areas of those ledgers, parted by commas.")] = "",
+    data: Data = HERE,
+    coordinator: Coordinator = None,
+    ledgers: Ledgers = None,
+    areas: AllAreas = "",
     journal: Annotated[list[Path] | None, typer.Option(help="A terminal's journal; may be given again.")] = None,
     anchor: Annotated[
         Path | None,
@@ -67,11 +64,10 @@ def verify(
             raise typer.Exit(_watched(audit, pace, anchor, as_json=as_json))
         report = asyncio.run(audit.round())
     except (CannotStart, OSError, asyncpg.PostgresError, asyncpg.InterfaceError, ValueError) as problem:
-        sys.stderr.write(f"gongji verify: {problem}\n")
-        raise typer.Exit(EXIT_CANNOT_RUN) from None
+        give_up(problem)
     _keep_heads(anchor, audit, report)
     if as_json:
-        sys.stdout.write(json.dumps(report.as_json(), ensure_ascii=False, indent=1) + "\n")
+        print_json(report.as_json())
     else:
         from rich.console import Console  # noqa: PLC0415  As above.
 

@@ -15,7 +15,7 @@ from ops.embedded.databases import Databases
 from ops.places import Places
 from ops.restore import flow
 from ops.restore.comparing import Comparison
-from ops.restore.sources import opened
+from ops.sources import opened
 from tests.e2e.town import AREAS, HAMI, Town
 from tests.fault.victims import COORDINATOR, FAR_LEDGER, revive
 

@@ -14,6 +14,7 @@ import pytest
 
 from gongji.settlement.v1 import account_pb2
 from kernel.failures import Failure
+from ops.consent import Consent
 from ops.payments.command import parsed_duration
 from ops.payments.databases import COORDINATOR, connect, opened
 from ops.payments.driving import CannotDriveError, bring_forward, propose
@@ -137,9 +138,9 @@ async def test_a_row_that_has_moved_on_is_not_driven(on_call: OnCall) -> None:
     async with opened(places) as databases:
         old = await propose(databases, payment_id)
     writer = await connect(places.coordinator_url, read_only=False)
-    await bring_forward(writer, old, operator="li", reason="first")
+    await bring_forward(writer, old, Consent("li", "first"))
     with pytest.raises(CannotDriveError):
-        await bring_forward(writer, old, operator="li", reason="second")
+        await bring_forward(writer, old, Consent("li", "second"))
     reasons = await writer.fetch("SELECT reason FROM operator_actions WHERE subject_id = $1::uuid", payment_id)
     assert [row["reason"] for row in reasons] == ["first"]
     with pytest.raises(asyncpg.RestrictViolationError):

@@ -1,4 +1,4 @@
-"""The databases of a system that is being restored: the coordinator's and every ledger's, opened to be written."""
+"""The databases of a system that is mended by command: the coordinator's and every ledger's, opened to be written."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from chassis.db import Database
+from ops.payments.databases import described
 from ops.places import Places
 from services.settlement.ledger.store.loading import lock_area
 from services.settlement.ledger.store.mending import raise_epoch
@@ -16,7 +17,7 @@ STATEMENT_MAX_S: Final = 300.0
 """A comparison reads whole tables, in parts."""
 
 
-class CannotRestoreError(Exception):
+class CannotMendError(Exception):
     """The command did nothing more than it said, and the message tells why."""
 
 
@@ -47,12 +48,12 @@ class Sources:
 
 @asynccontextmanager
 async def opened(places: Places) -> AsyncIterator[Sources]:
-    """All of them. CannotRestoreError names one that does not answer: without it nothing can be judged."""
+    """All of them. CannotMendError names one that does not answer: without it nothing can be judged."""
     async with AsyncExitStack() as stack:
 
         async def reached(name: str, url: str) -> Database:
             database = Database(
-                url, application="gongji-restore", pool_size=2, statement_timeout_s=STATEMENT_MAX_S,
+                url, application="gongji-mend", pool_size=2, statement_timeout_s=STATEMENT_MAX_S,
                 idle_in_transaction_timeout_s=STATEMENT_MAX_S,
             )  # fmt: skip
             stack.push_async_callback(database.close)
@@ -60,8 +61,7 @@ async def opened(places: Places) -> AsyncIterator[Sources]:
                 async with database.driver_connection() as connection:
                     await connection.execute("SELECT 1")
             except Exception as problem:
-                told = f"{type(problem).__name__}: {problem}".splitlines()[0]
-                raise CannotRestoreError(f"the database of {name} cannot be reached: {told}") from problem
+                raise CannotMendError(f"the database of {name} cannot be reached: {described(problem)}") from problem
             return database
 
         coordinator = await reached("settlement", places.coordinator_url)
