@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import dataclass, fields, replace
 from datetime import datetime
 from typing import Any, Final, Self
 from uuid import UUID
@@ -137,22 +137,21 @@ class Plan:
     @property
     def digest(self) -> bytes:
         """SHA-256 over the canonical form: what the cashier consented to, to the last fen."""
-        canonical = json.dumps(self.document(), sort_keys=True, separators=(",", ":"), ensure_ascii=True)
-        return hashlib.sha256(canonical.encode("ascii")).digest()
+        return digest_of(self.document())
 
     def document(self) -> dict[str, Any]:
         """The plan in JSON's terms, for its row; ``of_document`` reads it back to an equal plan."""
         return {
             "plan_id": str(self.plan_id),
-            "visit": asdict(self.visit),
+            "visit": {**_plain(self.visit), "bill": _plain(self.visit.bill)},
             "year": self.year,
             "patient_version": self.patient_version,
             "policy_version": self.policy_version,
             "own_balance_fen": self.own_balance_fen,
-            "amounts": asdict(self.amounts),
+            "amounts": _plain(self.amounts),
             "legs": [leg_document(leg) for leg in self.legs],
-            "funders": [asdict(funder) for funder in self.funders],
-            "skipped": [asdict(skipped) for skipped in self.skipped],
+            "funders": [_plain(funder) for funder in self.funders],
+            "skipped": [_plain(skipped) for skipped in self.skipped],
         }
 
     @classmethod
@@ -175,10 +174,11 @@ class Plan:
 
 @dataclass(frozen=True, slots=True)
 class StoredPlan:
-    """A plan and the instant, by the database's clock, from which it may no longer be paid."""
+    """A plan, the instant, by the database's clock, from which it may no longer be paid, and its digest."""
 
     plan: Plan
     expires_at: datetime
+    digest: bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -270,10 +270,21 @@ def amounts_of(bill: Bill, result: Split) -> ResultAmounts:
     )
 
 
+def digest_of(document: Mapping[str, Any]) -> bytes:
+    """The digest of the plan with this document."""
+    canonical = json.dumps(document, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
+    return hashlib.sha256(canonical.encode("ascii")).digest()
+
+
+def _plain(record: PlannedVisit | Bill | ResultAmounts | FunderShown | SkippedShown | PlanLeg) -> dict[str, Any]:
+    """The fields of a flat record by name: ``asdict`` without its deep copies, of which there are dozens to a plan."""
+    return {name: getattr(record, name) for name in record.__slots__}
+
+
 def leg_document(leg: PlanLeg) -> dict[str, Any]:
     """A leg in JSON's terms; ``leg_of`` reads it back."""
     return {
-        **asdict(leg),
+        **_plain(leg),
         "role": leg.role.value,
         "authorisation_id": None if leg.authorisation_id is None else str(leg.authorisation_id),
         "floor_parts": [part.value for part in leg.floor_parts],

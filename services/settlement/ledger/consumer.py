@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 from typing import Final, TypeAlias
 
@@ -70,15 +71,13 @@ class AreaConsumer:
                 for (index, _), answer in zip(parsed.writes, answers, strict=True)
                 if answer is not None
             ]
-        for index, query in parsed.reads:
-            try:
-                found = await self._read(query)
-            except Exception as error:
-                if not is_transient(error):
-                    raise
-                _log.warning("the ledger is out of reach", area=self._area, problem=type(error).__name__)
-                continue
-            if isinstance(query, BalancesQuery) and isinstance(found, Balances):
+        readings = await asyncio.gather(*(self._read(query) for _, query in parsed.reads), return_exceptions=True)
+        for (index, query), found in zip(parsed.reads, readings, strict=True):
+            if isinstance(found, BaseException):
+                if not is_transient(found):
+                    raise found
+                _log.warning("the ledger is out of reach", area=self._area, problem=type(found).__name__)
+            elif isinstance(query, BalancesQuery) and isinstance(found, Balances):
                 replies.append(render_balances(index, query, found))
             elif isinstance(found, StatementPage):
                 replies.append(render_statement(index, found))

@@ -61,6 +61,9 @@ class _Known:
     institution: Institution
     bindings: list[KnownBinding]
     people: Mapping[PsnNo, KnownPerson]
+    year: int
+    patient_version: int
+    """Of this year, read before any balance: a settlement in between makes the plan stale, never the figures wrong."""
 
 
 async def pre_settle(desk: Desk, *, visit: Presented, plan_id: PlanId, now: datetime) -> StoredPlan:
@@ -94,7 +97,6 @@ async def pre_settle(desk: Desk, *, visit: Presented, plan_id: PlanId, now: date
         bill=visit.bill,
         silent=frozenset(),
         plan_id=plan_id,
-        now=now,
     )
 
 
@@ -119,7 +121,6 @@ async def replan(
         bill=visit.bill,
         silent=frozenset(silent),
         plan_id=plan_id,
-        now=now,
     )
 
 
@@ -151,7 +152,9 @@ async def _known(
     check_takes_bills(institution)
     bindings = await projected.bindings_of(connection, patient)
     people = await projected.people(connection, [patient, *(binding.funder for binding in bindings)], now=now)
-    return _Known(institution, bindings, people)
+    year = business_year(now)
+    patient_version = await plans.patient_version(connection, psn_no=patient, year=year)
+    return _Known(institution, bindings, people, year, patient_version)
 
 
 async def _planned(
@@ -165,14 +168,10 @@ async def _planned(
     bill: Bill,
     silent: frozenset[AdmDvs],
     plan_id: PlanId,
-    now: datetime,
 ) -> StoredPlan:
     circle, enrolment = circle_of(patient, known.people, known.bindings)
-    year = business_year(now)
-    # Before the balances: a settlement in between makes the plan stale, never the figures wrong.
-    patient_version = await plans.patient_version(desk.database, psn_no=patient, year=year)
     readings = await _read(desk.ledgers, questions_of(circle, enrolment), silent)
-    visit = visit_of(circle, enrolment, institution=known.institution, bill=bill, readings=readings, year=year)
+    visit = visit_of(circle, enrolment, institution=known.institution, bill=bill, readings=readings, year=known.year)
     own = readings[enrolment.insuplc_admdvs]
     own_account = None if own is None else own.accounts.get(patient)
     plan = plan_of(
@@ -189,8 +188,8 @@ async def _planned(
             insuplc_admdvs=enrolment.insuplc_admdvs,
             bill=bill,
         ),
-        year=year,
-        patient_version=patient_version,
+        year=known.year,
+        patient_version=known.patient_version,
         own_balance_fen=None if own_account is None else own_account.past_fen + own_account.current_fen,
         funders={
             binding.funder: KnownFunder(circle.people[binding.funder].name_masked, binding.relation)

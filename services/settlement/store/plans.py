@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from chassis.db import Database
 from kernel.ids import PlanId, PsnNo
-from services.settlement.domain.plan import PLAN_LIFETIME_S, Plan, StoredPlan, leg_document
+from services.settlement.domain.plan import PLAN_LIFETIME_S, Plan, StoredPlan, digest_of
 
 _VERSION: Final = "SELECT version FROM patient_years WHERE psn_no = $1 AND year = $2"
 _FIRST_VERSION: Final = (
@@ -19,21 +19,21 @@ INSERT INTO plans (plan_id, digest, psn_no, year, patient_version, fixmedins_cod
                    expires_at)
 VALUES ($1, $2, $3, $4, $5, $6, $7, $8::jsonb, $9, $10::jsonb, now() + make_interval(secs => $11))
 RETURNING expires_at"""
-_LOAD: Final = "SELECT document, expires_at FROM plans WHERE plan_id = $1"
+_LOAD: Final = "SELECT document, expires_at, digest FROM plans WHERE plan_id = $1"
 
 
-async def patient_version(database: Database, *, psn_no: PsnNo, year: int) -> int:
+async def patient_version(connection: Any, *, psn_no: PsnNo, year: int) -> int:  # noqa: ANN401  Untyped driver.
     """The version of (patient, year), from 0.
 
     Read it before the balances, so that a plan is never newer than it says.
     """
-    async with database.driver_connection() as connection:
-        return await connection.fetchval(_VERSION, psn_no, year) or 0
+    return await connection.fetchval(_VERSION, psn_no, year) or 0
 
 
 async def insert(database: Database, plan: Plan) -> StoredPlan:
     """Stores a plan; it may be paid for PLAN_LIFETIME_S from now by the database's clock."""
     document = plan.document()
+    digest = digest_of(document)
     async with database.driver_connection() as connection:
         if plan.patient_version == 0:
             # Made here and not when it was read, so that a visit that is refused leaves nothing behind.
@@ -41,25 +41,27 @@ async def insert(database: Database, plan: Plan) -> StoredPlan:
         expires_at = await connection.fetchval(
             _INSERT,
             plan.plan_id,
-            plan.digest,
+            digest,
             plan.visit.psn_no,
             plan.year,
             plan.patient_version,
             plan.visit.fixmedins_code,
             str(plan.visit.infno),
-            json.dumps([leg_document(leg) for leg in plan.legs]),
+            json.dumps(document["legs"]),
             sum(leg.amount_fen for leg in plan.legs),
             json.dumps(document, ensure_ascii=False),
             PLAN_LIFETIME_S,
         )
-    return StoredPlan(plan, expires_at)
+    return StoredPlan(plan, expires_at, digest)
 
 
 async def load(database: Database, plan_id: PlanId) -> StoredPlan | None:
     """A stored plan, expired or not; None if there is none."""
     async with database.driver_connection() as connection:
         row = await connection.fetchrow(_LOAD, plan_id)
-    return None if row is None else StoredPlan(Plan.of_document(row["document"]), row["expires_at"])
+    if row is None:
+        return None
+    return StoredPlan(Plan.of_document(row["document"]), row["expires_at"], row["digest"])
 
 
 async def document(connection: Any, plan_id: PlanId) -> dict[str, Any] | None:  # noqa: ANN401  Untyped driver.

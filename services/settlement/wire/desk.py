@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
+from dataclasses import fields
 from datetime import datetime
 from typing import Final
 
@@ -19,6 +19,8 @@ from services.settlement.saga.payment import REVERSED, Payment, PaymentKind, Sta
 
 BILL_AMOUNTS: Final = tuple(field.name for field in pb.Bill.DESCRIPTOR.fields if field.name != "med_type")
 """The amounts of a bill: the message and the domain's record name them alike."""
+RESULT_AMOUNTS: Final = tuple(amount.name for amount in fields(ResultAmounts))
+"""The same of a result."""
 
 
 def presented(request: pb.PreSettleRequest) -> Presented:
@@ -50,7 +52,7 @@ def plan_message(stored: StoredPlan) -> pb.Plan:
     plan = stored.plan
     return pb.Plan(
         plan_id=str(plan.plan_id),
-        digest=plan.digest,
+        digest=stored.digest,
         expires_time=_timestamp(stored.expires_at),
         amounts=_amounts(plan.amounts),
         funders=[_funder(funder) for funder in plan.funders],
@@ -150,7 +152,7 @@ def _key(key: Key) -> pb.RequestKey | None:
 
 
 def _amounts(amounts: ResultAmounts) -> pb.ResultAmounts:
-    return pb.ResultAmounts(**asdict(amounts))
+    return pb.ResultAmounts(**{name: getattr(amounts, name) for name in RESULT_AMOUNTS})
 
 
 def _funder(funder: FunderShown, sign: int = 1) -> pb.FunderShare:

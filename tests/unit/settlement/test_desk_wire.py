@@ -127,7 +127,7 @@ def test_a_reversals_refund_carries_no_key() -> None:
 def test_a_plan_message_brings_what_settle_must_bring_back() -> None:
     """Id and digest are those of the stored plan, and the time it expires the database's."""
     plan = three_funders()
-    message = wire.plan_message(StoredPlan(plan, DECIDED_AT))
+    message = wire.plan_message(StoredPlan(plan, DECIDED_AT, plan.digest))
     assert (message.plan_id, message.digest) == (str(plan.plan_id), plan.digest)
     assert message.expires_time.ToDatetime(tzinfo=UTC) == DECIDED_AT
 

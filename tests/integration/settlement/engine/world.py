@@ -256,11 +256,13 @@ class World:
         bill = Bill(total_fen, 0, 0, 0, total_fen)
         amounts = dict.fromkeys(ResultAmounts.__dataclass_fields__, 0)
         amounts |= {"medfee_sumamt": total_fen, "inscp_scp_amt": total_fen, "psn_part_amt": total_fen}
+        async with self.database.driver_connection() as connection:
+            version = await plans.patient_version(connection, psn_no=psn_no, year=year)
         plan = Plan(
             plan_id=PlanId(uuid4()),
             visit=PlannedVisit(HOSPITAL, infno, "M1", "11", psn_no, "某*", "310", HAMI, bill),
             year=year,
-            patient_version=await plans.patient_version(self.database, psn_no=psn_no, year=year),
+            patient_version=version,
             policy_version="test",
             own_balance_fen=None,
             amounts=ResultAmounts(**amounts),
