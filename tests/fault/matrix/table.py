@@ -14,7 +14,7 @@ from tests.fault.victims import COORDINATOR, FAR_LEDGER
 
 
 class Act(Enum):
-    """What goes on when the process dies. ``tests/fault/matrix/acts.py`` does each."""
+    """What goes on when the process dies. ``ACTS`` in ``tests/fault/matrix/stage.py`` does each."""
 
     PAY = "pay"
     PAY_REFUSED = "pay-refused"

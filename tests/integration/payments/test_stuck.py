@@ -85,17 +85,16 @@ async def test_a_payment_that_waits_for_a_dead_ledger_is_found_told_and_driven(o
     declined = await on_call.answers("n", "drive", payment_id, "--reason", "a try")
     assert (declined.exit_code, "nothing was changed" in declined.problem) == (2, True), declined
     assert "to be changed: payments.next_drive_at" in declined.out
-    assert await town.settlement.fetchval("SELECT count(*) FROM operator_actions") == 0
+    recorded = "SELECT operator, command, reason FROM operator_actions WHERE subject_id = $1::uuid"
+    assert await town.settlement.fetch(recorded, payment_id) == []
 
     await revive(town.world, FAR_LEDGER)
     driven = await on_call.says(
         "drive", payment_id, "--yes", "--operator", "wang", "--reason", "the ledger is back", "--wait", "30"
     )
     assert (driven.exit_code, "DONE: finished" in driven.out) == (0, True), driven
-    actions = await town.settlement.fetch("SELECT * FROM operator_actions WHERE subject_id = $1::uuid", payment_id)
-    assert [(row["operator"], row["command"], row["reason"]) for row in actions] == [
-        ("wang", "payments drive", "the ledger is back")
-    ]
+    actions = await town.settlement.fetch(recorded, payment_id)
+    assert [tuple(row) for row in actions] == [("wang", "payments drive", "the ledger is back")]
     again = await on_call.says("drive", payment_id, "--yes", "--reason", "once more")
     assert (again.exit_code, "nothing to drive" in again.out) == (0, True), again
     moments = (await on_call.says("explain", payment_id, "--json")).document["timeline"]
