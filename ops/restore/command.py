@@ -113,6 +113,7 @@ def decide(
     payment: Annotated[str, typer.Argument(metavar="PAYMENT", help="A payment_id that `finish` has put aside.")],
     decision: Annotated[str, typer.Argument(help="commit: its terminal was told OK; abort: it was not.")],
     *,
+    restored_ledger: RestoredLedgers = None,
     reason: Reason = "",
     operator: Operator = "",
     yes: Yes = False,
@@ -135,7 +136,18 @@ def decide(
     except ValueError:
         give_up(f"{payment} is no payment_id")
     places = places_of(data, coordinator, ledgers, areas, rooms)
-    run(work(places, payment_id, commit=decision == "commit", operator=operator, reason=reason, yes=yes))
+    commit, restored_areas = decision == "commit", restored_ledger or ()
+    run(
+        work(
+            places,
+            payment_id,
+            commit=commit,
+            operator=operator,
+            reason=reason,
+            yes=yes,
+            restored_areas=restored_areas,
+        )
+    )
 
 
 @restore.command()

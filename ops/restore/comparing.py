@@ -199,12 +199,17 @@ async def _compare_unknown_settlements(
         branches = {area: here[payment_id] for area, here in seen.items() if payment_id in here}
         comparison.compared += 1
         if any(branch.origin or branch.state in {"HELD", "CONFIRMED"} for branch in branches.values()):
-            comparison.items.append(_lost(payment_id, branches, restored_areas))
+            comparison.items.append(_lost(payment_id, branches, restored_areas, read=sources.ledgers.keys()))
         # Else a CANCEL came before any TRY: no money, and a request so old cannot start again.
 
 
-def _lost(payment_id: UUID, branches: dict[str, BranchSeen], restored_areas: Collection[str]) -> Item:
-    """A settlement that only ledgers know; of several origins the one with the plan says most."""
+def _lost(
+    payment_id: UUID, branches: dict[str, BranchSeen], restored_areas: Collection[str], *, read: Collection[str]
+) -> Item:
+    """A settlement that only ledgers know; of several origins the one with the plan says most.
+
+    A part at a ledger that was not ``read`` may be confirmed there: then nothing is proved.
+    """
     origins = [branch.origin for branch in branches.values() if branch.origin is not None]
     origin = next((one for one in origins if one.plan is not None), origins[0] if origins else None)
     states = {area: branch.state for area, branch in branches.items()}
@@ -212,12 +217,13 @@ def _lost(payment_id: UUID, branches: dict[str, BranchSeen], restored_areas: Col
         amount_fen = sum(branch.amount_fen for branch in branches.values())
         return Item(Difference.NO_ORIGIN, payment_id, "", states, amount_fen, "", "nothing")
     found = _found(origin.areas, branches, restored_areas)
-    verdict = verdict_of(found.values())
+    missing = [area for area in origin.areas if area not in read]
+    verdict = Verdict.CONTRADICTION if missing else verdict_of(found.values())
     return Item(
         difference=Difference.CONTRADICTION if verdict is Verdict.CONTRADICTION else Difference.LOST_SETTLEMENT,
         payment_id=payment_id,
         stored="",
-        found={area: state.value for area, state in found.items()},
+        found={area: state.value for area, state in found.items()} | dict.fromkeys(missing, "NOT READ"),
         amount_fen=sum(leg.amount_fen for leg in origin.legs),
         key="/".join(origin.key),
         would=WOULD[verdict],

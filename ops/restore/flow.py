@@ -72,11 +72,21 @@ async def finish(places: Places, *, restored_areas: Collection[str], operator: s
     return len(after.items) + len(problems)
 
 
-async def decide(places: Places, payment_id: UUID, *, commit: bool, operator: str, reason: str, yes: bool) -> None:
+async def decide(
+    places: Places,
+    payment_id: UUID,
+    *,
+    commit: bool,
+    operator: str,
+    reason: str,
+    yes: bool,
+    restored_areas: Collection[str] = (),
+) -> None:
     """`restore decide`."""
     out = console()
     async with opened(places) as sources:
-        item = await healing.unclear_item(sources, payment_id)
+        _check_areas(sources, restored_areas)
+        item = await healing.unclear_item(sources, payment_id, restored_areas=restored_areas)
         view.show_item(item, out)
         if item.verdict in {_ASKED[commit], Verdict.CONTRADICTION}:
             raise CannotMendError(f"the ledgers prove the opposite ({item.would}); nothing was changed")

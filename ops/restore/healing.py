@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Final
 from uuid import UUID
 
@@ -37,8 +38,11 @@ async def heal(sources: Sources, comparison: Comparison, consent: Consent) -> li
     return problems
 
 
-async def unclear_item(sources: Sources, payment_id: UUID) -> Item:
-    """A settlement that was put aside, as it stands at its ledgers; CannotMendError if it is none."""
+async def unclear_item(sources: Sources, payment_id: UUID, *, restored_areas: Collection[str] = ()) -> Item:
+    """A settlement that was put aside, as it stands at its ledgers; CannotMendError if it is none.
+
+    In ``restored_areas`` a branch that is not there proves nothing, as in a comparison.
+    """
     payment = await evidence.payment(sources.coordinator, payment_id)
     if payment is None or payment.state != "TRYING" or payment.quarantine != UNCLEAR:
         raise CannotMendError(f"payment {payment_id} was not put aside by a restore: there is nothing to decide")
@@ -48,7 +52,7 @@ async def unclear_item(sources: Sources, payment_id: UUID) -> Item:
             raise CannotMendError(f"ledger {area} is not among those given, and the payment has a part there")
         if seen := await evidence.branches(sources.ledgers[area], [payment_id]):
             branches[area] = seen[payment_id]
-    return settlement_items(payment, branches, ())[0]
+    return settlement_items(payment, branches, restored_areas)[0]
 
 
 async def decide(sources: Sources, item: Item, consent: Consent, *, commit: bool) -> None:

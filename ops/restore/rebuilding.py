@@ -91,10 +91,13 @@ class Rebuilder:
             to = State.COMMITTED if commit else State.ABORTED
             change = Change(item.payment_id, {"state": item.stored or None}, {"state": to.value})
             await record(connection, self._command, self._consent, [change])
-        write = _commit(item) if commit else _abort(item)
+        # A transfer whose receiver was asked stands so in its row, and the compare-and-set looks at it.
+        write = replace(_commit(item) if commit else _abort(item), expected_pending=payment.pending_accept)
         outcome = (await self._rows.decide([WriteAsked(write, payment, None, "")]))[0]
         if isinstance(outcome, BaseException):
             raise outcome
+        if outcome.state is not to:
+            raise CannotMendError(f"payment {item.payment_id} is {outcome.state.value} and could not be decided")
         booked = [branch.decided_at for branch in item.branches.values() if branch.state == "CONFIRMED"]
         if commit and (times := [one for one in booked if one is not None]):
             async with self._sources.coordinator.driver_connection() as connection:

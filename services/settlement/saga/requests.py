@@ -31,6 +31,7 @@ from services.settlement.saga.payment import (
     PaymentKind,
     State,
 )
+from services.settlement.saga.restoring import is_unclear
 
 IN_PROGRESS: Final = "PAYMENT_IN_PROGRESS"
 
@@ -230,7 +231,8 @@ def reverse(
     Nothing: a tombstone. Undecided: the abort, by compare-and-set. Refused or buried: nothing to do. Paid: the refund
     under a key derived from the original's, unless one lives already; REVOKE_WINDOW_CLOSED outside the window.
     A revocation that was made stands: REVOCATION_STANDS (rule 7). So does a transfer that its receiver has accepted:
-    TRANSFER_ACCEPTED.
+    TRANSFER_ACCEPTED. One that a restore has put aside may be such a one, which its giver cannot know:
+    PAYMENT_IN_PROGRESS until a person has decided.
     """
     if original is None:
         return Bury(tombstone(original_key, payment_id=new_id))
@@ -244,6 +246,8 @@ def reverse(
         case _:
             assert_never(original.kind)
     if original.state is State.TRYING:
+        if original.kind is PaymentKind.TRANSFER and is_unclear(original):
+            raise in_progress_failure(original)
         return abort(original, REVERSED)
     if original.state in REFUSED_STATES:
         return AlreadyStopped()

@@ -18,6 +18,7 @@ from services.settlement.domain.split import Role
 from services.settlement.saga.coordinator import Write, abort, overdue_abort
 from services.settlement.saga.payment import DECLINED, PAID_STATES, Payment, PaymentKind, State
 from services.settlement.saga.requests import accepted_failure, in_progress_failure, refusal_failure
+from services.settlement.saga.restoring import is_unclear
 
 ACCEPT_WITHIN_MAX: Final = timedelta(days=3)
 """The longest that a receiver may be given. Ledgers ask after it, and asking is limited to a week by the contract."""
@@ -59,12 +60,13 @@ def accept(found: Payment | None, *, by: PsnNo) -> Write | Payment:
 
     Refusals in this order: TRANSFER_UNKNOWN (none, or another person's); the reason of its abort, if it has one
     (TRANSFER_DECLINED, TRANSFER_NOT_ACCEPTED_IN_TIME, PAYMENT_REVERSED, a ledger's); PAYMENT_IN_PROGRESS while the
-    ledgers vote. Past the deadline the abort is written first.
+    ledgers vote, and of one that a restore has put aside: its giver may have been told that he has it back. Past the
+    deadline the abort is written first.
     """
     transfer = _known(found, by)
     if transfer.state is not State.TRYING:
         return _accepted(transfer)
-    if not transfer.pending_accept:
+    if not transfer.pending_accept or is_unclear(transfer):
         raise in_progress_failure(transfer)
     if transfer.overdue:
         return overdue_abort(transfer)
@@ -74,6 +76,7 @@ def accept(found: Payment | None, *, by: PsnNo) -> Write | Payment:
 def decline(found: Payment | None, *, by: PsnNo) -> Write | Payment:
     """The receiver does not want the money: the abort, by compare-and-set; or the transfer that was declined before.
 
+    It ends one that a restore has put aside too: whatever was told before, the money is the receiver's to refuse.
     Refusals in this order: TRANSFER_UNKNOWN; TRANSFER_ACCEPTED; the reason of its abort, if that is another one.
     """
     transfer = _known(found, by)

@@ -270,8 +270,9 @@ def written(payment: Payment, won: Write, decided_at: datetime | None) -> Paymen
 _INSERT_DECIDED: Final = """
 INSERT INTO payments (payment_id, kind, state, fixmedins_code, infno, msgid, request_hash, psn_no, year, original_id,
                       legs, amount_fen, reason, epoch, traceparent, decided_at, finished_at, next_drive_at)
-VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11::jsonb, $12, $13, $14, $15, clock_timestamp(),
-        CASE WHEN $3 IN ('DONE', 'CLOSED') THEN clock_timestamp() END, now() + $16::interval)
+SELECT $1, $2, $3::text, $4, $5, $6, $7, $8, $9, $10, $11::jsonb, $12, $13, $14, $15, clock_timestamp(),
+       CASE WHEN $3::text IN ('DONE', 'CLOSED') THEN clock_timestamp() END, now() + $16::interval
+FROM coordinator c WHERE c.epoch = $14 AND c.restoring_since IS NULL
 ON CONFLICT DO NOTHING
 RETURNING created_at, decided_at"""
 _MOVE_ON: Final = "UPDATE patient_years SET version = version + 1 WHERE psn_no = $1 AND year = $2"
@@ -282,9 +283,9 @@ async def insert_decided(
 ) -> Payment | None:
     """Inserts a row that begins decided; None if its key is taken or its original has a live refund: read again.
 
-    COORDINATOR_RESTORING as ``check_serving`` has it.
+    COORDINATOR_RESTORING as ``check_serving`` has it. The insert asks for itself how the coordinator stands: a restore
+    that began after a question before it would find one write more under way than its lock has waited for.
     """
-    await check_serving(connection, epoch)
     row = await connection.fetchrow(
         _INSERT_DECIDED,
         payment.payment_id,
@@ -303,6 +304,7 @@ async def insert_decided(
         lease,
     )
     if row is None:
+        await check_serving(connection, epoch)
         return None
     return replace(payment, created_at=row["created_at"], decided_at=row["decided_at"])
 

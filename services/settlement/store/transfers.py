@@ -16,6 +16,7 @@ INSERT INTO payments (payment_id, kind, state, fixmedins_code, infno, msgid, req
                       amount_fen, epoch, traceparent, deadline_at, accept_by, next_drive_at)
 SELECT $1, $2, $3, $4, $5, $6, $7, $8, $9, $10::jsonb, $11, $12, $13, now() + $14::interval, now() + $15::interval,
        now() + $14::interval
+FROM coordinator c WHERE c.epoch = $12 AND c.restoring_since IS NULL
 ON CONFLICT DO NOTHING
 RETURNING created_at, deadline_at, accept_by"""
 
@@ -31,9 +32,8 @@ async def insert_trying(
 ) -> Payment | None:
     """Inserts a transfer; None if its key is taken: read what it stands for.
 
-    COORDINATOR_RESTORING as ``check_serving`` has it.
+    COORDINATOR_RESTORING as ``check_serving`` has it, judged by the insert itself (``insert_decided``).
     """
-    await check_serving(connection, epoch)
     row = await connection.fetchrow(
         _BEGIN,
         payment.payment_id,
@@ -51,5 +51,6 @@ async def insert_trying(
         vote_deadline + accept_within,
     )
     if row is None:
+        await check_serving(connection, epoch)
         return None
     return replace(payment, created_at=row["created_at"], deadline_at=row["deadline_at"], accept_by=row["accept_by"])

@@ -1,0 +1,190 @@
+"""A restored coordinator and its transfers: what the ledgers prove is decided, what they do not is a person's."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Collection
+from dataclasses import replace
+from datetime import timedelta
+from typing import Final
+from uuid import uuid4
+
+import pytest
+
+from kernel.ids import PaymentId
+from ops.consent import Consent
+from ops.embedded.databases import Databases
+from ops.restore import beginning, comparing, healing
+from ops.restore.comparing import Difference
+from ops.sources import Sources
+from services.settlement.operations.engine import Engine
+from services.settlement.saga.payment import Payment, State
+from services.settlement.saga.requests import tombstone
+from services.settlement.saga.restoring import UNCLEAR, Verdict
+from services.settlement.store.payments import insert_decided, read_epoch
+from tests.integration.settlement.engine.conftest import new_databases
+from tests.integration.settlement.engine.test_transfers import Gift
+from tests.integration.settlement.engine.world import AREAS, URUMQI, World, reason_of, world
+from tests.servers import NatsServer
+
+CONSENT: Final = Consent("drill", "a restore drill")
+_LOST: Final = "DELETE FROM payments WHERE payment_id = $1"
+_AS_BEFORE: Final = """
+    UPDATE payments SET state = 'TRYING', decided_at = NULL, finished_at = NULL, reason = '',
+                        next_drive_at = now() + interval '1 hour'
+     WHERE payment_id = $1"""
+_FORGOTTEN: Final = "DELETE FROM branches WHERE payment_id = $1"
+
+
+@pytest.fixture(scope="module")
+async def shared_town(postgres: Databases, nats: NatsServer) -> AsyncIterator[World]:
+    """A world of this module's own: a comparison reads all of it, also what other tests have forged."""
+    async with new_databases(postgres) as urls:
+        ledger_urls = {area: urls[area] for area in AREAS}
+        async with world(
+            database_url=urls["settlement"], ledger_urls=ledger_urls, nats_url=nats.url, prefix=f"t{uuid4().hex[:12]}"
+        ) as made:
+            yield made
+
+
+@pytest.fixture
+async def gift(town: World, engine: Engine) -> Gift:
+    """5,000 fen in the giver's account; the receiver has no wallet yet."""
+    made = Gift(town, town.patient(), town.patient())
+    await town.give(engine, made.giver, own=5_000)
+    return made
+
+
+def sources_of(town: World) -> Sources:
+    """The databases as an operator names them."""
+    return Sources(town.database, {str(area): ledger for area, ledger in town.ledgers.items()}, {})
+
+
+async def restored(town: World, *, restored_areas: Collection[str] = ()) -> tuple[Sources, list[str]]:
+    """`restore begin` and `restore finish`; what could not be healed, in words."""
+    sources = sources_of(town)
+    row = await beginning.begin(sources, CONSENT, before=await beginning.read(sources))
+    problems = await healing.heal(sources, await comparing.compare(sources, restored_areas=restored_areas), CONSENT)
+    left = [
+        item
+        for item in (await comparing.compare(sources, restored_areas=restored_areas)).of(*healing.HEALED_BY_FINISH)
+        if item.verdict is not Verdict.UNCLEAR
+    ]
+    await beginning.finish(sources, CONSENT, row=row, left=len(left))
+    assert left == []
+    return sources, problems
+
+
+async def stopped(town: World) -> None:
+    """No coordinator runs, as while a database is restored."""
+    for driver in town.drivers:
+        await driver.stop()
+    town.drivers.clear()
+
+
+@pytest.mark.parametrize("how", [_LOST, _AS_BEFORE])
+@pytest.mark.parametrize("accepted", [True, False])
+async def test_a_decided_transfer_is_decided_again_as_its_ledgers_prove(
+    gift: Gift, engine: Engine, how: str, *, accepted: bool
+) -> None:
+    """Known as asked or not at all: accepted where a ledger has booked it, given up where one has let go."""
+    town = gift.town
+    pending = await gift.begin(engine)
+    await (gift.accept if accepted else gift.decline)(engine, pending)
+    ended = State.DONE if accepted else State.CLOSED
+    await gift.ended(pending, ended)
+    await stopped(town)
+    await town.forget(how, pending.payment_id)
+    _, problems = await restored(town)
+    assert problems == []
+    await town.driver()
+    await gift.ended(pending, ended)
+    assert await gift.money() == ((2_000, 3_000) if accepted else (5_000, 0))
+
+
+async def unclear(gift: Gift, engine: Engine) -> tuple[Sources, Payment]:
+    """A transfer that is held at both ledgers when the coordinator's database is restored."""
+    pending = await gift.begin(engine)
+    await stopped(gift.town)
+    sources, problems = await restored(gift.town)
+    assert problems == []
+    row = await gift.town.row(pending.key)
+    assert row is not None
+    assert (row.state, row.quarantine) == (State.TRYING, UNCLEAR)
+    return sources, row
+
+
+@pytest.mark.parametrize("commit", [True, False])
+async def test_a_transfer_that_was_put_aside_is_decided_by_a_person(
+    gift: Gift, engine: Engine, *, commit: bool
+) -> None:
+    """`restore decide` moves the row, and the ledgers follow."""
+    sources, row = await unclear(gift, engine)
+    await healing.decide(sources, await healing.unclear_item(sources, row.payment_id), CONSENT, commit=commit)
+    await gift.town.driver()
+    await gift.ended(row, State.DONE if commit else State.CLOSED)
+    assert await gift.money() == ((2_000, 3_000) if commit else (5_000, 0))
+
+
+async def test_neither_giver_nor_receiver_decides_a_transfer_that_was_put_aside_but_the_receivers_no(
+    gift: Gift, engine: Engine
+) -> None:
+    """The receiver may have been told that he has the money, the giver that he has it back; a No harms neither."""
+    _, row = await unclear(gift, engine)
+    later = (await gift.town.driver()).engine
+    assert await reason_of(gift.accept(later, row)) == "PAYMENT_IN_PROGRESS"
+    assert await reason_of(gift.withdraw(later)) == "PAYMENT_IN_PROGRESS"
+    await gift.decline(later, row)
+    await gift.ended(row, State.CLOSED)
+    assert await gift.money() == (5_000, 0)
+
+
+async def test_what_a_ledger_holds_that_was_not_read_proves_nothing(gift: Gift, engine: Engine) -> None:
+    """A lost payment with a part at a ledger that is not given is no abort: it may be confirmed there."""
+    pending = await gift.begin(engine)
+    await stopped(gift.town)
+    await gift.town.forget(_LOST, pending.payment_id)
+    known = {str(area): ledger for area, ledger in gift.town.ledgers.items() if area != URUMQI}
+    comparison = await comparing.compare(Sources(gift.town.database, known, {}))
+    (item,) = [item for item in comparison.items if item.payment_id == pending.payment_id]
+    await restored(gift.town)  # With both, so that it can be finished.
+    sources = sources_of(gift.town)
+    await healing.decide(sources, await healing.unclear_item(sources, pending.payment_id), CONSENT, commit=False)
+    assert (item.difference, item.found[URUMQI]) == (Difference.CONTRADICTION, "NOT READ")
+
+
+async def test_a_ledger_that_was_restored_too_proves_nothing_to_a_person_either(gift: Gift, engine: Engine) -> None:
+    """Held here and lost there is put aside; whoever knows that it was accepted may commit it."""
+    pending = await gift.begin(engine)
+    await stopped(gift.town)
+    async with gift.town.ledgers[URUMQI].driver_connection() as connection:
+        await connection.execute(_FORGOTTEN, pending.payment_id)
+    sources, _ = await restored(gift.town, restored_areas=[URUMQI])
+    proved = await healing.unclear_item(sources, pending.payment_id)
+    told = await healing.unclear_item(sources, pending.payment_id, restored_areas=[URUMQI])
+    await healing.decide(sources, told, CONSENT, commit=False)
+    assert (proved.verdict, told.verdict) == (Verdict.ABORT, Verdict.UNCLEAR)
+
+
+async def test_nothing_is_written_behind_a_restore_that_begins_between_question_and_insert(town: World) -> None:
+    """Whoever comes while a restore begins waits for it and is refused; the lock has waited for everybody else."""
+    epoch = await read_epoch(town.database)
+
+    async def insert(key: Payment) -> Payment | None:
+        async with town.database.driver_transaction() as connection:
+            return await insert_decided(connection, key, epoch=epoch, traceparent="", lease=timedelta(seconds=1))
+
+    first = tombstone(town.key(), payment_id=PaymentId(uuid4()))
+    assert await insert(first) is not None
+    late = replace(first, payment_id=PaymentId(uuid4()), key=town.key())
+    async with town.database.driver_transaction() as beginner:
+        await beginner.execute("UPDATE coordinator SET restoring_since = now(), restore_id = gen_random_uuid()")
+        await beginner.execute("LOCK TABLE payments IN SHARE MODE")
+        inserting = asyncio.create_task(insert(late))
+        await asyncio.sleep(0.3)
+        assert not inserting.done()
+    try:
+        assert await reason_of(inserting) == "COORDINATOR_RESTORING"
+        assert await town.row(late.key) is None
+    finally:
+        await town.forget("UPDATE coordinator SET restoring_since = NULL")
