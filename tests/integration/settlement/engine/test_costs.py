@@ -1,0 +1,127 @@
+"""What one settlement costs, counted: statements, commits, NATS messages, protobuf messages. Noise cannot change these.
+
+Seconds are `make bench`'s to measure. Here a statement more on the hot path, a commit more, a message that is read
+twice fails the test that says how many there are; whoever means it changes the number and says why in the commit.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from sqlalchemy import event
+
+from chassis.db import Database
+from services.settlement.operations.engine import Engine
+from services.settlement.saga.payment import State
+from tests.integration.settlement.engine.world import HAMI, URUMQI, World
+
+COORDINATOR: Final = "coordinator"
+REST_S: Final = 0.8
+"""By then what was given before is published and nothing of it is under way."""
+OF_THE_CLOCK: Final = ("SELECT count(*)", "SELECT event_id", "UPDATE outbox", "SELECT current_setting")
+"""Beginnings of what the outbox, the driver and the test itself say at their own times; recovery says WITH due."""
+PROTOBUF: Final = frozenset({"FromString", "ParseFromString", "MergeFromString", "SerializeToString"})
+
+
+@dataclass
+class Costs:
+    """What was counted between the beginning and the end of the block."""
+
+    statements: dict[str, list[str]] = field(default_factory=dict)
+    """By database, each by its first words."""
+    published: int = 0
+    protobuf: Counter[str] = field(default_factory=Counter)
+
+
+def kind_of(query: str) -> str:
+    """INSERT payments, UPDATE accounts, COMMIT and so on."""
+    words = query.replace("(", " ").split()
+    if words[0] == "WITH":
+        return "UPDATE payments"
+    if words[0] == "SELECT":
+        table = words[words.index("FROM") + 1] if "FROM" in words else words[1]
+        return f"SELECT {table.removesuffix(';')}"
+    named = {"INSERT": 2, "UPDATE": 1}
+    return f"{words[0]} {words[named[words[0]]]}" if words[0] in named else words[0].removesuffix(";")
+
+
+@contextmanager
+def counted(town: World, engine: Engine) -> Iterator[Costs]:
+    """Counts at every database, at the bus, and at protobuf's own functions."""
+    costs = Costs()
+    databases: dict[str, Database] = {COORDINATOR: engine.database} | {
+        str(area): town.ledgers[area] for area in town.ledgers
+    }
+    with ExitStack() as stack:
+        for name, database in databases.items():
+            stack.enter_context(_listening(database, costs.statements.setdefault(name, [])))
+        client = engine.ledgers._bus.client
+        before = client.stats["out_msgs"]
+        sys.setprofile(lambda _frame, what, called: _count(costs.protobuf, what, called))
+        stack.callback(sys.setprofile, None)
+        yield costs
+        costs.published = client.stats["out_msgs"] - before
+
+
+@contextmanager
+def _listening(database: Database, log: list[str]) -> Iterator[None]:
+    """Notes the statements of every connection that is taken from the pool."""
+    heard: set[Any] = set()
+
+    def note(told: Any) -> None:  # noqa: ANN401  asyncpg's record of a query; the driver publishes no types.
+        text = " ".join(told.query.split())
+        if (text.startswith("WITH") and "won AS" not in text) or text.startswith(OF_THE_CLOCK):
+            return
+        log.append(kind_of(text))
+
+    def taken(connection: Any, _record: object, _proxy: object) -> None:  # noqa: ANN401  As above.
+        connection.driver_connection.add_query_logger(note)
+        heard.add(connection.driver_connection)
+
+    event.listen(database.engine.sync_engine, "checkout", taken)
+    try:
+        yield
+    finally:
+        event.remove(database.engine.sync_engine, "checkout", taken)
+        for connection in heard:
+            connection.remove_query_logger(note)
+
+
+def _count(counter: Counter[str], what: str, called: object) -> None:
+    if what == "c_call" and (name := getattr(called, "__name__", "")) in PROTOBUF:
+        counter[name] += 1
+
+
+async def test_what_one_settlement_over_two_ledgers_costs(town: World, engine: Engine) -> None:
+    """Three commits at the coordinator and two at each ledger; four messages to ledgers; nothing is read twice."""
+    person, key = town.patient(), town.key()
+    await town.give(engine, person, own=10_000, wallet=5_000)
+    await town.until((await town.settle(engine, await town.plan(person, own=1, wallet=1))).payment.key, State.DONE)
+    plan = await town.plan(person, own=7_000, wallet=1_500)
+    await asyncio.sleep(REST_S)
+    with counted(town, engine) as costs:
+        await town.settle(engine, plan, key)
+        await town.until(key, State.DONE)
+    assert costs.statements[COORDINATOR] == [
+        *("BEGIN", "SELECT unnest", "INSERT payments", "COMMIT"),
+        *("BEGIN", "SELECT patient_years", "UPDATE payments", "INSERT outbox", "COMMIT"),
+        "UPDATE payments",
+    ]
+    for area in (HAMI, URUMQI):
+        assert costs.statements[area] == [
+            *("BEGIN", "SELECT pg_advisory_xact_lock", "SELECT ledger_state", "SELECT branches", "SELECT accounts"),
+            *("INSERT branches", "INSERT branch_legs", "UPDATE accounts", "COMMIT"),
+            *("BEGIN", "SELECT pg_advisory_xact_lock", "SELECT ledger_state", "SELECT branches", "SELECT accounts"),
+            *("UPDATE branches", "UPDATE accounts", "INSERT entries", "COMMIT"),
+        ]
+    assert costs.published == 4
+    assert costs.protobuf == {
+        "SerializeToString": 4 + 4 + 1,  # Commands, replies, the event.
+        "FromString": 4 + 4 + 4,  # Commands, replies; and the commands once more by the tests' own edge.
+    }
