@@ -26,6 +26,7 @@ from ops.embedded.folders import LOCK_FILE, FolderLock
 from ops.embedded.nats import EmbeddedNats
 from ops.embedded.postgres import EmbeddedPostgres
 from ops.embedded.processes import CannotStart, identity_of, processes_inside
+from ops.embedded.world import World
 
 POSTGRES_VARIABLE: Final = "GONGJI_TEST_POSTGRES_URL"
 NATS_VARIABLE: Final = "GONGJI_TEST_NATS_URL"
@@ -116,6 +117,16 @@ def remove_session_folder() -> None:
     shutil.rmtree(session_folder(), ignore_errors=True)
     for lock in _LOCKS:
         lock.free()
+
+
+async def take_down(world: World, databases: Databases) -> None:
+    """Ends a world and all it has left. Its processes are killed: nobody looks at it any more or waits for a drain."""
+    for one in world.running():
+        await world.kill_process(one.name)
+    await world.stop()
+    if isinstance(databases, NamedServer):  # An embedded one goes at the end of the run, with all it holds.
+        await world.drop_databases()
+    shutil.rmtree(world.folder, ignore_errors=True)
 
 
 @asynccontextmanager

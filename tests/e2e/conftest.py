@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import shutil
 import uuid
 from collections.abc import AsyncIterator
 
 import pytest
 
-from ops.embedded.databases import Databases, NamedServer
+from ops.embedded.databases import Databases
 from ops.embedded.world import Starting, World
 from tests.e2e.town import AREAS, Town, town_in, written_policies
-from tests.servers import NatsServer, new_folder
+from tests.servers import NatsServer, new_folder, take_down
 
 
 @pytest.fixture(scope="session")
@@ -35,10 +34,5 @@ async def town(postgres: Databases, nats: NatsServer, starting: Starting) -> Asy
             yield running
             assert running.personal_in_logs() == {}
     finally:
-        for one in world.running():
-            await world.kill_process(one.name)  # Nothing is looked at any more, so nobody waits for a drain.
-        await world.stop()
-        if isinstance(postgres, NamedServer):  # An embedded one goes at the end of the run, with all it holds.
-            await world.drop_databases()
+        await take_down(world, postgres)
         await nats.remove_streams(world.bus_prefix)
-        shutil.rmtree(folder, ignore_errors=True)

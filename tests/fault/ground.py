@@ -23,18 +23,15 @@ from ops.embedded.databases import Databases
 from ops.embedded.nats import EmbeddedNats
 from ops.embedded.postgres import EmbeddedPostgres
 from ops.embedded.processes import CannotStart
-from ops.embedded.world import SERVICES, Service, Starting, World
+from ops.embedded.world import SERVICES, Starting, World
 from tests.e2e.town import AREAS, Family, Town, town_in, written_policies
 from tests.fault.load import load_families
 from tests.fault.tcp_proxy import TcpProxy, proxy_before, url_through
-from tests.fault.victims import COORDINATOR, FAR_LEDGER, LEDGER, starts_of
-from tests.servers import new_folder
+from tests.fault.victims import BYSTANDERS, COORDINATOR, FAR_LEDGER, FAR_LEDGER_SERVICE, LEDGER, starts_of
+from tests.servers import new_folder, take_down
 
 DISK_BYTES: Final = 320 << 20
 START_AGAIN_S: Final = 0.5
-_ONE: Final = {service.name: service for service in SERVICES}
-_SERVICES: Final = (*SERVICES, Service(FAR_LEDGER, _ONE[LEDGER].module, _ONE[LEDGER].takes))
-_PLAIN: Final = ("identity", "family", "notify")
 _MODEST: Final = {"max_wal_size": "96MB", "min_wal_size": "32MB", "shared_buffers": "64MB"}
 """What fits on the small disk."""
 
@@ -151,9 +148,9 @@ async def ground_in(postgres: Databases, starting: Starting, environment: Mappin
             policies=written_policies(folder / "policies"),
             starting=starting,
             environment=environment,
-            services=_SERVICES,
+            services=(*SERVICES, FAR_LEDGER_SERVICE),
         )
-        stack.push_async_callback(_left, world)
+        stack.push_async_callback(take_down, world, postgres)
         lines = {
             (COORDINATOR, "postgres"): await stack.enter_async_context(proxy_before(coordinators.url("postgres"))),
             (LEDGER, "postgres"): await stack.enter_async_context(proxy_before(ledgers.url("postgres"))),
@@ -161,7 +158,7 @@ async def ground_in(postgres: Databases, starting: Starting, environment: Mappin
             (LEDGER, "nats"): await stack.enter_async_context(proxy_before(broker.url)),
         }
         starts = _starts(world, lines)
-        await world.start(_PLAIN)
+        await world.start(BYSTANDERS)
         async with asyncio.TaskGroup() as group:
             for name, told in starts.items():
                 group.create_task(world.start_process(name, environment=told))
@@ -185,10 +182,3 @@ def _starts(world: World, lines: Mapping[tuple[str, str], TcpProxy]) -> dict[str
         },
         FAR_LEDGER: starts_of(world, FAR_LEDGER),
     }
-
-
-async def _left(world: World) -> None:
-    for one in world.running():
-        await world.kill_process(one.name)
-    await world.stop()
-    shutil.rmtree(world.folder, ignore_errors=True)

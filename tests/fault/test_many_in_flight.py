@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import shutil
 import time
 import uuid
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
@@ -17,14 +16,22 @@ import pytest
 
 from kernel.ids import AdmDvs
 from ops import household
-from ops.embedded.databases import Databases, NamedServer
+from ops.embedded.databases import Databases
 from ops.embedded.nats import EmbeddedNats
 from ops.embedded.world import SERVICES, Service, Starting, World
 from ops.places import Places
 from ops.verify.run import verify
 from tests.e2e.town import HAMI, URUMQI, Family, Resident, Town, new_resident, town_in, written_policies
-from tests.fault.victims import COORDINATOR, FAR_LEDGER, LEDGER, SECOND, starts_of
-from tests.servers import new_folder
+from tests.fault.victims import (
+    COORDINATOR,
+    FAR_LEDGER,
+    FAR_LEDGER_SERVICE,
+    LEDGER,
+    SECOND,
+    SECOND_SERVICE,
+    starts_of,
+)
+from tests.servers import new_folder, take_down
 
 pytestmark = pytest.mark.long
 
@@ -45,12 +52,11 @@ RECOVERED_MAX_S: Final = 90.0
 POLL_S: Final = 0.1
 VOTES_S: Final = {"COMMITTED": "240", "ABORTED": "240", "TRYING": "20"}
 """How long the ledgers may vote: long enough to begin so many payments on a busy machine."""
-_ONE: Final = {service.name: service for service in SERVICES}
 _SERVICES: Final = (
     *SERVICES,
-    Service(FAR_LEDGER, _ONE[LEDGER].module, _ONE[LEDGER].takes),
-    Service(SECOND, _ONE[COORDINATOR].module, _ONE[COORDINATOR].takes),
-    Service(FILLER, "tests.fault.filler", _ONE[COORDINATOR].takes),
+    FAR_LEDGER_SERVICE,
+    SECOND_SERVICE,
+    Service(FILLER, "tests.fault.filler", SECOND_SERVICE.takes),
 )
 
 
@@ -104,7 +110,7 @@ async def field(postgres: Databases, starting: Starting) -> AsyncIterator[Field]
             environment={"GONGJI_ENVIRONMENT": "test"},
             services=_SERVICES,
         )
-        stack.push_async_callback(_left, world, postgres)
+        stack.push_async_callback(take_down, world, postgres)
         await world.start(["identity", "family", COORDINATOR])
         for name, areas in KEPT_BY.items():
             await world.start_process(name, environment={"GONGJI_LEDGER_AREAS": areas})
@@ -137,15 +143,6 @@ async def _connected(stack: AsyncExitStack, url: str) -> asyncpg.Connection:
     connection = await asyncpg.connect(url)
     stack.push_async_callback(connection.close)
     return connection
-
-
-async def _left(world: World, postgres: Databases) -> None:
-    for one in world.running():
-        await world.kill_process(one.name)
-    await world.stop()
-    if isinstance(postgres, NamedServer):
-        await world.drop_databases()
-    shutil.rmtree(world.folder, ignore_errors=True)
 
 
 async def put_in_flight(field: Field, state: str, count: int, series: int) -> None:

@@ -8,7 +8,7 @@ import time
 from pathlib import Path
 from typing import Final
 
-from ops.embedded.world import World
+from ops.embedded.world import SERVICES, Service, World
 from tests.e2e.town import HAMI, URUMQI
 
 LEDGER: Final = "ledger"
@@ -18,6 +18,11 @@ FAR_LEDGER: Final = "far_ledger"
 COORDINATOR: Final = "settlement"
 SECOND: Final = "second"
 """Another coordinator on the same database; started by the tests that want it."""
+_ONE: Final = {service.name: service for service in SERVICES}
+FAR_LEDGER_SERVICE: Final = Service(FAR_LEDGER, _ONE[LEDGER].module, _ONE[LEDGER].takes)
+SECOND_SERVICE: Final = Service(SECOND, _ONE[COORDINATOR].module, _ONE[COORDINATOR].takes)
+BYSTANDERS: Final = ("identity", "family", "notify")
+"""The processes that are not to die."""
 DEATH_MAX_S: Final = 20.0
 ARMED_MAX_S: Final = 5.0
 

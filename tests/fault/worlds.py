@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
-import shutil
 import uuid
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from typing import Final
 
-from ops.embedded.databases import Databases, NamedServer
+from ops.embedded.databases import Databases
 from ops.embedded.nats import EmbeddedNats
-from ops.embedded.world import SERVICES, Service, Starting, World
+from ops.embedded.world import SERVICES, Starting, World
 from tests.e2e.town import AREAS, Town, town_in, written_policies
-from tests.fault.victims import COORDINATOR, FAR_LEDGER, LEDGER, SECOND, starts_of
-from tests.servers import new_folder
+from tests.fault.victims import (
+    BYSTANDERS,
+    COORDINATOR,
+    FAR_LEDGER,
+    FAR_LEDGER_SERVICE,
+    LEDGER,
+    SECOND_SERVICE,
+    starts_of,
+)
+from tests.servers import new_folder, take_down
 
 VOTE_DEADLINE_S: Final = 3
 """Long enough for a busy machine, short enough to be waited for."""
@@ -28,13 +35,6 @@ ENVIRONMENT: Final[Mapping[str, str]] = {
     "GONGJI_LEDGER_INQUIRE_BACKOFF_S": "0.5",
     "GONGJI_LEDGER_SEAL_AFTER_S": "0.5",
 }
-_ONE: Final = {service.name: service for service in SERVICES}
-_SERVICES: Final = (
-    *SERVICES,
-    Service(FAR_LEDGER, _ONE[LEDGER].module, _ONE[LEDGER].takes),
-    Service(SECOND, _ONE[COORDINATOR].module, _ONE[COORDINATOR].takes),
-)
-_PLAIN: Final = ("identity", "family", "notify")
 
 
 @asynccontextmanager
@@ -50,20 +50,15 @@ async def mortal_town(databases: Databases, broker: EmbeddedNats, starting: Star
         areas=AREAS,
         policies=written_policies(folder / "policies"),
         environment=ENVIRONMENT,
-        services=_SERVICES,
+        services=(*SERVICES, FAR_LEDGER_SERVICE, SECOND_SERVICE),
         starting=starting,
     )
     try:
-        await world.start(_PLAIN)
+        await world.start(BYSTANDERS)
         for victim in (COORDINATOR, LEDGER, FAR_LEDGER):
             await world.start_process(victim, environment=starts_of(world, victim))
         async with town_in(world) as running:
             yield running
             assert running.personal_in_logs() == {}
     finally:
-        for one in world.running():
-            await world.kill_process(one.name)
-        await world.stop()
-        if isinstance(databases, NamedServer):  # An embedded one goes at the end of the run, with all it holds.
-            await world.drop_databases()
-        shutil.rmtree(folder, ignore_errors=True)
+        await take_down(world, databases)

@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Final
-
 from tests.e2e.town import new_resident
 from tests.fault.matrix.accounts import Act
 from tests.fault.matrix.scene import until
 from tests.fault.victims import COORDINATOR
-
-STREAM: Final = "settlement"
 
 
 class Hearing(Act):

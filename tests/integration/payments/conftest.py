@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 import os
-import shutil
 import sys
 import uuid
 from collections.abc import AsyncIterator
@@ -15,11 +14,11 @@ from typing import Any, Final
 
 import pytest
 
-from ops.embedded.databases import Databases, NamedServer
-from ops.embedded.world import SERVICES, Service, Starting, World
+from ops.embedded.databases import Databases
+from ops.embedded.world import SERVICES, Starting, World
 from tests.e2e.town import AREAS, Town, town_in, written_policies
-from tests.fault.victims import FAR_LEDGER, LEDGER, starts_of
-from tests.servers import NatsServer, new_folder
+from tests.fault.victims import FAR_LEDGER, FAR_LEDGER_SERVICE, LEDGER, starts_of
+from tests.servers import NatsServer, new_folder, take_down
 
 _ENVIRONMENT: Final = {
     "GONGJI_ENVIRONMENT": "test",
@@ -27,7 +26,6 @@ _ENVIRONMENT: Final = {
     "GONGJI_LEDGER_SWEEP_S": "0.3",
     "GONGJI_LEDGER_INQUIRE_BACKOFF_S": "0.5",
 }
-_ONE: Final = {service.name: service for service in SERVICES}
 GONGJI: Final = "from ops.main import main; main()"
 
 
@@ -114,7 +112,7 @@ async def on_call(postgres: Databases, nats: NatsServer, starting: Starting) -> 
         policies=written_policies(folder / "policies"),
         starting=starting,
         environment=_ENVIRONMENT,
-        services=(*SERVICES, Service(FAR_LEDGER, _ONE[LEDGER].module, _ONE[LEDGER].takes)),
+        services=(*SERVICES, FAR_LEDGER_SERVICE),
     )
     try:
         await world.start([service.name for service in SERVICES if service.name != LEDGER])
@@ -126,10 +124,5 @@ async def on_call(postgres: Databases, nats: NatsServer, starting: Starting) -> 
             yield on_call
             assert town.personal_in_logs() == {}
     finally:
-        for one in world.running():
-            await world.kill_process(one.name)
-        await world.stop()
-        if isinstance(postgres, NamedServer):  # An embedded one goes at the end of the run, with all it holds.
-            await world.drop_databases()
+        await take_down(world, postgres)
         await nats.remove_streams(world.bus_prefix)
-        shutil.rmtree(folder, ignore_errors=True)

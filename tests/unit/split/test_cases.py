@@ -17,7 +17,7 @@ from tests.unit.split.contents import FUNDERS, PATIENT, binding, content, person
 
 WIFE, SON, SISTER, FATHER = FUNDERS
 """Insured in 650100, 650500, 650200; the father in another province."""
-EARLY, LATE, LATEST = "2026-01-01T08:00:00+08:00", "2026-02-01T08:00:00+08:00", "2026-03-01T08:00:00+08:00"
+EARLY, LATE = "2026-01-01T08:00:00+08:00", "2026-02-01T08:00:00+08:00"
 
 
 def paid(plan: dict[str, object]) -> list[tuple[str, int]]:

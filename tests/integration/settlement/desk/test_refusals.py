@@ -29,7 +29,6 @@ from tests.integration.settlement.desk.town import (
 
 TOO_MUCH: Final = 10**16
 AROUND: Final = timedelta(seconds=5)
-NO_TIME: Final = "202613991200000001"
 UNKNOWN_HOSPITAL: Final = "H65010000099"
 NOWHERE_HOSPITAL: Final = "H99010000001"
 
