@@ -48,7 +48,6 @@ WITHOUT_POINTS: Final[Mapping[str, str]] = {
     "services/settlement/ledger/consumer.py _read_together": "reads",
     "services/settlement/store/payments.py read_epoch": "reads",
     "services/settlement/store/plans.py load": "reads",
-    "services/settlement/store/plans.py patient_version": "reads",
     # Its caller has the points.
     "services/settlement/store/plans.py insert": "its points are around it, in _planned",
     "chassis/outbox.py _publish": "its points are around it, in _publish_batch",
