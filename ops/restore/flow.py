@@ -44,7 +44,7 @@ async def compare(places: Places, *, restored_areas: Collection[str], quiet: boo
 
 
 async def finish(places: Places, *, restored_areas: Collection[str], operator: str, reason: str, yes: bool) -> int:
-    """`restore finish`; how many differences and problems are left to a person."""
+    """`restore finish`; how many payments and credits are left to a person."""
     out = console()
     async with opened(places) as sources:
         _check_areas(sources, restored_areas)
@@ -59,17 +59,20 @@ async def finish(places: Places, *, restored_areas: Collection[str], operator: s
         consent = agreed(operator=operator, reason=reason, yes=yes, question="Carry this out and serve again?")
         problems = await healing.heal(sources, comparison, consent)
         after = await comparing.compare(sources, restored_areas=restored_areas)
-        if lost := [item for item in after.of(*healing.HEALED_BY_FINISH) if item.verdict is not Verdict.UNCLEAR]:
-            view.show_left(after, problems, out)
+        # What is a person's keeps nobody else waiting: an unknown payment is held or booked whatever is decided here.
+        explained = problems.keys() | {item.payment_id for item in after.items if item.verdict is Verdict.UNCLEAR}
+        if lost := [item for item in after.of(*healing.HEALED_BY_FINISH) if item.payment_id not in explained]:
+            view.show_left(after, problems.values(), out)
             raise CannotMendError(f"{len(lost)} of them are still there; the coordinator goes on restoring")
-        until = await beginning.finish(sources, consent, row=row, left=len(after.items) + len(problems))
-    view.show_left(after, problems, out)
+        left = len(problems.keys() | {item.payment_id for item in after.items})
+        until = await beginning.finish(sources, consent, row=row, left=left)
+    view.show_left(after, problems.values(), out)
     out.print(
         f"[bold]the coordinator serves again[/]; requests made before {until.astimezone():%Y-%m-%d %H:%M:%S} that are "
         "unknown here are refused. Start the settlement processes anew once, then run `gongji verify`",
         soft_wrap=True,
     )
-    return len(after.items) + len(problems)
+    return left
 
 
 async def decide(

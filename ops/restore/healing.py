@@ -23,10 +23,10 @@ HEALED_BY_FINISH: Final = (
 )
 
 
-async def heal(sources: Sources, comparison: Comparison, consent: Consent) -> list[str]:
-    """Carries out what the comparison proves; what could not be, in words."""
+async def heal(sources: Sources, comparison: Comparison, consent: Consent) -> dict[UUID, str]:
+    """Carries out what the comparison proves; by payment, what could not be, in words."""
     rebuilder = Rebuilder(sources, consent, FINISH)
-    problems = []
+    problems: dict[UUID, str] = {}
     for item in sorted(comparison.of(*HEALED_BY_FINISH), key=rebuilt_first):
         try:
             if item.difference in {Difference.LOST_CREDIT, Difference.LOST_REFUND}:
@@ -34,7 +34,7 @@ async def heal(sources: Sources, comparison: Comparison, consent: Consent) -> li
             else:
                 await rebuilder.settlement(item)
         except CannotMendError as problem:
-            problems.append(str(problem))
+            problems[item.payment_id] = str(problem)
     return problems
 
 

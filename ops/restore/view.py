@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Final
 
 from rich.console import Console
@@ -80,7 +80,7 @@ def show_risks(out: Console) -> None:
         out.print(f"  · {risk}", soft_wrap=True)
 
 
-def show_left(comparison: Comparison, problems: Sequence[str], out: Console) -> None:
+def show_left(comparison: Comparison, problems: Iterable[str], out: Console) -> None:
     """What is left to a person when all else is done."""
     for problem in problems:
         out.print(f"[red]✗[/] {escape(problem)}", soft_wrap=True)

@@ -7,16 +7,20 @@ from collections.abc import AsyncIterator, Collection
 from dataclasses import replace
 from datetime import timedelta
 from typing import Final
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import pytest
 
 from kernel.ids import PaymentId
+from kernel.policy import Part
 from ops.consent import Consent
 from ops.embedded.databases import Databases
-from ops.restore import beginning, comparing, healing
+from ops.places import Places
+from ops.restore import beginning, comparing, flow, healing
 from ops.restore.comparing import Difference
 from ops.sources import Sources
+from services.settlement.domain.split import Role
+from services.settlement.operations import accounts
 from services.settlement.operations.engine import Engine
 from services.settlement.saga.payment import Payment, State
 from services.settlement.saga.requests import tombstone
@@ -24,7 +28,7 @@ from services.settlement.saga.restoring import UNCLEAR, Verdict
 from services.settlement.store.payments import insert_decided, read_epoch
 from tests.integration.settlement.engine.conftest import new_databases
 from tests.integration.settlement.engine.test_transfers import Gift
-from tests.integration.settlement.engine.world import AREAS, URUMQI, World, reason_of, world
+from tests.integration.settlement.engine.world import AREAS, HAMI, URUMQI, World, reason_of, world
 from tests.servers import NatsServer
 
 CONSENT: Final = Consent("drill", "a restore drill")
@@ -37,14 +41,20 @@ _FORGOTTEN: Final = "DELETE FROM branches WHERE payment_id = $1"
 
 
 @pytest.fixture(scope="module")
-async def shared_town(postgres: Databases, nats: NatsServer) -> AsyncIterator[World]:
-    """A world of this module's own: a comparison reads all of it, also what other tests have forged."""
-    async with new_databases(postgres) as urls:
-        ledger_urls = {area: urls[area] for area in AREAS}
-        async with world(
-            database_url=urls["settlement"], ledger_urls=ledger_urls, nats_url=nats.url, prefix=f"t{uuid4().hex[:12]}"
-        ) as made:
-            yield made
+async def urls(postgres: Databases) -> AsyncIterator[dict[str, str]]:
+    """The databases of a world of this module's own: a comparison reads all of it, also what other tests forge."""
+    async with new_databases(postgres) as made:
+        yield made
+
+
+@pytest.fixture(scope="module")
+async def shared_town(urls: dict[str, str], nats: NatsServer) -> AsyncIterator[World]:
+    """That world."""
+    ledger_urls = {area: urls[area] for area in AREAS}
+    async with world(
+        database_url=urls["settlement"], ledger_urls=ledger_urls, nats_url=nats.url, prefix=f"t{uuid4().hex[:12]}"
+    ) as made:
+        yield made
 
 
 @pytest.fixture
@@ -60,7 +70,7 @@ def sources_of(town: World) -> Sources:
     return Sources(town.database, {str(area): ledger for area, ledger in town.ledgers.items()}, {})
 
 
-async def restored(town: World, *, restored_areas: Collection[str] = ()) -> tuple[Sources, list[str]]:
+async def restored(town: World, *, restored_areas: Collection[str] = ()) -> tuple[Sources, dict[UUID, str]]:
     """`restore begin` and `restore finish`; what could not be healed, in words."""
     sources = sources_of(town)
     row = await beginning.begin(sources, CONSENT, before=await beginning.read(sources))
@@ -96,7 +106,7 @@ async def test_a_decided_transfer_is_decided_again_as_its_ledgers_prove(
     await stopped(town)
     await town.forget(how, pending.payment_id)
     _, problems = await restored(town)
-    assert problems == []
+    assert problems == {}
     await town.driver()
     await gift.ended(pending, ended)
     assert await gift.money() == ((2_000, 3_000) if accepted else (5_000, 0))
@@ -107,7 +117,7 @@ async def unclear(gift: Gift, engine: Engine) -> tuple[Sources, Payment]:
     pending = await gift.begin(engine)
     await stopped(gift.town)
     sources, problems = await restored(gift.town)
-    assert problems == []
+    assert problems == {}
     row = await gift.town.row(pending.key)
     assert row is not None
     assert (row.state, row.quarantine) == (State.TRYING, UNCLEAR)
@@ -188,3 +198,30 @@ async def test_nothing_is_written_behind_a_restore_that_begins_between_question_
         assert await town.row(late.key) is None
     finally:
         await town.forget("UPDATE coordinator SET restoring_since = NULL")
+
+
+async def test_what_no_program_heals_is_named_and_does_not_keep_the_coordinator_from_serving(
+    town: World, urls: dict[str, str]
+) -> None:
+    """A process that worked on the restored rows before the restore began has credited anew: that is a person's."""
+    engine = (await town.driver()).engine
+    patient, row_id = town.patient(), uuid4().hex
+
+    async def credit() -> None:
+        await accounts.credit(
+            engine, area=HAMI, row_id=row_id, psn_no=patient, role=Role.OWN, part=Part.PAST, amount_fen=1_000
+        )
+
+    await credit()
+    await town.drained()
+    async with town.database.driver_connection() as connection:
+        lost = await connection.fetchval("DELETE FROM payments WHERE msgid = $1 RETURNING payment_id", row_id)
+    await credit()
+    await stopped(town)
+    places = Places(urls["settlement"], {str(area): urls[area] for area in AREAS})
+    await flow.begin(places, operator="drill", reason="a restore drill", yes=True)
+    left = await flow.finish(places, restored_areas=(), operator="drill", reason="a restore drill", yes=True)
+    comparison = await comparing.compare(sources_of(town))
+    (item,) = comparison.of(Difference.LOST_CREDIT)
+    assert (item.payment_id, left) == (lost, 1)
+    await town.give((await town.driver()).engine, town.patient(), own=1_000)
