@@ -18,7 +18,7 @@ from tests.fault.matrix.scene import Scene, until
 CREDIT_FEN: Final = 700
 
 
-class Act:
+class SingleAct:
     """One request that is repeated until it is answered; the answer must have been carried out once."""
 
     def __init__(self, scene: Scene) -> None:
@@ -49,7 +49,7 @@ class Act:
         """As before, for the next cell."""
 
 
-class Credit(Act):
+class Credit(SingleAct):
     """Money into an account of the far ledger, under one row id."""
 
     async def prepare(self) -> None:
@@ -81,7 +81,7 @@ class Credit(Act):
         return int(await self.scene.far.fetchval(balance, self.funder.psn_no) or 0)
 
 
-class Freeze(Act):
+class Freeze(SingleAct):
     """An account at the far ledger is frozen under one request id."""
 
     async def prepare(self) -> None:
@@ -134,7 +134,7 @@ class FreezeLeft(Freeze):
         await until(self._nothing_pending, "no freeze waits")
 
 
-class Opening(Act):
+class Opening(SingleAct):
     """A binding is made: the funder's ledger opens the authorisation."""
 
     binding: Any = None

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from tests.e2e.town import new_resident
-from tests.fault.matrix.accounts import Act
+from tests.fault.matrix.accounts import SingleAct
 from tests.fault.matrix.scene import until
 from tests.fault.victims import COORDINATOR
 
 
-class Hearing(Act):
+class Hearing(SingleAct):
     """A person is registered with identity; the coordinator must come to know him."""
 
     async def prepare(self) -> None:
@@ -28,7 +28,7 @@ class Hearing(Act):
         return bool(await self.scene.town.settlement.fetchval(known, self.funder.psn_no))
 
 
-class LosingStream(Act):
+class LosingStream(SingleAct):
     """NATS loses everything while the coordinator runs: what is kept is published again."""
 
     async def begin(self) -> None:
@@ -47,7 +47,7 @@ class LosingStream(Act):
         return bool(await town.settlement.fetchval("SELECT count(*) FROM outbox_stream WHERE last_seq > 0"))
 
 
-class StartingAnew(Act):
+class StartingAnew(SingleAct):
     """The coordinator does not know that it has read what the others said; it reads it again before it is ready."""
 
     async def prepare(self) -> None:
