@@ -22,7 +22,7 @@ _log = telemetry.logger("clock")
 
 SYNC_S: Final = 10.0
 ROUND_TRIP_MAX_S: Final = 1.0
-"""An answer that took longer says too little about the present."""
+"""An answer that took longer says less about the present than what is known; the first one says more than nothing."""
 WRONG_FROM_S: Final = 5.0
 """A machine's clock that is this far from the database's is worth a warning."""
 
@@ -39,6 +39,7 @@ class DatabaseClock:
         self._machine = machine
         self._read_at = time.monotonic()
         self._instant = machine.now()
+        self._is_in_step = False
         self._is_wrong = False
 
     def now(self) -> datetime:
@@ -51,9 +52,9 @@ class DatabaseClock:
             asked_at = time.monotonic()
             instant: datetime = await connection.fetchval("SELECT clock_timestamp()")
             heard_at = time.monotonic()
-        if heard_at - asked_at > ROUND_TRIP_MAX_S:
+        if self._is_in_step and heard_at - asked_at > ROUND_TRIP_MAX_S:
             return
-        self._read_at, self._instant = (asked_at + heard_at) / 2, instant
+        self._read_at, self._instant, self._is_in_step = (asked_at + heard_at) / 2, instant, True
         self._compare()
 
     async def run(self) -> None:

@@ -88,3 +88,18 @@ async def test_a_machine_whose_clock_is_wrong_goes_by_the_database(db: Database,
     clock = DatabaseClock(db, ShiftedClock(timedelta(seconds=off_s)))
     await clock.sync()
     assert abs((clock.now() - datetime.now(UTC)).total_seconds()) < 1.0
+
+
+async def test_the_first_answer_of_a_slow_database_counts_more_than_a_wrong_machine(
+    database: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A process that starts while its database is busy goes by it all the same; later a slow answer changes nothing."""
+    monkeypatch.setattr("chassis.clock.ROUND_TRIP_MAX_S", 0.0)  # Every answer is a slow one.
+    async with Database(database, pool_size=1) as busy:
+        clock = DatabaseClock(busy, ShiftedClock(timedelta(minutes=10)))
+        await clock.sync()
+        first = clock.now()
+        monkeypatch.setattr(clock, "_instant", clock._instant - timedelta(hours=1))
+        await clock.sync()
+    assert abs(first - datetime.now(UTC)) < timedelta(seconds=MARGIN_S)
+    assert abs(clock.now() - (first - timedelta(hours=1))) < timedelta(seconds=MARGIN_S)
