@@ -41,7 +41,7 @@ from services.settlement.ledger.domain.model import BranchState, FreezeId
 from services.settlement.ledger.operations import execute
 from services.settlement.ledger.wire import parse_batch
 from services.settlement.saga.coordinator import Order
-from services.settlement.saga.payment import Payment, PaymentKind
+from services.settlement.saga.payment import Payment, PaymentKind, State
 from services.settlement.store import payments as store
 from services.settlement.store import plans
 from services.settlement.wire.ledger import batch_of, command_of
@@ -92,7 +92,7 @@ async def prepare(sources: Sources, area: str, comparison: Comparison) -> Replay
     replay = Replay(area)
     missing = [
         item
-        for item in comparison.of(Difference.MISSING_CHARGE, Difference.MISSING_CREDIT)
+        for item in comparison.of(Difference.MISSING_CHARGE, Difference.MISSING_CREDIT, Difference.UNDECIDED)
         if item.found.get(area) in {"NONE", "LOST", "HELD"}
     ]
     await _prepare_money(sources.coordinator, AdmDvs(area), missing, replay)
@@ -108,18 +108,21 @@ async def _prepare_money(coordinator: Database, area: AdmDvs, missing: Sequence[
         documents = await plans.documents(connection, plan_ids)
     first = datetime.min.replace(tzinfo=UTC)
     # Credits bring money and take none: before everything else they can only help.
-    in_order = sorted(rows.values(), key=lambda row: (row.kind is not PaymentKind.CREDIT, row.decided_at or first))
+    decided = [row for row in rows.values() if row.state is not State.TRYING]
+    in_order = sorted(decided, key=lambda row: (row.kind is not PaymentKind.CREDIT, row.decided_at or first))
+    # A receiver may still say yes, for days: until then the giver must not spend what the ledger has forgotten to hold.
+    in_order += [row for row in rows.values() if row.state is State.TRYING and row.pending_accept]
     for row in in_order:
         plan = None if row.plan_id is None else documents.get(row.plan_id)
         replay.money.append(Replayed(f"{row.kind.value} {row.payment_id}", _command(row, area, plan)))
 
 
 def _command(row: Payment, area: AdmDvs, plan: Any) -> Command:  # noqa: ANN401  JSON.
-    """What the coordinator would say, as the ledger reads it; a settlement is held and confirmed at once."""
+    """What the coordinator would say, as the ledger reads it; what was committed is held and confirmed at once."""
     order = Order.CREDIT if row.kind in {PaymentKind.REFUND, PaymentKind.CREDIT} else Order.TRY
     said = command_of(row, area, order, inquire_after_ms=_INQUIRE_AFTER_MS, origin=origin_of(row, area, plan))
     command = parse_batch(batch_of([said], epoch=0)).writes[0][1].command
-    if isinstance(command, Try):
+    if isinstance(command, Try) and row.state is not State.TRYING:
         return Charge(**{one.name: getattr(command, one.name) for one in fields(command)})
     return command
 
@@ -215,6 +218,8 @@ def _refusal(command: Command, reply: Reply | None) -> str | None:
     match reply:
         case None:
             return "it failed technically and is in quarantine"
+        case BranchReply(state=BranchState.HELD) if not isinstance(command, Charge):
+            return None
         case BranchReply() if reply.state is not BranchState.CONFIRMED:
             state = reply.state.value if reply.state else ""
             return reply.refusal.reason if reply.refusal else f"the ledger has it as {state}"

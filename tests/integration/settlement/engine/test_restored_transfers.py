@@ -16,7 +16,7 @@ from kernel.policy import Part
 from ops.consent import Consent
 from ops.embedded.databases import Databases
 from ops.places import Places
-from ops.restore import beginning, comparing, flow, healing
+from ops.restore import beginning, comparing, flow, healing, replaying
 from ops.restore.comparing import Difference
 from ops.sources import Sources
 from services.settlement.domain.split import Role
@@ -38,6 +38,7 @@ _AS_BEFORE: Final = """
                         next_drive_at = now() + interval '1 hour'
      WHERE payment_id = $1"""
 _FORGOTTEN: Final = "DELETE FROM branches WHERE payment_id = $1"
+_LEGS_FORGOTTEN: Final = "DELETE FROM branch_legs WHERE payment_id = $1"
 
 
 @pytest.fixture(scope="module")
@@ -198,6 +199,23 @@ async def test_nothing_is_written_behind_a_restore_that_begins_between_question_
         assert await town.row(late.key) is None
     finally:
         await town.forget("UPDATE coordinator SET restoring_since = NULL")
+
+
+async def test_a_restored_ledger_holds_again_what_a_receiver_may_still_accept(gift: Gift, engine: Engine) -> None:
+    """The giver could spend it meanwhile, and the receiver would be paid from nothing."""
+    pending = await gift.begin(engine)
+    async with gift.town.ledgers[HAMI].driver_transaction() as connection:
+        for statement in (_FORGOTTEN, _LEGS_FORGOTTEN):
+            await connection.execute(statement, pending.payment_id)
+        await connection.execute("UPDATE accounts SET held_past_fen = 0 WHERE psn_no = $1", gift.giver)
+    sources = sources_of(gift.town)
+    replay = await replaying.prepare(sources, HAMI, await comparing.compare(sources))
+    assert [one.what for one in replay.money] == [f"TRANSFER {pending.payment_id}"]
+    assert await replaying.carry_out(sources, replay, CONSENT) == []
+    assert await gift.held_fen() == 3_000
+    await gift.accept(engine, pending)
+    await gift.ended(pending, State.DONE)
+    assert await gift.money() == (2_000, 3_000)
 
 
 async def test_what_no_program_heals_is_named_and_does_not_keep_the_coordinator_from_serving(
