@@ -193,6 +193,8 @@ def main(arguments: Sequence[str] | None = None, out: TextIO = sys.stdout) -> in
     parser.add_argument("--show", action="store_true", help="print the last lines of what the proofs said")
     asked = parser.parse_args(arguments)
     faults = [fault for fault in FAULTS if asked.only in fault.name]
+    if not faults:
+        parser.error(f"no fault has {asked.only!r} in its name")
     began, missed = time.perf_counter(), 0
     untouched = noticed_by(None, tuple(dict.fromkeys(proof for fault in faults for proof in fault.proofs)))
     for name, said in untouched.items():

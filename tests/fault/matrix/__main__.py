@@ -136,10 +136,14 @@ def main() -> None:
     parser.add_argument("--cell", metavar="NAME", action="append", help="one cell by its name; may be repeated")
     parser.add_argument("--list", action="store_true", help="only say the names")
     arguments = parser.parse_args()
+    if unknown := [name for name in arguments.cell or () if name not in NAMES]:
+        parser.error(f"no cell is called {', '.join(unknown)}; --list says which there are")
     cells = [NAMES[name] for name in arguments.cell] if arguments.cell else list(CELLS)
     if arguments.only:
         pattern = f"*{arguments.only}*"
         cells = [cell for cell in cells if fnmatchcase(str(cell), pattern)]
+        if not cells:
+            parser.error(f"no cell's name fits {arguments.only}")
     if arguments.list:
         for cell in cells:
             say(str(cell))
