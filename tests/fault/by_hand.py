@@ -46,6 +46,7 @@ PROCESSES: Final = Proof(
      "tests/fault/test_messages_late.py", "tests/fault/test_two_coordinators.py",
      "tests/integration/ledger/test_process.py"),
 )  # fmt: skip
+ENGINE: Final = Proof("engine", ("-m", "pytest", "-q", "-x", "tests/integration/settlement/engine/test_transfers.py"))
 PURE: Final = (MODEL, SIMULATION)
 
 
@@ -138,7 +139,7 @@ FAULTS: Final = (
         "services/settlement/store/payments.py",
         "WHERE p.payment_id = q.payment_id AND p.state = q.expected",
         "WHERE p.payment_id = q.payment_id",
-        (PROCESSES,),
+        (ENGINE,),
     ),
 )
 
