@@ -133,6 +133,11 @@ class Town:
     personal: set[str] = field(default_factory=set, repr=False)
     """Every ID number, name, code and token that was used here."""
 
+    async def hang_up(self) -> None:
+        """Closes the connections by which the tests look into the databases; a test may then make them anew."""
+        for connection in (self.settlement, *self.ledgers.values()):
+            await connection.close()
+
     @property
     def hospital(self) -> WatchedCounter:
         """The counter most bills are paid at."""
@@ -403,8 +408,8 @@ async def town_in(
     journal = world.folder / "terminal.sqlite"
     async with AsyncExitStack() as stack:
         desks = await stack.enter_async_context(desks_at(world.address))
-        settlement = await _connected(stack, world.database_url("settlement"))
-        ledgers = {area: await _connected(stack, world.ledger_database_url(area)) for area in AREAS}
+        settlement = await asyncpg.connect(world.database_url("settlement"))
+        ledgers = {area: await asyncpg.connect(world.ledger_database_url(area)) for area in AREAS}
         personal: set[str] = set()
         counters = {}
         for code in codes:
@@ -414,11 +419,6 @@ async def town_in(
             )
             counters[code] = WatchedCounter(desks, plain.terminal, personal)
         town = Town(world, desks, counters, {journal}, settlement, ledgers, personal)
+        stack.push_async_callback(town.hang_up)  # Others by now, where a test has lost or replaced the first ones.
         await town.told()
         yield town
-
-
-async def _connected(stack: AsyncExitStack, url: str) -> asyncpg.Connection:
-    connection = await asyncpg.connect(url)
-    stack.push_async_callback(connection.close)
-    return connection

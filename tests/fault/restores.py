@@ -69,7 +69,7 @@ class Backups:
 
     async def _copied(self, process: str, url: str) -> str:
         await self._town.world.stop_process(process)
-        await self._hung_up()
+        await self._town.hang_up()
         name = f"{_name(url)}_{len(self._made)}"
         await self._databases.create_database(name, template=_name(url))
         self._made.append(name)
@@ -80,14 +80,10 @@ class Backups:
 
     async def _restored(self, process: str, url: str, backup: str) -> None:
         await self._town.world.kill_process(process)
-        await self._hung_up()
+        await self._town.hang_up()
         await self._databases.drop_database(_name(url))
         await self._databases.create_database(_name(url), template=backup)
         await self._connected()
-
-    async def _hung_up(self) -> None:
-        for connection in (self._town.settlement, *self._town.ledgers.values()):
-            await connection.close()
 
     async def _connected(self) -> None:
         world = self._town.world
