@@ -400,6 +400,12 @@ def written_policies(folder: Path) -> Path:
     return folder
 
 
+async def looked_into(world: World) -> tuple[asyncpg.Connection, dict[AdmDvs, asyncpg.Connection]]:
+    """Connections by which the tests look into the databases of settlement and of each ledger."""
+    settlement = await asyncpg.connect(world.database_url("settlement"))
+    return settlement, {area: await asyncpg.connect(world.ledger_database_url(area)) for area in AREAS}
+
+
 @asynccontextmanager
 async def town_in(
     world: World, *, codes: Sequence[FixmedinsCode] = (HOSPITAL, PHARMACY, OTHER_HOSPITAL)
@@ -408,8 +414,7 @@ async def town_in(
     journal = world.folder / "terminal.sqlite"
     async with AsyncExitStack() as stack:
         desks = await stack.enter_async_context(desks_at(world.address))
-        settlement = await asyncpg.connect(world.database_url("settlement"))
-        ledgers = {area: await asyncpg.connect(world.ledger_database_url(area)) for area in AREAS}
+        settlement, ledgers = await looked_into(world)
         personal: set[str] = set()
         counters = {}
         for code in codes:

@@ -25,6 +25,10 @@ COPIED: Final = ("chassis", "kernel", "ops", "policies", "protos", "services", "
 IGNORED: Final = shutil.ignore_patterns("__pycache__", "*.egg-info", ".hypothesis", ".pytest_cache")
 PROOF_MAX_S: Final = 300.0
 TAIL_LINES: Final = 30
+FAILED: Final = 1
+"""What a proof ends with that has found a fault; pytest without tests, for one, ends with another number."""
+SLIPS: Final = ("NameError", "ImportError", "ModuleNotFoundError", "SyntaxError")
+"""What a fault says that was written wrongly: that nobody must take for its being noticed."""
 
 SAGA: Final = "services/settlement/saga"
 LEDGER: Final = "services/settlement/ledger"
@@ -144,6 +148,10 @@ FAULTS: Final = (
 )
 
 
+class BrokenProofError(Exception):
+    """The proof has not judged: nothing was collected, or the fault's own text does not run."""
+
+
 class MisplacedFaultError(Exception):
     """The source has moved on: the fault's place is not there, or there more than once."""
 
@@ -181,8 +189,11 @@ def noticed_by(fault: Fault | None, proofs: Sequence[Proof]) -> dict[str, str]:
                 timeout=PROOF_MAX_S,
                 check=False,
             )
-            if ended.returncode:
-                failed[proof.name] = "\n".join(ended.stdout.splitlines()[-TAIL_LINES:])
+            said = "\n".join(ended.stdout.splitlines()[-TAIL_LINES:])
+            if ended.returncode not in {0, FAILED} or any(slip in said for slip in SLIPS):
+                raise BrokenProofError(f"{proof.name} could not judge (exit code {ended.returncode}):\n{said}")
+            if ended.returncode == FAILED:
+                failed[proof.name] = said
         return failed
 
 

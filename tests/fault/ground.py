@@ -17,14 +17,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
-import asyncpg
-
 from ops.embedded.databases import Databases
 from ops.embedded.nats import EmbeddedNats
 from ops.embedded.postgres import EmbeddedPostgres
 from ops.embedded.processes import CannotStart
 from ops.embedded.world import SERVICES, Starting, World
-from tests.e2e.town import AREAS, Family, Town, town_in, written_policies
+from tests.e2e.town import AREAS, Family, Town, looked_into, town_in, written_policies
 from tests.fault.load import load_families
 from tests.fault.tcp_proxy import TcpProxy, proxy_before, url_through
 from tests.fault.victims import BYSTANDERS, COORDINATOR, FAR_LEDGER, FAR_LEDGER_SERVICE, LEDGER, starts_of
@@ -93,8 +91,7 @@ class Ground:
         """Our own connections anew, those by which the tests look into the databases."""
         for connection in (self.town.settlement, *self.town.ledgers.values()):
             connection.terminate()
-        self.town.settlement = await asyncpg.connect(self.world.database_url("settlement"))
-        self.town.ledgers = {area: await asyncpg.connect(self.world.ledger_database_url(area)) for area in AREAS}
+        self.town.settlement, self.town.ledgers = await looked_into(self.world)
 
     async def restarted(self, name: str, **more: str) -> None:
         """Kills a process and starts it with its environment and more."""

@@ -7,8 +7,6 @@ from typing import Final
 from urllib.parse import urlsplit
 from uuid import UUID
 
-import asyncpg
-
 from ops.closing import alarms
 from ops.consent import Consent
 from ops.embedded.databases import Databases
@@ -16,7 +14,7 @@ from ops.places import Places
 from ops.restore import flow
 from ops.restore.comparing import Comparison
 from ops.sources import opened
-from tests.e2e.town import AREAS, HAMI, Town
+from tests.e2e.town import AREAS, HAMI, Town, looked_into
 from tests.fault.victims import COORDINATOR, FAR_LEDGER, revive
 
 WHY: Final = "a restore drill"
@@ -86,9 +84,7 @@ class Backups:
         await self._connected()
 
     async def _connected(self) -> None:
-        world = self._town.world
-        self._town.settlement = await asyncpg.connect(world.database_url("settlement"))
-        self._town.ledgers = {area: await asyncpg.connect(world.ledger_database_url(area)) for area in AREAS}
+        self._town.settlement, self._town.ledgers = await looked_into(self._town.world)
 
 
 async def begin(town: Town) -> None:
