@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+import weakref
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from typing import Any, Final, Self
@@ -89,12 +90,14 @@ class Database:
         event.listen(self.engine.sync_engine, "connect", self._note_beginning)
         event.listen(self.engine.sync_engine, "checkout", self._refuse_unfit)
         self._announced: list[Callable[[], None]] = []
+        self._made: weakref.WeakSet[Any] = weakref.WeakSet()
         self._silent_at = float("-inf")
         """When a connection last fell silent; what was connected before is not trusted any more."""
 
     async def _connect(self) -> Any:  # noqa: ANN401  asyncpg publishes no types.
         connection = await asyncpg.connect(self._url, **self._connect_arguments)
         end_when_silent(connection._transport.get_extra_info("socket"))  # noqa: SLF001  The driver has no other way.
+        self._made.add(connection)
         return connection
 
     def _note_beginning(self, _connection: object, record: Any) -> None:  # noqa: ANN401  SQLAlchemy's own record.
@@ -135,12 +138,14 @@ class Database:
                 return
 
     async def close(self) -> None:
-        """Closes every connection; those of a silent server are left to the end of the process."""
+        """Closes every connection; those of a silent server, and those still lent to somebody, without a goodbye."""
         try:
             async with asyncio.timeout(CLOSE_MAX_S):
                 await self.engine.dispose()
         except TimeoutError:
             _log.warning("the database was left without a goodbye")
+        for connection in list(self._made):  # The pool forgets what is lent; nobody would ever close it.
+            connection.terminate()
 
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator[AsyncConnection]:

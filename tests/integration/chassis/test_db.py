@@ -159,6 +159,24 @@ async def test_a_cancelled_statement_leaves_no_broken_connection_behind(database
             assert await driver.fetchval("SELECT 1") == 1
 
 
+async def test_closing_ends_also_what_is_lent(database: str, postgres: Databases) -> None:
+    """Whoever still has a connection loses it: nothing of a closed database stays open at the server."""
+    db = Database(database, application="gongji-lent")
+    admin = await asyncpg.connect(postgres.url("postgres"))
+    lent = "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'gongji-lent'"
+    try:
+        with pytest.raises(asyncpg.InterfaceError, match="closed"):  # noqa: PT012  The close must come inside.
+            async with db.driver_connection() as connection:
+                assert await admin.fetchval(lent) == 1
+                await db.close()
+                await connection.execute("SELECT 1")
+        async with asyncio.timeout(5):
+            while await admin.fetchval(lent):
+                await asyncio.sleep(0.01)
+    finally:
+        await admin.close()
+
+
 async def test_a_pool_that_is_empty_for_too_long_is_transient(database: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Waiting for a free connection is bounded."""
     monkeypatch.setattr("chassis.db.POOL_WAIT_S", 0.1)
