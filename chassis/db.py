@@ -35,6 +35,15 @@ ROLLBACK_MAX_S: Final = 1.0
 """After this the connection is hung up instead, which ends its transaction as well."""
 CLOSE_MAX_S: Final = 5.0
 _COMMAND_MARGIN_S: Final = 2.0
+_BY_KEY: Final = {
+    "plan_cache_mode": "force_generic_plan",
+    "enable_seqscan": "off",
+    "enable_hashjoin": "off",
+    "enable_mergejoin": "off",
+}
+"""Each statement is planned once for a connection, and so that its cost does not grow with the tables: a plan that was
+made while they were small must not scan them for ever. (Planning anew for the arrays of each batch costs more than
+carrying the statement out.)"""
 _BEGAN: Final = "gongji_began"
 
 _TRANSIENT_CLASSES: Final = ("08", "40", "53", "57", "58")
@@ -62,8 +71,12 @@ class Database:
         statement_timeout_s: float = STATEMENT_TIMEOUT_S,
         lock_timeout_s: float = LOCK_TIMEOUT_S,
         idle_in_transaction_timeout_s: float = IDLE_IN_TRANSACTION_TIMEOUT_S,
+        by_key: bool = False,
     ) -> None:
-        """``idle_in_transaction_timeout_s`` is how long a process that hangs may keep its locks from all others."""
+        """``idle_in_transaction_timeout_s`` is how long a process that hangs may keep its locks from all others.
+
+        ``by_key`` is for a process whose statements all find their rows by an index (``_BY_KEY``).
+        """
         self._url = url
         self._connect_arguments: dict[str, Any] = {
             "timeout": CONNECT_TIMEOUT_S,
@@ -75,6 +88,7 @@ class Database:
                 "statement_timeout": _milliseconds(statement_timeout_s),
                 "lock_timeout": _milliseconds(lock_timeout_s),
                 "idle_in_transaction_session_timeout": _milliseconds(idle_in_transaction_timeout_s),
+                **(_BY_KEY if by_key else {}),
             },
         }
         # asyncpg reads the URL itself, so sockets (?host=), sslmode and the rest of libpq's words work as they should.

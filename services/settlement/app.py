@@ -104,6 +104,7 @@ async def serve(process: Process, settings: Settings, *, policies: PolicySet) ->
             application=process.name,
             pool_size=settings.database_pool_size,
             idle_in_transaction_timeout_s=WRITER_SILENT_MAX_S,
+            by_key=True,
         )
     )
     clock = await database_clock(process, database)

@@ -120,6 +120,7 @@ async def serve(process: Process, settings: Settings) -> None:
                     application=f"gongji-{process.name}-{area}",
                     pool_size=settings.database_pool_size,
                     idle_in_transaction_timeout_s=WRITER_SILENT_MAX_S,
+                    by_key=True,
                 )
             )
         )

@@ -51,7 +51,7 @@ from services.settlement.wire.origin import origin_of
 _log = telemetry.logger("engine")
 
 BATCH_SIZE_MAX: Final = 128
-BATCHES_MAX: Final = 2
+BATCHES_MAX: Final = 1
 WAITING_MAX: Final = 1_000_000
 """Steps of payments under way are never refused for their number; new ones are, at the edge."""
 RETRY_PAUSE_S: Final = 0.25

@@ -56,10 +56,7 @@ Record: TypeAlias = Mapping[str, Any]
 LOCK_CLASS: Final = 0x676A6C67
 """The first key of the advisory lock of every ledger ("gjlg"); the second is the area."""
 
-_LOCK: Final = """
-    SELECT pg_advisory_xact_lock($1, $2), set_config('enable_seqscan', 'off', true),
-           set_config('enable_hashjoin', 'off', true), set_config('enable_mergejoin', 'off', true)
-"""
+_LOCK: Final = "SELECT pg_advisory_xact_lock($1, $2)"
 _CLOCK_AND_EPOCH: Final = "SELECT clock_timestamp() AS now, epoch FROM ledger_state WHERE area = $1"
 _BRANCHES: Final = """
     SELECT b.payment_id, b.state, b.digest, b.created_at, b.decided_at, b.inquire_at, b.refusal_reason,
@@ -110,10 +107,7 @@ class Loaded:
 
 
 async def lock_area(connection: Connection, area: str) -> None:
-    """Makes this transaction the area's one writer until it ends (protocol rule 10).
-
-    It reads and writes by key alone: a plan that was cached while the tables were small must not scan them for ever.
-    """
+    """Makes this transaction the area's one writer until it ends (protocol rule 10)."""
     await connection.execute(_LOCK, LOCK_CLASS, int(area))
 
 

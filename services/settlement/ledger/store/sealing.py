@@ -27,8 +27,7 @@ ENTRY_DIGEST_BYTES: Final = 8
 """Kept of each entry's digest in its block: enough to name what was changed; the block's own digest proves it."""
 
 _TRY_LOCK: Final = """
-    SELECT pg_try_advisory_xact_lock($1, $2), set_config('enable_seqscan', 'off', true),
-           set_config('enable_bitmapscan', 'off', true)
+    SELECT pg_try_advisory_xact_lock($1, $2), set_config('enable_bitmapscan', 'off', true)
 """
 _SEAL: Final = f"""
     WITH last AS (
