@@ -14,7 +14,7 @@ from chassis.telemetry import REGISTRY, logger
 from services.settlement.ledger.domain.commands import Reply, Request, identity_of
 from services.settlement.ledger.domain.deciding import apply_all
 from services.settlement.ledger.domain.model import Alarm
-from services.settlement.ledger.store.loading import load, lock_area
+from services.settlement.ledger.store.loading import begin_locked, load
 from services.settlement.ledger.store.sweeping import end_quarantine, put_in_quarantine
 from services.settlement.ledger.store.writing import write
 
@@ -58,8 +58,7 @@ async def execute(
 
 async def _run(database: Database, area: str, requests: Sequence[Request]) -> list[Reply]:
     """One batch, one transaction. Raises whatever went wrong; then nothing has happened, unless the commit was lost."""
-    async with database.driver_transaction() as connection:
-        await lock_area(connection, area)
+    async with database.driver_transaction(begin=begin_locked(area)) as connection:
         loaded = await load(connection, area, [request.command for request in requests])
         after, outcomes = apply_all(loaded.state, requests, now=loaded.now)
         await write(connection, area, loaded.state, after, outcomes)

@@ -25,7 +25,7 @@ from services.settlement.ledger.consumer import AreaConsumer
 from services.settlement.ledger.domain.commands import Request
 from services.settlement.ledger.domain.model import Alarm, AlarmKind
 from services.settlement.ledger.operations import report_alarms
-from services.settlement.ledger.store.loading import lock_area
+from services.settlement.ledger.store.loading import begin_locked
 from services.settlement.ledger.store.sealing import seal_block, unsealed_for_s
 from services.settlement.ledger.store.sweeping import DueHold, claim_due_holds, count_held, read_quarantined
 from services.settlement.ledger.store.writing import write_alarms
@@ -105,8 +105,7 @@ class Inquirer:
 
     async def _claim(self) -> list[DueHold]:
         pace = self._pace
-        async with self._database.driver_transaction() as connection:
-            await lock_area(connection, self._area)
+        async with self._database.driver_transaction(begin=begin_locked(self._area)) as connection:
             due = await claim_due_holds(
                 connection,
                 limit=INQUIRED_TOGETHER_MAX,
@@ -135,8 +134,7 @@ class Inquirer:
             return
         now = self._clock.now()
         alarms = [Alarm(AlarmKind.INQUIRE_UNKNOWN, payment_id, now) for payment_id in unknown]
-        async with self._database.driver_transaction() as connection:
-            await lock_area(connection, self._area)
+        async with self._database.driver_transaction(begin=begin_locked(self._area)) as connection:
             await write_alarms(connection, alarms)
         report_alarms(self._area, alarms)
 

@@ -56,7 +56,6 @@ Record: TypeAlias = Mapping[str, Any]
 LOCK_CLASS: Final = 0x676A6C67
 """The first key of the advisory lock of every ledger ("gjlg"); the second is the area."""
 
-_LOCK: Final = "SELECT pg_advisory_xact_lock($1, $2)"
 _CLOCK_AND_EPOCH: Final = "SELECT clock_timestamp() AS now, epoch FROM ledger_state WHERE area = $1"
 _BRANCHES: Final = """
     SELECT b.payment_id, b.state, b.digest, b.created_at, b.decided_at, b.inquire_at, b.refusal_reason,
@@ -106,9 +105,18 @@ class Loaded:
     now: datetime
 
 
+def begin_locked(area: str) -> str:
+    """Begins a transaction that is the area's one writer until it ends (protocol rule 10), in one round trip."""
+    return f"BEGIN; {_lock(area)}"
+
+
 async def lock_area(connection: Connection, area: str) -> None:
-    """Makes this transaction the area's one writer until it ends (protocol rule 10)."""
-    await connection.execute(_LOCK, LOCK_CLASS, int(area))
+    """Makes a transaction that has begun already the area's one writer until it ends."""
+    await connection.execute(_lock(area))
+
+
+def _lock(area: str) -> str:
+    return f"SELECT pg_advisory_xact_lock({LOCK_CLASS}, {int(area)})"
 
 
 async def load(connection: Connection, area: str, commands: Iterable[Command]) -> Loaded:
