@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Final
 
 from chassis.batch import Batcher
@@ -38,7 +38,10 @@ COMMAND_TIMEOUT_S: Final = 2.0
 BATCH_SIZE_MAX: Final = 256
 BATCH_BYTES_MAX: Final = 256 << 10
 """A larger batch goes out in halves: NATS carries messages of 1 MiB, and an answer may be three times as long."""
-BATCHES_IN_FLIGHT_MAX: Final = 4
+BATCHES_IN_FLIGHT_MAX: Final = 2
+"""To one ledger: one at work there and one on its way. What comes meanwhile gathers here and travels together."""
+CONFIRM_SPACING_S: Final = 0.02
+"""Nobody waits for a CONFIRM, so it waits for others: one message and one transaction of the ledger carry them all."""
 AREAS_MAX: Final = 1_000
 """More areas than the nation has ledgers; beyond it, those that nobody waits for are forgotten."""
 WAITING_MAX: Final = 1_000_000
@@ -62,6 +65,7 @@ class LedgerClient:
         self.epoch = epoch
         self._command_timeout_s = command_timeout_s
         self._writes: dict[AdmDvs, Batcher[pb.Command, pb.Reply | None]] = {}
+        self._confirms: dict[AdmDvs, Batcher[pb.Command, pb.Reply | None]] = {}
         self._reads: dict[AdmDvs, Batcher[pb.Command, pb.Reply | None]] = {}
         self._left: list[Batcher[pb.Command, pb.Reply | None]] = []
 
@@ -69,11 +73,13 @@ class LedgerClient:
         """From now on commands carry this epoch; those that wait keep theirs, which the ledgers refuse by then."""
         if epoch != self.epoch:
             self.epoch = epoch
-            self._left += self._writes.values()
-            self._writes = {}
+            self._left += [*self._writes.values(), *self._confirms.values()]
+            self._writes, self._confirms = {}, {}
 
     def send(self, area: AdmDvs, command: pb.Command) -> asyncio.Future[pb.Reply | None]:
         """Sends a command that changes something; None is the answer when none came in time."""
+        if command.HasField("confirm_command"):
+            return self._batcher(self._confirms, area, self._command_timeout_s, _confirm_spacing_s).submit(command)
         return self._batcher(self._writes, area, self._command_timeout_s).submit(command)
 
     async def balances(
@@ -102,7 +108,9 @@ class LedgerClient:
 
     async def close(self) -> None:
         """Waits until every command sent so far is answered or given up."""
-        for batcher in [*self._left, *self._writes.values(), *self._reads.values()]:
+        for batchers in (self._writes, self._confirms, self._reads):
+            self._left += batchers.values()
+        for batcher in self._left:
             await batcher.close()
 
     async def _read(self, area: AdmDvs, command: pb.Command, wait_s: float) -> pb.Reply:
@@ -117,7 +125,11 @@ class LedgerClient:
         return reply
 
     def _batcher(
-        self, batchers: dict[AdmDvs, Batcher[pb.Command, pb.Reply | None]], area: AdmDvs, wait_s: float
+        self,
+        batchers: dict[AdmDvs, Batcher[pb.Command, pb.Reply | None]],
+        area: AdmDvs,
+        wait_s: float,
+        spacing_s: Callable[[], float] | None = None,
     ) -> Batcher[pb.Command, pb.Reply | None]:
         known = batchers.get(area)
         if known is None:
@@ -132,7 +144,11 @@ class LedgerClient:
                 return await self._request(area, commands, wait_s, epoch)
 
             known = batchers[area] = Batcher(
-                run, size_max=BATCH_SIZE_MAX, parallelism=BATCHES_IN_FLIGHT_MAX, waiting_max=WAITING_MAX
+                run,
+                size_max=BATCH_SIZE_MAX,
+                parallelism=BATCHES_IN_FLIGHT_MAX,
+                waiting_max=WAITING_MAX,
+                spacing_s=spacing_s,
             )
         return known
 
@@ -161,6 +177,10 @@ class LedgerClient:
         for point in points:
             fault_point(f"{point}.after_reply")
         return replies
+
+
+def _confirm_spacing_s() -> float:
+    return CONFIRM_SPACING_S
 
 
 def _unreachable(area: AdmDvs) -> Failure:

@@ -25,11 +25,11 @@ from kernel.failures import Failure
 from kernel.ids import AdmDvs, PaymentId, PlanId
 from services.settlement.clients import LedgerClient
 from services.settlement.domain.payment import RETENTION_DEFAULT
+from services.settlement.operations.flight import Flight
 from services.settlement.operations.rows import Begun, Rows, WriteAsked
 from services.settlement.saga.coordinator import (
     Answer,
     Command,
-    Drive,
     Event,
     Observed,
     Order,
@@ -51,9 +51,14 @@ from services.settlement.wire.origin import origin_of
 _log = telemetry.logger("engine")
 
 BATCH_SIZE_MAX: Final = 128
-BATCHES_MAX: Final = 1
 WAITING_MAX: Final = 1_000_000
 """Steps of payments under way are never refused for their number; new ones are, at the edge."""
+COMPANY_S: Final = 0.0004
+"""For each payment that is being voted on, a step waits so long for company. To work through those in flight takes
+longer anyhow, so at any load the wait costs less than the larger batch saves; a lone payment waits for nobody."""
+COMPANY_MAX_S: Final = 0.03
+FINISH_SPACING_S: Final = 0.02
+"""Nobody waits for a payment's last step (but of a credit)."""
 RETRY_PAUSE_S: Final = 0.25
 """How long a database step that failed technically rests before it is asked for again."""
 POLL_PAUSE_S: Final = 0.1
@@ -103,29 +108,6 @@ class EngineSettings:
     retention: timedelta = RETENTION_DEFAULT
 
 
-class _Flight:
-    """A payment in flight: its drive, and who waits for its answer."""
-
-    __slots__ = ("begun_at", "drive", "is_dropped", "outstanding", "plan", "tick", "traceparent", "waiters", "watch")
-
-    def __init__(self, drive: Drive, plan: Mapping[str, Any] | None, traceparent: str) -> None:
-        self.drive = drive
-        self.plan = plan
-        self.traceparent = traceparent
-        self.begun_at = asyncio.get_running_loop().time()
-        self.is_dropped = False
-        self.outstanding = 0  # Commands sent whose replies have not come.
-        self.waiters: set[asyncio.Future[Payment]] = set()
-        self.tick: asyncio.TimerHandle | None = None
-        self.watch: asyncio.TimerHandle | None = None
-
-    def rest(self) -> None:
-        """Stops its timers."""
-        for timer in (self.tick, self.watch):
-            if timer is not None:
-                timer.cancel()
-
-
 class Engine:
     """Drives payments: batches their database steps, sends their ledger commands, answers whoever waits.
 
@@ -152,18 +134,23 @@ class Engine:
             database, epoch=self.epoch, vote_deadline=timedelta(seconds=settings.vote_deadline_s), lease=self.lease
         )
         self._begin: Batcher[Beginning, Begun] = Batcher(
-            self._begin_many, size_max=BATCH_SIZE_MAX, parallelism=BATCHES_MAX
+            self._begin_many, size_max=BATCH_SIZE_MAX, spacing_s=self._company_s
         )
         self._decide: Batcher[WriteAsked, Payment] = Batcher(
-            self._rows.decide, size_max=BATCH_SIZE_MAX, parallelism=BATCHES_MAX, waiting_max=WAITING_MAX
+            self._rows.decide, size_max=BATCH_SIZE_MAX, waiting_max=WAITING_MAX, spacing_s=self._company_s
         )
         self._finish: Batcher[WriteAsked, Payment] = Batcher(
-            self._rows.finish, size_max=BATCH_SIZE_MAX, waiting_max=WAITING_MAX
+            self._rows.finish,
+            size_max=BATCH_SIZE_MAX,
+            waiting_max=WAITING_MAX,
+            spacing_s=lambda: FINISH_SPACING_S,
         )
         self._read: Batcher[PaymentId, Payment | None] = Batcher(
             self._rows.read, size_max=BATCH_SIZE_MAX, waiting_max=WAITING_MAX
         )
-        self._flights: dict[PaymentId, _Flight] = {}
+        self._flights: dict[PaymentId, Flight] = {}
+        self._voting: set[Flight] = set()
+        """Those of the flights that are being voted on."""
         self._recovered: set[PaymentId] = set()
         """Those of the flights that recovery took up."""
         self._tasks: set[asyncio.Task[Any]] = set()
@@ -185,8 +172,12 @@ class Engine:
         for batcher in (self._begin, self._decide, self._finish, self._read):
             await batcher.close()
         self._flights.clear()
+        self._voting.clear()
         self._recovered.clear()
         _IN_FLIGHT.set(0)
+
+    def _company_s(self) -> float:
+        return min(COMPANY_S * len(self._voting), COMPANY_MAX_S)
 
     @property
     def epoch(self) -> int:
@@ -343,10 +334,11 @@ class Engine:
             self._step(flight, Observed(payment))
         elif payment.state in OPEN_STATES and not self._is_closing:
             drive, commands = begin(payment)
-            flight = _Flight(drive, plan, traceparent or telemetry.traceparent())
+            flight = Flight(drive, plan, traceparent or telemetry.traceparent())
             self._flights[payment.payment_id] = flight
             _IN_FLIGHT.set(len(self._flights))
             if payment.is_voting:
+                self._voting.add(flight)
                 self._watch(flight)
             self._carry_out(flight, commands)
 
@@ -359,13 +351,15 @@ class Engine:
                 self.take_up(begun.payment, begun.plan, beginning.traceparent)
         return results
 
-    def _step(self, flight: _Flight, event: Event) -> None:
+    def _step(self, flight: Flight, event: Event) -> None:
         if flight.is_dropped:
             return
         flight.drive, commands = advance(flight.drive, event)
+        if not flight.drive.payment.is_voting:
+            self._voting.discard(flight)
         self._carry_out(flight, commands)
 
-    def _carry_out(self, flight: _Flight, commands: list[Command]) -> None:
+    def _carry_out(self, flight: Flight, commands: list[Command]) -> None:
         for command in commands:
             match command:
                 case Answer():
@@ -378,12 +372,12 @@ class Engine:
                     assert_never(command)
         self._rest_or_go_on(flight)
 
-    def _answer(self, flight: _Flight, payment: Payment) -> None:
+    def _answer(self, flight: Flight, payment: Payment) -> None:
         for waiter in flight.waiters:
             if not waiter.done():
                 waiter.set_result(payment)
 
-    def _write(self, flight: _Flight, write: Write) -> None:
+    def _write(self, flight: Flight, write: Write) -> None:
         if write.quarantine:
             _QUARANTINED.inc()
             _log.error("a payment is in quarantine", payment_id=str(write.payment_id), reason=write.quarantine)
@@ -391,7 +385,7 @@ class Engine:
         batcher = self._decide if write.expected is State.TRYING else self._finish
         batcher.submit(asked).add_done_callback(partial(self._written, flight, write))
 
-    def _written(self, flight: _Flight, write: Write, outcome: asyncio.Future[Payment]) -> None:
+    def _written(self, flight: Flight, write: Write, outcome: asyncio.Future[Payment]) -> None:
         if outcome.cancelled() or flight.is_dropped or (outcome.exception() is not None and self._is_closing):
             return
         if (error := outcome.exception()) is not None:
@@ -404,11 +398,11 @@ class Engine:
         _DECIDED.labels(to=row.state.value).inc()
         self._step(flight, Observed(row))
 
-    def _write_again(self, flight: _Flight, write: Write) -> None:
+    def _write_again(self, flight: Flight, write: Write) -> None:
         if not (self._is_closing or flight.is_dropped):
             self._write(flight, write)
 
-    def _send(self, flight: _Flight, send: Send) -> None:
+    def _send(self, flight: Flight, send: Send) -> None:
         command = command_of(
             send.payment,
             send.area,
@@ -420,7 +414,7 @@ class Engine:
         flight.outstanding += 1
         self.ledgers.send(send.area, command).add_done_callback(partial(self._replied, flight, send))
 
-    def _replied(self, flight: _Flight, send: Send, outcome: asyncio.Future[Any]) -> None:
+    def _replied(self, flight: Flight, send: Send, outcome: asyncio.Future[Any]) -> None:
         flight.outstanding -= 1
         if outcome.cancelled():
             return
@@ -435,7 +429,7 @@ class Engine:
         else:
             self._step(flight, reply)
 
-    def _rest_or_go_on(self, flight: _Flight) -> None:
+    def _rest_or_go_on(self, flight: Flight) -> None:
         """Keeps a flight as long as anything can still come of it here; recovery has the rows of all others."""
         drive = flight.drive
         if drive.is_finished:
@@ -449,30 +443,31 @@ class Engine:
             else:
                 self._land(flight)
 
-    def _land(self, flight: _Flight) -> None:
+    def _land(self, flight: Flight) -> None:
         flight.rest()
+        self._voting.discard(flight)
         if self._flights.get(flight.drive.payment.payment_id) is flight:
             del self._flights[flight.drive.payment.payment_id]
             self._recovered.discard(flight.drive.payment.payment_id)
             _IN_FLIGHT.set(len(self._flights))
 
-    def _tick(self, flight: _Flight) -> None:
+    def _tick(self, flight: Flight) -> None:
         flight.tick = None
         if not flight.outstanding:
             self._step(flight, Ticked())
 
-    def _watch(self, flight: _Flight) -> None:
+    def _watch(self, flight: Flight) -> None:
         """Looks again in a while, and in good time at the deadline of a payment begun here."""
         loop = asyncio.get_running_loop()
         left_s = flight.begun_at + self.settings.vote_deadline_s + WATCH_MARGIN_S - loop.time()
         flight.watch = loop.call_later(min(WATCH_S, left_s) if left_s > 0 else RETRY_PAUSE_S, self._look, flight)
 
-    def _look(self, flight: _Flight) -> None:
+    def _look(self, flight: Flight) -> None:
         """Reads the row again: the database's clock says whether the deadline has passed."""
         if flight.drive.payment.is_voting and not self._is_closing:
             self._read.submit(flight.drive.payment.payment_id).add_done_callback(partial(self._looked, flight))
 
-    def _looked(self, flight: _Flight, outcome: asyncio.Future[Payment | None]) -> None:
+    def _looked(self, flight: Flight, outcome: asyncio.Future[Payment | None]) -> None:
         if outcome.cancelled() or self._is_closing or flight.is_dropped:
             return
         row = None if outcome.exception() is not None else outcome.result()
