@@ -104,6 +104,11 @@ class Database:
         event.listen(self.engine.sync_engine, "connect", self._note_beginning)
         event.listen(self.engine.sync_engine, "checkout", self._refuse_unfit)
         self._announced: list[Callable[[], None]] = []
+        self._kept: list[Any] = []
+        """Connections lent by the pool that nobody uses at the moment (``_take``)."""
+        self._asking = 0
+        """How many may be waiting for the pool."""
+        self._kept_max = pool_size // 2
         self._made: weakref.WeakSet[Any] = weakref.WeakSet()
         self._silent_at = float("-inf")
         """When a connection last fell silent; what was connected before is not trusted any more."""
@@ -153,6 +158,8 @@ class Database:
 
     async def close(self) -> None:
         """Closes every connection; those of a silent server, and those still lent to somebody, without a goodbye."""
+        while self._kept:
+            self._kept.pop().close()
         try:
             async with asyncio.timeout(CLOSE_MAX_S):
                 await self.engine.dispose()
@@ -164,7 +171,7 @@ class Database:
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator[AsyncConnection]:
         """One transaction (READ COMMITTED) for SQLAlchemy Core: committed at the end, rolled back on any exception."""
-        with _rows_untold():
+        with _rows_untold(), self._waiting_for_the_pool():
             async with self.engine.begin() as connection:
                 try:
                     yield connection
@@ -183,7 +190,7 @@ class Database:
 
         JSON and JSONB values go in as text and come out decoded, as SQLAlchemy sets them.
         """
-        pooled = await self.engine.raw_connection()
+        pooled = await self._take()
         connection = pooled.driver_connection
         try:
             with _rows_untold():
@@ -195,9 +202,40 @@ class Database:
             # A connection that was cut or whose statement may still be running is not handed to the next.
             if is_transient(error) or connection is None or connection.is_closed() or connection.is_in_transaction():
                 pooled.invalidate()
-            raise
-        finally:
             pooled.close()
+            raise
+        else:
+            self._keep(pooled)
+
+    async def _take(self) -> Any:  # noqa: ANN401  SQLAlchemy's loan of a connection of the driver.
+        """A connection that was kept, or one of the pool, which costs several times what a statement does."""
+        while self._kept:
+            pooled = self._kept.pop()
+            if not pooled.driver_connection.is_closed() and pooled.info[_BEGAN] > self._silent_at:
+                return pooled
+            pooled.driver_connection.terminate()
+            pooled.invalidate()
+            pooled.close()
+        with self._waiting_for_the_pool():
+            return await self.engine.raw_connection()
+
+    def _keep(self, pooled: Any) -> None:  # noqa: ANN401  As above.
+        """Keeps a connection that was lent for the next who asks, unless somebody waits for the pool."""
+        if self._asking or len(self._kept) >= self._kept_max:
+            pooled.close()
+        else:
+            self._kept.append(pooled)
+
+    @contextmanager
+    def _waiting_for_the_pool(self) -> Iterator[None]:
+        """While somebody may wait for it, nothing is kept from the pool."""
+        if self._kept:
+            self._kept.pop().close()
+        self._asking += 1
+        try:
+            yield
+        finally:
+            self._asking -= 1
 
     @asynccontextmanager
     async def driver_transaction(self, *, begin: str = "BEGIN") -> AsyncIterator[Any]:

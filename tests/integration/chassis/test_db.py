@@ -171,10 +171,31 @@ async def test_closing_ends_also_what_is_lent(database: str, postgres: Databases
                 await db.close()
                 await connection.execute("SELECT 1")
         async with asyncio.timeout(5):
-            while await admin.fetchval(lent):
+            while await admin.fetchval(lent):  # noqa: ASYNC110  The server tells it nowhere else.
                 await asyncio.sleep(0.01)
     finally:
         await admin.close()
+
+
+async def test_what_the_driver_keeps_is_there_for_everyone(database: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A pool that raw connections have been through serves as many transactions at once as it has connections."""
+    monkeypatch.setattr("chassis.db.POOL_WAIT_S", 0.5)
+    async with Database(database, pool_size=4) as db:
+
+        async def by_driver() -> None:
+            async with db.driver_transaction() as driver:
+                await driver.execute("SELECT pg_sleep(0.001)")
+
+        async def by_core(others: asyncio.Barrier) -> None:
+            async with db.transaction() as connection:
+                await connection.execute(sa.text("SELECT 1"))
+                await others.wait()
+
+        for _ in range(3):
+            await asyncio.gather(*(by_driver() for _ in range(12)))
+            all_four = asyncio.Barrier(4)
+            async with asyncio.timeout(5):
+                await asyncio.gather(*(by_core(all_four) for _ in range(4)), *(by_driver() for _ in range(8)))
 
 
 async def test_a_pool_that_is_empty_for_too_long_is_transient(database: str, monkeypatch: pytest.MonkeyPatch) -> None:
