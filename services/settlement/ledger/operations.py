@@ -61,7 +61,7 @@ async def _run(database: Database, area: str, requests: Sequence[Request]) -> li
     async with database.driver_transaction(begin=begin_locked(area)) as connection:
         loaded = await load(connection, area, [request.command for request in requests])
         after, outcomes = apply_all(loaded.state, requests, now=loaded.now)
-        await write(connection, area, loaded.state, after, outcomes)
+        await write(connection, area, loaded.state, after, outcomes, now=loaded.now)
         _fault_points(requests, "before_commit")
     _fault_points(requests, "after_commit")
     COMMANDS.labels(area).inc(len(requests))

@@ -1,61 +1,113 @@
-"""Rows as arrays: one statement for a whole set of rows, on the raw driver."""
+"""Rows as arrays: any number of sets of rows, each for a table, written by one statement on the raw driver."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, TypeAlias
+from functools import lru_cache
+from typing import Any, Final, TypeAlias
 
 Connection: TypeAlias = Any
 """An asyncpg connection; the driver publishes no types."""
 Row: TypeAlias = Sequence[object]
 
+_TEXTS_MAX: Final = 64
+"""As many combinations of sets are kept as text; in practice there are a handful."""
 
-@dataclass(frozen=True, slots=True)
-class InsertSet:
-    """Inserts any number of rows into a table. ``columns`` maps each column to its SQL type, in the order of a row."""
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Manner:
+    """What is done with the rows of a set: SQL with ``${}`` wherever a parameter's number belongs.
+
+    ``same`` are columns with one value for the whole set; each of the others is an array, in the order of a row.
+    """
+
+    table: str
     sql: str
+    parameters: int
+    must_be_there: bool
 
     @staticmethod
-    def into(table: str, columns: Mapping[str, str], *, conflict: str = "") -> InsertSet:
-        """The statement for a table; ``conflict`` is an ON CONFLICT clause."""
-        names = ", ".join(columns)
-        values = ", ".join(f"{name}::jsonb" if kind == "jsonb" else name for name, kind in columns.items())
-        rows = f"{_unnest(columns)} AS v({names})"
-        return InsertSet(f"INSERT INTO {table} ({names}) SELECT {values} FROM {rows} {conflict}")  # noqa: S608  Constants.
+    def insert(
+        table: str,
+        columns: Mapping[str, str],
+        *,
+        same: Mapping[str, str] | None = None,
+        constant: Mapping[str, str] | None = None,
+        conflict: str = "",
+    ) -> Manner:
+        """Inserts the rows. Columns map to their SQL types; ``constant`` ones to an expression over the row.
 
-    async def __call__(self, connection: Connection, rows: Sequence[Row]) -> None:
-        """Inserts the rows; nothing at all is sent when there are none."""
-        if rows:
-            await connection.execute(self.sql, *zip(*rows, strict=True))
+        ``conflict`` is an ON CONFLICT clause.
+        """
+        same, constant = same or {}, constant or {}
+        names = ", ".join([*same, *constant, *columns])
+        values = ", ".join(
+            [
+                *(f"${{}}::{kind}" for kind in same.values()),
+                *constant.values(),
+                *(f"{name}::jsonb" if kind == "jsonb" else name for name, kind in columns.items()),
+            ]
+        )
+        sql = f"INSERT INTO {table} ({names}) SELECT {values} FROM {_rows(columns)} {conflict}"  # noqa: S608  Constants.
+        return Manner(table, sql, len(same) + len(columns), must_be_there=False)
+
+    @staticmethod
+    def update(
+        table: str, key: Mapping[str, str], columns: Mapping[str, str], *, same: Mapping[str, str] | None = None
+    ) -> Manner:
+        """Updates rows, all of which must be there, by their key. A row is its key's values, then the new ones."""
+        same = same or {}
+        new = [*(f"{name} = ${{}}::{kind}" for name, kind in same.items()), *(f"{name} = v.{name}" for name in columns)]
+        first, *others = key
+        # Not t.x = v.x: planned while the table was small, that would walk all of its index for ever after.
+        where = [f"t.{first} = ANY (ARRAY[v.{first}])", *(f"t.{name} = v.{name}" for name in others)]
+        sql = f"UPDATE {table} AS t SET {', '.join(new)} FROM {_rows({**key, **columns})} WHERE {' AND '.join(where)}"  # noqa: S608  Constants.
+        return Manner(table, sql, len(same) + len(key) + len(columns), must_be_there=True)
 
 
 @dataclass(frozen=True, slots=True)
-class UpdateSet:
-    """Updates any number of rows of a table by their key. A row is its key's values, then the new ones."""
+class RowSet:
+    """Rows, and what is done with them. Two sets of one statement never hold the same row of a table."""
 
-    sql: str
-
-    @staticmethod
-    def of(table: str, key: Mapping[str, str], columns: Mapping[str, str]) -> UpdateSet:
-        """The statement for a table."""
-        everything = {**key, **columns}
-        new = ", ".join(f"{name} = v.{name}" for name in columns)
-        same = " AND ".join(f"t.{name} = v.{name}" for name in key)
-        values = f"{_unnest(everything)} AS v({', '.join(everything)})"
-        return UpdateSet(f"UPDATE {table} AS t SET {new} FROM {values} WHERE {same}")  # noqa: S608  Constants.
-
-    async def __call__(self, connection: Connection, rows: Sequence[Row]) -> None:
-        """Updates the rows; LookupError if one of them is not there (the transaction must not be committed)."""
-        if rows:
-            told: str = await connection.execute(self.sql, *zip(*rows, strict=True))
-            if told != f"UPDATE {len(rows)}":
-                raise LookupError(f"{told}, but {len(rows)} rows were to change")
+    manner: Manner
+    rows: Sequence[Row]
+    same: tuple[object, ...] = ()
 
 
-def _unnest(columns: Mapping[str, str]) -> str:
+async def write_sets(connection: Connection, sets: Sequence[RowSet]) -> None:
+    """Writes all sets in one statement; nothing at all is sent when they are empty.
+
+    LookupError if a row that was to be updated is not there (the transaction must not be committed).
+    """
+    filled = [it for it in sets if it.rows]
+    if not filled:
+        return
+    values = [value for it in filled for value in (*it.same, *zip(*it.rows, strict=True))]
+    found = await connection.fetchval(_statement(tuple(it.manner for it in filled)), *values)
+    updated = [it for it in filled if it.manner.must_be_there]
+    for it, rows in zip(updated, found, strict=True):
+        if rows != len(it.rows):
+            raise LookupError(f"{len(it.rows)} rows of {it.manner.table} were to change, and {rows} did")
+
+
+@lru_cache(maxsize=_TEXTS_MAX)
+def _statement(manners: tuple[Manner, ...]) -> str:
+    """One WITH query for each set; it answers how many rows each update has found."""
+    queries: list[str] = []
+    counts: list[str] = []
+    next_number = 1
+    for index, manner in enumerate(manners):
+        query = manner.sql.format(*range(next_number, next_number + manner.parameters))
+        next_number += manner.parameters
+        if manner.must_be_there:
+            query += " RETURNING 1"
+            counts.append(f"(SELECT count(*) FROM set_{index})")  # noqa: S608  Constants.
+        queries.append(f"set_{index} AS ({query})")
+    return f"WITH {', '.join(queries)} SELECT ARRAY[{', '.join(counts)}]::int8[]"
+
+
+def _rows(columns: Mapping[str, str]) -> str:
     # JSON travels as text, so that it does not matter which codec the driver was given for it.
-    kinds = ("text" if kind == "jsonb" else kind for kind in columns.values())
-    arrays = ", ".join(f"${number}::{kind}[]" for number, kind in enumerate(kinds, start=1))
-    return f"unnest({arrays})"
+    arrays = ", ".join(f"${{}}::{'text' if kind == 'jsonb' else kind}[]" for kind in columns.values())
+    return f"unnest({arrays}) AS v({', '.join(columns)})"

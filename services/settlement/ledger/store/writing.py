@@ -4,12 +4,24 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Sequence
+from datetime import datetime
 from typing import Final
 
-from services.settlement.ledger.domain.model import Account, Alarm, Branch, Memo, Part
+from services.settlement.ledger.domain.model import (
+    Account,
+    Alarm,
+    Branch,
+    BranchState,
+    Credit,
+    Entry,
+    FreezeRecord,
+    Memo,
+    Part,
+    SuspenseTask,
+)
 from services.settlement.ledger.domain.state import Outcome, State
 from services.settlement.ledger.store.mending import end_tasks, raise_epoch
-from services.settlement.ledger.store.sets import Connection, InsertSet, Row, UpdateSet
+from services.settlement.ledger.store.sets import Connection, Manner, Row, RowSet, write_sets
 
 _ACCOUNT_KEY: Final = {"psn_no": "text", "kind": "text"}
 _ACCOUNT: Final = {
@@ -21,8 +33,8 @@ _ACCOUNT: Final = {
     "frozen": "bool",
     "state": "text",
 }
-_INSERT_ACCOUNTS: Final = InsertSet.into("accounts", _ACCOUNT_KEY | _ACCOUNT)
-_UPDATE_ACCOUNTS: Final = UpdateSet.of("accounts", _ACCOUNT_KEY, _ACCOUNT)
+_INSERT_ACCOUNTS: Final = Manner.insert("accounts", _ACCOUNT_KEY | _ACCOUNT)
+_UPDATE_ACCOUNTS: Final = Manner.update("accounts", _ACCOUNT_KEY, _ACCOUNT)
 
 _AUTHORISATION_FIXED: Final = {"funder_psn_no": "text", "beneficiary_psn_no": "text", "opened_used_fen": "int8"}
 _AUTHORISATION: Final = {
@@ -32,32 +44,36 @@ _AUTHORISATION: Final = {
     "held_fen": "int8",
     "version": "int8",
 }
-_INSERT_AUTHORISATIONS: Final = InsertSet.into(
+_INSERT_AUTHORISATIONS: Final = Manner.insert(
     "authorisations", {"authorisation_id": "uuid"} | _AUTHORISATION | _AUTHORISATION_FIXED
 )
-_UPDATE_AUTHORISATIONS: Final = UpdateSet.of("authorisations", {"authorisation_id": "uuid"}, _AUTHORISATION)
+_UPDATE_AUTHORISATIONS: Final = Manner.update("authorisations", {"authorisation_id": "uuid"}, _AUTHORISATION)
 
-_INSERT_BRANCHES: Final = InsertSet.into(
+_BRANCH: Final = {"payment_id": "uuid", "digest": "bytea", "inquire_at": "timestamptz"}
+_MEMO: Final = {"fixmedins_code": "text", "setl_id": "text", "care_area": "text"}
+_INSERT_HELD: Final = Manner.insert(
     "branches",
-    {
-        "payment_id": "uuid",
+    _BRANCH | _MEMO | {"origin": "bytea"},
+    same={"created_at": "timestamptz"},
+    constant={"state": "'HELD'", "next_inquire_at": "inquire_at"},
+)
+_INSERT_BRANCHES: Final = Manner.insert(
+    "branches",
+    _BRANCH
+    | _MEMO
+    | {
+        "origin": "bytea",
         "state": "text",
-        "digest": "bytea",
-        "created_at": "timestamptz",
         "decided_at": "timestamptz",
-        "inquire_at": "timestamptz",
-        "next_inquire_at": "timestamptz",
         "refusal_reason": "text",
         "refusal_leg_no": "int2",
         "refusal_metadata": "jsonb",
-        "fixmedins_code": "text",
-        "setl_id": "text",
-        "care_area": "text",
-        "origin": "bytea",
     },
+    same={"created_at": "timestamptz"},
+    constant={"next_inquire_at": "inquire_at"},
 )
-_UPDATE_BRANCHES: Final = UpdateSet.of(
-    "branches", {"payment_id": "uuid"}, {"state": "text", "decided_at": "timestamptz"}
+_DECIDE_BRANCHES: Final = Manner.update(
+    "branches", {"payment_id": "uuid"}, {"state": "text"}, same={"decided_at": "timestamptz"}
 )
 _AFTER: Final = {
     "after_past_fen": "int8",
@@ -66,7 +82,7 @@ _AFTER: Final = {
     "after_held_current_fen": "int8",
     "after_year": "int2",
 }
-_INSERT_BRANCH_LEGS: Final = InsertSet.into(
+_INSERT_BRANCH_LEGS: Final = Manner.insert(
     "branch_legs",
     {
         "payment_id": "uuid",
@@ -85,10 +101,10 @@ _INSERT_BRANCH_LEGS: Final = InsertSet.into(
     }
     | _AFTER,
 )
-_UPDATE_REFUNDED: Final = UpdateSet.of(
+_UPDATE_REFUNDED: Final = Manner.update(
     "branch_legs", {"payment_id": "uuid", "leg_no": "int2"}, {"refunded_fen": "int8"}
 )
-_INSERT_ENTRIES: Final = InsertSet.into(
+_INSERT_ENTRIES: Final = Manner.insert(
     "entries",
     {
         "source_id": "uuid",
@@ -99,24 +115,21 @@ _INSERT_ENTRIES: Final = InsertSet.into(
         "part": "text",
         "amount_fen": "int8",
         "balance_after_fen": "int8",
-        "booked_at": "timestamptz",
     },
+    same={"booked_at": "timestamptz"},
 )
-_INSERT_CREDITS: Final = InsertSet.into(
+_INSERT_CREDITS: Final = Manner.insert(
     "credits",
     {
         "credit_id": "uuid",
         "purpose": "text",
         "digest": "bytea",
         "original_payment_id": "uuid",
-        "fixmedins_code": "text",
-        "setl_id": "text",
-        "care_area": "text",
-        "origin": "bytea",
-        "booked_at": "timestamptz",
-    },
+    }
+    | _MEMO
+    | {"origin": "bytea", "booked_at": "timestamptz"},
 )
-_INSERT_CREDIT_LEGS: Final = InsertSet.into(
+_INSERT_CREDIT_LEGS: Final = Manner.insert(
     "credit_legs",
     {
         "credit_id": "uuid",
@@ -131,13 +144,13 @@ _INSERT_CREDIT_LEGS: Final = InsertSet.into(
     | _AFTER
     | {"after_frozen": "bool", "after_state": "text"},
 )
-_INSERT_FREEZES: Final = InsertSet.into(
+_INSERT_FREEZES: Final = Manner.insert(
     "freeze_commands",
     {"command_id": "uuid", "psn_no": "text", "frozen": "bool", "cause": "text"}
     | _AFTER
     | {"after_state": "text", "booked_at": "timestamptz"},
 )
-_INSERT_AUTHORISATION_EVENTS: Final = InsertSet.into(
+_INSERT_AUTHORISATION_EVENTS: Final = Manner.insert(
     "authorisation_events",
     {
         "authorisation_id": "uuid",
@@ -154,7 +167,7 @@ _INSERT_AUTHORISATION_EVENTS: Final = InsertSet.into(
         "booked_at": "timestamptz",
     },
 )
-_INSERT_SUSPENSE_TASKS: Final = InsertSet.into(
+_INSERT_SUSPENSE_TASKS: Final = Manner.insert(
     "suspense_tasks",
     {
         "credit_id": "uuid",
@@ -165,7 +178,7 @@ _INSERT_SUSPENSE_TASKS: Final = InsertSet.into(
         "created_at": "timestamptz",
     },
 )
-_INSERT_ALARMS: Final = InsertSet.into(
+_INSERT_ALARMS: Final = Manner.insert(
     "alarms",
     {"kind": "text", "subject_id": "uuid", "raised_at": "timestamptz", "last_raised_at": "timestamptz"},
     conflict="ON CONFLICT (kind, subject_id) DO UPDATE"
@@ -173,145 +186,145 @@ _INSERT_ALARMS: Final = InsertSet.into(
 )
 
 
-async def write(connection: Connection, area: str, before: State, after: State, outcomes: Sequence[Outcome]) -> None:
-    """Everything the outcomes changed between the two states: at most one statement for each table and manner."""
+async def write(
+    connection: Connection, area: str, before: State, after: State, outcomes: Sequence[Outcome], *, now: datetime
+) -> None:
+    """Everything the outcomes, all decided at ``now``, changed between the two states, in one statement.
+
+    Those that are rare have one of their own: an epoch that rises, and tasks that end.
+    """
     if after.epoch > before.epoch:
         await raise_epoch(connection, area, after.epoch)
-    await _write_branches(connection, before, after, outcomes)
-    await _write_balances(connection, before, after, outcomes)
-    await _INSERT_ENTRIES(
-        connection,
-        [
-            (
-                entry.source_id,
-                entry.leg_no,
-                entry.kind.value,
-                entry.book.value,
-                entry.account.psn_no if entry.account else None,
-                entry.part.value if entry.part else None,
-                entry.amount_fen,
-                entry.balance_after_fen,
-                entry.booked_at,
-            )
-            for outcome in outcomes
-            for entry in outcome.entries
-        ],
-    )
-    await _write_records(connection, outcomes)
+    sets = [*_branch_sets(before, after, outcomes, now), *_balance_sets(before, after, outcomes)]
+    entries = [_entry_row(entry) for outcome in outcomes for entry in outcome.entries]
+    sets.append(RowSet(_INSERT_ENTRIES, entries, (now,)))
+    await write_sets(connection, sets + _record_sets(outcomes))
+    await end_tasks(connection, [task for outcome in outcomes for task in outcome.ended_tasks])
 
 
-async def _write_balances(connection: Connection, before: State, after: State, outcomes: Sequence[Outcome]) -> None:
-    changed = {key for outcome in outcomes for key in outcome.accounts}
-    rows = [(key in before.accounts, _account_row(after.accounts[key])) for key in changed]
-    await _INSERT_ACCOUNTS(connection, [row for known, row in rows if not known])
-    await _UPDATE_ACCOUNTS(connection, [row for known, row in rows if known])
-    new: list[Row] = []
-    old: list[Row] = []
-    for key in {key for outcome in outcomes for key in outcome.authorisations}:
-        it = after.authorisations[key]
-        row = (key, it.state.value, it.authorised_fen, it.used_fen, it.held_fen, it.version)
-        if key in before.authorisations:
-            old.append(row)
-        else:
-            new.append((*row, it.funder_psn_no, it.beneficiary_psn_no, it.opened_used_fen))
-    await _INSERT_AUTHORISATIONS(connection, new)
-    await _UPDATE_AUTHORISATIONS(connection, old)
+async def write_alarms(connection: Connection, alarms: Iterable[Alarm]) -> None:
+    """Keeps each alarm once, and counts how often it was raised."""
+    await write_sets(connection, [_alarm_set(alarms)])
 
 
-async def _write_branches(connection: Connection, before: State, after: State, outcomes: Sequence[Outcome]) -> None:
-    new: list[Branch] = []
+def _branch_sets(before: State, after: State, outcomes: Sequence[Outcome], now: datetime) -> list[RowSet]:
+    held: list[Row] = []
+    others: list[Row] = []
+    legs: list[Row] = []
     decided: list[Row] = []
     refunded: list[Row] = []
     for payment_id in {payment_id for outcome in outcomes for payment_id in outcome.branches}:
         branch, known = after.branches[payment_id], before.branches.get(payment_id)
         if known is None:
-            new.append(branch)
+            if branch.state is BranchState.HELD:
+                held.append(_branch_row(branch))
+            else:
+                others.append((*_branch_row(branch), *_ending_row(branch)))
+            legs += _leg_rows(branch)
             continue
         if branch.state is not known.state:
-            decided.append((payment_id, branch.state.value, branch.decided_at))
+            decided.append((payment_id, branch.state.value))
         refunded += [
             (payment_id, leg_no, fen)
             for leg_no, fen in branch.refunded_fen.items()
             if fen != known.refunded_fen.get(leg_no, 0)
         ]
-    await _INSERT_BRANCHES(connection, [_branch_row(branch) for branch in new])
-    await _INSERT_BRANCH_LEGS(connection, [row for branch in new for row in _leg_rows(branch)])
-    await _UPDATE_BRANCHES(connection, decided)
-    await _UPDATE_REFUNDED(connection, refunded)
+    return [
+        RowSet(_INSERT_HELD, held, (now,)),
+        RowSet(_INSERT_BRANCHES, others, (now,)),
+        RowSet(_INSERT_BRANCH_LEGS, legs),
+        RowSet(_DECIDE_BRANCHES, decided, (now,)),
+        RowSet(_UPDATE_REFUNDED, refunded),
+    ]
 
 
-async def _write_records(connection: Connection, outcomes: Sequence[Outcome]) -> None:
+def _balance_sets(before: State, after: State, outcomes: Sequence[Outcome]) -> list[RowSet]:
+    opened: list[Row] = []
+    changed: list[Row] = []
+    for key in {key for outcome in outcomes for key in outcome.accounts}:
+        (changed if key in before.accounts else opened).append(_account_row(after.accounts[key]))
+    new: list[Row] = []
+    old: list[Row] = []
+    for authorisation_id in {it for outcome in outcomes for it in outcome.authorisations}:
+        it = after.authorisations[authorisation_id]
+        row = (authorisation_id, it.state.value, it.authorised_fen, it.used_fen, it.held_fen, it.version)
+        if authorisation_id in before.authorisations:
+            old.append(row)
+        else:
+            new.append((*row, it.funder_psn_no, it.beneficiary_psn_no, it.opened_used_fen))
+    return [
+        RowSet(_INSERT_ACCOUNTS, opened),
+        RowSet(_UPDATE_ACCOUNTS, changed),
+        RowSet(_INSERT_AUTHORISATIONS, new),
+        RowSet(_UPDATE_AUTHORISATIONS, old),
+    ]
+
+
+def _record_sets(outcomes: Sequence[Outcome]) -> list[RowSet]:
     """What is rare: credits, freezes, steps of authorisations, tasks and alarms."""
     credits_ = [credit for outcome in outcomes for credit in outcome.credits.values()]
-    await _INSERT_CREDITS(
-        connection,
-        [
-            (
-                it.credit_id,
-                it.purpose.value,
-                it.digest,
-                it.original_payment_id,
-                *_memo_row(it.memo),
-                it.origin,
-                it.booked_at,
-            )
-            for it in credits_
-        ],
-    )
-    await _INSERT_CREDIT_LEGS(
-        connection,
-        [
-            (
-                credit.credit_id,
-                leg.leg_no,
-                leg.account.psn_no,
-                leg.account.kind.value,
-                leg.amount.past,
-                leg.amount.current,
-                leg.year,
-                after is None,
-                *_after_row(after),
-                after.frozen if after else None,
-                after.state.value if after else None,
-            )
-            for credit in credits_
-            for leg, after in zip(credit.legs, credit.balances, strict=True)
-        ],
-    )
-    await _INSERT_FREEZES(
-        connection,
-        [
-            (
-                it.freeze_id,
-                it.account.key.psn_no,
-                it.frozen,
-                it.cause,
-                *_after_row(it.account),
-                it.account.state.value,
-                it.booked_at,
-            )
-            for outcome in outcomes
-            for it in outcome.freezes.values()
-        ],
-    )
-    await _INSERT_AUTHORISATION_EVENTS(connection, _event_rows(outcomes))
-    await _INSERT_SUSPENSE_TASKS(
-        connection,
-        [
-            (it.credit_id, it.leg_no, it.account.psn_no, it.account.kind.value, it.amount_fen, it.created_at)
-            for outcome in outcomes
-            for it in outcome.suspense_tasks
-        ],
-    )
-    await end_tasks(connection, [task for outcome in outcomes for task in outcome.ended_tasks])
-    await write_alarms(connection, [alarm for outcome in outcomes for alarm in outcome.alarms])
+    freezes = [freeze for outcome in outcomes for freeze in outcome.freezes.values()]
+    tasks = [task for outcome in outcomes for task in outcome.suspense_tasks]
+    return [
+        RowSet(_INSERT_CREDITS, [_credit_row(credit) for credit in credits_]),
+        RowSet(_INSERT_CREDIT_LEGS, [row for credit in credits_ for row in _credit_leg_rows(credit)]),
+        RowSet(_INSERT_FREEZES, [_freeze_row(freeze) for freeze in freezes]),
+        RowSet(_INSERT_AUTHORISATION_EVENTS, _event_rows(outcomes)),
+        RowSet(_INSERT_SUSPENSE_TASKS, [_task_row(task) for task in tasks]),
+        _alarm_set(alarm for outcome in outcomes for alarm in outcome.alarms),
+    ]
 
 
-async def write_alarms(connection: Connection, alarms: Iterable[Alarm]) -> None:
-    """Keeps each alarm once, and counts how often it was raised."""
+def _alarm_set(alarms: Iterable[Alarm]) -> RowSet:
     raised = {(it.kind, it.subject_id): it for it in alarms}
-    await _INSERT_ALARMS(
-        connection, [(it.kind.value, it.subject_id, it.raised_at, it.raised_at) for it in raised.values()]
+    rows = [(it.kind.value, it.subject_id, it.raised_at, it.raised_at) for it in raised.values()]
+    return RowSet(_INSERT_ALARMS, rows)
+
+
+def _credit_row(it: Credit) -> Row:
+    memo = _memo_row(it.memo)
+    return (it.credit_id, it.purpose.value, it.digest, it.original_payment_id, *memo, it.origin, it.booked_at)
+
+
+def _credit_leg_rows(credit: Credit) -> list[Row]:
+    return [
+        (
+            credit.credit_id,
+            leg.leg_no,
+            leg.account.psn_no,
+            leg.account.kind.value,
+            leg.amount.past,
+            leg.amount.current,
+            leg.year,
+            after is None,
+            *_after_row(after),
+            after.frozen if after else None,
+            after.state.value if after else None,
+        )
+        for leg, after in zip(credit.legs, credit.balances, strict=True)
+    ]
+
+
+def _freeze_row(it: FreezeRecord) -> Row:
+    account = it.account
+    whose = (it.freeze_id, account.key.psn_no, it.frozen, it.cause)
+    return (*whose, *_after_row(account), account.state.value, it.booked_at)
+
+
+def _task_row(it: SuspenseTask) -> Row:
+    return (it.credit_id, it.leg_no, it.account.psn_no, it.account.kind.value, it.amount_fen, it.created_at)
+
+
+def _entry_row(entry: Entry) -> Row:
+    return (
+        entry.source_id,
+        entry.leg_no,
+        entry.kind.value,
+        entry.book.value,
+        entry.account.psn_no if entry.account else None,
+        entry.part.value if entry.part else None,
+        entry.amount_fen,
+        entry.balance_after_fen,
     )
 
 
@@ -361,20 +374,18 @@ def _after_row(after: Account | None) -> tuple[int | None, ...]:
 
 
 def _branch_row(branch: Branch) -> Row:
+    return (branch.payment_id, branch.digest, branch.inquire_at, *_memo_row(branch.memo), branch.origin)
+
+
+def _ending_row(branch: Branch) -> Row:
+    """What a branch that holds nothing, or nothing any more, has beside its row."""
     refusal = branch.refusal
     return (
-        branch.payment_id,
         branch.state.value,
-        branch.digest,
-        branch.created_at,
         branch.decided_at,
-        branch.inquire_at,
-        branch.inquire_at,
         refusal.reason if refusal else None,
         refusal.leg_no if refusal else None,
         json.dumps(dict(refusal.metadata)) if refusal else None,
-        *_memo_row(branch.memo),
-        branch.origin,
     )
 
 
