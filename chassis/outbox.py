@@ -31,6 +31,8 @@ VERSION_HEADER: Final = "Gongji-Version"
 KEPT: Final = timedelta(days=7)
 BATCH_SIZE_MAX: Final = 200
 POLL_S: Final = 0.5
+SPACING_S: Final = 0.05
+"""Events that come so soon after a look at the table wait for company; nobody pays by an event."""
 STREAM_CHECK_S: Final = 5.0
 PURGE_S: Final = 600.0
 PURGE_SIZE_MAX: Final = 5_000
@@ -159,11 +161,12 @@ def _rows(events: Sequence[OutgoingEvent]) -> list[tuple[Any, ...]]:
 
 _TAKE: Final = f"""
 SELECT id, {_COLUMNS} FROM outbox WHERE published_at IS NULL ORDER BY id LIMIT $1 FOR UPDATE SKIP LOCKED"""  # noqa: S608  Constants.
-_REMEMBER: Final = """
-UPDATE outbox_stream SET last_seq = greatest(last_seq, $3) WHERE stream = $1 AND created = $2 RETURNING last_seq"""
 _MARK: Final = """
+WITH known AS (
+    UPDATE outbox_stream SET last_seq = greatest(last_seq, $3) WHERE stream = $1 AND created = $2 RETURNING last_seq
+)
 UPDATE outbox SET published_at = now(), stream_seq = done.seq
-FROM unnest($1::bigint[], $2::bigint[]) AS done (id, seq) WHERE outbox.id = done.id"""
+FROM unnest($4::bigint[], $5::bigint[]) AS done (id, seq) WHERE outbox.id = done.id AND EXISTS (SELECT FROM known)"""
 _KNOWN: Final = "SELECT created, last_seq FROM outbox_stream WHERE stream = $1 FOR UPDATE"
 _OLDEST: Final = "SELECT stream_seq FROM outbox WHERE published_at IS NOT NULL ORDER BY id LIMIT 1"
 _MEET: Final = """
@@ -196,7 +199,7 @@ class OutboxPublisher:
         self._stream = stream
         self._wake = asyncio.Event()
         self._created: datetime | None = None
-        self._checked_at = self._purged_at = float("-inf")
+        self._checked_at = self._purged_at = self._published_at = float("-inf")
         self._reconnects = -1
         database.on_announced_commit(self._wake.set)
 
@@ -232,6 +235,7 @@ class OutboxPublisher:
                 await self._wake.wait()
         except TimeoutError:
             pass
+        await asyncio.sleep(max(self._published_at + SPACING_S - asyncio.get_running_loop().time(), 0.0))
         self._wake.clear()
 
     async def _step(self) -> int:
@@ -252,6 +256,7 @@ class OutboxPublisher:
                 pass
 
     async def _publish_batch(self) -> int:
+        self._published_at = asyncio.get_running_loop().time()
         async with self._database.driver_transaction() as connection:
             rows = await connection.fetch(_TAKE, BATCH_SIZE_MAX)
             if not rows:
@@ -260,11 +265,11 @@ class OutboxPublisher:
             acks = await asyncio.gather(*(self._publish(row) for row in rows), return_exceptions=True)
             done = [(row["id"], seq) for row, seq in zip(rows, acks, strict=True) if isinstance(seq, int)]
             if done:
-                last = max(seq for _, seq in done)
-                if await connection.fetchval(_REMEMBER, self._stream.name, self._created, last) is None:
+                ids, seqs = [row_id for row_id, _ in done], [seq for _, seq in done]
+                told = await connection.execute(_MARK, self._stream.name, self._created, max(seqs), ids, seqs)
+                if told != f"UPDATE {len(done)}":
                     # Another publisher has met a new stream meanwhile: these acknowledgements may be the old one's.
                     raise Failure(Kind.UNAVAILABLE, "BUS_UNAVAILABLE")
-                await connection.execute(_MARK, [row_id for row_id, _ in done], [seq for _, seq in done])
                 fault_point("outbox.publish.before_commit")
         fault_point("outbox.publish.after_commit")
         for ack in acks:

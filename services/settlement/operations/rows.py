@@ -112,10 +112,6 @@ class Rows:
         commits = [one for one in ordered if one.write.to is State.COMMITTED]
         aborts = any(one.write.to is State.ABORTED for one in ordered)
         async with self.database.driver_transaction() as connection:
-            if commits:
-                settled = [one.payment for one in commits if one.payment.kind is PaymentKind.SETTLE]
-                patients = [(payment.psn_no, payment.year) for payment in settled if payment.psn_no is not None]
-                await store.lock_patients(connection, patients)
             won = await self._written(connection, ordered)
             rows = await self._outcomes(connection, asked, ordered, won)
             await put_driver(connection, await self._events(connection, commits, won))

@@ -193,8 +193,15 @@ SELECT y.version FROM patient_years y
 JOIN unnest($1::text[], $2::smallint[]) AS q (psn_no, year) ON (y.psn_no, y.year) = (q.psn_no, q.year)
 ORDER BY y.psn_no, y.year FOR UPDATE OF y"""
 _WRITE: Final = """
-WITH held AS MATERIALIZED (  -- In the order of ids: two batches with the same rows must not wait for each other.
-    SELECT payment_id FROM payments WHERE payment_id = ANY ($1::uuid[]) ORDER BY payment_id FOR UPDATE
+WITH patients AS MATERIALIZED (  -- As _LOCK_PATIENTS has it: before the payments, for those whose version moves on.
+    SELECT y.version FROM patient_years y
+    JOIN (SELECT DISTINCT psn_no, year FROM payments WHERE payment_id = ANY ($13::uuid[])) AS p
+        ON (y.psn_no, y.year) = (p.psn_no, p.year)
+    ORDER BY y.psn_no, y.year FOR UPDATE OF y
+), held AS MATERIALIZED (  -- In the order of ids: two batches with the same rows must not wait for each other.
+    SELECT payment_id FROM payments
+    WHERE payment_id = ANY ($1::uuid[]) AND (SELECT count(*) FROM patients) >= 0
+    ORDER BY payment_id FOR UPDATE
 ), won AS (
     UPDATE payments p SET
         state = q.to_state,
@@ -238,9 +245,9 @@ async def write(
 ) -> dict[PaymentId, datetime | None]:
     """Carries out compare-and-sets; the deciding time of those that were won. Losers changed nothing: read them.
 
-    A commit moves the patient's version on in the same statement. The rows are left to this coordinator for ``lease``.
-    A coordinator of another ``epoch`` than the database's wins nothing, nor does any while it restores; None is the
-    operator's command that carries the restore out.
+    A commit moves the patient's version on in the same statement, which locks the patient's year first. The rows are
+    left to this coordinator for ``lease``. A coordinator of another ``epoch`` than the database's wins nothing, nor
+    does any while it restores; None is the operator's command that carries the restore out.
     """
     rows = await connection.fetch(
         _WRITE,
@@ -256,13 +263,14 @@ async def write(
         [write.expected_pending for write in writes],
         [write.asks_receiver for write in writes],
         [write.in_time for write in writes],
+        [write.payment_id for write in writes if write.to is State.COMMITTED and write.expected is State.TRYING],
     )
     return {row["payment_id"]: row["decided_at"] for row in rows}
 
 
 def written(payment: Payment, won: Write, decided_at: datetime | None) -> Payment:
     """The row after a Write that was won, with the database's time of the decision."""
-    return replace(applied(payment, won), decided_at=decided_at)
+    return applied(payment, won, decided_at=decided_at)
 
 
 # Rows that begin decided: refunds, credits, tombstones.
