@@ -114,6 +114,7 @@ class Bus:
         self._nkey_file = nkey_file
         self.prefix = prefix
         self.client = Client()
+        self._jetstream = self.client.jetstream()
         self._handlers: set[asyncio.Task[None]] = set()
         self._services: list[Subscription] = []
         self.reconnects = 0
@@ -139,6 +140,7 @@ class Bus:
 
     async def _connect_once(self) -> None:
         self.client = Client()
+        self._jetstream = self.client.jetstream()
         await self.client.connect(
             servers=self._url.split(","),
             name=self._name,
@@ -241,7 +243,7 @@ class Bus:
         if not self.client.is_connected:
             raise Failure(Kind.UNAVAILABLE, "BUS_UNAVAILABLE")
         try:
-            ack = await self.client.jetstream().publish(
+            ack = await self._jetstream.publish(
                 subject, payload, timeout=PUBLISH_TIMEOUT_S, stream=stream, headers=headers
             )
         except (nats.errors.Error, OSError, TimeoutError) as error:

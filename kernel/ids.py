@@ -29,9 +29,9 @@ GroupId = NewType("GroupId", UUID)
 _ADMDVS: Final = re.compile(r"[1-9][0-9]{5}")
 _FIXMEDINS_CODE: Final = re.compile(r"[HP][1-9][0-9]{10}")
 _PSN_NO: Final = re.compile(r"[0-9]{10,30}")
-_MSGID_TIME_FORMAT: Final = "%Y%m%d%H%M%S"
 _INSTITUTION_LENGTH: Final = 12
 _TIME_LENGTH: Final = 14
+_DATE_LENGTH: Final = 8
 _MSGID: Final = re.compile(r"[HP][1-9][0-9]{10}[0-9]{14}[0-9]{4}")
 _UUID_TIMESTAMP_BITS: Final = 48
 _UUID_RANDOM_BITS: Final = 74
@@ -74,14 +74,13 @@ class ParsedMsgid:
 
 def parsed_msgid(text: str, *, field: str = "msgid") -> ParsedMsgid:
     """A msgid's parts (domain §6); MSGID_MALFORMED if a part is missing or its time is no time."""
-    failure = Failure(Kind.INVALID, "MSGID_MALFORMED", field=field)
     if not _MSGID.fullmatch(text):
-        raise failure
+        raise Failure(Kind.INVALID, "MSGID_MALFORMED", field=field)
     digits = text[_INSTITUTION_LENGTH : _INSTITUTION_LENGTH + _TIME_LENGTH]
     try:
-        made_at = datetime.strptime(digits, _MSGID_TIME_FORMAT).replace(tzinfo=SHANGHAI)
+        made_at = datetime.fromisoformat(f"{digits[:_DATE_LENGTH]}T{digits[_DATE_LENGTH:]}").replace(tzinfo=SHANGHAI)
     except ValueError:
-        raise failure from None
+        raise Failure(Kind.INVALID, "MSGID_MALFORMED", field=field) from None
     return ParsedMsgid(Msgid(text), FixmedinsCode(text[:_INSTITUTION_LENGTH]), made_at)
 
 

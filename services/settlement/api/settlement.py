@@ -49,7 +49,9 @@ class SettlementApi(SettlementServiceServicer):
         )
         match outcome:
             case Settled(payment, plan):
-                return pb.SettleResponse(settlement=wire.settled_message(payment, Plan.of_document(plan)))
+                return pb.SettleResponse(
+                    settlement=wire.settled_message(payment, Plan.of_document(plan, legs=payment.legs))
+                )
             case Replanned(payment, plan_id):
                 return pb.SettleResponse(replan=await self._replan(payment.reason, plan_id))
 

@@ -155,8 +155,8 @@ class Plan:
         }
 
     @classmethod
-    def of_document(cls, document: Mapping[str, Any]) -> Self:
-        """The plan of a stored document."""
+    def of_document(cls, document: Mapping[str, Any], *, legs: tuple[PlanLeg, ...] | None = None) -> Self:
+        """The plan of a stored document; ``legs`` are its legs, where they have been read already."""
         visit = dict(document["visit"])
         return cls(
             plan_id=PlanId(UUID(document["plan_id"])),
@@ -166,7 +166,7 @@ class Plan:
             policy_version=document["policy_version"],
             own_balance_fen=document["own_balance_fen"],
             amounts=ResultAmounts(**document["amounts"]),
-            legs=tuple(leg_of(leg) for leg in document["legs"]),
+            legs=tuple(leg_of(leg) for leg in document["legs"]) if legs is None else legs,
             funders=tuple(FunderShown(**funder) for funder in document["funders"]),
             skipped=tuple(SkippedShown(**skipped) for skipped in document["skipped"]),
         )

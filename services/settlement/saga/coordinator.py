@@ -13,6 +13,7 @@ deadline or a reversal moves the row on (protocol, "Acceptance"; ADR 12).
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from datetime import datetime
 from enum import Enum
 from typing import Final, NamedTuple, TypeAlias, assert_never
 
@@ -32,6 +33,8 @@ from services.settlement.saga.payment import (
 class Order(Enum):
     """What a ledger is told to do with a payment."""
 
+    __hash__ = object.__hash__  # Each member is one object; Enum's own hash is a call of Python for each look-up.
+
     TRY = "TRY"
     CONFIRM = "CONFIRM"
     CANCEL = "CANCEL"
@@ -40,6 +43,8 @@ class Order(Enum):
 
 class Branch(Enum):
     """Where a payment stands at one ledger, as it answers."""
+
+    __hash__ = object.__hash__  # As Order's.
 
     UNKNOWN = "UNKNOWN"  # Never heard of, or an answer without a state: only ever an alarm.
     HELD = "HELD"
@@ -185,10 +190,13 @@ class Drive:
     def silent_areas(self) -> tuple[AdmDvs, ...]:
         """The ledgers that have not settled the present order."""
         order = order_of(self.payment)
+        if order is None:
+            return ()
+        settled_by = ACKNOWLEDGED_BY[order]
         return tuple(
             area
             for area, reply in zip(self.areas, self.replies, strict=True)
-            if order is not None and (reply is None or reply.branch not in ACKNOWLEDGED_BY[order])
+            if reply is None or reply.branch not in settled_by
         )
 
 
@@ -221,8 +229,9 @@ def wins(row: Payment, write: Write) -> bool:
     return row.state is write.expected and not (write.in_time and row.overdue)
 
 
-def applied(payment: Payment, write: Write) -> Payment:
-    """The row after a Write that was won (the times are the database's to add)."""
+def applied(payment: Payment, write: Write, *, decided_at: datetime | None = None) -> Payment:
+    """The row after a Write that was won; ``decided_at`` is the database's to say, and stays."""
+    decided_at = decided_at or payment.decided_at
     if write.asks_receiver:
         return replace(
             payment,
@@ -230,9 +239,10 @@ def applied(payment: Payment, write: Write) -> Payment:
             overdue=False,
             balances_after=write.balances_after,
             deadline_at=payment.accept_by,
+            decided_at=decided_at,
         )
     if write.expected is write.to:
-        return replace(payment, quarantine=write.quarantine)
+        return replace(payment, quarantine=write.quarantine, decided_at=decided_at)
     return replace(
         payment,
         state=write.to,
@@ -241,13 +251,14 @@ def applied(payment: Payment, write: Write) -> Payment:
         refused_leg_no=write.refused_leg_no or payment.refused_leg_no,
         balances_after=write.balances_after or payment.balances_after,
         quarantine=write.quarantine,
+        decided_at=decided_at,
     )
 
 
 def _observed(drive: Drive, payment: Payment) -> Advance:
     known = drive.payment
     if (payment.state, payment.is_voting) == (known.state, known.is_voting):
-        return _judged(replace(drive, payment=payment, is_writing=False))
+        return _judged(Drive(payment, drive.areas, drive.replies))
     if _rank(payment) < _rank(known):
         # A stale read: the row has been seen further on, and it never goes back.
         return drive, []
@@ -283,13 +294,15 @@ def _replied(drive: Drive, reply: Replied) -> Advance:
     if known is not None and known.branch in ACKNOWLEDGED_BY[order]:
         return drive, []
     replies = (*drive.replies[:position], reply, *drive.replies[position + 1 :])
-    return _judged(replace(drive, replies=replies))
+    return _judged(Drive(drive.payment, drive.areas, replies, drive.is_writing))
 
 
 def _judged(drive: Drive) -> Advance:
     """The one Write that the row and the replies ask for now, if any; never two at a time."""
     write = None if drive.is_writing else _write_due(drive)
-    return (drive, []) if write is None else (replace(drive, is_writing=True), [write])
+    if write is None:
+        return drive, []
+    return Drive(drive.payment, drive.areas, drive.replies, is_writing=True), [write]
 
 
 def _write_due(drive: Drive) -> Write | None:
@@ -345,13 +358,13 @@ def overdue_abort(payment: Payment, silent_leg_no: int = 0) -> Write:
 
 def _completion(drive: Drive, to: State) -> Write | None:
     """The last state once every ledger has settled the order; quarantine when one contradicts it, never the end."""
-    payment, order = drive.payment, order_of(drive.payment)
-    contradicted = any(reply is not None and reply.area in drive.silent_areas for reply in drive.replies)
+    payment, order, silent = drive.payment, order_of(drive.payment), drive.silent_areas
+    contradicted = any(reply is not None and reply.area in silent for reply in drive.replies)
     if contradicted and order is not None:
         quarantine = CONTRADICTIONS[order]
         known = payment.quarantine == quarantine
         return None if known else Write(payment.payment_id, payment.state, payment.state, quarantine=quarantine)
-    if drive.silent_areas:
+    if silent:
         return None
     told = payment.kind is PaymentKind.CREDIT
     balances = tuple(balance for reply in drive.replies if reply is not None for balance in reply.balances)

@@ -17,6 +17,8 @@ from services.settlement.domain.split import Role
 class PaymentKind(Enum):
     """What a payment does to its legs."""
 
+    __hash__ = object.__hash__  # Each member is one object; Enum's own hash is a call of Python for each look-up.
+
     SETTLE = "SETTLE"  # Takes money for a bill: TRY, then CONFIRM or CANCEL.
     TRANSFER = "TRANSFER"  # Brings money to another person's wallet: the same, and that person votes last.
     REFUND = "REFUND"  # Gives an original's money back: begins decided, CREDIT cannot be refused.
@@ -26,6 +28,8 @@ class PaymentKind(Enum):
 
 class State(Enum):
     """Where a payment stands; the comment says who acts next."""
+
+    __hash__ = object.__hash__  # As PaymentKind's.
 
     TRYING = "TRYING"  # The ledgers vote, then the receiver of a transfer; at the deadline the coordinator aborts.
     COMMITTED = "COMMITTED"  # The coordinator, until every ledger has booked it.

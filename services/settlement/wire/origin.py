@@ -20,6 +20,7 @@ from services.settlement.saga.payment import Payment, PaymentKind
 
 _VERSION: Final = 1
 _FAST: Final = 1  # Of zlib's levels: it is done for each payment.
+_JSON: Final = json.JSONEncoder(separators=(",", ":"))
 BYTES_MAX: Final = 8_192
 """As the contract says; a longer one is left out rather than the payment."""
 
@@ -61,8 +62,8 @@ def origin_of(payment: Payment, area: AdmDvs, plan: Mapping[str, Any] | None) ->
     if plan is not None and area == payment.areas[0]:
         document["plan"] = plan
     else:
-        document["legs"] = [leg_document(leg) for leg in payment.legs]
-    packed = zlib.compress(json.dumps(document, separators=(",", ":")).encode(), _FAST)
+        document["legs"] = [leg_document(leg) for leg in payment.legs] if plan is None else plan["legs"]
+    packed = zlib.compress(_JSON.encode(document).encode(), _FAST)
     return packed if len(packed) <= BYTES_MAX else b""
 
 
