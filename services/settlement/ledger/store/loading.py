@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final, TypeAlias
 from uuid import UUID
 
 from kernel.ids import AuthorisationId, PaymentId, PsnNo
+from kernel.money import Fen
 from services.settlement.ledger.domain.commands import (
     AmendAuthorisation,
     Cancel,
@@ -52,29 +53,65 @@ from services.settlement.ledger.store.mending import load_tasks
 from services.settlement.ledger.store.sets import Connection
 
 Record: TypeAlias = Mapping[str, Any]
+Row: TypeAlias = Sequence[Any]
 
 LOCK_CLASS: Final = 0x676A6C67
 """The first key of the advisory lock of every ledger ("gjlg"); the second is the area."""
 
-_CLOCK_AND_EPOCH: Final = "SELECT clock_timestamp() AS now, epoch FROM ledger_state WHERE area = $1"
-_BRANCHES: Final = """
-    SELECT b.payment_id, b.state, b.digest, b.created_at, b.decided_at, b.inquire_at, b.refusal_reason,
-           b.refusal_leg_no, b.refusal_metadata::text AS refusal_metadata, b.fixmedins_code, b.setl_id, b.care_area,
-           l.leg_no, l.psn_no, l.account_kind, l.role, l.past_fen, l.current_fen, l.year, l.authorisation_id,
-           l.floor_fen, l.floor_past, l.floor_current, l.refunded_fen, l.after_past_fen, l.after_current_fen,
-           l.after_held_past_fen, l.after_held_current_fen, l.after_year
-    FROM branches AS b LEFT JOIN branch_legs AS l USING (payment_id)
-    WHERE b.payment_id = ANY($1::uuid[]) ORDER BY b.payment_id, l.leg_no
-"""
-_ACCOUNTS: Final = """
-    SELECT psn_no, kind, year, past_fen, current_fen, held_past_fen, held_current_fen, frozen, state
-    FROM accounts JOIN unnest($1::text[], $2::text[]) AS wanted(psn_no, kind) USING (psn_no, kind)
-"""
-_AUTHORISATIONS: Final = """
-    SELECT authorisation_id, state, funder_psn_no, beneficiary_psn_no, authorised_fen, used_fen, held_fen, version,
-           opened_used_fen
-    FROM authorisations WHERE authorisation_id = ANY($1::uuid[])
-"""
+_ACCOUNT: Final = (
+    "a.psn_no, a.kind, a.year, a.past_fen, a.current_fen, a.held_past_fen, a.held_current_fen, a.frozen, a.state"
+)
+_AUTHORISATION: Final = (
+    "a.authorisation_id, a.state, a.funder_psn_no, a.beneficiary_psn_no, a.authorised_fen, a.used_fen, a.held_fen,"
+    " a.version, a.opened_used_fen"
+)
+_SAME_ACCOUNT: Final = "a.psn_no = ANY (ARRAY[wanted.psn_no]) AND a.kind = wanted.kind"
+"""As in ``sets``: planned while the table was small, a bare equality may walk all of its index for ever after."""
+_SAME_AUTHORISATION: Final = "a.authorisation_id = ANY (ARRAY[wanted.authorisation_id])"
+_USUAL: Final = f"""
+    WITH legs AS MATERIALIZED (
+        SELECT * FROM branch_legs WHERE payment_id = ANY($2::uuid[])
+    )
+    SELECT
+        clock_timestamp() AS now,
+        epoch,
+        ARRAY(
+            SELECT ROW(
+                payment_id, state, digest, created_at, decided_at, inquire_at, refusal_reason, refusal_leg_no,
+                refusal_metadata::text, fixmedins_code, setl_id, care_area)
+            FROM branches WHERE payment_id = ANY($2::uuid[])
+        ) AS branches,
+        ARRAY(
+            SELECT ROW(
+                payment_id, leg_no, psn_no, account_kind, role, past_fen, current_fen, year, authorisation_id,
+                floor_fen, floor_past, floor_current, refunded_fen, after_past_fen, after_current_fen,
+                after_held_past_fen, after_held_current_fen, after_year)
+            FROM legs ORDER BY leg_no
+        ) AS legs,
+        ARRAY(
+            SELECT ROW({_ACCOUNT})
+            FROM (
+                SELECT * FROM unnest($3::text[], $4::text[]) UNION ALL SELECT psn_no, account_kind FROM legs
+            ) AS wanted(psn_no, kind)
+            JOIN accounts AS a ON {_SAME_ACCOUNT}
+        ) AS accounts,
+        ARRAY(
+            SELECT ROW({_AUTHORISATION})
+            FROM (
+                SELECT * FROM unnest($5::uuid[])
+                UNION ALL
+                SELECT authorisation_id FROM legs WHERE authorisation_id IS NOT NULL
+            ) AS wanted(authorisation_id)
+            JOIN authorisations AS a ON {_SAME_AUTHORISATION}
+        ) AS authorisations
+    FROM ledger_state WHERE area = $1
+"""  # noqa: S608  Constants.
+_ACCOUNTS: Final = f"""
+    SELECT {_ACCOUNT} FROM unnest($1::text[], $2::text[]) AS wanted(psn_no, kind) JOIN accounts AS a ON {_SAME_ACCOUNT}
+"""  # noqa: S608  Constants.
+_AUTHORISATIONS: Final = f"""
+    SELECT {_AUTHORISATION} FROM authorisations AS a WHERE a.authorisation_id = ANY($1::uuid[])
+"""  # noqa: S608  Constants.
 _CREDITS: Final = """
     SELECT c.credit_id, c.purpose, c.digest, c.original_payment_id, c.fixmedins_code, c.setl_id, c.care_area,
            c.booked_at, l.leg_no, l.psn_no, l.account_kind, l.past_fen, l.current_fen, l.year, l.suspense,
@@ -128,29 +165,30 @@ async def load(connection: Connection, area: str, commands: Iterable[Command]) -
 
 
 async def load_touched(connection: Connection, area: str, touched: Touched) -> Loaded:
-    """Everything under these keys, and what the payments among them touch."""
-    clock = await connection.fetchrow(_CLOCK_AND_EPOCH, area)
-    if clock is None:
+    """Everything under these keys, and what the payments among them touch: in one statement, but for what is rare."""
+    psn_nos = [key.psn_no for key in touched.accounts]
+    kinds = [key.kind.value for key in touched.accounts]
+    usual = await connection.fetchrow(_USUAL, area, touched.payments, psn_nos, kinds, touched.authorisations)
+    if usual is None:
         raise LookupError(f"this database is not the ledger of area {area}")
-    state = State(epoch=clock["epoch"])
-    if touched.payments:
-        state.branches.update(await _load_branches(connection, touched.payments))
-        for branch in state.branches.values():
-            touched.add_legs(branch.legs)
+    state = State(
+        epoch=usual["epoch"],
+        branches=_branches_from(usual["branches"], usual["legs"]),
+        accounts=_accounts_from(usual["accounts"]),
+        authorisations=_authorisations_from(usual["authorisations"]),
+    )
     if touched.credits:
         state.credits.update(await _load_credits(connection, touched.credits))
     if touched.freezes:
-        found = await connection.fetch(_FREEZES, list(touched.freezes))
+        found = await connection.fetch(_FREEZES, touched.freezes)
         state.freezes.update((record["command_id"], _freeze_from(record)) for record in found)
     if touched.tasks:
         state.suspense_tasks.update(await load_tasks(connection, touched.tasks))
     if touched.stepped:
-        found = await connection.fetch(_AUTHORISATION_EVENTS, list(touched.stepped))
+        found = await connection.fetch(_AUTHORISATION_EVENTS, touched.stepped)
         events = [_event_from(record) for record in found]
         state.authorisation_events.update((event.key, event) for event in events)
-    state.accounts.update(await load_accounts(connection, touched.accounts))
-    state.authorisations.update(await load_authorisations(connection, touched.authorisations))
-    return Loaded(state, clock["now"])
+    return Loaded(state, usual["now"])
 
 
 async def load_accounts(connection: Connection, keys: Iterable[AccountKey]) -> dict[AccountKey, Account]:
@@ -159,7 +197,7 @@ async def load_accounts(connection: Connection, keys: Iterable[AccountKey]) -> d
     if not wanted:
         return {}
     found = await connection.fetch(_ACCOUNTS, [key.psn_no for key in wanted], [key.kind.value for key in wanted])
-    return {(account := _account_from(record)).key: account for record in found}
+    return _accounts_from(found)
 
 
 async def load_authorisations(
@@ -170,7 +208,7 @@ async def load_authorisations(
     if not wanted:
         return {}
     found = await connection.fetch(_AUTHORISATIONS, wanted)
-    return {record["authorisation_id"]: _authorisation_from(record) for record in found}
+    return _authorisations_from(found)
 
 
 class Touched:
@@ -220,20 +258,16 @@ class Touched:
 _KINDS: Final = {kind.value: kind for kind in AccountKind}
 _STATES: Final = {state.value: state for state in AccountState}
 _BRANCH_STATES: Final = {state.value: state for state in BranchState}
+_AUTHORISATION_STATES: Final = {state.value: state for state in AuthorisationState}
 _ROLES: Final = {role.value: role for role in Role}
+_LEG_COLUMNS: Final = 11
+"""Of a leg's row, those that are the leg itself; what was refunded and the balance after the hold follow."""
 _FLOORS: Final = {
     (False, False): frozenset[Part](),
     (True, False): frozenset({Part.PAST}),
     (False, True): frozenset({Part.CURRENT}),
     (True, True): frozenset(Part),
 }
-
-
-async def _load_branches(connection: Connection, ids: set[PaymentId]) -> dict[PaymentId, Branch]:
-    grouped: dict[PaymentId, list[Record]] = {}
-    for record in await connection.fetch(_BRANCHES, list(ids)):
-        grouped.setdefault(record["payment_id"], []).append(record)
-    return {payment_id: _branch_from(records) for payment_id, records in grouped.items()}
 
 
 async def _load_credits(connection: Connection, ids: set[CreditId]) -> dict[CreditId, Credit]:
@@ -243,29 +277,20 @@ async def _load_credits(connection: Connection, ids: set[CreditId]) -> dict[Cred
     return {credit_id: _credit_from(records) for credit_id, records in grouped.items()}
 
 
-def _account_from(record: Record) -> Account:
-    return Account(
-        key=AccountKey(record["psn_no"], _KINDS[record["kind"]]),
-        year=record["year"],
-        balance=Parts(record["past_fen"], record["current_fen"]),
-        held=Parts(record["held_past_fen"], record["held_current_fen"]),
-        frozen=record["frozen"],
-        state=_STATES[record["state"]],
-    )
+def _accounts_from(rows: Iterable[Row]) -> dict[AccountKey, Account]:
+    accounts: dict[AccountKey, Account] = {}
+    for psn_no, kind, year, past_fen, current_fen, held_past_fen, held_current_fen, frozen, state in rows:
+        key = AccountKey(psn_no, _KINDS[kind])
+        balance, held = Parts(past_fen, current_fen), Parts(held_past_fen, held_current_fen)
+        accounts[key] = Account(key, year, balance, held, frozen, _STATES[state])
+    return accounts
 
 
-def _authorisation_from(record: Record) -> Authorisation:
-    return Authorisation(
-        authorisation_id=record["authorisation_id"],
-        state=AuthorisationState(record["state"]),
-        funder_psn_no=record["funder_psn_no"],
-        beneficiary_psn_no=record["beneficiary_psn_no"],
-        authorised_fen=record["authorised_fen"],
-        used_fen=record["used_fen"],
-        held_fen=record["held_fen"],
-        version=record["version"],
-        opened_used_fen=record["opened_used_fen"],
-    )
+def _authorisations_from(rows: Iterable[Row]) -> dict[AuthorisationId, Authorisation]:
+    return {
+        authorisation_id: Authorisation(authorisation_id, _AUTHORISATION_STATES[state], *others)
+        for authorisation_id, state, *others in rows
+    }
 
 
 def _after_from(record: Record, key: AccountKey, *, frozen: bool, state: AccountState) -> Account:
@@ -279,45 +304,52 @@ def _after_from(record: Record, key: AccountKey, *, frozen: bool, state: Account
     )
 
 
-def _branch_from(records: list[Record]) -> Branch:
-    first = records[0]
-    legs = tuple(_leg_from(record) for record in records if record["leg_no"] is not None)
-    refusal = None
-    if first["refusal_reason"] is not None:
-        refusal = Refusal(first["refusal_reason"], first["refusal_leg_no"], json.loads(first["refusal_metadata"]))
+def _branches_from(rows: Iterable[Row], legs: Iterable[Row]) -> dict[PaymentId, Branch]:
+    legs_of: dict[PaymentId, list[Row]] = {}
+    for payment_id, *leg in legs:
+        legs_of.setdefault(payment_id, []).append(leg)
+    return {row[0]: _branch_from(row, legs_of.get(row[0], ())) for row in rows}
+
+
+def _branch_from(row: Row, leg_rows: Sequence[Row]) -> Branch:
+    payment_id, state, digest, created_at, decided_at, inquire_at, reason, leg_no, metadata, *memo = row
+    legs: list[Leg] = []
+    balances: list[Account] = []
+    refunded_fen: dict[int, Fen] = {}
+    for leg_row in leg_rows:
+        leg = _leg_from(leg_row[:_LEG_COLUMNS])
+        legs.append(leg)
+        fen, *after = leg_row[_LEG_COLUMNS:]
+        if not leg.is_receiving:
+            balances.append(_after_hold(leg.account, *after))
+        if fen:
+            refunded_fen[leg.leg_no] = fen
     return Branch(
-        payment_id=first["payment_id"],
-        state=_BRANCH_STATES[first["state"]],
-        created_at=first["created_at"],
-        decided_at=first["decided_at"],
-        digest=first["digest"],
-        legs=legs,
-        balances=tuple(
-            _balance_from(record, leg) for record, leg in zip(records, legs, strict=False) if not leg.is_receiving
-        ),
-        refusal=refusal,
-        inquire_at=first["inquire_at"],
-        memo=Memo(first["fixmedins_code"], first["setl_id"], first["care_area"]),
-        refunded_fen={record["leg_no"]: record["refunded_fen"] for record in records if record["refunded_fen"]},
+        payment_id=payment_id,
+        state=_BRANCH_STATES[state],
+        created_at=created_at,
+        decided_at=decided_at,
+        digest=digest,
+        legs=tuple(legs),
+        balances=tuple(balances),
+        refusal=None if reason is None else Refusal(reason, leg_no, json.loads(metadata)),
+        inquire_at=inquire_at,
+        memo=Memo(*memo),
+        refunded_fen=refunded_fen,
     )
 
 
-def _balance_from(record: Record, leg: Leg) -> Account:
+def _after_hold(
+    key: AccountKey, past_fen: Fen, current_fen: Fen, held_past_fen: Fen, held_current_fen: Fen, year: int
+) -> Account:
     # A hold is placed on an open account alone; a freeze never marks a wallet.
-    return _after_from(record, leg.account, frozen=False, state=AccountState.OPEN)
+    return Account(key, year, Parts(past_fen, current_fen), Parts(held_past_fen, held_current_fen))
 
 
-def _leg_from(record: Record) -> Leg:
-    return Leg(
-        leg_no=record["leg_no"],
-        account=AccountKey(PsnNo(record["psn_no"]), _KINDS[record["account_kind"]]),
-        role=_ROLES[record["role"]],
-        amount=Parts(record["past_fen"], record["current_fen"]),
-        year=record["year"],
-        authorisation_id=record["authorisation_id"],
-        floor_fen=record["floor_fen"],
-        floor_parts=_FLOORS[record["floor_past"], record["floor_current"]],
-    )
+def _leg_from(row: Row) -> Leg:
+    leg_no, psn_no, kind, role, past_fen, current_fen, year, authorisation_id, floor_fen, past, current = row
+    account, amount = AccountKey(psn_no, _KINDS[kind]), Parts(past_fen, current_fen)
+    return Leg(leg_no, account, _ROLES[role], amount, year, authorisation_id, floor_fen, _FLOORS[past, current])
 
 
 def _credit_from(records: list[Record]) -> Credit:
