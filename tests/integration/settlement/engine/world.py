@@ -195,7 +195,7 @@ class World:
     ) -> Driver:
         """One more coordinator; the settings are QUICK with these changes."""
         stack = AsyncExitStack()
-        database = await stack.enter_async_context(Database(self.database_url, pool_size=6))
+        database = await stack.enter_async_context(Database(self.database_url, pool_size=6, by_key=True))
         bus = await stack.enter_async_context(Bus(self.nats_url, name=f"engine{uuid4().hex[:6]}", prefix=self.prefix))
         client = LedgerClient(bus, epoch=await read_epoch(database), command_timeout_s=COMMAND_TIMEOUT_S)
         engine = await stack.enter_async_context(
@@ -413,7 +413,7 @@ async def world(
         bus = await stack.enter_async_context(Bus(nats_url, name="ledger", prefix=prefix))
         ledgers, edges = {}, {}
         for area, url in ledger_urls.items():
-            ledgers[area] = await stack.enter_async_context(Database(url, pool_size=4))
+            ledgers[area] = await stack.enter_async_context(Database(url, pool_size=4, by_key=True))
             edges[area] = Edge(area, AreaConsumer(database=ledgers[area], area=area))
             await bus.serve(f"{prefix}.ledger.{area}.command", edges[area].answer, queue=f"ledger-{area}")
         made = World(database_url, database, ledgers, edges, nats_url, prefix, bus)
