@@ -29,7 +29,7 @@ async def test_what_a_payment_says_to_the_databases_is_planned_by_key(town: Worl
         assert len(planned) >= SAID_MIN, f"{name} was hardly listened to"
         for query in planned:
             plan = await _plan_of(database, query)
-            read_whole = set(re.findall(r"Seq Scan on (\w+)", plan)) - OF_ONE_ROW
+            read_whole = set(re.findall(r"Seq Scan on (?!pg_)(\w+)", plan)) - OF_ONE_ROW
             assert not read_whole, f"{name} reads {read_whole} from end to end:\n{query}\n{plan}"
 
 
