@@ -83,12 +83,16 @@ bench: $(READY_BENCH) ## What a settlement costs, beside others; ROUNDS=…, or 
 	@$(BIN)/python -m bench $(if $(ROUNDS),--rounds $(ROUNDS)) $(BENCH_FLAGS)
 
 .PHONY: bench-growth
-bench-growth: $(READY) ## The same cost with 100 times the data, a hot account, memory over a long run (minutes)
+bench-growth: $(READY) ## The same cost with 100 times the data, a hot account, recovery, memory (half an hour; BENCH_FLAGS=--small tries it)
 	@$(BIN)/python -m bench.growth $(BENCH_FLAGS)
 
 .PHONY: bench-scale
 bench-scale: $(READY) ## 1, 2 and 4 settlement replicas; 2, 4 and 8 areas
 	@$(BIN)/python -m bench.scale $(BENCH_FLAGS)
+
+.PHONY: bench-capacity
+bench-capacity: $(READY) ## Compute docs/scale.md anew from what make bench has measured; measures nothing
+	@$(BIN)/python -m bench.capacity $(BENCH_FLAGS)
 
 .PHONY: bench-start
 bench-start: $(READY) ## How long the imports and a warm `gongji up` take

@@ -15,7 +15,8 @@ from rich.markdown import Markdown
 
 from bench.chart import line_chart
 from bench.contest import LEVELS, Plan, Violated, contest
-from bench.report import FOLDER, markdown, publish, summary, write
+from bench.document import FOLDER, keep
+from bench.report import markdown, publish, summary
 
 EXIT_VIOLATED: Final = 1
 QUICK: Final = Plan(rounds=2, seconds=1.5, families=6_000)
@@ -36,7 +37,8 @@ def main() -> int:
     usual = Plan()
     is_whole = not plan.contenders and plan.levels == LEVELS
     is_whole = is_whole and plan.rounds >= usual.rounds and plan.seconds >= usual.seconds
-    path = write(found, f"contest-{found['machine']['processors']}cpu{'' if is_whole else '-partial'}")
+    name = f"{found['date']}-contest-{found['machine']['processors']}cpu"
+    path = keep(found, name if is_whole else f"{name}-partial")
     text = markdown(found)
     if is_whole:
         publish(found, text)

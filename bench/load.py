@@ -160,6 +160,11 @@ class Terminals:
         ready = len(self.families) if visits else len(self.plans)
         return await opened(self.visit if visits else self.settle, rate=rate, seconds=min(seconds, ready / rate))
 
+    async def run_abandoned(self, *, count: int) -> Report:
+        """So many plans paid at once, whatever becomes of them: the coordinator is to die meanwhile."""
+        ended = await asyncio.gather(*(self.settle() for _ in range(count)), return_exceptions=True)
+        return {"answered": sum(not isinstance(one, BaseException) for one in ended)}
+
 
 class _NotOverThree(Exception):  # noqa: N818  A finding, which patient_plan may ask away.
     """A plan or settlement that is not the one to be measured."""
@@ -178,6 +183,7 @@ async def main() -> None:
             "prepare": terminals.prepare,
             "closed": terminals.run_closed,
             "opened": terminals.run_opened,
+            "abandoned": terminals.run_abandoned,
         }
     )
     for channel in terminals.channels:

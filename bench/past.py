@@ -6,7 +6,8 @@ version 7 as old as the wave, so that every invariant holds of them as of real o
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import asyncio
+from collections.abc import Mapping, Sequence
 from typing import Final
 
 import asyncpg
@@ -15,6 +16,7 @@ from bench.population import BILL_FEN, FUNDERS, HOSPITAL, SHARE_FEN, Population
 from bench.rows import document_in_sql
 
 FAMILIES_AT_ONCE: Final = 20_000
+WAVES_A_VACUUM: Final = 10
 _FIRST_MS: Final = 1_760_000_000_000
 _WAVE_MS: Final = 1_000_000
 _AT: Final = f"to_timestamp(({_FIRST_MS} + $3::int8 * {_WAVE_MS} + f) / 1000.0)"
@@ -88,17 +90,53 @@ async def write_past(
     """So many settlements over these families of two areas, evenly. Nothing may run on the databases meanwhile."""
     statements = {settlement_url: _coordinator(population)}
     statements |= {url: _ledger(population, area) for area, url in ledger_urls.items()}
-    for url, texts in statements.items():
+    # Side by side: the server works on them in processes of their own.
+    await asyncio.gather(*(_written(url, texts, families, settlements) for url, texts in statements.items()))
+
+
+async def _written(url: str, texts: Sequence[str], families: int, settlements: int) -> None:
+    connection = await asyncpg.connect(url)
+    try:
+        written = wave = 0
+        while written < settlements:
+            low = written % families
+            high = min(low + FAMILIES_AT_ONCE, families, low + settlements - written) - 1
+            async with connection.transaction():
+                for text in texts:
+                    await connection.execute(text, low, high, wave)
+            written, wave = written + high - low + 1, wave + 1
+            if wave % WAVES_A_VACUUM == 0:
+                await connection.execute("VACUUM accounts" if "accounts" in texts[0] else "VACUUM patient_years")
+        await connection.execute("VACUUM ANALYZE")
+    finally:
+        await connection.close()
+
+
+async def write_idle_accounts(ledger_urls: Mapping[str, str], *, accounts: int) -> None:
+    """Fills each area up to so many accounts: of people without money or relatives, whom nobody ever asks for."""
+
+    async def filled_up(area: str, url: str) -> None:
         connection = await asyncpg.connect(url)
         try:
-            for number, first in enumerate(range(0, settlements, min(FAMILIES_AT_ONCE, families))):
-                low = first % families
-                high = min(low + FAMILIES_AT_ONCE, families, low + settlements - first) - 1
-                async with connection.transaction():
-                    for text in texts:
-                        await connection.execute(text, low, high, number)
-                if number % 10 == 0:
-                    await connection.execute("VACUUM accounts" if "accounts" in texts[0] else "VACUUM patient_years")
-            await connection.execute("VACUUM ANALYZE")
+            missing = accounts - await connection.fetchval("SELECT count(*) FROM accounts")
+            await connection.execute(
+                "INSERT INTO accounts (psn_no, kind, year, past_fen, current_fen, held_past_fen, held_current_fen,"
+                " frozen, state) SELECT $1 || lpad(n::text, 8, '0') || '9', 'PERSONAL', extract(year FROM now()), 0, 0,"
+                " 0, 0, false, 'OPEN' FROM generate_series(1, $2::int8) AS n",
+                area,
+                missing,
+            )
+            await connection.execute("VACUUM ANALYZE accounts")
         finally:
             await connection.close()
+
+    await asyncio.gather(*(filled_up(area, url) for area, url in ledger_urls.items()))
+
+
+async def database_bytes(url: str) -> int:
+    """What a database takes on the disk, without the log."""
+    connection = await asyncpg.connect(url)
+    try:
+        return int(await connection.fetchval("SELECT pg_database_size(current_database())"))
+    finally:
+        await connection.close()

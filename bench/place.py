@@ -32,7 +32,7 @@ class Servers:
 
 @asynccontextmanager
 async def servers_in(folder: Path) -> AsyncIterator[Servers]:
-    """Both, started in ``folder`` and stopped at the end."""
+    """Both, started in ``folder``; stopped at the end, and their data removed, wherever it lay."""
     postgres = EmbeddedPostgres(folder / "postgres", settings=BENCH_SETTINGS)
     nats = EmbeddedNats(folder / "nats")
     await postgres.start()
@@ -43,7 +43,7 @@ async def servers_in(folder: Path) -> AsyncIterator[Servers]:
         finally:
             await nats.stop()
     finally:
-        await postgres.stop()
+        await postgres.destroy()
 
 
 def replica_names(replicas: int) -> list[str]:

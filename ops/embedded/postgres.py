@@ -139,8 +139,10 @@ class EmbeddedPostgres(Databases):
         await self.stop()
 
     async def destroy(self) -> None:
-        """Stops the server and removes its folder and annex with all data."""
+        """Stops the server and removes its folder and annex with all data, also what an earlier start has left."""
         await self.stop()
+        if self._annex is None and self.folder.is_dir():
+            self._annex, _ = await Annex.found(DataFolder.at(self.folder))
         if self._annex is not None and self._annex.path.exists():
             await self._annex.removed()
         shutil.rmtree(self.folder, ignore_errors=True)

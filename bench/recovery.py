@@ -1,0 +1,127 @@
+"""Ten thousand payments under way when everything dies: how long until each is finished, by recovery alone."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Final
+
+import asyncpg
+
+from bench.contest import say
+from bench.measure import assert_durable, until_quiet
+from bench.place import Client, gongji_on, ledger_urls, servers_in
+from bench.population import Population, Signer, refill
+from bench.verified import verified
+from ops.embedded.world import World
+
+DEADLINE_S: Final = 45
+"""Of the votes: long enough for so many payments to be under way at once."""
+OPEN_MAX_S: Final = 40.0
+FINISHED_MAX_S: Final = 600.0
+IN_FLIGHT: Final = 64
+_POLL_S: Final = 0.02
+_OPEN: Final = "SELECT count(*) FROM payments WHERE state IN ('TRYING', 'COMMITTED', 'ABORTED')"
+_UNCONFIRMED: Final = """
+    UPDATE payments SET state = 'COMMITTED', finished_at = NULL, next_drive_at = clock_timestamp() WHERE state = 'DONE'
+"""
+
+
+async def recovery(folder: Path, *, count: int) -> dict[str, Any]:
+    """Each case with ``count`` payments: what they were at the kill, and how long until the last was finished."""
+    found: dict[str, Any] = {}
+    async with servers_in(folder) as servers:
+        await assert_durable(servers)
+        population, signer = Population(), Signer.new()
+        async with gongji_on(servers, folder / "world", families=count, signer=signer, population=population) as world:
+            await world.stop()
+            connection = await asyncpg.connect(world.database_url("settlement"))
+            try:
+                for name, dying in (("undecided", _undecided), ("unacknowledged", _unacknowledged)):
+                    before = await _states(connection)
+                    await refill(ledger_urls(world))
+                    await dying(world, connection, population, signer, count)
+                    found[name] = await _recovered(world, connection, before)
+                    say(f"  {name}: {found[name]['at_kill']}, finished after {found[name]['seconds']:.1f} s")
+            finally:
+                await connection.close()
+            check = await verified(world)
+    return {"payments": count, "cases": found, "verify": check}
+
+
+async def _undecided(
+    world: World, connection: asyncpg.Connection, population: Population, signer: Signer, count: int
+) -> None:
+    """The ledgers die; everyone pays at once; the coordinator dies, and the votes' deadline passes."""
+    crowd = {"GONGJI_VOTE_DEADLINE_S": str(DEADLINE_S), "GONGJI_CONCURRENT_RPCS_MAX": str(2 * count)}
+    await asyncio.gather(world.start_process("ledger"), world.start_process("settlement", environment=crowd))
+    client = await Client.terminals(world, signer=signer, population=population, families=range(count))
+    try:
+        await client.order("prepare", count=count)
+        await world.kill_process("ledger")
+        paying = asyncio.create_task(client.order("abandoned", count=count))
+        end_s = time.monotonic() + OPEN_MAX_S
+        while (under_way := int(await connection.fetchval(_OPEN))) < count and not paying.done():
+            if time.monotonic() > end_s:
+                raise RuntimeError(f"{under_way:,} payments are under way instead of {count:,}")
+            await asyncio.sleep(_POLL_S)
+        await world.kill_process("settlement")
+        await paying
+    finally:
+        await client.stop()
+        await world.stop()
+    while await connection.fetchval(  # noqa: ASYNC110  Nothing tells of the time's passing.
+        "SELECT EXISTS (SELECT FROM payments WHERE state = 'TRYING' AND deadline_at > clock_timestamp())"
+    ):
+        await asyncio.sleep(_POLL_S)
+
+
+async def _unacknowledged(
+    world: World, connection: asyncpg.Connection, population: Population, signer: Signer, count: int
+) -> None:
+    """Everyone has paid; then the coordinator is made to forget that the ledgers have confirmed it."""
+    await asyncio.gather(world.start_process("ledger"), world.start_process("settlement"))
+    client = await Client.terminals(world, signer=signer, population=population, families=range(count))
+    try:
+        await client.order("prepare", count=count)
+        order = {"in_flight": IN_FLIGHT, "seconds": FINISHED_MAX_S, "warm": 0, "count_max": count}
+        await client.order("closed", visits=False, **order)
+        await until_quiet(world.database_url("settlement"))
+    finally:
+        await client.stop()
+        await world.kill_process("settlement")
+        await world.kill_process("ledger")
+        await world.stop()
+    await connection.execute(_UNCONFIRMED)
+
+
+async def _recovered(world: World, connection: asyncpg.Connection, before: Mapping[str, int]) -> dict[str, Any]:
+    """Both start again; nobody asks for anything."""
+    at_kill, under_way = await _states(connection), int(await connection.fetchval(_OPEN))
+    began_s = time.monotonic()
+    await asyncio.gather(world.start_process("ledger"), world.start_process("settlement"))
+    ready_s = time.monotonic() - began_s
+    while await connection.fetchval(_OPEN):
+        if time.monotonic() - began_s > FINISHED_MAX_S:
+            raise RuntimeError(f"payments are still open after {FINISHED_MAX_S:.0f} s")
+        await asyncio.sleep(_POLL_S)
+    seconds = time.monotonic() - began_s
+    await world.stop()
+    return {
+        "under_way": under_way,
+        "at_kill": _more(at_kill, before),
+        "ready_s": ready_s,
+        "seconds": seconds,
+        "states": _more(await _states(connection), before),
+    }
+
+
+async def _states(connection: asyncpg.Connection) -> dict[str, int]:
+    rows = await connection.fetch("SELECT state, count(*) AS many FROM payments GROUP BY state ORDER BY state")
+    return {row["state"]: row["many"] for row in rows}
+
+
+def _more(after: Mapping[str, int], before: Mapping[str, int]) -> dict[str, int]:
+    return {state: many - before.get(state, 0) for state, many in after.items() if many > before.get(state, 0)}
