@@ -73,7 +73,7 @@ class PutCredit:
     def digest(self) -> bytes:
         """Tells one content of a credit from another."""
         legs = [
-            (leg.leg_no, leg.account.psn_no, leg.account.kind.value, leg.amount.past, leg.amount.current, leg.year)
+            (leg.leg_no, leg.account.psn_no, leg.account.kind, leg.amount.past, leg.amount.current, leg.year)
             for leg in self.legs
         ]
         return _digest([(self.purpose.value, self.original_payment_id), *legs])
@@ -232,8 +232,8 @@ Reply: TypeAlias = BranchReply | CreditReply | AuthorisationReply | FreezeReply 
 
 def _leg_row(leg: Leg) -> tuple[object, ...]:
     account, amount = leg.account, leg.amount
-    whose = (leg.leg_no, account.psn_no, account.kind.value, leg.role.value)
-    floor = (leg.floor_fen, *sorted(part.value for part in leg.floor_parts))
+    whose = (leg.leg_no, account.psn_no, account.kind, leg.role)
+    floor = (leg.floor_fen, *sorted(leg.floor_parts))
     return (*whose, amount.past, amount.current, leg.year, leg.authorisation_id, *floor)
 
 

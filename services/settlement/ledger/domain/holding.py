@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final, assert_never
 
@@ -207,7 +207,7 @@ def confirm(draft: Draft, branch: Branch) -> Branch:
     draft.book_contra(
         Book.CLEARING, total_fen, source_id=branch.payment_id, leg_no=CONTRA_LEG_NO, kind=EntryKind.PAYMENT
     )
-    confirmed = replace(branch, state=BranchState.CONFIRMED, decided_at=draft.now)
+    confirmed = branch.decided(BranchState.CONFIRMED, draft.now)
     draft.put_branch(confirmed)
     return confirmed
 
@@ -276,4 +276,4 @@ def _release(draft: Draft, branch: Branch) -> None:
         draft.put_account(account.with_released(amount))
         if authorisation := draft.authorisation(leg.authorisation_id):
             draft.put_authorisation(authorisation.with_released(amount.total))
-    draft.put_branch(replace(branch, state=BranchState.CANCELLED, decided_at=draft.now))
+    draft.put_branch(branch.decided(BranchState.CANCELLED, draft.now))

@@ -1,6 +1,7 @@
 """What a ledger knows: accounts, authorisations, branches of payments, and the entries that only ever grow.
 
-Every value is frozen; an operation on one gives a new one. Amounts are fen.
+Every value is frozen; an operation on one gives a new one. Amounts are fen. Each kind and state is its own word in the
+database.
 """
 
 from __future__ import annotations
@@ -8,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
-from enum import Enum
+from enum import StrEnum
 from typing import Final, NewType, TypeAlias
 from uuid import UUID, uuid5
 
@@ -23,21 +24,21 @@ CONTRA_LEG_NO: Final = 0
 _YEAR_TURNS: Final = UUID("5f6c1d1e-7a53-5c0e-9a64-0e2f3b8c2a10")
 
 
-class Part(Enum):
+class Part(StrEnum):
     """Part of a personal account; a wallet has one part, kept as past."""
 
     PAST = "PAST"
     CURRENT = "CURRENT"
 
 
-class AccountKind(Enum):
+class AccountKind(StrEnum):
     """PERSONAL: 职工医保个人账户. WALLET: 医保钱包."""
 
     PERSONAL = "PERSONAL"
     WALLET = "WALLET"
 
 
-class AccountState(Enum):
+class AccountState(StrEnum):
     """Whether an account takes part; the comment says who acts next."""
 
     OPEN = "OPEN"  # Nobody.
@@ -45,7 +46,7 @@ class AccountState(Enum):
     CLOSED = "CLOSED"  # Nobody; money that still comes goes to the area's suspense.
 
 
-class Role(Enum):
+class Role(StrEnum):
     """In what capacity an account takes part in a payment."""
 
     OWN = "OWN"
@@ -54,7 +55,7 @@ class Role(Enum):
     RECEIVER = "RECEIVER"  # Its leg holds nothing at TRY and brings its money at CONFIRM (protocol, "Acceptance").
 
 
-class BranchState(Enum):
+class BranchState(StrEnum):
     """Where a payment stands in this ledger; the comment says who acts next."""
 
     HELD = "HELD"  # The coordinator decides; the ledger asks after the deadline, and never ends a hold by itself.
@@ -64,14 +65,14 @@ class BranchState(Enum):
     CANCELLED = "CANCELLED"  # Final.
 
 
-class AuthorisationState(Enum):
+class AuthorisationState(StrEnum):
     """Whether holds may be placed under an authorisation."""
 
     OPEN = "OPEN"
     CLOSED = "CLOSED"  # Final; holds placed before may still be confirmed.
 
 
-class CreditPurpose(Enum):
+class CreditPurpose(StrEnum):
     """Why money comes in; it is the kind of its entries too."""
 
     MONTHLY = "MONTHLY"
@@ -81,7 +82,7 @@ class CreditPurpose(Enum):
     SUSPENSE = "SUSPENSE"  # Out of suspense, as an officer says; no coordinator sends it.
 
 
-class EntryKind(Enum):
+class EntryKind(StrEnum):
     """What a statement line says of an entry."""
 
     PAYMENT = "PAYMENT"
@@ -94,7 +95,7 @@ class EntryKind(Enum):
     SUSPENSE = "SUSPENSE"  # What an officer brought out of suspense.
 
 
-class Book(Enum):
+class Book(StrEnum):
     """Where an entry stands: on a person's account, or on a contra account that is only summed on demand."""
 
     PERSONAL = "PERSONAL"
@@ -208,19 +209,32 @@ class Authorisation:
 
     def with_held(self, amount_fen: Fen) -> Authorisation:
         """A hold more."""
-        return replace(self, held_fen=self.held_fen + amount_fen)
+        return self._with(self.used_fen, self.held_fen + amount_fen)
 
     def with_released(self, amount_fen: Fen) -> Authorisation:
         """A hold less."""
-        return replace(self, held_fen=self.held_fen - amount_fen)
+        return self._with(self.used_fen, self.held_fen - amount_fen)
 
     def with_spent(self, amount_fen: Fen) -> Authorisation:
         """What was held is used."""
-        return replace(self, held_fen=self.held_fen - amount_fen, used_fen=self.used_fen + amount_fen)
+        return self._with(self.used_fen + amount_fen, self.held_fen - amount_fen)
 
     def with_returned(self, amount_fen: Fen) -> Authorisation:
         """What was used may be used again (a refund, also when closed)."""
-        return replace(self, used_fen=self.used_fen - amount_fen)
+        return self._with(self.used_fen - amount_fen, self.held_fen)
+
+    def _with(self, used_fen: Fen, held_fen: Fen) -> Authorisation:
+        return Authorisation(
+            self.authorisation_id,
+            self.state,
+            self.funder_psn_no,
+            self.beneficiary_psn_no,
+            self.authorised_fen,
+            used_fen,
+            held_fen,
+            self.version,
+            self.opened_used_fen,
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -289,6 +303,23 @@ class Branch:
         """The legs that hold money and then take it."""
         return tuple(leg for leg in self.legs if not leg.is_receiving)
 
+    def decided(self, state: BranchState, at: datetime) -> Branch:
+        """The same in its final state."""
+        return Branch(
+            self.payment_id,
+            state,
+            self.created_at,
+            at,
+            self.digest,
+            self.legs,
+            self.balances,
+            self.refusal,
+            self.inquire_at,
+            self.memo,
+            self.origin,
+            self.refunded_fen,
+        )
+
 
 @dataclass(frozen=True, slots=True)
 class Entry:
@@ -341,7 +372,7 @@ class FreezeRecord:
     booked_at: datetime
 
 
-class AuthorisationStep(Enum):
+class AuthorisationStep(StrEnum):
     """What was done to an authorisation."""
 
     OPEN = "OPEN"
@@ -381,7 +412,7 @@ class SuspenseTask:
     done_at: datetime | None = None
 
 
-class AlarmKind(Enum):
+class AlarmKind(StrEnum):
     """A contradiction that no rule can mend; someone is called."""
 
     CONFIRM_WITHOUT_HOLD = "CONFIRM_WITHOUT_HOLD"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
-from typing import Self
+from typing import Final, Self
 from uuid import UUID
 
 from kernel.clock import business_year
@@ -16,6 +16,7 @@ from services.settlement.ledger.domain.model import (
     CONTRA_LEG_NO,
     Account,
     AccountKey,
+    AccountKind,
     Alarm,
     AlarmKind,
     Authorisation,
@@ -34,6 +35,8 @@ from services.settlement.ledger.domain.model import (
     SuspenseTask,
     year_turn_id,
 )
+
+_BOOKS: Final = {AccountKind.PERSONAL: Book.PERSONAL, AccountKind.WALLET: Book.WALLET}
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,7 +178,7 @@ class Draft:
         for part, amount_fen in ((Part.PAST, amount.past), (Part.CURRENT, amount.current)):
             if amount_fen:
                 running += amount_fen
-                book = Book(account.key.kind.value)
+                book = _BOOKS[account.key.kind]
                 self._entries.append(
                     Entry(source_id, leg_no, kind, book, amount_fen, self.now, account.key, part, running)
                 )

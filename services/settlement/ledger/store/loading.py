@@ -167,7 +167,7 @@ async def load(connection: Connection, area: str, commands: Iterable[Command]) -
 async def load_touched(connection: Connection, area: str, touched: Touched) -> Loaded:
     """Everything under these keys, and what the payments among them touch: in one statement, but for what is rare."""
     psn_nos = [key.psn_no for key in touched.accounts]
-    kinds = [key.kind.value for key in touched.accounts]
+    kinds = [key.kind for key in touched.accounts]
     usual = await connection.fetchrow(_USUAL, area, touched.payments, psn_nos, kinds, touched.authorisations)
     if usual is None:
         raise LookupError(f"this database is not the ledger of area {area}")
@@ -196,7 +196,7 @@ async def load_accounts(connection: Connection, keys: Iterable[AccountKey]) -> d
     wanted = list(keys)
     if not wanted:
         return {}
-    found = await connection.fetch(_ACCOUNTS, [key.psn_no for key in wanted], [key.kind.value for key in wanted])
+    found = await connection.fetch(_ACCOUNTS, [key.psn_no for key in wanted], [key.kind for key in wanted])
     return _accounts_from(found)
 
 

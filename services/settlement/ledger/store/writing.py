@@ -223,7 +223,7 @@ def _branch_sets(before: State, after: State, outcomes: Sequence[Outcome], now: 
             legs += _leg_rows(branch)
             continue
         if branch.state is not known.state:
-            decided.append((payment_id, branch.state.value))
+            decided.append((payment_id, branch.state))
         refunded += [
             (payment_id, leg_no, fen)
             for leg_no, fen in branch.refunded_fen.items()
@@ -247,7 +247,7 @@ def _balance_sets(before: State, after: State, outcomes: Sequence[Outcome]) -> l
     old: list[Row] = []
     for authorisation_id in {it for outcome in outcomes for it in outcome.authorisations}:
         it = after.authorisations[authorisation_id]
-        row = (authorisation_id, it.state.value, it.authorised_fen, it.used_fen, it.held_fen, it.version)
+        row = (authorisation_id, it.state, it.authorised_fen, it.used_fen, it.held_fen, it.version)
         if authorisation_id in before.authorisations:
             old.append(row)
         else:
@@ -277,13 +277,13 @@ def _record_sets(outcomes: Sequence[Outcome]) -> list[RowSet]:
 
 def _alarm_set(alarms: Iterable[Alarm]) -> RowSet:
     raised = {(it.kind, it.subject_id): it for it in alarms}
-    rows = [(it.kind.value, it.subject_id, it.raised_at, it.raised_at) for it in raised.values()]
+    rows = [(it.kind, it.subject_id, it.raised_at, it.raised_at) for it in raised.values()]
     return RowSet(_INSERT_ALARMS, rows)
 
 
 def _credit_row(it: Credit) -> Row:
     memo = _memo_row(it.memo)
-    return (it.credit_id, it.purpose.value, it.digest, it.original_payment_id, *memo, it.origin, it.booked_at)
+    return (it.credit_id, it.purpose, it.digest, it.original_payment_id, *memo, it.origin, it.booked_at)
 
 
 def _credit_leg_rows(credit: Credit) -> list[Row]:
@@ -292,14 +292,14 @@ def _credit_leg_rows(credit: Credit) -> list[Row]:
             credit.credit_id,
             leg.leg_no,
             leg.account.psn_no,
-            leg.account.kind.value,
+            leg.account.kind,
             leg.amount.past,
             leg.amount.current,
             leg.year,
             after is None,
             *_after_row(after),
             after.frozen if after else None,
-            after.state.value if after else None,
+            after.state if after else None,
         )
         for leg, after in zip(credit.legs, credit.balances, strict=True)
     ]
@@ -308,21 +308,21 @@ def _credit_leg_rows(credit: Credit) -> list[Row]:
 def _freeze_row(it: FreezeRecord) -> Row:
     account = it.account
     whose = (it.freeze_id, account.key.psn_no, it.frozen, it.cause)
-    return (*whose, *_after_row(account), account.state.value, it.booked_at)
+    return (*whose, *_after_row(account), account.state, it.booked_at)
 
 
 def _task_row(it: SuspenseTask) -> Row:
-    return (it.credit_id, it.leg_no, it.account.psn_no, it.account.kind.value, it.amount_fen, it.created_at)
+    return (it.credit_id, it.leg_no, it.account.psn_no, it.account.kind, it.amount_fen, it.created_at)
 
 
 def _entry_row(entry: Entry) -> Row:
     return (
         entry.source_id,
         entry.leg_no,
-        entry.kind.value,
-        entry.book.value,
+        entry.kind,
+        entry.book,
         entry.account.psn_no if entry.account else None,
-        entry.part.value if entry.part else None,
+        entry.part,
         entry.amount_fen,
         entry.balance_after_fen,
     )
@@ -332,10 +332,10 @@ def _event_rows(outcomes: Sequence[Outcome]) -> list[Row]:
     return [
         (
             key.authorisation_id,
-            key.step.value,
+            key.step,
             key.version,
             event.asked_fen,
-            event.after.state.value,
+            event.after.state,
             event.after.authorised_fen,
             event.after.used_fen,
             event.after.held_fen,
@@ -356,14 +356,14 @@ def _memo_row(memo: Memo) -> tuple[str, str, str]:
 def _account_row(account: Account) -> Row:
     return (
         account.key.psn_no,
-        account.key.kind.value,
+        account.key.kind,
         account.year,
         account.balance.past,
         account.balance.current,
         account.held.past,
         account.held.current,
         account.frozen,
-        account.state.value,
+        account.state,
     )
 
 
@@ -381,7 +381,7 @@ def _ending_row(branch: Branch) -> Row:
     """What a branch that holds nothing, or nothing any more, has beside its row."""
     refusal = branch.refusal
     return (
-        branch.state.value,
+        branch.state,
         branch.decided_at,
         refusal.reason if refusal else None,
         refusal.leg_no if refusal else None,
@@ -396,8 +396,8 @@ def _leg_rows(branch: Branch) -> list[Row]:
             branch.payment_id,
             leg.leg_no,
             leg.account.psn_no,
-            leg.account.kind.value,
-            leg.role.value,
+            leg.account.kind,
+            leg.role,
             leg.amount.past,
             leg.amount.current,
             leg.year,
