@@ -40,7 +40,7 @@ BATCH_BYTES_MAX: Final = 256 << 10
 """A larger batch goes out in halves: NATS carries messages of 1 MiB, and an answer may be three times as long."""
 BATCHES_IN_FLIGHT_MAX: Final = 2
 """To one ledger: one at work there and one on its way. What comes meanwhile gathers here and travels together."""
-CONFIRM_SPACING_S: Final = 0.02
+CONFIRM_SPACING_S: Final = 0.05
 """Nobody waits for a CONFIRM, so it waits for others: one message and one transaction of the ledger carry them all."""
 AREAS_MAX: Final = 1_000
 """More areas than the nation has ledgers; beyond it, those that nobody waits for are forgotten."""
