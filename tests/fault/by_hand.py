@@ -78,19 +78,18 @@ FAULTS: Final = (
         "CONFIRM is sent before the decision is durable",
         "rule 1",
         f"{SAGA}/coordinator.py",
-        "return (drive, []) if write is None else (replace(drive, is_writing=True), [write])",
+        "return Drive(drive.payment, drive.areas, drive.replies, is_writing=True), [write]",
         "early = [Send(drive.payment, area, Order.CONFIRM) for area in drive.areas]\n"
-        "    commits = write is not None and write.to is State.COMMITTED\n"
-        "    return (drive, []) if write is None else (\n"
-        "        replace(drive, is_writing=True), [write, *(early if commits else [])])",
+        "    told = early if write.to is State.COMMITTED else []\n"
+        "    return Drive(drive.payment, drive.areas, drive.replies, is_writing=True), [write, *told]",
     ),
     Fault(
         "OK is answered before the decision is durable",
         "rule 1",
         f"{SAGA}/coordinator.py",
-        "return (drive, []) if write is None else (replace(drive, is_writing=True), [write])",
-        "told = [Answer(applied(drive.payment, write))] if write and write.to is State.COMMITTED else []\n"
-        "    return (drive, []) if write is None else (replace(drive, is_writing=True), [write, *told])",
+        "return Drive(drive.payment, drive.areas, drive.replies, is_writing=True), [write]",
+        "told = [Answer(applied(drive.payment, write))] if write.to is State.COMMITTED else []\n"
+        "    return Drive(drive.payment, drive.areas, drive.replies, is_writing=True), [write, *told]",
     ),
     Fault(
         "the ledger ends holds at their deadline",
@@ -134,7 +133,7 @@ FAULTS: Final = (
         "a payment is DONE though a ledger has not booked it",
         "rule 8",
         f"{SAGA}/coordinator.py",
-        "    if drive.silent_areas:\n        return None\n    told",
+        "    if silent:\n        return None\n    told",
         "    told",
     ),
     Fault(
