@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from itertools import pairwise
 from typing import Final, Protocol, TypeAlias, assert_never
-from uuid import UUID
 
+from asyncpg.pgproto.pgproto import UUID  # The driver's: equal to any of its value, but made and compared in C.
 from google.protobuf.message import DecodeError
 from google.protobuf.timestamp_pb2 import Timestamp
 
@@ -54,6 +54,7 @@ _ROLES: Final = {
 }
 _PARTS: Final = {pb.PART_PAST: Part.PAST, pb.PART_CURRENT: Part.CURRENT}
 _PARTS_OUT: Final = {part: number for number, part in _PARTS.items()}
+_NO_PARTS: Final = frozenset[Part]()
 _PURPOSES: Final = {
     pb.CREDIT_PURPOSE_MONTHLY: CreditPurpose.MONTHLY,
     pb.CREDIT_PURPOSE_WALLET: CreditPurpose.WALLET,
@@ -159,7 +160,7 @@ def _parse_query(message: pb.Command) -> Query | None:
     match message.WhichOneof("kind"):
         case "read_balances_command":
             asked = message.read_balances_command
-            ids = tuple(AuthorisationId(UUID(bytes=it)) for it in asked.authorisation_ids)
+            ids = tuple(AuthorisationId(UUID(it)) for it in asked.authorisation_ids)
             return BalancesQuery(tuple(_key_from(it.psn_no, it.account_kind) for it in asked.accounts), ids)
         case "read_statement_command":
             page = message.read_statement_command
@@ -179,9 +180,9 @@ def _parse_command(message: pb.Command) -> domain.Command:  # noqa: PLR0911  One
         case "try_command":
             return _try_from(message.try_command)
         case "confirm_command":
-            return domain.Confirm(PaymentId(UUID(bytes=message.confirm_command.payment_id)))
+            return domain.Confirm(PaymentId(UUID(message.confirm_command.payment_id)))
         case "cancel_command":
-            return domain.Cancel(PaymentId(UUID(bytes=message.cancel_command.payment_id)))
+            return domain.Cancel(PaymentId(UUID(message.cancel_command.payment_id)))
         case "credit_command":
             return _credit_from(message.credit_command)
         case "open_authorisation_command":
@@ -210,7 +211,7 @@ def _parse_command(message: pb.Command) -> domain.Command:  # noqa: PLR0911  One
 def _try_from(message: pb.TryCommand) -> domain.Try:
     _require_ascending([leg.leg_no for leg in message.legs])
     return domain.Try(
-        payment_id=PaymentId(UUID(bytes=message.payment_id)),
+        payment_id=PaymentId(UUID(message.payment_id)),
         legs=tuple(map(_leg_from, message.legs)),
         inquire_after_ms=message.inquire_after_ms,
         memo=_memo_from(message.memo),
@@ -226,8 +227,7 @@ def _leg_from(message: pb.Leg) -> Leg:
         raise _invalid("legs.current_fen", "wallet.one_part")
     if (role is Role.FUNDER) != bool(message.authorisation_id):
         raise _invalid("legs.authorisation_id", "role.authorisation_id")
-    if not all(part in _PARTS for part in message.floor_parts):
-        raise _invalid("legs.floor_parts", "enum.defined_only")
+    floor_parts = _floor_parts_from(message.floor_parts)
     return Leg(
         leg_no=message.leg_no,
         account=key,
@@ -236,8 +236,16 @@ def _leg_from(message: pb.Leg) -> Leg:
         year=message.year,
         authorisation_id=_authorisation_id(message.authorisation_id) if message.authorisation_id else None,
         floor_fen=message.floor_fen,
-        floor_parts=frozenset(_PARTS[part] for part in message.floor_parts),
+        floor_parts=floor_parts,
     )
+
+
+def _floor_parts_from(parts: Sequence[pb.Part.ValueType]) -> frozenset[Part]:
+    if not parts:
+        return _NO_PARTS
+    if not all(part in _PARTS for part in parts):
+        raise _invalid("legs.floor_parts", "enum.defined_only")
+    return frozenset(_PARTS[part] for part in parts)
 
 
 def _credit_from(message: pb.CreditCommand) -> domain.PutCredit:
@@ -254,10 +262,10 @@ def _credit_from(message: pb.CreditCommand) -> domain.PutCredit:
         raise _invalid("legs.account_kind", "purpose.account_kind")
     original = message.original_payment_id
     return domain.PutCredit(
-        credit_id=CreditId(UUID(bytes=message.credit_id)),
+        credit_id=CreditId(UUID(message.credit_id)),
         purpose=purpose,
         legs=legs,
-        original_payment_id=PaymentId(UUID(bytes=original)) if original else None,
+        original_payment_id=PaymentId(UUID(original)) if original else None,
         memo=_memo_from(message.memo),
         origin=message.origin,
     )
@@ -265,12 +273,12 @@ def _credit_from(message: pb.CreditCommand) -> domain.PutCredit:
 
 def _freeze_from(message: pb.FreezeCommand | pb.UnfreezeCommand, *, frozen: bool) -> domain.SetFrozen:
     return domain.SetFrozen(
-        FreezeId(UUID(bytes=message.command_id)), PsnNo(message.psn_no), frozen=frozen, cause=message.cause
+        FreezeId(UUID(message.command_id)), PsnNo(message.psn_no), frozen=frozen, cause=message.cause
     )
 
 
 def _require_ascending(leg_nos: Sequence[int]) -> None:
-    if any(later <= earlier for earlier, later in pairwise(leg_nos)):
+    if len(leg_nos) > 1 and any(later <= earlier for earlier, later in pairwise(leg_nos)):
         raise _invalid("legs.leg_no", "repeated.ascending")
 
 
@@ -293,7 +301,7 @@ def _key_from(psn_no: str, kind: pb.AccountKind.ValueType) -> AccountKey:
 
 
 def _authorisation_id(raw: bytes) -> AuthorisationId:
-    return AuthorisationId(UUID(bytes=raw))
+    return AuthorisationId(UUID(raw))
 
 
 def _limit_from(message: pb.OpenAuthorisationCommand | pb.AmendAuthorisationCommand) -> int | None:

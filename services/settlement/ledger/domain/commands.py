@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from hashlib import blake2b
 from typing import Final, TypeAlias
 from uuid import UUID
 
 from kernel.ids import AuthorisationId, PaymentId, PsnNo
 from kernel.money import Fen
+from kernel.values import value
 from services.settlement.ledger.domain.model import (
     NO_MEMO,
     Account,
@@ -28,7 +28,7 @@ from services.settlement.ledger.domain.model import (
 _DIGEST_BYTES: Final = 16
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Try:
     """Hold the money of every leg, all or none."""
 
@@ -44,21 +44,21 @@ class Try:
         return _digest([_leg_row(leg) for leg in self.legs])
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Confirm:
     """What was held is spent. It cannot be refused."""
 
     payment_id: PaymentId
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Cancel:
     """What was held is released; before any TRY, the TRY that may still come is blocked."""
 
     payment_id: PaymentId
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class PutCredit:
     """Money into accounts. It cannot be refused for a business reason."""
 
@@ -79,7 +79,7 @@ class PutCredit:
         return _digest([(self.purpose.value, self.original_payment_id), *legs])
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class OpenAuthorisation:
     """An id is used once. ``used_fen`` is carried over when an account moves to this area."""
 
@@ -90,7 +90,7 @@ class OpenAuthorisation:
     used_fen: Fen = 0
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class AmendAuthorisation:
     """A new limit, with a version of its own (2 and up)."""
 
@@ -99,14 +99,14 @@ class AmendAuthorisation:
     authorised_fen: Fen | None
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class CloseAuthorisation:
     """No new hold under this id, ever."""
 
     authorisation_id: AuthorisationId
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class SetFrozen:
     """冻结 or its end: whether the account takes new holds as OWN or FUNDER."""
 
@@ -116,12 +116,12 @@ class SetFrozen:
     cause: str
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Charge(Try):
     """An operator's: book what the coordinator has committed and a restored ledger has lost (``mending``)."""
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class ReleaseSuspense:
     """An officer's: bring a task's money from suspense onto this account; None = out of the ledger, to the fund."""
 
@@ -143,7 +143,7 @@ MendingCommand: TypeAlias = Charge | ReleaseSuspense
 Command: TypeAlias = PaymentCommand | AuthorisationCommand | SetFrozen | MendingCommand
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Request:
     """A command and the epoch of the coordinator that sent it; None means that nobody's epoch is concerned.
 
@@ -175,7 +175,7 @@ def identity_of(command: Command) -> tuple[str, UUID]:
     return kind, getattr(command, field)
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class BranchReply:
     """The answer to TRY, CONFIRM and CANCEL. ``state`` None means that the payment was never heard of."""
 
@@ -186,7 +186,7 @@ class BranchReply:
     balances: tuple[Account, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class CreditReply:
     """The answer to a credit: each leg's account afterwards, or a missing one where the money went to suspense."""
 
@@ -202,7 +202,7 @@ class CreditReply:
         return tuple(leg.leg_no for leg, after in zip(self.legs, self.balances, strict=True) if after is None)
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class AuthorisationReply:
     """How the authorisation stands after the command; with a refusal, what stands in spite of it."""
 
@@ -211,7 +211,7 @@ class AuthorisationReply:
     refusal: Refusal | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class FreezeReply:
     """The account as it stands after the command."""
 
@@ -220,7 +220,7 @@ class FreezeReply:
     refusal: Refusal | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class CommandRefused:
     """The command was not looked at: it cannot be read, or comes from an older epoch."""
 

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final, assert_never
 
+from kernel.values import value
 from services.settlement.ledger.domain.commands import BranchReply, Cancel, Confirm, Try
 from services.settlement.ledger.domain.model import (
     CONTRA_LEG_NO,
@@ -31,7 +31,7 @@ from services.settlement.ledger.domain.receiving import book_received, refused_t
 from services.settlement.ledger.domain.state import Draft, Outcome, State
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class _Facts:
     """What the checks of one leg look at; ``amount`` is the leg's amount as it reads on the account now."""
 

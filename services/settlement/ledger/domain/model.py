@@ -7,7 +7,7 @@ database.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from datetime import datetime
 from enum import StrEnum
 from typing import Final, NewType, TypeAlias
@@ -15,6 +15,7 @@ from uuid import UUID, uuid5
 
 from kernel.ids import AuthorisationId, PaymentId, PsnNo
 from kernel.money import Fen
+from kernel.values import value
 
 CreditId = NewType("CreditId", UUID)
 FreezeId = NewType("FreezeId", UUID)
@@ -105,7 +106,7 @@ class Book(StrEnum):
     SUSPENSE = "SUSPENSE"  # Money that found no account and waits for an officer.
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Parts:
     """An amount in each part of an account, in fen."""
 
@@ -131,7 +132,7 @@ class Parts:
 NOTHING: Final = Parts()
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class AccountKey:
     """One account of this area: whose, and which kind."""
 
@@ -143,7 +144,7 @@ class AccountKey:
         return hash(self.psn_no)
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Account:
     """A person's account: what is on it, what of that is held, and the year its current part belongs to."""
 
@@ -185,7 +186,7 @@ class Account:
         return replace(self, year=year, balance=Parts(self.balance.total, 0), held=Parts(self.held.total, 0))
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Authorisation:
     """授权: what one funder lets one beneficiary spend. ``authorised_fen`` None means no limit.
 
@@ -237,7 +238,7 @@ class Authorisation:
         )
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Refusal:
     """Why a command was refused; ``leg_no`` is the first leg that failed, 0 if it is not about a leg."""
 
@@ -246,7 +247,7 @@ class Refusal:
     metadata: Mapping[str, str] = field(default_factory=dict)
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Memo:
     """What a statement line may say of a payment. Never a diagnosis or a drug."""
 
@@ -258,7 +259,7 @@ class Memo:
 NO_MEMO: Final = Memo()
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Leg:
     """One account's share in a payment, in the words of the plan: ``amount.current`` is of ``year``."""
 
@@ -277,7 +278,7 @@ class Leg:
         return self.role is Role.RECEIVER
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Branch:
     """A payment's part in this ledger; ``legs`` and ``balances`` stand once it was held.
 
@@ -321,7 +322,7 @@ class Branch:
         )
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Entry:
     """One line of the books; it is written once and never changed. ``balance_after_fen`` is of the whole account."""
 
@@ -336,7 +337,7 @@ class Entry:
     balance_after_fen: Fen | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class CreditLeg:
     """Money for one account; for a refund, ``leg_no`` is the original's leg."""
 
@@ -346,7 +347,7 @@ class CreditLeg:
     year: int
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Credit:
     """A credit that was booked, and what was answered. ``balances`` has None where the money went to suspense."""
 
@@ -361,7 +362,7 @@ class Credit:
     origin: bytes = b""  # As a branch's.
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class FreezeRecord:
     """A freeze or unfreeze that was carried out, and the account as it stood afterwards."""
 
@@ -380,7 +381,7 @@ class AuthorisationStep(StrEnum):
     CLOSE = "CLOSE"
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class AuthorisationEventKey:
     """OPEN is version 1 and CLOSE version 0, so that each can be said once; AMEND carries its own."""
 
@@ -389,7 +390,7 @@ class AuthorisationEventKey:
     version: int
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class AuthorisationEvent:
     """A command on an authorisation that was decided: what it asked, and how the authorisation stood afterwards."""
 
@@ -400,7 +401,7 @@ class AuthorisationEvent:
     booked_at: datetime
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class SuspenseTask:
     """Money in the area's suspense that an officer must bring to its owner; it came by a credit or by a transfer."""
 
@@ -424,7 +425,7 @@ class AlarmKind(StrEnum):
     INQUIRE_UNKNOWN = "INQUIRE_UNKNOWN"  # The coordinator does not know a payment that is held here (protocol rule 4).
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Alarm:
     """An alarm about one payment or credit."""
 

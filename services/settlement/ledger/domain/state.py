@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from datetime import datetime
 from typing import Final, Self
 from uuid import UUID
@@ -11,6 +11,7 @@ from uuid import UUID
 from kernel.clock import business_year
 from kernel.ids import AuthorisationId, PaymentId
 from kernel.money import Fen
+from kernel.values import value
 from services.settlement.ledger.domain.commands import Reply
 from services.settlement.ledger.domain.model import (
     CONTRA_LEG_NO,
@@ -39,7 +40,7 @@ from services.settlement.ledger.domain.model import (
 _BOOKS: Final = {AccountKind.PERSONAL: Book.PERSONAL, AccountKind.WALLET: Book.WALLET}
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class State:
     """What is known of everything that some commands touch; a key that is missing does not exist in the ledger.
 
@@ -80,7 +81,7 @@ class State:
         self.suspense_tasks.update(((task.credit_id, task.leg_no), task) for task in outcome.ended_tasks)
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Outcome:
     """What one command answers and writes: rows as they stand afterwards, and lines that are only ever added."""
 

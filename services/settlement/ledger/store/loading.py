@@ -83,8 +83,8 @@ _USUAL: Final = f"""
         ) AS branches,
         ARRAY(
             SELECT ROW(
-                payment_id, leg_no, psn_no, account_kind, role, past_fen, current_fen, year, authorisation_id,
-                floor_fen, floor_past, floor_current, refunded_fen, after_past_fen, after_current_fen,
+                payment_id, refunded_fen, leg_no, psn_no, account_kind, role, past_fen, current_fen, year,
+                authorisation_id, floor_fen, floor_past, floor_current, after_past_fen, after_current_fen,
                 after_held_past_fen, after_held_current_fen, after_year)
             FROM legs ORDER BY leg_no
         ) AS legs,
@@ -261,7 +261,7 @@ _BRANCH_STATES: Final = {state.value: state for state in BranchState}
 _AUTHORISATION_STATES: Final = {state.value: state for state in AuthorisationState}
 _ROLES: Final = {role.value: role for role in Role}
 _LEG_COLUMNS: Final = 11
-"""Of a leg's row, those that are the leg itself; what was refunded and the balance after the hold follow."""
+"""Of a leg's row, those that are the leg itself; the balance after the hold follows."""
 _FLOORS: Final = {
     (False, False): frozenset[Part](),
     (True, False): frozenset({Part.PAST}),
@@ -304,39 +304,51 @@ def _after_from(record: Record, key: AccountKey, *, frozen: bool, state: Account
     )
 
 
-def _branches_from(rows: Iterable[Row], legs: Iterable[Row]) -> dict[PaymentId, Branch]:
-    legs_of: dict[PaymentId, list[Row]] = {}
-    for payment_id, *leg in legs:
+def _branches_from(rows: Iterable[Row], leg_rows: Iterable[Row]) -> dict[PaymentId, Branch]:
+    legs_of: dict[PaymentId, list[Leg]] = {}
+    balances_of: dict[PaymentId, list[Account]] = {}
+    refunded_of: dict[PaymentId, dict[int, Fen]] = {}
+    for payment_id, refunded_fen, *row in leg_rows:
+        leg = _leg_from(*row[:_LEG_COLUMNS])
         legs_of.setdefault(payment_id, []).append(leg)
-    return {row[0]: _branch_from(row, legs_of.get(row[0], ())) for row in rows}
-
-
-def _branch_from(row: Row, leg_rows: Sequence[Row]) -> Branch:
-    payment_id, state, digest, created_at, decided_at, inquire_at, reason, leg_no, metadata, *memo = row
-    legs: list[Leg] = []
-    balances: list[Account] = []
-    refunded_fen: dict[int, Fen] = {}
-    for leg_row in leg_rows:
-        leg = _leg_from(leg_row[:_LEG_COLUMNS])
-        legs.append(leg)
-        fen, *after = leg_row[_LEG_COLUMNS:]
         if not leg.is_receiving:
-            balances.append(_after_hold(leg.account, *after))
-        if fen:
-            refunded_fen[leg.leg_no] = fen
-    return Branch(
-        payment_id=payment_id,
-        state=_BRANCH_STATES[state],
-        created_at=created_at,
-        decided_at=decided_at,
-        digest=digest,
-        legs=tuple(legs),
-        balances=tuple(balances),
-        refusal=None if reason is None else Refusal(reason, leg_no, json.loads(metadata)),
-        inquire_at=inquire_at,
-        memo=Memo(*memo),
-        refunded_fen=refunded_fen,
-    )
+            balances_of.setdefault(payment_id, []).append(_after_hold(leg.account, *row[_LEG_COLUMNS:]))
+        if refunded_fen:
+            refunded_of.setdefault(payment_id, {})[leg.leg_no] = refunded_fen
+    return {
+        payment_id: Branch(
+            payment_id,
+            _BRANCH_STATES[state],
+            created_at,
+            decided_at,
+            digest,
+            legs=tuple(legs_of.get(payment_id, ())),
+            balances=tuple(balances_of.get(payment_id, ())),
+            refusal=None if reason is None else Refusal(reason, leg_no, json.loads(metadata)),
+            inquire_at=inquire_at,
+            memo=Memo(*memo),
+            refunded_fen=refunded_of.get(payment_id, {}),
+        )
+        for payment_id, state, digest, created_at, decided_at, inquire_at, reason, leg_no, metadata, *memo in rows
+    }
+
+
+def _leg_from(
+    leg_no: int,
+    psn_no: PsnNo,
+    kind: str,
+    role: str,
+    past_fen: Fen,
+    current_fen: Fen,
+    year: int,
+    authorisation_id: AuthorisationId | None,
+    floor_fen: Fen,
+    floor_past: bool,  # noqa: FBT001  A column.
+    floor_current: bool,  # noqa: FBT001  As before.
+) -> Leg:
+    account, amount = AccountKey(psn_no, _KINDS[kind]), Parts(past_fen, current_fen)
+    floor_parts = _FLOORS[floor_past, floor_current]
+    return Leg(leg_no, account, _ROLES[role], amount, year, authorisation_id, floor_fen, floor_parts)
 
 
 def _after_hold(
@@ -344,12 +356,6 @@ def _after_hold(
 ) -> Account:
     # A hold is placed on an open account alone; a freeze never marks a wallet.
     return Account(key, year, Parts(past_fen, current_fen), Parts(held_past_fen, held_current_fen))
-
-
-def _leg_from(row: Row) -> Leg:
-    leg_no, psn_no, kind, role, past_fen, current_fen, year, authorisation_id, floor_fen, past, current = row
-    account, amount = AccountKey(psn_no, _KINDS[kind]), Parts(past_fen, current_fen)
-    return Leg(leg_no, account, _ROLES[role], amount, year, authorisation_id, floor_fen, _FLOORS[past, current])
 
 
 def _credit_from(records: list[Record]) -> Credit:
