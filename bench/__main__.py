@@ -13,6 +13,7 @@ from typing import Any, Final
 from rich.console import Console
 from rich.markdown import Markdown
 
+from bench.capacity import refill
 from bench.chart import line_chart
 from bench.contest import LEVELS, Plan, Violated, contest
 from bench.document import FOLDER, keep
@@ -42,11 +43,14 @@ def main() -> int:
     text = markdown(found)
     if is_whole:
         publish(found, text)
+        refill(FOLDER / "latest.json")
         _draw(found)
     console = Console()
     console.print(Markdown(text), width=max(WIDTH_MIN, console.width))
     others = (
-        "latest.json, the charts and docs/performance.md" if is_whole else "and nothing else: it is not a whole run"
+        "latest.json, the charts, docs/performance.md and docs/scale.md"
+        if is_whole
+        else "and nothing else: it is not a whole run"
     )
     sys.stderr.write(f"written: bench/results/{path.name}, {others}\n")
     return 0

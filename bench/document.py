@@ -72,10 +72,10 @@ def span(figures: Figures, digits: int = 0) -> str:
     return f"{figures['median']:,.{digits}f} ({low:,.{digits}f}–{high:,.{digits}f})"
 
 
-def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """A table of Markdown, figures to the right."""
-    lines = [f"| {' | '.join(head)} |", f"|{'|'.join(['---', *['---:'] * (len(head) - 1)])}|"]
-    return "\n".join([*lines, *(f"| {' | '.join(row)} |" for row in rows)]) + "\n"
+def table(head: Sequence[str], rows: Sequence[Sequence[str]], *, words: bool = False) -> str:
+    """A table of Markdown: figures to the right, words to the left."""
+    rule = ["---", *["---" if words else "---:"] * (len(head) - 1)]
+    return "\n".join(f"| {' | '.join(row)} |" for row in (head, rule, *rows)) + "\n"
 
 
 def verdict(*, is_met: bool) -> str:

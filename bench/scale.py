@@ -14,7 +14,7 @@ from typing import Any, Final
 from bench.contenders import Gongji
 from bench.contest import Violated, say
 from bench.document import SCALE, fill, keep, machine, span, table
-from bench.measure import assert_durable
+from bench.measure import assert_durable, cost_of
 from bench.place import gongji_on, servers_in
 from bench.population import AREAS, Population, Signer
 from bench.report import spread
@@ -27,6 +27,7 @@ IN_FLIGHT: Final = 64
 FAMILIES: Final = 8_000
 ROUNDS: Final = 3
 SECONDS: Final = 3.0
+REST_S: Final = 5.0
 
 
 async def case(folder: Path, replicas: int, areas: int, *, rounds: int, seconds: float) -> dict[str, Any]:
@@ -44,10 +45,21 @@ async def case(folder: Path, replicas: int, areas: int, *, rounds: int, seconds:
                 await gongji.start()
                 reports.append(await gongji.closed(in_flight=IN_FLIGHT, seconds=seconds))
                 await gongji.stop()
+            await gongji.start()
+            async with cost_of(servers, gongji.processes(), None) as rest:
+                await asyncio.sleep(REST_S)
+            await gongji.stop()
             check = await verified(world)
     found = {key: spread(reports, key) for key in sorted(reports[0])}
     say(f"  {replicas} replicas, {areas} areas: {found['per_s']['median']:,.0f}/s")
-    return {"replicas": replicas, "areas": areas, "verify": check, "cost": found, "busy": busy(found)}
+    return {
+        "replicas": replicas,
+        "areas": areas,
+        "verify": check,
+        "cost": found,
+        "busy": busy(found),
+        "at_rest": sum(rest.cpu_s.values()) / REST_S,
+    }
 
 
 def busy(cost: Mapping[str, Mapping[str, float]]) -> dict[str, float]:
@@ -73,17 +85,19 @@ def markdown(found: Mapping[str, Any]) -> str:
             f"{it['cost']['commits']['median']:.2f}",
             *(f"{it['busy'][kind]:.2f}" for kind in kinds),
             f"{it['busy']['all']:.2f}",
+            f"{it['at_rest']:.3f}",
         ]
         for it in cases
     ]
-    head = ["settlement replicas / areas", "a second", "p50, ms", "CPU, ms", "commits", *kinds, "all"]
+    head = ["settlement replicas / areas", "a second", "p50, ms", "CPU, ms", "commits", *kinds, "all", "at rest"]
     rows_compared = sum(it["verify"]["rows_compared"] for it in cases)
     return "\n".join(
         [
             (
                 f"Measured {found['date']} on {found['machine']['processors']} processors: {found['rounds']} rounds of"
                 f" {found['seconds']:g} s, {IN_FLIGHT} in flight; median (least–most). The last columns are processors"
-                f" taken. `gongji verify`: 0 violations in {rows_compared:,} rows compared.\n"
+                f" taken, at the end those taken without any load. `gongji verify`: 0 violations in"
+                f" {rows_compared:,} rows compared.\n"
             ),
             table(head, rows),
         ]

@@ -88,7 +88,9 @@ def markdown(found: Mapping[str, Any]) -> str:
             ),
             table(["`gongji up` is ready", "s"], ups),
             f"Aim {found['aim']}: {verdict(is_met=found['met'])}.\n",
-            table(["import of", "ms", "packages whose own code takes longest, ms under `-X importtime`"], rows),
+            table(
+                ["import of", "ms", "packages whose own code takes longest, ms under `-X importtime`"], rows, words=True
+            ),
         ]
     )
 
