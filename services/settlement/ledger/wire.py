@@ -336,14 +336,7 @@ def render_reply(index: int, reply: domain.Reply) -> pb.Reply:
     """The answer to one command that writes."""
     match reply:
         case domain.BranchReply():
-            branch = pb.BranchReply(
-                payment_id=reply.payment_id.bytes,
-                state=_BRANCH_STATES_OUT[reply.state],
-                refusal=_refusal(reply.refusal),
-                alarm=reply.alarm,
-                balances=[_balance(account.key, account) for account in reply.balances],
-            )
-            return pb.Reply(index=index, branch=branch)
+            return _branch_reply(index, reply)
         case domain.CreditReply() if reply.refusal is not None and not reply.alarm:
             # Not a CreditReply: a reader that looks for an alarm alone would take it for a booked credit.
             return refusal_reply(index, reply.refusal)
@@ -369,13 +362,30 @@ def render_reply(index: int, reply: domain.Reply) -> pb.Reply:
             assert_never(reply)
 
 
+def _branch_reply(index: int, reply: domain.BranchReply) -> pb.Reply:
+    """Filled in where it stands: a message that is given to another one is copied, which takes as long as the rest."""
+    answer = pb.Reply(index=index)
+    branch = answer.branch
+    branch.payment_id = reply.payment_id.bytes
+    branch.state = _BRANCH_STATES_OUT[reply.state]
+    branch.alarm = reply.alarm
+    if (refusal := _refusal(reply.refusal)) is not None:
+        branch.refusal.CopyFrom(refusal)
+    for account in reply.balances:
+        _fill_balance(branch.balances.add(), account.key, account)
+    return answer
+
+
 def render_balances(index: int, query: BalancesQuery, found: Balances) -> pb.Reply:
     """The answer to a question for balances, in the order asked."""
-    answer = pb.BalancesReply(
-        accounts=[_balance(key, found.accounts.get(key)) for key in query.keys],
-        authorisations=[_authorisation(it, found.authorisations.get(it)) for it in query.authorisation_ids],
+    answer = pb.Reply(index=index)
+    answer.balances.SetInParent()
+    for key in query.keys:
+        _fill_balance(answer.balances.accounts.add(), key, found.accounts.get(key))
+    answer.balances.authorisations.extend(
+        _authorisation(it, found.authorisations.get(it)) for it in query.authorisation_ids
     )
-    return pb.Reply(index=index, balances=answer)
+    return answer
 
 
 def render_statement(index: int, page: StatementPage) -> pb.Reply:
@@ -392,20 +402,22 @@ def _refusal(refusal: Refusal | None) -> pb.Refusal | None:
 
 
 def _balance(key: AccountKey, account: Account | None) -> pb.AccountBalance:
-    ref = pb.AccountRef(psn_no=key.psn_no, account_kind=_KINDS_OUT[key.kind])
+    balance = pb.AccountBalance()
+    _fill_balance(balance, key, account)
+    return balance
+
+
+def _fill_balance(balance: pb.AccountBalance, key: AccountKey, account: Account | None) -> None:
+    ref = balance.account
+    ref.psn_no, ref.account_kind = key.psn_no, _KINDS_OUT[key.kind]
     if account is None:
-        return pb.AccountBalance(account=ref, exists=False)
-    return pb.AccountBalance(
-        account=ref,
-        exists=account.state is not AccountState.CLOSED,
-        past_fen=account.balance.past,
-        current_fen=account.balance.current,
-        held_past_fen=account.held.past,
-        held_current_fen=account.held.current,
-        year=account.year,
-        frozen=account.frozen,
-        closing=account.state is AccountState.CLOSING,
-    )
+        return
+    balance.exists = account.state is not AccountState.CLOSED
+    balance.past_fen, balance.current_fen = account.balance.past, account.balance.current
+    balance.held_past_fen, balance.held_current_fen = account.held.past, account.held.current
+    balance.year = account.year
+    balance.frozen = account.frozen
+    balance.closing = account.state is AccountState.CLOSING
 
 
 def _authorisation(authorisation_id: AuthorisationId, known: Authorisation | None) -> pb.Authorisation:
