@@ -118,7 +118,7 @@ def main() -> int:
         "aim": f"≤ {WARM_MAX_S:g} s warm",
         "met": median(warm_s) <= WARM_MAX_S,
     }
-    Console().print(Markdown(markdown(found)), width=WIDTH)
+    Console(width=WIDTH).print(Markdown(markdown(found)))
     if rounds < ROUNDS:
         return 0
     path = keep(found, "start")
