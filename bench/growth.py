@@ -67,7 +67,7 @@ class Sizes:
 SMALL: Final = Sizes(
     accounts=(3_000, 30_000),
     past=(3_000, 30_000),
-    bindings=(300, 3_000),
+    bindings=(1_000, 5_000),
     each=500,
     open=1_000,
     visits=4_000,

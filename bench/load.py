@@ -53,6 +53,8 @@ class Terminals:
     plans: deque[pb.Plan] = field(default_factory=deque)
     tokens: dict[str, str] = field(default_factory=dict)
     turn: int = 0
+    call_max_s: float = CALL_MAX_S
+    """How long a Settle may take."""
     channels: list[grpc.aio.Channel] = field(default_factory=list)
     stubs: list[Any] = field(default_factory=list)
 
@@ -116,7 +118,7 @@ class Terminals:
         """Settle; anything but a settlement over three funders is an error of the bench."""
         key = self.request_key(pb.INFNO_2207)
         request = pb.SettleRequest(key=key, plan_id=plan.plan_id, plan_digest=plan.digest)
-        answer = await self.stub().Settle(request, timeout=CALL_MAX_S)
+        answer = await self.stub().Settle(request, timeout=self.call_max_s)
         if len(answer.settlement.funders) != FUNDERS:
             raise _NotOverThree(f"no settlement over three funders: {answer}")
 
@@ -160,8 +162,9 @@ class Terminals:
         ready = len(self.families) if visits else len(self.plans)
         return await opened(self.visit if visits else self.settle, rate=rate, seconds=min(seconds, ready / rate))
 
-    async def run_abandoned(self, *, count: int) -> Report:
+    async def run_abandoned(self, *, count: int, call_max_s: float) -> Report:
         """So many plans paid at once, whatever becomes of them: the coordinator is to die meanwhile."""
+        self.call_max_s = call_max_s
         ended = await asyncio.gather(*(self.settle() for _ in range(count)), return_exceptions=True)
         return {"answered": sum(not isinstance(one, BaseException) for one in ended)}
 

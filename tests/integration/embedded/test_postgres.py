@@ -203,6 +203,18 @@ async def test_no_folder_but_its_own_changes_mode_or_owner(closed: Path) -> None
 
 
 @pytest.mark.skipif(not AS_ROOT, reason="only root stages its data outside a closed folder")
+async def test_whoever_has_never_started_it_can_remove_it_with_its_annex(closed: Path) -> None:
+    """Nothing of an earlier process's data stays in the place where it was staged."""
+    server = EmbeddedPostgres(closed / ".gongji")
+    await server.start()
+    await server.stop()
+    annex = Path((server.folder / "annex").read_text(encoding="utf-8").strip())
+    assert exists(str(annex))
+    await EmbeddedPostgres(closed / ".gongji").destroy()
+    assert (exists(str(annex)), server.folder.exists()) == (False, False)
+
+
+@pytest.mark.skipif(not AS_ROOT, reason="only root stages its data outside a closed folder")
 async def test_a_deleted_folder_takes_its_annex_with_it_at_the_next_start(closed: Path) -> None:
     """Deleting the data folder is enough for a fresh start; what it had staged elsewhere is found, removed and said."""
     server = EmbeddedPostgres(closed / ".gongji")
