@@ -83,7 +83,7 @@ bench: $(READY_BENCH) ## What a settlement costs, beside others; ROUNDS=…, or 
 	@$(BIN)/python -m bench $(if $(ROUNDS),--rounds $(ROUNDS)) $(BENCH_FLAGS)
 
 .PHONY: bench-growth
-bench-growth: $(READY) ## The same cost with 100 times the data, a hot account, recovery, memory (half an hour; BENCH_FLAGS=--small tries it)
+bench-growth: $(READY) ## The same cost with 100 times the data, a hot account, recovery, memory (40 minutes; BENCH_FLAGS=--small tries it)
 	@$(BIN)/python -m bench.growth $(BENCH_FLAGS)
 
 .PHONY: bench-scale

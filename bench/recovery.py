@@ -19,7 +19,7 @@ from ops.embedded.world import World
 
 OPEN_MIN_S: Final = 20
 OPENED_PER_S: Final = 80
-"""At least so many are accepted while the ledgers are dead: by then all must be under way, before the votes' deadline."""
+"""At least so many are accepted while the ledgers are dead; all must be under way before the votes' deadline."""
 FINISHED_MAX_S: Final = 600.0
 IN_FLIGHT: Final = 64
 _POLL_S: Final = 0.02
