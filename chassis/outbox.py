@@ -166,7 +166,8 @@ WITH known AS (
     UPDATE outbox_stream SET last_seq = greatest(last_seq, $3) WHERE stream = $1 AND created = $2 RETURNING last_seq
 )
 UPDATE outbox SET published_at = now(), stream_seq = done.seq
-FROM unnest($4::bigint[], $5::bigint[]) AS done (id, seq) WHERE outbox.id = done.id AND EXISTS (SELECT FROM known)"""
+FROM unnest($4::bigint[], $5::bigint[]) AS done (id, seq)
+WHERE outbox.id = ANY (ARRAY[done.id]) AND EXISTS (SELECT FROM known)"""
 _KNOWN: Final = "SELECT created, last_seq FROM outbox_stream WHERE stream = $1 FOR UPDATE"
 _OLDEST: Final = "SELECT stream_seq FROM outbox WHERE published_at IS NOT NULL ORDER BY id LIMIT 1"
 _MEET: Final = """
@@ -175,7 +176,7 @@ ON CONFLICT (stream) DO UPDATE SET created = $2, last_seq = 0"""
 _RESET: Final = """
 WITH part AS (SELECT id FROM outbox WHERE published_at IS NOT NULL AND id > $1 ORDER BY id LIMIT $2),
 done AS (
-    UPDATE outbox SET published_at = NULL, stream_seq = NULL FROM part WHERE outbox.id = part.id RETURNING outbox.id
+    UPDATE outbox SET published_at = NULL, stream_seq = NULL FROM part WHERE outbox.id = ANY (ARRAY[part.id]) RETURNING outbox.id
 )
 SELECT count(*) AS events, max(id) AS last_id FROM done"""
 _PURGE: Final = """

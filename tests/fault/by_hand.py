@@ -140,8 +140,8 @@ FAULTS: Final = (
         "the decision is written without comparing the state",
         "rule 1",
         "services/settlement/store/payments.py",
-        "WHERE p.payment_id = q.payment_id AND p.state = q.expected",
-        "WHERE p.payment_id = q.payment_id",
+        "WHERE p.payment_id = ANY (ARRAY[q.payment_id]) AND p.state = q.expected",
+        "WHERE p.payment_id = ANY (ARRAY[q.payment_id])",
         (ENGINE,),
     ),
 )

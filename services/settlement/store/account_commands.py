@@ -35,7 +35,7 @@ WITH due AS (
 )
 UPDATE account_commands SET attempts = attempts + 1,
     next_drive_at = clock_timestamp() + least($2::interval * power(2, least(attempts, 16)), $3::interval)
-FROM due WHERE request_id = due.id RETURNING {_COLUMNS}"""  # noqa: S608  Constants.
+FROM due WHERE request_id = ANY (ARRAY[due.id]) RETURNING {_COLUMNS}"""  # noqa: S608  Constants.
 
 
 @dataclass(frozen=True, slots=True)

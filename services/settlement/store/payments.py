@@ -1,6 +1,10 @@
 """The payments' rows: set-based statements on the raw connection, each a compare-and-set or a read.
 
 Locks are taken in one order everywhere: patients' years by (psn_no, year), then payments by id.
+
+A key of a joined table is compared as ``= ANY (ARRAY[...])``, which only an index condition can answer: a plain ``=``,
+planned once for all while the table was known to be empty, would walk its whole index for ever after (ADR 16). So would
+an order by the table's own columns.
 """
 
 from __future__ import annotations
@@ -100,13 +104,14 @@ _JUDGE: Final = """
 SELECT q.n, l.plan_id, l.digest, l.fixmedins_code, l.infno, l.patient_version, l.psn_no, l.year, l.document,
        l.expires_at <= clock_timestamp() AS is_expired, y.version AS version_now
 FROM unnest($1::bigint[], $2::uuid[]) AS q (n, plan_id)
-JOIN plans l ON l.plan_id = q.plan_id
-JOIN patient_years y ON (y.psn_no, y.year) = (l.psn_no, l.year)
-ORDER BY y.psn_no, y.year, q.n FOR UPDATE OF y"""
+JOIN plans l ON l.plan_id = ANY (ARRAY[q.plan_id])
+JOIN patient_years y ON y.psn_no = ANY (ARRAY[l.psn_no]) AND y.year = l.year
+ORDER BY l.psn_no, l.year, q.n FOR UPDATE OF y"""
 _TAKEN: Final = f"""
 SELECT q.n, {_COLUMNS}
 FROM unnest($1::bigint[], $2::text[], $3::text[], $4::text[]) AS q (n, fixmedins_code, infno, msgid)
-JOIN payments p ON (p.fixmedins_code, p.infno, p.msgid) = (q.fixmedins_code, q.infno, q.msgid)"""  # noqa: S608  Constants.
+JOIN payments p
+    ON p.fixmedins_code = ANY (ARRAY[q.fixmedins_code]) AND p.infno = q.infno AND p.msgid = q.msgid"""  # noqa: S608  Constants.
 _BEGIN: Final = """
 INSERT INTO payments (payment_id, kind, state, fixmedins_code, infno, msgid, request_hash, psn_no, year, plan_id, legs,
                       amount_fen, epoch, traceparent, deadline_at, next_drive_at)
@@ -114,7 +119,7 @@ SELECT q.payment_id, 'SETTLE', 'TRYING', q.fixmedins_code, q.infno, q.msgid, q.r
        l.plan_id, l.legs, l.amount_fen, $8, q.traceparent, now() + $9::interval, now() + $9::interval
 FROM unnest($1::uuid[], $2::text[], $3::text[], $4::text[], $5::bytea[], $6::uuid[], $7::text[])
      AS q (payment_id, fixmedins_code, infno, msgid, request_hash, plan_id, traceparent)
-JOIN plans l ON l.plan_id = q.plan_id
+JOIN plans l ON l.plan_id = ANY (ARRAY[q.plan_id])
 JOIN coordinator c ON c.epoch = $8 AND c.restoring_since IS NULL
 ORDER BY q.fixmedins_code, q.infno, q.msgid
 ON CONFLICT DO NOTHING
@@ -190,14 +195,14 @@ async def insert_trying(
 
 _LOCK_PATIENTS: Final = """
 SELECT y.version FROM patient_years y
-JOIN unnest($1::text[], $2::smallint[]) AS q (psn_no, year) ON (y.psn_no, y.year) = (q.psn_no, q.year)
-ORDER BY y.psn_no, y.year FOR UPDATE OF y"""
+JOIN unnest($1::text[], $2::smallint[]) AS q (psn_no, year) ON y.psn_no = ANY (ARRAY[q.psn_no]) AND y.year = q.year
+ORDER BY q.psn_no, q.year FOR UPDATE OF y"""
 _WRITE: Final = """
 WITH patients AS MATERIALIZED (  -- As _LOCK_PATIENTS has it: before the payments, for those whose version moves on.
     SELECT y.version FROM patient_years y
     JOIN (SELECT DISTINCT psn_no, year FROM payments WHERE payment_id = ANY ($13::uuid[])) AS p
-        ON (y.psn_no, y.year) = (p.psn_no, p.year)
-    ORDER BY y.psn_no, y.year FOR UPDATE OF y
+        ON y.psn_no = ANY (ARRAY[p.psn_no]) AND y.year = p.year
+    ORDER BY p.psn_no, p.year FOR UPDATE OF y
 ), held AS MATERIALIZED (  -- In the order of ids: two batches with the same rows must not wait for each other.
     SELECT payment_id FROM payments
     WHERE payment_id = ANY ($1::uuid[]) AND (SELECT count(*) FROM patients) >= 0
@@ -221,8 +226,8 @@ WITH patients AS MATERIALIZED (  -- As _LOCK_PATIENTS has it: before the payment
                 $10::boolean[], $11::boolean[], $12::boolean[])
          AS q (payment_id, expected, to_state, reason, refused_leg_no, balances_after, quarantine,
                expected_pending, asks_receiver, in_time)
-    JOIN held USING (payment_id)
-    WHERE p.payment_id = q.payment_id AND p.state = q.expected
+    WHERE p.payment_id = ANY (ARRAY[q.payment_id]) AND p.state = q.expected
+        AND (SELECT count(*) FROM held) > 0
         AND (p.state <> 'TRYING' OR (p.pending_at IS NOT NULL) = q.expected_pending)
         AND (NOT q.in_time OR p.deadline_at > clock_timestamp())
         AND ($9::bigint IS NULL OR EXISTS (SELECT FROM coordinator c WHERE c.epoch = $9 AND c.restoring_since IS NULL))
@@ -230,7 +235,7 @@ WITH patients AS MATERIALIZED (  -- As _LOCK_PATIENTS has it: before the payment
 ), moved AS (
     UPDATE patient_years y SET version = y.version + 1
     FROM won WHERE won.state = 'COMMITTED' AND won.expected = 'TRYING' AND won.kind = 'SETTLE'
-        AND (y.psn_no, y.year) = (won.psn_no, won.year)
+        AND y.psn_no = ANY (ARRAY[won.psn_no]) AND y.year = won.year
 )
 SELECT payment_id, decided_at FROM won"""
 
@@ -346,7 +351,7 @@ WITH due AS (
 )
 UPDATE payments p SET attempts = p.attempts + 1,
     next_drive_at = clock_timestamp() + least($2::interval * power(2, least(p.attempts, 16)), $3::interval)
-FROM due WHERE p.payment_id = due.payment_id
+FROM due WHERE p.payment_id = ANY (ARRAY[due.payment_id])
 RETURNING {_COLUMNS}, p.traceparent"""  # noqa: S608  Constants.
 
 

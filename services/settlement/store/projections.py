@@ -124,8 +124,9 @@ SELECT DISTINCT ON (funder_psn_no) funder_psn_no, state, cause, relation, deduct
 FROM bindings WHERE beneficiary_psn_no = $1 ORDER BY funder_psn_no, bound_at DESC, binding_id DESC"""
 _PEOPLE: Final = """
 SELECT p.psn_no, p.name_masked, e.insutype, e.insuplc_admdvs, e.psn_insu_stas,
-       EXISTS (SELECT FROM sanctions AS s WHERE s.psn_no = p.psn_no AND s.from_at <= $2 AND $2 < s.to_at) AS sanctioned
-FROM persons AS p LEFT JOIN enrolments AS e USING (psn_no) WHERE p.psn_no = ANY($1::text[])"""
+       EXISTS (SELECT FROM sanctions AS s
+               WHERE s.psn_no = ANY (ARRAY[p.psn_no]) AND s.from_at <= $2 AND $2 < s.to_at) AS sanctioned
+FROM persons AS p LEFT JOIN enrolments AS e ON e.psn_no = ANY (ARRAY[p.psn_no]) WHERE p.psn_no = ANY($1::text[])"""
 _SIGNING_KEY: Final = "SELECT public_key, not_before_at, not_after_at FROM signing_keys WHERE kid = $1"
 
 

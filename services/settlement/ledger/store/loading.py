@@ -117,7 +117,7 @@ _CREDITS: Final = """
            c.booked_at, l.leg_no, l.psn_no, l.account_kind, l.past_fen, l.current_fen, l.year, l.suspense,
            l.after_past_fen, l.after_current_fen, l.after_held_past_fen, l.after_held_current_fen, l.after_year,
            l.after_frozen, l.after_state
-    FROM credits AS c JOIN credit_legs AS l USING (credit_id)
+    FROM credits AS c JOIN credit_legs AS l ON l.credit_id = ANY (ARRAY[c.credit_id])
     WHERE c.credit_id = ANY($1::uuid[]) ORDER BY c.credit_id, l.leg_no
 """
 _FREEZES: Final = """
@@ -129,7 +129,7 @@ _AUTHORISATION_EVENTS: Final = """
     SELECT e.authorisation_id, e.step, e.version, e.asked_fen, e.after_state, e.after_authorised_fen, e.after_used_fen,
            e.after_held_fen, e.after_version, e.refusal_reason, e.refusal_metadata::text AS refusal_metadata,
            e.booked_at, a.funder_psn_no, a.beneficiary_psn_no, a.opened_used_fen
-    FROM authorisation_events AS e JOIN authorisations AS a USING (authorisation_id)
+    FROM authorisation_events AS e JOIN authorisations AS a ON a.authorisation_id = ANY (ARRAY[e.authorisation_id])
     WHERE e.authorisation_id = ANY($1::uuid[])
 """
 

@@ -19,7 +19,7 @@ _CLAIM_DUE: Final = """
         SELECT payment_id FROM branches WHERE state = 'HELD' AND next_inquire_at <= clock_timestamp()
         ORDER BY next_inquire_at LIMIT $1
     ) AS due
-    WHERE b.payment_id = due.payment_id
+    WHERE b.payment_id = ANY (ARRAY[due.payment_id])
     RETURNING b.payment_id, extract(epoch FROM clock_timestamp() - b.inquire_at)::float8 AS overdue_s, b.inquiries
 """
 _COUNT_HELD: Final = """

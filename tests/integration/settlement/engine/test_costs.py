@@ -10,16 +10,15 @@ import asyncio
 import re
 import sys
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from sqlalchemy import event
-
 from chassis.db import Database
 from services.settlement.operations.engine import Engine
 from services.settlement.saga.payment import State
+from tests.integration.settlement.engine.statements import hearing
 from tests.integration.settlement.engine.world import HAMI, URUMQI, World
 
 COORDINATOR: Final = "coordinator"
@@ -70,7 +69,7 @@ def counted(town: World, engine: Engine) -> Iterator[Costs]:
     }
     with ExitStack() as stack:
         for name, database in databases.items():
-            stack.enter_context(_listening(database, costs.statements.setdefault(name, [])))
+            stack.enter_context(hearing(database, _noting(costs.statements.setdefault(name, []))))
         client = engine.ledgers._bus.client
         before = client.stats["out_msgs"]
         sys.setprofile(lambda _frame, what, called: _count(costs.protobuf, what, called))
@@ -79,34 +78,18 @@ def counted(town: World, engine: Engine) -> Iterator[Costs]:
         costs.published = client.stats["out_msgs"] - before
 
 
-@contextmanager
-def _listening(database: Database, log: list[str]) -> Iterator[None]:
-    """Notes the statements of every connection, of those also that are taken from the pool later."""
-    heard: set[Any] = set()
+def _noting(log: list[str]) -> Callable[[Any], None]:
+    """Notes each statement but those of the clock, by its kind."""
 
     def note(told: Any) -> None:  # noqa: ANN401  asyncpg's record of a query; the driver publishes no types.
         text = " ".join(told.query.split())
-        by_the_clock = text.startswith("WITH") and not any(it in text for it in ("won AS", SETS, TOUCHED))
-        if by_the_clock or text.startswith(OF_THE_CLOCK):
+        if (text.startswith("WITH") and not any(it in text for it in ("won AS", SETS, TOUCHED))) or text.startswith(
+            OF_THE_CLOCK
+        ):
             return
         log.append(kind_of(text))
 
-    def hear(connection: Any) -> None:  # noqa: ANN401  As above.
-        connection.add_query_logger(note)
-        heard.add(connection)
-
-    def taken(connection: Any, _record: object, _proxy: object) -> None:  # noqa: ANN401  As above.
-        hear(connection.driver_connection)
-
-    for connection in database._made:  # Some of them are lent already, and stay so.
-        hear(connection)
-    event.listen(database.engine.sync_engine, "checkout", taken)
-    try:
-        yield
-    finally:
-        event.remove(database.engine.sync_engine, "checkout", taken)
-        for connection in heard:
-            connection.remove_query_logger(note)
+    return note
 
 
 def _count(counter: Counter[str], what: str, called: object) -> None:
