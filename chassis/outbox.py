@@ -176,7 +176,8 @@ ON CONFLICT (stream) DO UPDATE SET created = $2, last_seq = 0"""
 _RESET: Final = """
 WITH part AS (SELECT id FROM outbox WHERE published_at IS NOT NULL AND id > $1 ORDER BY id LIMIT $2),
 done AS (
-    UPDATE outbox SET published_at = NULL, stream_seq = NULL FROM part WHERE outbox.id = ANY (ARRAY[part.id]) RETURNING outbox.id
+    UPDATE outbox SET published_at = NULL, stream_seq = NULL FROM part
+    WHERE outbox.id = ANY (ARRAY[part.id]) RETURNING outbox.id
 )
 SELECT count(*) AS events, max(id) AS last_id FROM done"""
 _PURGE: Final = """
