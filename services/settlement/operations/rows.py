@@ -53,44 +53,33 @@ class Rows:
         self.lease = lease
 
     async def begin(self, asked: list[Beginning]) -> list[Begun | BaseException]:
-        """Inserts TRYING, or finds what the key stands for, or refuses; all in one transaction, durable on return.
+        """Inserts TRYING, or finds what the key stands for, or refuses; what has begun is durable on return.
 
         Refusals, in place of a row: those of ``check_plan``, PATIENT_BUSY. All are refused with COORDINATOR_RESTORING
         while nothing may begin here.
         """
-        async with self.database.driver_transaction() as connection:
-            begun = await self._begun(connection, asked)
-            fault_point("settlement.begin.before_commit")
-        fault_point("settlement.begin.after_commit")
-        return begun
+        fault_point("settlement.begin.before_commit")
+        async with self.database.driver_connection() as connection:
+            judged = await store.begin_trying(connection, asked, epoch=self.epoch, vote_deadline=self._vote_deadline)
+            fault_point("settlement.begin.after_commit")
+            begun = [_begun(beginning, plan) for beginning, plan in zip(asked, judged, strict=True)]
+            left = [position for position, it in enumerate(begun) if it is None]
+            # Whoever could not begin may be told so only if his key is free: a taken key has its own answer.
+            taken = await store.taken_keys(connection, [asked[position].key for position in left]) if left else {}
+            found = {position: Begun(taken[n], None, is_new=False) for n, position in enumerate(left) if n in taken}
+            return [
+                it or found.get(position) or await self._refusal(connection, asked[position], judged[position])
+                for position, it in enumerate(begun)
+            ]
 
-    async def _begun(self, connection: Connection, asked: list[Beginning]) -> list[Begun | BaseException]:
-        judged = await store.locked_plans(connection, [beginning.plan_id for beginning in asked])
-        refusals: dict[int, Failure] = {}
-        for position, (beginning, plan) in enumerate(zip(asked, judged, strict=True)):
-            try:
-                facts = None if plan is None else plan.facts
-                check_plan(facts, key=beginning.key, digest=beginning.plan_digest)
-            except Failure as refusal:
-                refusals[position] = refusal
-        fit = [beginning for position, beginning in enumerate(asked) if position not in refusals]
-        inserted = await store.insert_trying(connection, fit, epoch=self.epoch, vote_deadline=self._vote_deadline)
-        left = [position for position, beginning in enumerate(asked) if beginning.payment_id not in inserted]
-        # Whoever could not begin may be told so only if his key is free: a taken key has its own answer.
-        taken = await store.taken_keys(connection, [asked[position].key for position in left]) if left else {}
-        found = {position: taken[n] for n, position in enumerate(left) if n in taken}
-        if len(found.keys() | refusals.keys()) < len(asked) - len(inserted):
+    async def _refusal(self, connection: Connection, asked: Beginning, plan: JudgedPlan | None) -> Failure:
+        """Why a settlement has not begun whose key is free."""
+        try:
+            check_plan(None if plan is None else plan.facts, key=asked.key, digest=asked.plan_digest)
             await store.check_serving(connection, self.epoch)
-        results: list[Begun | BaseException] = []
-        for position, (beginning, plan) in enumerate(zip(asked, judged, strict=True)):
-            if plan is not None and beginning.payment_id in inserted:
-                payment = _trying(beginning, plan, *inserted[beginning.payment_id])
-                results.append(Begun(payment, plan.document, is_new=True))
-            elif position in found:
-                results.append(Begun(found[position], None, is_new=False))
-            else:
-                results.append(refusals.get(position) or patient_busy_failure())
-        return results
+        except Failure as refusal:
+            return refusal
+        return patient_busy_failure()
 
     async def decide(self, asked: list[WriteAsked]) -> Sequence[Payment | BaseException]:
         """Carries out Writes that leave TRYING, the commits with their facts; the rows as they then stand."""
@@ -190,8 +179,11 @@ def _one_each(asked: list[WriteAsked]) -> list[WriteAsked]:
     return sorted(first.values(), key=lambda one: one.write.payment_id)
 
 
-def _trying(beginning: Beginning, plan: JudgedPlan, created_at: datetime, deadline_at: datetime) -> Payment:
-    return Payment(
+def _begun(beginning: Beginning, plan: JudgedPlan | None) -> Begun | None:
+    """The payment that has begun; None if it has not."""
+    if plan is None or plan.created_at is None:
+        return None
+    payment = Payment(
         payment_id=beginning.payment_id,
         kind=PaymentKind.SETTLE,
         state=State.TRYING,
@@ -201,6 +193,7 @@ def _trying(beginning: Beginning, plan: JudgedPlan, created_at: datetime, deadli
         year=plan.year,
         legs=store.legs_in(plan.document),
         plan_id=beginning.plan_id,
-        created_at=created_at,
-        deadline_at=deadline_at,
+        created_at=plan.created_at,
+        deadline_at=plan.deadline_at,
     )
+    return Begun(payment, plan.document, is_new=True)

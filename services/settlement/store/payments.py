@@ -17,7 +17,7 @@ from typing import Any, Final, TypeAlias
 
 from chassis.db import Database
 from kernel.ids import PaymentId, PlanId, PsnNo
-from services.settlement.domain.payment import Key
+from services.settlement.domain.payment import PRE_SETTLE_OF, Key
 from services.settlement.domain.plan import PlanLeg, leg_document, leg_of
 from services.settlement.saga.coordinator import Write, applied
 from services.settlement.saga.payment import AccountAfter, Payment, PaymentKind, State
@@ -98,32 +98,39 @@ def legs_in(document: Mapping[str, Any]) -> tuple[PlanLeg, ...]:
     return tuple(leg_of(leg) for leg in document["legs"])
 
 
-# Begin: under the patients' locks, judge the plans; then insert what may begin.
+# Begin: under the patients' locks, judge the plans; insert what may begin.
 
-_JUDGE: Final = """
-SELECT q.n, l.plan_id, l.digest, l.fixmedins_code, l.infno, l.patient_version, l.psn_no, l.year, l.document,
-       l.expires_at <= clock_timestamp() AS is_expired, y.version AS version_now
-FROM unnest($1::bigint[], $2::uuid[]) AS q (n, plan_id)
-JOIN plans l ON l.plan_id = ANY (ARRAY[q.plan_id])
-JOIN patient_years y ON y.psn_no = ANY (ARRAY[l.psn_no]) AND y.year = l.year
-ORDER BY l.psn_no, l.year, q.n FOR UPDATE OF y"""
 _TAKEN: Final = f"""
 SELECT q.n, {_COLUMNS}
 FROM unnest($1::bigint[], $2::text[], $3::text[], $4::text[]) AS q (n, fixmedins_code, infno, msgid)
 JOIN payments p
     ON p.fixmedins_code = ANY (ARRAY[q.fixmedins_code]) AND p.infno = q.infno AND p.msgid = q.msgid"""  # noqa: S608  Constants.
 _BEGIN: Final = """
-INSERT INTO payments (payment_id, kind, state, fixmedins_code, infno, msgid, request_hash, psn_no, year, plan_id, legs,
-                      amount_fen, epoch, traceparent, deadline_at, next_drive_at)
-SELECT q.payment_id, 'SETTLE', 'TRYING', q.fixmedins_code, q.infno, q.msgid, q.request_hash, l.psn_no, l.year,
-       l.plan_id, l.legs, l.amount_fen, $8, q.traceparent, now() + $9::interval, now() + $9::interval
-FROM unnest($1::uuid[], $2::text[], $3::text[], $4::text[], $5::bytea[], $6::uuid[], $7::text[])
-     AS q (payment_id, fixmedins_code, infno, msgid, request_hash, plan_id, traceparent)
-JOIN plans l ON l.plan_id = ANY (ARRAY[q.plan_id])
-JOIN coordinator c ON c.epoch = $8 AND c.restoring_since IS NULL
-ORDER BY q.fixmedins_code, q.infno, q.msgid
-ON CONFLICT DO NOTHING
-RETURNING payment_id, created_at, deadline_at"""
+WITH judged AS MATERIALIZED (
+    SELECT q.n, q.payment_id, q.fixmedins_code, q.infno, q.msgid, q.request_hash, q.traceparent, l.plan_id, l.digest,
+           l.fixmedins_code AS plan_fixmedins_code, l.infno AS plan_infno, l.patient_version, l.psn_no, l.year, l.legs,
+           l.amount_fen, l.document, l.expires_at <= clock_timestamp() AS is_expired, y.version AS version_now,
+           l.fixmedins_code = q.fixmedins_code AND l.infno = q.plan_infno AND l.digest = q.plan_digest AS is_its_own
+    FROM unnest($1::bigint[], $2::uuid[], $3::text[], $4::text[], $5::text[], $6::bytea[], $7::uuid[], $8::bytea[],
+                $9::text[], $10::text[])
+         AS q (n, payment_id, fixmedins_code, infno, msgid, request_hash, plan_id, plan_digest, plan_infno, traceparent)
+    JOIN plans l ON l.plan_id = ANY (ARRAY[q.plan_id])
+    JOIN patient_years y ON y.psn_no = ANY (ARRAY[l.psn_no]) AND y.year = l.year
+    ORDER BY l.psn_no, l.year, q.n FOR UPDATE OF y
+), begun AS (  -- What check_plan of the saga lets pass, said once more: only that is inserted under the lock.
+    INSERT INTO payments (payment_id, kind, state, fixmedins_code, infno, msgid, request_hash, psn_no, year, plan_id,
+                          legs, amount_fen, epoch, traceparent, deadline_at, next_drive_at)
+    SELECT j.payment_id, 'SETTLE', 'TRYING', j.fixmedins_code, j.infno, j.msgid, j.request_hash, j.psn_no, j.year,
+           j.plan_id, j.legs, j.amount_fen, $11, j.traceparent, now() + $12::interval, now() + $12::interval
+    FROM judged j JOIN coordinator c ON c.epoch = $11 AND c.restoring_since IS NULL
+    WHERE j.is_its_own AND NOT j.is_expired AND j.version_now = j.patient_version
+    ORDER BY j.fixmedins_code, j.infno, j.msgid
+    ON CONFLICT DO NOTHING
+    RETURNING payment_id, created_at, deadline_at
+)
+SELECT j.n, j.plan_id, j.digest, j.plan_fixmedins_code, j.plan_infno, j.patient_version, j.psn_no, j.year, j.document,
+       j.is_expired, j.version_now, b.created_at, b.deadline_at
+FROM judged j LEFT JOIN begun b USING (payment_id)"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,23 +153,51 @@ class JudgedPlan:
     psn_no: PsnNo
     year: int
     document: dict[str, Any]
+    created_at: datetime | None
+    """When the payment began that asked for it, and until when ledgers may vote; None if it did not begin."""
+    deadline_at: datetime | None
 
 
-async def locked_plans(connection: Connection, plan_ids: Sequence[PlanId]) -> list[JudgedPlan | None]:
-    """Each plan as it stands, its patient's year locked until the transaction ends; None where there is none."""
-    judged: list[JudgedPlan | None] = [None] * len(plan_ids)
-    for row in await connection.fetch(_JUDGE, list(range(len(plan_ids))), list(plan_ids)):
-        facts = PlanFacts(
-            plan_id=row["plan_id"],
-            digest=row["digest"],
-            fixmedins_code=row["fixmedins_code"],
-            infno=row["infno"],
-            patient_version=row["patient_version"],
-            is_expired=row["is_expired"],
-            version_now=row["version_now"],
-        )
-        judged[row["n"]] = JudgedPlan(facts, row["psn_no"], row["year"], row["document"])
+async def begin_trying(
+    connection: Connection, beginnings: Sequence[Beginning], *, epoch: int, vote_deadline: timedelta
+) -> list[JudgedPlan | None]:
+    """Inserts TRYING for those whose plan may be paid, whose key is free and whose patient is not busy.
+
+    The plan of each as it stands under the lock of its patient's year; None where there is none. One statement: it is
+    durable on return, unless the caller's transaction goes on.
+    """
+    rows = await connection.fetch(
+        _BEGIN,
+        list(range(len(beginnings))),
+        [beginning.payment_id for beginning in beginnings],
+        [beginning.key.fixmedins_code for beginning in beginnings],
+        [beginning.key.infno for beginning in beginnings],
+        [beginning.key.msgid for beginning in beginnings],
+        [beginning.request_hash for beginning in beginnings],
+        [beginning.plan_id for beginning in beginnings],
+        [beginning.plan_digest for beginning in beginnings],
+        [PRE_SETTLE_OF.get(beginning.key.infno) for beginning in beginnings],
+        [beginning.traceparent for beginning in beginnings],
+        epoch,
+        vote_deadline,
+    )
+    judged: list[JudgedPlan | None] = [None] * len(beginnings)
+    for row in rows:
+        judged[row["n"]] = _judged(row)
     return judged
+
+
+def _judged(row: Any) -> JudgedPlan:  # noqa: ANN401  Untyped driver.
+    facts = PlanFacts(
+        plan_id=row["plan_id"],
+        digest=row["digest"],
+        fixmedins_code=row["plan_fixmedins_code"],
+        infno=row["plan_infno"],
+        patient_version=row["patient_version"],
+        is_expired=row["is_expired"],
+        version_now=row["version_now"],
+    )
+    return JudgedPlan(facts, row["psn_no"], row["year"], row["document"], row["created_at"], row["deadline_at"])
 
 
 async def taken_keys(connection: Connection, keys: Sequence[Key]) -> dict[int, Payment]:
@@ -170,25 +205,6 @@ async def taken_keys(connection: Connection, keys: Sequence[Key]) -> dict[int, P
     columns = [list(column) for column in zip(*keys, strict=True)]
     rows = await connection.fetch(_TAKEN, list(range(len(keys))), *columns)
     return {row["n"]: payment_of(row) for row in rows}
-
-
-async def insert_trying(
-    connection: Connection, beginnings: Sequence[Beginning], *, epoch: int, vote_deadline: timedelta
-) -> dict[PaymentId, tuple[datetime, datetime]]:
-    """Inserts TRYING rows; (created_at, deadline_at) of those whose key was free and whose patient was not busy."""
-    rows = await connection.fetch(
-        _BEGIN,
-        [beginning.payment_id for beginning in beginnings],
-        [beginning.key.fixmedins_code for beginning in beginnings],
-        [beginning.key.infno for beginning in beginnings],
-        [beginning.key.msgid for beginning in beginnings],
-        [beginning.request_hash for beginning in beginnings],
-        [beginning.plan_id for beginning in beginnings],
-        [beginning.traceparent for beginning in beginnings],
-        epoch,
-        vote_deadline,
-    )
-    return {row["payment_id"]: (row["created_at"], row["deadline_at"]) for row in rows}
 
 
 # Writes of the saga: compare-and-set on the state, many at once.
