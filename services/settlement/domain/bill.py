@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import fields
 from types import MappingProxyType
 from typing import Final, TypeAlias, assert_never
 
 from kernel.failures import Failure, Kind
 from kernel.money import Fen, checked_amount, share_half_up
 from kernel.policy import COST_KINDS, BenefitTable, CostKind, ExternalBenefit
+from kernel.values import value
 
 KindAmounts: TypeAlias = Mapping[CostKind, Fen]
 """Fen by kind; every kind is named, in the order of consumption."""
@@ -24,7 +25,7 @@ REDUCTION_ORDER: Final = (
 """In which order the other funds and the hospital's own share reduce the personal burden."""
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Bill:
     """The national amounts of one visit as the institution sends them, in fen, names letter for letter.
 
@@ -53,7 +54,7 @@ class Bill:
         return self.cvlserv_pay + self.hifes_pay + self.hifmi_pay + self.hifob_pay + self.maf_pay + self.oth_pay
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Burden:
     """What the funds and the hospital pay, and what is left to the person: Σ ``by_kind`` = ``psn_part_amt``."""
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, fields, replace
+from dataclasses import fields, replace
 from datetime import datetime
 from typing import Any, Final, Self
 from uuid import UUID
@@ -17,6 +17,7 @@ from uuid import UUID
 from kernel.ids import AdmDvs, AuthorisationId, FixmedinsCode, PlanId, PsnNo
 from kernel.money import Fen
 from kernel.policy import Part
+from kernel.values import value
 from services.settlement.domain.bill import Bill
 from services.settlement.domain.split import Role, Split
 
@@ -24,7 +25,7 @@ PLAN_LIFETIME_S: Final = 600
 """How long a plan may be paid (domain §6, steps a terminal makes)."""
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class PlannedVisit:
     """Whose bill it is, where it was made, and as what; stated by the terminal or known from identity."""
 
@@ -40,7 +41,7 @@ class PlannedVisit:
     bill: Bill
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class PlanLeg:
     """One account's share, as its ledger will be asked for it; ``leg_no`` counts from 1 over all ledgers."""
 
@@ -60,7 +61,7 @@ class PlanLeg:
         return self.past_fen + self.current_fen
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class FunderShown:
     """A funder's share as the terminal may show it; ``seq`` counts from 1 in the order of deduction."""
 
@@ -73,7 +74,7 @@ class FunderShown:
     current_fen: Fen
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class SkippedShown:
     """A funder who was left out, and why."""
 
@@ -82,7 +83,7 @@ class SkippedShown:
     reason: str
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class ResultAmounts:
     """The national result amounts of a visit (结算结果) in fen, names letter for letter, and our own three."""
 
@@ -114,7 +115,7 @@ class ResultAmounts:
         return replace(self, **{amount.name: -getattr(self, amount.name) for amount in fields(self)})
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Plan:
     """Who would pay what for one visit, and the versions it rests on.
 
@@ -172,7 +173,7 @@ class Plan:
         )
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class StoredPlan:
     """A plan, the instant, by the database's clock, from which it may no longer be paid, and its digest."""
 
@@ -181,7 +182,7 @@ class StoredPlan:
     digest: bytes
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class KnownFunder:
     """What a terminal may see of a funder beside the money."""
 
@@ -278,7 +279,7 @@ def digest_of(document: Mapping[str, Any]) -> bytes:
 
 def _plain(record: PlannedVisit | Bill | ResultAmounts | FunderShown | SkippedShown | PlanLeg) -> dict[str, Any]:
     """The fields of a flat record by name: ``asdict`` without its deep copies, of which there are dozens to a plan."""
-    return {name: getattr(record, name) for name in record.__slots__}
+    return {name: getattr(record, name) for name in record.__slots__}  # type: ignore[union-attr]  # A value has them.
 
 
 def leg_document(leg: PlanLeg) -> dict[str, Any]:

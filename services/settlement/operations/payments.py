@@ -7,7 +7,6 @@ The engine owns the work; a function here only asks it and waits, at most as lon
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final, TypeAlias, assert_never
 
@@ -16,6 +15,7 @@ from chassis.faults import fault_point
 from chassis.outbox import put_driver
 from kernel.failures import Failure, Kind
 from kernel.ids import PaymentId, PlanId
+from kernel.values import value
 from services.settlement.domain.payment import REVOKES, SETTLES, Key, check_key, request_hash
 from services.settlement.operations.engine import Engine
 from services.settlement.saga.coordinator import Write
@@ -46,7 +46,7 @@ PlanDocument: TypeAlias = Mapping[str, Any]
 """A stored plan in JSON's terms; ``Plan.of_document`` reads it."""
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Settled:
     """The bill is paid: ``payment`` is COMMITTED or DONE; its answer is a function of the row and its plan."""
 
@@ -54,7 +54,7 @@ class Settled:
     plan: PlanDocument
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Replanned:
     """Nothing was taken: a source had changed (``payment.reason``), and ``plan_id`` shows what would be paid now."""
 
@@ -62,7 +62,7 @@ class Replanned:
     plan_id: PlanId
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Refunded:
     """The money went back: ``refund`` has its own id, key and time; ``plan`` is the original's."""
 
@@ -71,12 +71,12 @@ class Refunded:
     plan: PlanDocument
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Stopped:
     """Nothing had been taken and nothing ever will be under this key."""
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Found:
     """What became of a payment: the row, the plan it pays, the refund that took it back, the original it refunds."""
 

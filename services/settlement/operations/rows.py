@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -12,6 +11,7 @@ from chassis.faults import fault_point
 from chassis.outbox import OutgoingEvent, put_driver
 from kernel.failures import Failure
 from kernel.ids import PaymentId
+from kernel.values import value
 from services.settlement.saga.coordinator import Write
 from services.settlement.saga.payment import Payment, PaymentKind, State
 from services.settlement.saga.requests import check_plan, patient_busy_failure
@@ -21,7 +21,7 @@ from services.settlement.store.payments import Beginning, Connection, JudgedPlan
 from services.settlement.wire.events import bill_settled
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Begun:
     """The row under a key: new and ours to drive, or found there. ``plan`` is known when it is new."""
 
@@ -30,7 +30,7 @@ class Begun:
     is_new: bool
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class WriteAsked:
     """A Write of the saga, the row it starts from, and, for a commit, the plan that its event tells of."""
 

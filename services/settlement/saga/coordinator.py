@@ -12,12 +12,13 @@ deadline or a reversal moves the row on (protocol, "Acceptance"; ADR 12).
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import datetime
 from enum import Enum
 from typing import Final, NamedTuple, TypeAlias, assert_never
 
 from kernel.ids import AdmDvs, PaymentId
+from kernel.values import value
 from services.settlement.saga.payment import (
     ACCEPTANCE_DEADLINE_PASSED,
     CANCELLED,
@@ -106,14 +107,14 @@ def order_of(payment: Payment) -> Order | None:
             assert_never(payment.state)
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Observed:
     """The row as it has just been read, or as a Write of ours, won or lost, has left it."""
 
     payment: Payment
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Replied:
     """A ledger's answer to an order; it may be late, repeated, or belong to an order long past."""
 
@@ -125,7 +126,7 @@ class Replied:
     balances: tuple[AccountAfter, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Ticked:
     """Time has gone by: whatever has no answer is sent again."""
 
@@ -133,7 +134,7 @@ class Ticked:
 Event: TypeAlias = Observed | Replied | Ticked
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Write:
     """Compare-and-set in one transaction: the row goes from ``expected`` to ``to`` if it still stands there (``wins``).
 
@@ -153,7 +154,7 @@ class Write:
     quarantine: str = ""
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Send:
     """Tell one ledger, in a message that may be lost, doubled or late."""
 
@@ -162,7 +163,7 @@ class Send:
     order: Order
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Answer:
     """Tell whoever waits what the row says; only ever told of a row that is durable."""
 
@@ -172,7 +173,7 @@ class Answer:
 Command: TypeAlias = Write | Send | Answer
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Drive:
     """One coordinator's view of a payment: the row as last seen, and what the ledgers have answered since."""
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from datetime import datetime
 from enum import Enum
 from typing import Final, NamedTuple
 
 from kernel.ids import AdmDvs, PaymentId, PlanId, PsnNo
 from kernel.money import Fen
+from kernel.values import value
 from services.settlement.domain.payment import Key
 from services.settlement.domain.plan import PlanLeg
 from services.settlement.domain.split import Role
@@ -72,7 +72,7 @@ class AccountAfter(NamedTuple):
         return self.past_fen + self.current_fen - self.held_past_fen - self.held_current_fen
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Payment:
     """One row of the coordinator's database, as it was read.
 

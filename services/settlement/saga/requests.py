@@ -6,13 +6,13 @@ read again and the same function is asked again, which ends because a row only e
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from datetime import datetime
 from enum import Enum
 from typing import Final, TypeAlias, assert_never
 
 from kernel.failures import Failure, Kind
 from kernel.ids import PaymentId, PlanId
+from kernel.values import value
 from services.settlement.domain.payment import (
     PRE_SETTLE_OF,
     REVOKES,
@@ -79,7 +79,7 @@ def ledger_failure(reason: str) -> Failure:
     return Failure(_REFUSALS.get(reason, Kind.PRECONDITION), reason)
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class PlanFacts:
     """What begins a settlement: the plan as stored, judged by the database's clock and the patient's row."""
 
@@ -155,26 +155,26 @@ def _check_window(original: Payment, now: datetime) -> None:
         raise Failure(Kind.PRECONDITION, "REVOKE_WINDOW_CLOSED", setl_id=str(original.payment_id))
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Bury:
     """Insert this tombstone; if the key is taken by then, read and decide again."""
 
     tombstone: Payment
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class GiveBack:
     """Insert this refund; if another refund lives by then, read and decide again."""
 
     refund: Payment
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class AlreadyStopped:
     """Nothing was taken and nothing will be: answer REVERSED."""
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class AlreadyGivenBack:
     """The money has gone back by this refund: answer REVERSED with it."""
 

@@ -11,12 +11,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any, Final, TypeAlias
 
 from chassis.db import Database
 from kernel.ids import PaymentId, PlanId, PsnNo
+from kernel.values import value
 from services.settlement.domain.payment import PRE_SETTLE_OF, Key
 from services.settlement.domain.plan import PlanLeg, leg_document, leg_of
 from services.settlement.saga.coordinator import Write, applied
@@ -133,7 +134,7 @@ SELECT j.n, j.plan_id, j.digest, j.plan_fixmedins_code, j.plan_infno, j.patient_
 FROM judged j LEFT JOIN begun b USING (payment_id)"""
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Beginning:
     """A settlement that asks to begin."""
 
@@ -145,7 +146,7 @@ class Beginning:
     traceparent: str
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class JudgedPlan:
     """A plan, the facts that the saga judges it by, and whose it is."""
 

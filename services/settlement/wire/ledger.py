@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Final
 from uuid import UUID
@@ -13,6 +12,7 @@ from kernel.failures import Failure, Kind
 from kernel.ids import AdmDvs, AuthorisationId, PaymentId, PsnNo
 from kernel.money import Fen
 from kernel.policy import Part
+from kernel.values import value
 from services.settlement.domain.payment import area_of
 from services.settlement.domain.plan import PlanLeg
 from services.settlement.domain.split import Role
@@ -42,7 +42,7 @@ _DECISION: Final = {
 }
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Balance:
     """An account as its ledger tells it; all zero and not existing when the ledger has never heard of it.
 
@@ -71,7 +71,7 @@ class Balance:
         return self.current_fen - self.held_current_fen
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class AuthorisationBalance:
     """An authorisation as its ledger tells it; ``is_open`` false when it is closed or unknown there."""
 
@@ -82,7 +82,7 @@ class AuthorisationBalance:
     held_fen: Fen
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class StatementLine:
     """One line of an account's statement; a negative amount was taken."""
 
