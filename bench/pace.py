@@ -19,8 +19,9 @@ OPEN_IN_FLIGHT_MAX: Final = 2_000
 async def closed(once: Once, *, in_flight: int, seconds: float, warm: int, count_max: int) -> Report:
     """What is finished within ``seconds`` while ``in_flight`` are under way, after the first ``warm`` to be finished.
 
-    It ends earlier when the last of ``count_max`` has begun, so that what is counted was always in full company. With
-    nothing to warm up, all is counted, from the beginning to the last end.
+    It ends later where that is not long enough for each of those in flight to be finished once, and earlier when the
+    last of ``count_max`` has begun, so that what is counted was always in full company. With nothing to warm up, all is
+    counted, from the beginning to the last end.
     """
     latencies_s: list[float] = []
     begun = finished = 0
@@ -39,10 +40,11 @@ async def closed(once: Once, *, in_flight: int, seconds: float, warm: int, count
             finished += 1
             if finished == warm:
                 began_s = now_s
-                end_s = min(end_s, began_s + seconds)
             elif finished > warm and (is_drained or now_s <= end_s):
                 ended_s = now_s
                 latencies_s.append(now_s - begun_s)
+            if finished == warm + in_flight and not is_drained:
+                end_s = min(end_s, max(began_s + seconds, now_s))
 
     await asyncio.gather(*(work() for _ in range(in_flight)))
     return report_of(latencies_s, ended_s - began_s, done=finished)

@@ -53,10 +53,10 @@ _log = telemetry.logger("engine")
 BATCH_SIZE_MAX: Final = 128
 WAITING_MAX: Final = 1_000_000
 """Steps of payments under way are never refused for their number; new ones are, at the edge."""
-COMPANY_S: Final = 0.0008
+COMPANY_S: Final = 0.0006
 """For each payment that is being voted on, a step waits so long for company. To work through those in flight takes
 longer anyhow, so at any load the wait costs less than the larger batch saves; a lone payment waits for nobody."""
-COMPANY_MAX_S: Final = 0.05
+COMPANY_MAX_S: Final = 0.04
 FINISH_SPACING_S: Final = 0.05
 """Nobody waits for a payment's last step (but of a credit)."""
 RETRY_PAUSE_S: Final = 0.25

@@ -1,0 +1,44 @@
+"""The closed loop that drives every contender."""
+
+from __future__ import annotations
+
+import asyncio
+
+from bench.pace import closed
+
+FOREVER = 1_000_000
+
+
+async def test_a_contender_that_is_slower_than_the_reading_is_read_all_the_same() -> None:
+    """One settlement takes three times as long as the reading: each of those in flight is waited for once."""
+
+    async def once() -> None:
+        await asyncio.sleep(0.06)
+
+    report = await closed(once, in_flight=4, seconds=0.02, warm=4, count_max=FOREVER)
+    assert report["count"] == 4
+    assert report["p50_ms"] >= 60
+
+
+async def test_a_quick_contender_is_read_for_as_long_as_was_asked() -> None:
+    """What begins after the end is not counted, and what was warmed up with is not either."""
+    done = 0
+
+    async def once() -> None:
+        nonlocal done
+        await asyncio.sleep(0.005)
+        done += 1
+
+    report = await closed(once, in_flight=2, seconds=0.1, warm=6, count_max=FOREVER)
+    assert 2 <= report["count"] <= 40
+    assert report["done"] == done
+
+
+async def test_the_reading_ends_when_the_last_has_begun() -> None:
+    """Ten settlements and no more, however long it was to last."""
+
+    async def once() -> None:
+        await asyncio.sleep(0.001)
+
+    report = await closed(once, in_flight=2, seconds=3_600.0, warm=2, count_max=10)
+    assert report["done"] == 10
