@@ -65,7 +65,7 @@ async def test_batches_keep_their_spacing_unless_they_are_full() -> None:
     early = asyncio.create_task(batcher(5))
     await asyncio.sleep(0.02)
     assert not early.done()
-    assert await asyncio.gather(early, batcher(6)) == [10, 12]
+    assert list(await asyncio.gather(early, batcher(6))) == [10, 12]
     assert now() - began_at >= 0.3
     assert doubler.batches == [[1], [2, 3, 4], [5, 6]]
 

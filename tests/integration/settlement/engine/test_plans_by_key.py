@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 from contextlib import ExitStack
+from functools import partial
+from typing import Any
 
 from chassis.db import Database
 from ops.embedded.databases import Databases
@@ -31,7 +33,7 @@ async def test_what_a_payment_says_to_the_databases_is_planned_by_key(
     said: dict[str, set[str]] = {name: set() for name in databases}
     with ExitStack() as stack:
         for name, database in databases.items():
-            stack.enter_context(hearing(database, lambda told, queries=said[name]: queries.add(told.query)))
+            stack.enter_context(hearing(database, partial(_note, said[name])))
         await _pay_and_take_back(town, engine)
     said["settlement"] |= PLANNING
     async with new_databases(postgres) as urls:
@@ -41,6 +43,10 @@ async def test_what_a_payment_says_to_the_databases_is_planned_by_key(
             async with Database(urls[name], pool_size=1, by_key=True) as empty:
                 for query in planned:
                     await _check_plan(empty, query)
+
+
+def _note(queries: set[str], told: Any) -> None:  # noqa: ANN401  asyncpg's record of a query.
+    queries.add(told.query)
 
 
 async def _pay_and_take_back(town: World, engine: Engine) -> None:
