@@ -203,9 +203,11 @@ class Database:
             if is_transient(error) or connection is None or connection.is_closed() or connection.is_in_transaction():
                 pooled.invalidate()
             pooled.close()
+            _announcing.discard(id(connection))
             raise
         else:
             self._keep(pooled)
+            self._announce(connection)
 
     async def _take(self) -> Any:  # noqa: ANN401  SQLAlchemy's loan of a connection of the driver.
         """A connection that was kept, or one of the pool, which costs several times what a statement does."""
@@ -245,17 +247,12 @@ class Database:
         """
         async with self.driver_connection() as connection:
             try:
-                try:
-                    await connection.execute(begin)  # Inside, for it may be cut off once the transaction has begun.
-                    yield connection
-                except BaseException as error:
-                    await self._roll_back(connection, error)
-                    raise
-                await connection.execute("COMMIT")
-            except BaseException:
-                _announcing.discard(id(connection))
+                await connection.execute(begin)  # Inside, for it may be cut off once the transaction has begun.
+                yield connection
+            except BaseException as error:
+                await self._roll_back(connection, error)
                 raise
-            self._announce(connection)
+            await connection.execute("COMMIT")
 
     @staticmethod
     async def _roll_back(connection: Any, error: BaseException) -> None:  # noqa: ANN401  Untyped.
@@ -269,7 +266,7 @@ class Database:
             connection.terminate()
 
     def on_announced_commit(self, callback: Callable[[], None]) -> None:
-        """Calls back after each commit of a transaction that ``announce_commit`` was called for."""
+        """Calls back after each use of a connection, committed, that ``announce_commit`` was called for."""
         self._announced.append(callback)
 
     def _announce(self, connection: object) -> None:
@@ -284,7 +281,7 @@ _announcing: Final[set[int]] = set()
 
 
 def announce_commit(connection: object) -> None:
-    """Marks the transaction of this connection: once it has committed, those who asked are called (the outbox)."""
+    """Marks what is done on this connection: once it is committed, those who asked are called (the outbox)."""
     _announcing.add(id(connection))
 
 

@@ -111,15 +111,16 @@ class OutgoingEvent:
     traceparent: str = ""
 
 
-_TYPES: Final = ("uuid[]", "text[]", "bigint[]", "text[]", "bytea[]", "text[]", "timestamptz[]")
-_COLUMNS: Final = "event_id, aggregate, version, subject, payload, traceparent, occurred_at"
+TYPES: Final = ("uuid[]", "text[]", "bigint[]", "text[]", "bytea[]", "text[]", "timestamptz[]")
+"""Of the columns that ``row_of`` fills, as arrays: for a room whose own statement puts an event beside its change."""
+COLUMNS: Final = "event_id, aggregate, version, subject, payload, traceparent, occurred_at"
 _PUT_DRIVER: Final = (
-    f"INSERT INTO outbox ({_COLUMNS}) SELECT {_COLUMNS} FROM unnest("  # noqa: S608  Constants.
-    + ", ".join(f"${position}::{name}" for position, name in enumerate(_TYPES, start=1))
-    + f") WITH ORDINALITY AS e ({_COLUMNS}, position) ORDER BY position"
+    f"INSERT INTO outbox ({COLUMNS}) SELECT {COLUMNS} FROM unnest("  # noqa: S608  Constants.
+    + ", ".join(f"${position}::{name}" for position, name in enumerate(TYPES, start=1))
+    + f") WITH ORDINALITY AS e ({COLUMNS}, position) ORDER BY position"
 )
 _PUT: Final = sa.text(
-    f"INSERT INTO outbox ({_COLUMNS}) VALUES (:event_id, :aggregate, :version, :subject, :payload, :traceparent, "  # noqa: S608  Constants.
+    f"INSERT INTO outbox ({COLUMNS}) VALUES (:event_id, :aggregate, :version, :subject, :payload, :traceparent, "  # noqa: S608  Constants.
     ":occurred_at)"
 )
 
@@ -129,7 +130,7 @@ async def put(connection: AsyncConnection, events: Sequence[OutgoingEvent]) -> N
     if not events:
         return
     rows = _rows(events)
-    await connection.execute(_PUT, [dict(zip(_COLUMNS.split(", "), row, strict=True)) for row in rows])
+    await connection.execute(_PUT, [dict(zip(COLUMNS.split(", "), row, strict=True)) for row in rows])
     announce_commit(connection)
 
 
@@ -144,23 +145,24 @@ async def put_driver(connection: Any, events: Sequence[OutgoingEvent]) -> None: 
 def _rows(events: Sequence[OutgoingEvent]) -> list[tuple[Any, ...]]:
     if len({(event.aggregate, event.version) for event in events}) != len(events):
         raise ValueError("two events of one aggregate share a version; a consumer would drop one of them")
-    current = telemetry.traceparent()
-    return [
-        (
-            event.event_id,
-            event.aggregate,
-            event.version,
-            event.subject,
-            event.payload,
-            event.traceparent or current,
-            event.occurred_at,
-        )
-        for event in events
-    ]
+    return [row_of(event) for event in events]
+
+
+def row_of(event: OutgoingEvent) -> tuple[Any, ...]:
+    """An event's row, in the order of COLUMNS. Whoever inserts it himself says ``announce_commit`` as well."""
+    return (
+        event.event_id,
+        event.aggregate,
+        event.version,
+        event.subject,
+        event.payload,
+        event.traceparent or telemetry.traceparent(),
+        event.occurred_at,
+    )
 
 
 _TAKE: Final = f"""
-SELECT id, {_COLUMNS} FROM outbox WHERE published_at IS NULL ORDER BY id LIMIT $1 FOR UPDATE SKIP LOCKED"""  # noqa: S608  Constants.
+SELECT id, {COLUMNS} FROM outbox WHERE published_at IS NULL ORDER BY id LIMIT $1 FOR UPDATE SKIP LOCKED"""  # noqa: S608  Constants.
 _MARK: Final = """
 WITH known AS (
     UPDATE outbox_stream SET last_seq = greatest(last_seq, $3) WHERE stream = $1 AND created = $2 RETURNING last_seq

@@ -11,7 +11,9 @@ from dataclasses import fields, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
+from chassis.clock import DatabaseClock
 from chassis.outbox import OutgoingEvent, put_driver
+from kernel.clock import SystemClock
 from kernel.ids import AdmDvs, FixmedinsCode, PaymentId, PlanId
 from ops.consent import Change, Consent, record
 from ops.restore.comparing import Difference, Item
@@ -71,7 +73,10 @@ class Rebuilder:
         self._sources = sources
         self._consent = consent
         self._command = command
-        self._rows = Rows(sources.coordinator, epoch=0, vote_deadline=LEASE, lease=LEASE, restores=True)
+        self._clock = DatabaseClock(sources.coordinator, SystemClock())
+        self._rows = Rows(
+            sources.coordinator, clock=self._clock, epoch=0, vote_deadline=LEASE, lease=LEASE, restores=True
+        )
 
     async def settlement(self, item: Item) -> None:
         """A lost or undecided settlement: its row, then the decision that is proved, or put aside for a person."""
@@ -93,6 +98,7 @@ class Rebuilder:
             await record(connection, self._command, self._consent, [change])
         # A transfer whose receiver was asked stands so in its row, and the compare-and-set looks at it.
         write = replace(_commit(item) if commit else _abort(item), expected_pending=payment.pending_accept)
+        await self._clock.sync()
         outcome = (await self._rows.decide([WriteAsked(write, payment, None, "")]))[0]
         if isinstance(outcome, BaseException):
             raise outcome

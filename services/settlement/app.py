@@ -137,6 +137,7 @@ async def serve(process: Process, settings: Settings, *, policies: PolicySet) ->
             ledgers,
             replan=replan_refused,
             new_id=new_id,
+            clock=clock,
             settings=EngineSettings(
                 vote_deadline_s=settings.vote_deadline_s,
                 inquire_after_s=settings.vote_deadline_s + INQUIRE_MARGIN_S,

@@ -68,6 +68,7 @@ async def serve(process: Process, settings: Settings) -> None:
         OneWay(bus, epoch=standing.epoch),
         replan=nobody_asks,
         new_id=new_id,
+        clock=clock,
         settings=EngineSettings(vote_deadline_s=settings.vote_deadline_s),
     )
     engine.stand(standing)

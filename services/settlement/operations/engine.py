@@ -21,6 +21,7 @@ from chassis.batch import Batcher
 from chassis.db import Database, is_transient
 from chassis.deadlines import timeout_s
 from chassis.faults import fault_point
+from kernel.clock import Clock
 from kernel.failures import Failure
 from kernel.ids import AdmDvs, PaymentId, PlanId
 from services.settlement.clients import LedgerClient
@@ -121,6 +122,7 @@ class Engine:
         *,
         replan: Replan,
         new_id: Callable[[], UUID],
+        clock: Clock,
         settings: EngineSettings,
     ) -> None:
         self.database = database
@@ -131,7 +133,11 @@ class Engine:
         self.new_id = new_id
         self.lease = timedelta(seconds=settings.lease_s)
         self._rows = Rows(
-            database, epoch=self.epoch, vote_deadline=timedelta(seconds=settings.vote_deadline_s), lease=self.lease
+            database,
+            clock=clock,
+            epoch=self.epoch,
+            vote_deadline=timedelta(seconds=settings.vote_deadline_s),
+            lease=self.lease,
         )
         self._begin: Batcher[Beginning, Begun] = Batcher(
             self._begin_many, size_max=BATCH_SIZE_MAX, spacing_s=self._company_s

@@ -8,7 +8,8 @@ from typing import Any
 
 from chassis.db import Database, is_transient
 from chassis.faults import fault_point
-from chassis.outbox import OutgoingEvent, put_driver
+from chassis.outbox import OutgoingEvent
+from kernel.clock import Clock
 from kernel.failures import Failure
 from kernel.ids import PaymentId
 from kernel.values import value
@@ -44,10 +45,19 @@ class Rows:
     """The payments' table as the engine uses it."""
 
     def __init__(
-        self, database: Database, *, epoch: int, vote_deadline: timedelta, lease: timedelta, restores: bool = False
+        self,
+        database: Database,
+        *,
+        clock: Clock,
+        epoch: int,
+        vote_deadline: timedelta,
+        lease: timedelta,
+        restores: bool = False,
     ) -> None:
+        """``clock`` shows the database's time (``chassis.clock``); it dates decisions, and judges no deadline."""
         self.database = database
         self.epoch = epoch
+        self._clock = clock
         self._restores = restores  # The operator's command alone, which decides while nobody else may.
         self._vote_deadline = vote_deadline
         self.lease = lease
@@ -82,7 +92,7 @@ class Rows:
         return patient_busy_failure()
 
     async def decide(self, asked: list[WriteAsked]) -> Sequence[Payment | BaseException]:
-        """Carries out Writes that leave TRYING, the commits with their facts; the rows as they then stand."""
+        """Carries out Writes that leave TRYING, the commits with their facts, in one statement; the rows afterwards."""
         try:
             return await self._decide_together(asked)
         except Exception as error:
@@ -98,35 +108,37 @@ class Rows:
 
     async def _decide_together(self, asked: list[WriteAsked]) -> list[Payment]:
         ordered = _one_each(asked)
-        commits = [one for one in ordered if one.write.to is State.COMMITTED]
         aborts = any(one.write.to is State.ABORTED for one in ordered)
-        async with self.database.driver_transaction() as connection:
-            won = await self._written(connection, ordered)
-            rows = await self._outcomes(connection, asked, ordered, won)
-            await put_driver(connection, await self._events(connection, commits, won))
+        async with self.database.driver_connection() as connection:
+            now = self._clock.now()
+            events = await self._events(connection, ordered, now)
             fault_point("settlement.decide.before_commit")
             if aborts:
                 fault_point("settlement.abort.before_commit")
-        fault_point("settlement.decide.after_commit")
-        if aborts:
-            fault_point("settlement.abort.after_commit")
-        return rows
+            won = await self._written(connection, ordered, now, events)
+            fault_point("settlement.decide.after_commit")
+            if aborts:
+                fault_point("settlement.abort.after_commit")
+            return await self._outcomes(connection, asked, ordered, won)
 
     async def _events(
-        self, connection: Connection, commits: list[WriteAsked], won: Mapping[PaymentId, datetime | None]
-    ) -> list[OutgoingEvent]:
-        events = []
-        for asked in commits:
-            decided_at = won.get(asked.write.payment_id)
-            if decided_at is None or asked.payment.kind is not PaymentKind.SETTLE:
+        self, connection: Connection, asked: list[WriteAsked], now: datetime
+    ) -> dict[PaymentId, OutgoingEvent]:
+        """What is told of the settlements among them that are to be committed; of those that are not won it is not."""
+        events = {}
+        for one in asked:
+            payment = one.payment
+            if one.write.to is not State.COMMITTED or payment.kind is not PaymentKind.SETTLE:
                 continue
-            plan = asked.plan
-            if plan is None and asked.payment.plan_id is not None:
-                plan = await plans.document(connection, asked.payment.plan_id)
+            plan = one.plan
+            if plan is None and payment.plan_id is not None:
+                plan = await plans.document(connection, payment.plan_id)
             if plan is None:
-                raise LookupError(f"the plan of payment {asked.payment.payment_id} is missing")
-            row = store.written(asked.payment, asked.write, decided_at)
-            events.append(bill_settled(row, plan, occurred_at=decided_at, traceparent=asked.traceparent))
+                raise LookupError(f"the plan of payment {payment.payment_id} is missing")
+            decided_at = store.decided_at_of(payment, now)
+            row = store.written(payment, one.write, decided_at)
+            event = bill_settled(row, plan, occurred_at=decided_at, traceparent=one.traceparent)
+            events[payment.payment_id] = event
         return events
 
     async def finish(self, asked: list[WriteAsked]) -> Sequence[Payment | BaseException]:
@@ -134,14 +146,21 @@ class Rows:
         fault_point("settlement.finish.before_commit")
         async with self.database.driver_connection() as connection:
             ordered = _one_each(asked)
-            won = await self._written(connection, ordered)
+            won = await self._written(connection, ordered, self._clock.now(), {})
             fault_point("settlement.finish.after_commit")
             return await self._outcomes(connection, asked, ordered, won)
 
-    async def _written(self, connection: Connection, asked: list[WriteAsked]) -> dict[PaymentId, datetime | None]:
+    async def _written(
+        self,
+        connection: Connection,
+        asked: list[WriteAsked],
+        now: datetime,
+        events: Mapping[PaymentId, OutgoingEvent],
+    ) -> dict[PaymentId, datetime | None]:
         """Those that were won. COORDINATOR_RESTORING if nothing may be decided now: no race was lost then."""
         epoch = None if self._restores else self.epoch
-        won = await store.write(connection, [one.write for one in asked], epoch=epoch, lease=self.lease)
+        writes = [one.write for one in asked]
+        won = await store.write(connection, writes, epoch=epoch, lease=self.lease, now=now, events=events)
         if len(won) < len(asked):
             await store.check_serving(connection, epoch)
         return won

@@ -77,7 +77,8 @@ class Payment:
     """One row of the coordinator's database, as it was read.
 
     ``overdue`` is the database clock's judgement at the reading: the payment is TRYING and its deadline has passed
-    (protocol rule 9). The times are the database's as well.
+    (protocol rule 9). The times are the database's as well, but ``decided_at``, which the process's clock gives that
+    follows it.
 
     ``pending_accept`` of a transfer says that every ledger has voted HELD and the receiver's vote alone is open. It is
     durable where the ledgers' votes are not, and may outlive them: a ledger never ends a hold by itself (rule 2).

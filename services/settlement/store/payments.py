@@ -15,7 +15,8 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any, Final, TypeAlias
 
-from chassis.db import Database
+from chassis.db import Database, announce_commit
+from chassis.outbox import COLUMNS, TYPES, OutgoingEvent, row_of
 from kernel.ids import PaymentId, PlanId, PsnNo
 from kernel.values import value
 from services.settlement.domain.payment import PRE_SETTLE_OF, Key
@@ -214,7 +215,10 @@ _LOCK_PATIENTS: Final = """
 SELECT y.version FROM patient_years y
 JOIN unnest($1::text[], $2::smallint[]) AS q (psn_no, year) ON y.psn_no = ANY (ARRAY[q.psn_no]) AND y.year = q.year
 ORDER BY q.psn_no, q.year FOR UPDATE OF y"""
-_WRITE: Final = """
+_EVENT_ARRAYS: Final = ", ".join(f"${number}::{kind}" for number, kind in enumerate(TYPES, start=15))
+_EVENT: Final = ", ".join(f"q.{name}" for name in COLUMNS.split(", "))
+_NO_EVENT: Final = (None,) * len(TYPES)
+_WRITE: Final = f"""
 WITH patients AS MATERIALIZED (  -- As _LOCK_PATIENTS has it: before the payments, for those whose version moves on.
     SELECT y.version FROM patient_years y
     JOIN (SELECT DISTINCT psn_no, year FROM payments WHERE payment_id = ANY ($13::uuid[])) AS p
@@ -233,28 +237,30 @@ WITH patients AS MATERIALIZED (  -- As _LOCK_PATIENTS has it: before the payment
         quarantine = q.quarantine,
         pending_at = CASE WHEN q.asks_receiver THEN clock_timestamp() ELSE p.pending_at END,
         deadline_at = CASE WHEN q.asks_receiver THEN p.accept_by ELSE p.deadline_at END,
-        decided_at = CASE WHEN p.state = 'TRYING' AND q.to_state <> 'TRYING' THEN clock_timestamp()
+        decided_at = CASE WHEN p.state = 'TRYING' AND q.to_state <> 'TRYING' THEN greatest($14, p.created_at)
                           ELSE p.decided_at END,
         finished_at = CASE WHEN q.to_state IN ('DONE', 'CLOSED') THEN clock_timestamp() END,
         next_drive_at = CASE WHEN q.asks_receiver THEN p.accept_by WHEN q.to_state = q.expected THEN p.next_drive_at
                              ELSE now() + $8::interval END,
         attempts = CASE WHEN q.to_state = q.expected THEN p.attempts ELSE 0 END
     FROM unnest($1::uuid[], $2::text[], $3::text[], $4::text[], $5::smallint[], $6::text[], $7::text[],
-                $10::boolean[], $11::boolean[], $12::boolean[])
+                $10::boolean[], $11::boolean[], $12::boolean[], {_EVENT_ARRAYS})
          AS q (payment_id, expected, to_state, reason, refused_leg_no, balances_after, quarantine,
-               expected_pending, asks_receiver, in_time)
+               expected_pending, asks_receiver, in_time, {COLUMNS})
     WHERE p.payment_id = ANY (ARRAY[q.payment_id]) AND p.state = q.expected
         AND (SELECT count(*) FROM held) > 0
         AND (p.state <> 'TRYING' OR (p.pending_at IS NOT NULL) = q.expected_pending)
         AND (NOT q.in_time OR p.deadline_at > clock_timestamp())
         AND ($9::bigint IS NULL OR EXISTS (SELECT FROM coordinator c WHERE c.epoch = $9 AND c.restoring_since IS NULL))
-    RETURNING p.payment_id, p.kind, p.state, p.psn_no, p.year, q.expected, p.decided_at
+    RETURNING p.payment_id, p.kind, p.state, p.psn_no, p.year, q.expected, p.decided_at, {_EVENT}
+), told AS (
+    INSERT INTO outbox ({COLUMNS}) SELECT {COLUMNS} FROM won WHERE event_id IS NOT NULL ORDER BY payment_id
 ), moved AS (
     UPDATE patient_years y SET version = y.version + 1
     FROM won WHERE won.state = 'COMMITTED' AND won.expected = 'TRYING' AND won.kind = 'SETTLE'
         AND y.psn_no = ANY (ARRAY[won.psn_no]) AND y.year = won.year
 )
-SELECT payment_id, decided_at FROM won"""
+SELECT payment_id, decided_at FROM won"""  # noqa: S608  Constants.
 
 
 async def lock_patients(connection: Connection, patients: Sequence[tuple[PsnNo, int]]) -> None:
@@ -263,13 +269,20 @@ async def lock_patients(connection: Connection, patients: Sequence[tuple[PsnNo, 
 
 
 async def write(
-    connection: Connection, writes: Sequence[Write], *, epoch: int | None, lease: timedelta
+    connection: Connection,
+    writes: Sequence[Write],
+    *,
+    epoch: int | None,
+    lease: timedelta,
+    now: datetime,
+    events: Mapping[PaymentId, OutgoingEvent],
 ) -> dict[PaymentId, datetime | None]:
     """Carries out compare-and-sets; the deciding time of those that were won. Losers changed nothing: read them.
 
-    A commit moves the patient's version on in the same statement, which locks the patient's year first. The rows are
-    left to this coordinator for ``lease``. A coordinator of another ``epoch`` than the database's wins nothing, nor
-    does any while it restores; None is the operator's command that carries the restore out.
+    What is decided is decided at ``now`` (``decided_at_of``), and its event, if it has one, is put beside it. A commit
+    moves the patient's version on in the same statement, which locks the patient's year first. The rows are left to
+    this coordinator for ``lease``. A coordinator of another ``epoch`` than the database's wins nothing, nor does any
+    while it restores; None is the operator's command that carries the restore out.
     """
     rows = await connection.fetch(
         _WRITE,
@@ -286,12 +299,21 @@ async def write(
         [write.asks_receiver for write in writes],
         [write.in_time for write in writes],
         [write.payment_id for write in writes if write.to is State.COMMITTED and write.expected is State.TRYING],
+        now,
+        *zip(*(row_of(events[it.payment_id]) if it.payment_id in events else _NO_EVENT for it in writes), strict=True),
     )
+    if events:
+        announce_commit(connection)
     return {row["payment_id"]: row["decided_at"] for row in rows}
 
 
+def decided_at_of(payment: Payment, now: datetime) -> datetime:
+    """When a payment counts as decided that is decided now: never before it began."""
+    return now if payment.created_at is None else max(now, payment.created_at)
+
+
 def written(payment: Payment, won: Write, decided_at: datetime | None) -> Payment:
-    """The row after a Write that was won, with the database's time of the decision."""
+    """The row after a Write that was won, with the time of the decision."""
     return applied(payment, won, decided_at=decided_at)
 
 

@@ -16,7 +16,7 @@ from uuid import UUID, uuid4
 from chassis.bus import Bus, BusRequest
 from chassis.db import Database
 from gongji.ledger.v1 import ledger_pb2 as pb
-from kernel.clock import business_year
+from kernel.clock import SystemClock, business_year
 from kernel.failures import Failure
 from kernel.ids import AdmDvs, FixmedinsCode, PaymentId, PlanId, PsnNo
 from kernel.money import Fen
@@ -204,6 +204,7 @@ class World:
                 client,
                 replan=replan or self.replan,
                 new_id=uuid4,
+                clock=SystemClock(),
                 settings=replace(QUICK, **changes),
             )
         )
