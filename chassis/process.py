@@ -162,7 +162,7 @@ class Process:
 
 GARBAGE_THRESHOLD: Final = 10_000
 """How many more objects are made than freed before Python looks for cycles. What was imported is never looked at again;
-with the default (700) the collector took a twentieth of a busy process."""
+with the default (700) the collector was to be seen in every profile of a busy process."""
 Serve = Callable[[Process, SettingsType], Awaitable[None]]
 
 

@@ -13,7 +13,7 @@ from kernel.clock import Clock
 from kernel.failures import Failure
 from kernel.ids import PaymentId
 from kernel.values import value
-from services.settlement.saga.coordinator import Write
+from services.settlement.saga.coordinator import Write, applied
 from services.settlement.saga.payment import Payment, PaymentKind, State
 from services.settlement.saga.requests import check_plan, patient_busy_failure
 from services.settlement.store import payments as store
@@ -136,7 +136,7 @@ class Rows:
             if plan is None:
                 raise LookupError(f"the plan of payment {payment.payment_id} is missing")
             decided_at = store.decided_at_of(payment, now)
-            row = store.written(payment, one.write, decided_at)
+            row = applied(payment, one.write, decided_at=decided_at)
             event = bill_settled(row, plan, occurred_at=decided_at, traceparent=one.traceparent)
             events[payment.payment_id] = event
         return events
@@ -177,7 +177,7 @@ class Rows:
         lost = [one.write.payment_id for one in asked if id(one) not in winners]
         read = await store.by_ids(connection, lost) if lost else {}
         return [
-            store.written(one.payment, one.write, won[one.write.payment_id])
+            applied(one.payment, one.write, decided_at=won[one.write.payment_id])
             if id(one) in winners
             else read[one.write.payment_id]
             for one in asked

@@ -21,7 +21,7 @@ from kernel.ids import PaymentId, PlanId, PsnNo
 from kernel.values import value
 from services.settlement.domain.payment import PRE_SETTLE_OF, Key
 from services.settlement.domain.plan import PlanLeg, leg_document, leg_of
-from services.settlement.saga.coordinator import Write, applied
+from services.settlement.saga.coordinator import Write
 from services.settlement.saga.payment import AccountAfter, Payment, PaymentKind, State
 from services.settlement.saga.requests import PlanFacts
 from services.settlement.saga.restoring import Standing, restoring_failure
@@ -310,11 +310,6 @@ async def write(
 def decided_at_of(payment: Payment, now: datetime) -> datetime:
     """When a payment counts as decided that is decided now: never before it began."""
     return now if payment.created_at is None else max(now, payment.created_at)
-
-
-def written(payment: Payment, won: Write, decided_at: datetime | None) -> Payment:
-    """The row after a Write that was won, with the time of the decision."""
-    return applied(payment, won, decided_at=decided_at)
 
 
 # Rows that begin decided: refunds, credits, tombstones.
