@@ -50,6 +50,9 @@ _TRANSIENT_CLASSES: Final = ("08", "40", "53", "57", "58")
 """Connection, rollback (deadlock, serialisation), resources, operator intervention (restart, timeout), system error."""
 _TRANSIENT_STATES: Final = frozenset({"55P03", "25P03"})
 """Lock not available; idle in transaction for too long."""
+DRIVER_ERRORS: Final = (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError)
+"""All that asyncpg raises of its own. The last has no parent among them: a statement was cut, or came after the
+server's last words and before its hanging up."""
 _PASSING: Final = (PoolTimeoutError, DisconnectionError, OSError, asyncpg.InternalClientError)
 """No connection free, lost, or not to be had (OSError has TimeoutError in it); cut in the middle of a statement."""
 
@@ -262,7 +265,7 @@ class Database:
         try:
             async with asyncio.timeout(ROLLBACK_MAX_S):
                 await connection.execute("ROLLBACK")
-        except (TimeoutError, OSError, asyncpg.PostgresError, asyncpg.InterfaceError):
+        except DRIVER_ERRORS:
             connection.terminate()
 
     def on_announced_commit(self, callback: Callable[[], None]) -> None:

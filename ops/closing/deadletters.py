@@ -9,8 +9,9 @@ from datetime import datetime
 from typing import Any, Final
 from uuid import UUID
 
+from chassis.db import DRIVER_ERRORS
 from ops.consent import Change, Consent, record
-from ops.payments.databases import COORDINATOR, UNREACHABLE, connect, described
+from ops.payments.databases import COORDINATOR, connect, described
 from ops.places import Places
 from ops.sources import CannotMendError
 
@@ -74,7 +75,7 @@ async def rooms(places: Places) -> AsyncIterator[Mapping[str, Any]]:
         for room, url in urls.items():
             try:
                 connections[room] = await connect(url, read_only=False)
-            except UNREACHABLE as problem:
+            except DRIVER_ERRORS as problem:
                 raise CannotMendError(f"the database of {room} cannot be reached: {described(problem)}") from problem
         yield connections
     finally:

@@ -204,7 +204,8 @@ def parsed_duration(text: str) -> timedelta:
 
 def _run(work: Coroutine[Any, Any, Result]) -> Result:
     """What the work finds; ends the command where it cannot be done."""
-    from ops.payments.databases import UNREACHABLE, described  # noqa: PLC0415  As above.
+    from chassis.db import DRIVER_ERRORS  # noqa: PLC0415  As above.
+    from ops.payments.databases import described  # noqa: PLC0415  As above.
     from ops.payments.driving import CannotDriveError  # noqa: PLC0415  As above.
     from ops.payments.story import UnknownPaymentError  # noqa: PLC0415  As above.
 
@@ -212,5 +213,5 @@ def _run(work: Coroutine[Any, Any, Result]) -> Result:
         return asyncio.run(work)
     except (CannotDriveError, NotAgreedError, UnknownPaymentError, ValueError) as problem:
         give_up(problem)
-    except UNREACHABLE as problem:
+    except DRIVER_ERRORS as problem:
         give_up(f"the settlement database could not be read: {described(problem)}")

@@ -10,6 +10,7 @@ from typing import Any, Final, TypeAlias
 
 import asyncpg
 
+from chassis.db import DRIVER_ERRORS
 from ops.places import Places
 
 COORDINATOR: Final = "settlement"
@@ -17,7 +18,6 @@ CONNECT_MAX_S: Final = 5.0
 STATEMENT_MAX_S: Final = 30.0
 SILENCE_MAX_S: Final = STATEMENT_MAX_S + 5.0
 """A server that hangs does not keep its own timeout."""
-UNREACHABLE: Final = (OSError, asyncpg.PostgresError, asyncpg.InterfaceError)
 
 Row: TypeAlias = Mapping[str, Any]
 
@@ -50,7 +50,7 @@ class Databases:
             return []
         try:
             found: list[Row] = await self.connections[where].fetch(statement, *arguments)
-        except UNREACHABLE as problem:
+        except DRIVER_ERRORS as problem:
             if where == COORDINATOR:
                 raise
             self.unreachable[where] = described(problem)
@@ -81,7 +81,7 @@ async def opened(places: Places) -> AsyncIterator[Databases]:
         if isinstance(found[0], BaseException):
             raise found[0]
         for outcome in found:
-            if isinstance(outcome, BaseException) and not isinstance(outcome, UNREACHABLE):
+            if isinstance(outcome, BaseException) and not isinstance(outcome, DRIVER_ERRORS):
                 raise outcome
         yield Databases(connections, unreachable)
 

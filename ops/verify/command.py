@@ -49,8 +49,7 @@ def verify(
     Exit code 0: all hold; 1: something does not, in any round; 2: a database could not be read.
     """
     # Imported here so that every other command starts without them.
-    import asyncpg  # noqa: PLC0415  As above.
-
+    from chassis.db import DRIVER_ERRORS  # noqa: PLC0415  As above.
     from ops.embedded.processes import CannotStart  # noqa: PLC0415  As above.
     from ops.places import find_places  # noqa: PLC0415  As above.
     from ops.verify.anchor import read_anchors  # noqa: PLC0415  As above.
@@ -63,7 +62,7 @@ def verify(
             pace = _Pace(every, whole_every, rounds, metrics)
             raise typer.Exit(_watched(audit, pace, anchor, as_json=as_json))
         report = asyncio.run(audit.round())
-    except (CannotStart, OSError, asyncpg.PostgresError, asyncpg.InterfaceError, ValueError) as problem:
+    except (CannotStart, *DRIVER_ERRORS, ValueError) as problem:
         give_up(problem)
     _keep_heads(anchor, audit, report)
     if as_json:

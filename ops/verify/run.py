@@ -11,6 +11,7 @@ from uuid import UUID
 
 import asyncpg
 
+from chassis.db import DRIVER_ERRORS
 from ops.places import Places
 from ops.verify.across import Followed, check_across
 from ops.verify.chain import check_chain
@@ -52,7 +53,7 @@ class Audit:
         """Every invariant, counted. The first round is whole in any case.
 
         A ledger that does not answer stops the audit of its own area only, and the next round is whole. Raises
-        asyncpg's errors and OSError if another database cannot be read, or one goes away meanwhile; ValueError if one
+        ``DRIVER_ERRORS`` if another database cannot be read, or one goes away meanwhile; ValueError if one
         is a copy of another.
         """
         report = Report()
@@ -63,7 +64,7 @@ class Audit:
             for area, url in sorted(self.places.ledger_urls.items()):
                 try:
                     ledgers[area] = await _connected(stack, url)
-                except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as problem:
+                except DRIVER_ERRORS as problem:
                     report.unreadable[area] = f"{type(problem).__name__}: {problem}".splitlines()[0]
             seen, touched = {}, {}
             for area, ledger in ledgers.items():

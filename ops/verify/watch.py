@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Final
 
-import asyncpg
 from prometheus_client import Counter, Gauge
 
+from chassis.db import DRIVER_ERRORS
 from chassis.telemetry import REGISTRY
 from ops.verify.report import INVARIANTS, Report
 from ops.verify.run import Audit
@@ -75,7 +75,7 @@ async def rounds(audit: Audit, *, every_s: float, whole_every: int, count: int |
         began_at, began_s = datetime.now(UTC), time.monotonic()
         try:
             report, problem = await audit.round(whole=whole), ""
-        except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+        except DRIVER_ERRORS as error:
             report, problem = None, f"{type(error).__name__}: {error}".splitlines()[0]
         since_whole = 1 if whole else since_whole + 1
         if report is None or report.violations or report.unreadable:

@@ -29,6 +29,7 @@ class Line(Enum):
     SOUND = "sound"
     SWALLOWS = "swallows"  # Takes every byte and every new connection; nothing arrives, and nobody is told.
     SLOW = "slow"
+    HOLDS_ENDS = "holds ends"  # Carries every byte, but no hanging up.
 
 
 class TcpProxy:
@@ -128,7 +129,7 @@ class TcpProxy:
                 if pair not in self._tainted:
                     writer.write(piece)
                     await writer.drain()
-            if pair in self._tainted:
+            if pair in self._tainted or self._line is Line.HOLDS_ENDS:
                 await asyncio.Event().wait()  # Nobody is told of the end either, until the proxy closes.
 
     def _closed(self, writer: asyncio.StreamWriter) -> None:

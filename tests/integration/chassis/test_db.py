@@ -10,7 +10,7 @@ import pytest
 import sqlalchemy as sa
 from sqlalchemy.exc import DBAPIError, IntegrityError
 
-from chassis.db import Database, is_transient, violated_constraint
+from chassis.db import DRIVER_ERRORS, Database, is_transient, violated_constraint
 from ops.embedded.databases import Databases
 
 INSERT = sa.text("INSERT INTO person (psn_no, version) VALUES (:psn_no, :version)")
@@ -103,7 +103,7 @@ async def test_a_process_that_hangs_in_a_transaction_keeps_its_locks_for_so_long
             await connection.execute("SELECT 1")
 
     async with Database(database, idle_in_transaction_timeout_s=0.2) as hanging:
-        with pytest.raises((asyncpg.PostgresError, asyncpg.InterfaceError)) as ended:
+        with pytest.raises(DRIVER_ERRORS) as ended:
             await hang(hanging)
     assert is_transient(ended.value)
     async with db.transaction() as connection:

@@ -10,8 +10,10 @@ from contextlib import AsyncExitStack
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
+import asyncpg
 import pytest
 import sqlalchemy as sa
+from sqlalchemy.exc import InternalError
 
 from chassis.clock import DatabaseClock
 from chassis.db import Database, is_transient
@@ -26,6 +28,9 @@ GOODBYE_S: Final = 2.0
 """How long SQLAlchemy waits for a connection that it leaves."""
 MARGIN_S: Final = 1.5
 POOL: Final = 4
+LAST_WORDS_S: Final = 0.1
+"""In which a server's message comes through the line."""
+PID: Final = "SELECT pg_backend_pid()"
 
 
 @pytest.fixture
@@ -72,6 +77,54 @@ async def test_a_silent_line_costs_one_wait_and_then_all_its_connections_are_lef
     began = time.monotonic()
     await asyncio.gather(*(ask(db) for _ in range(POOL)))
     assert time.monotonic() - began < SILENCE_S / 2
+
+
+async def ended_in_a_transaction(db: Database, admin: asyncpg.Connection) -> None:
+    """The server ends the raw connection between two statements."""
+    async with db.driver_transaction() as driver:
+        await _ended(admin, await driver.fetchval(PID))
+        await driver.execute("SELECT 1")
+
+
+async def ended_in_a_transaction_by_core(db: Database, admin: asyncpg.Connection) -> None:
+    """The same with SQLAlchemy."""
+    async with db.transaction() as connection:
+        await _ended(admin, (await connection.execute(sa.text(PID))).scalar_one())
+        await connection.execute(sa.text("SELECT 1"))
+
+
+async def ended_while_nobody_used_it(db: Database, admin: asyncpg.Connection) -> None:
+    """The server ends a connection that is kept for the next who asks."""
+    async with db.driver_connection() as driver:
+        pid = await driver.fetchval(PID)
+    await _ended(admin, pid)
+    await asked(db)
+
+
+async def _ended(admin: asyncpg.Connection, pid: int) -> None:
+    await admin.execute("SELECT pg_terminate_backend($1)", pid)
+    await asyncio.sleep(LAST_WORDS_S)
+
+
+@pytest.mark.parametrize("ended", [ended_in_a_transaction, ended_in_a_transaction_by_core, ended_while_nobody_used_it])
+async def test_the_last_words_of_a_server_count_before_its_hanging_up_arrives(
+    database: str,
+    db: Database,
+    line: TcpProxy,
+    ended: Callable[[Database, asyncpg.Connection], Awaitable[None]],
+) -> None:
+    """Between the two the driver takes no statement and no rollback: that passes, and the next one asks anew."""
+    line.becomes(Line.HOLDS_ENDS)
+    admin = await asyncpg.connect(database)
+    try:
+        with pytest.raises((asyncpg.InternalClientError, InternalError)) as cut:
+            await ended(db, admin)
+    finally:
+        await admin.close()
+    assert is_transient(cut.value)
+    await asked(db)
+    await asked_by_core(db)
+    line.cut()
 
 
 async def test_the_system_itself_ends_connections_whose_other_end_is_gone(db: Database) -> None:
