@@ -68,6 +68,9 @@ RELEASE_POLL_S: Final = 0.005
 WATCH_S: Final = 1.0
 """How often the row of an undecided payment is read: another coordinator may have decided, or the deadline passed."""
 WATCH_MARGIN_S: Final = 0.05
+LOOKED_AFTER_PER_S: Final = 1_000
+"""So many payments without an answer are sent again in a second, and so many read again, however many there are: while
+a ledger is dead, most of a processor is left for those that are new."""
 RECOVERED_MAX: Final = 1_000
 """How many payments are driven here at once because recovery took them up. The rest stays in the table, where another
 coordinator finds it: memory is bounded, and what is taken is done before its lease is over."""
@@ -184,6 +187,10 @@ class Engine:
 
     def _company_s(self) -> float:
         return min(COMPANY_S * len(self._voting), COMPANY_MAX_S)
+
+    def _pause_s(self, least_s: float) -> float:
+        """Before a payment is looked after again."""
+        return max(least_s, len(self._flights) / LOOKED_AFTER_PER_S)
 
     @property
     def epoch(self) -> int:
@@ -445,7 +452,7 @@ class Engine:
             if drive.payment.is_voting or flight.waiters:
                 if flight.tick is None:
                     loop = asyncio.get_running_loop()
-                    flight.tick = loop.call_later(self.settings.resend_pause_s, self._tick, flight)
+                    flight.tick = loop.call_later(self._pause_s(self.settings.resend_pause_s), self._tick, flight)
             else:
                 self._land(flight)
 
@@ -466,7 +473,8 @@ class Engine:
         """Looks again in a while, and in good time at the deadline of a payment begun here."""
         loop = asyncio.get_running_loop()
         left_s = flight.begun_at + self.settings.vote_deadline_s + WATCH_MARGIN_S - loop.time()
-        flight.watch = loop.call_later(min(WATCH_S, left_s) if left_s > 0 else RETRY_PAUSE_S, self._look, flight)
+        pause_s = min(self._pause_s(WATCH_S), left_s) if left_s > 0 else RETRY_PAUSE_S
+        flight.watch = loop.call_later(pause_s, self._look, flight)
 
     def _look(self, flight: Flight) -> None:
         """Reads the row again: the database's clock says whether the deadline has passed."""

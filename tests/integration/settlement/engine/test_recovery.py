@@ -21,6 +21,7 @@ from services.settlement.operations.engine import Engine
 from services.settlement.operations.payments import Settled
 from services.settlement.saga.payment import VOTE_DEADLINE_PASSED, State
 from tests.integration.settlement.engine.world import (
+    COMMAND_TIMEOUT_S,
     DRAIN_S,
     HAMI,
     URUMQI,
@@ -32,6 +33,29 @@ from tests.integration.settlement.engine.world import (
 
 MESSAGE_BYTES_MAX = 1 << 20
 """What NATS carries at most in one message."""
+
+
+async def test_many_without_an_answer_are_sent_again_no_more_often_than_few(
+    town: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """While a ledger is silent, what is sent again and again is bounded for all of them together."""
+    monkeypatch.setattr(engine_module, "LOOKED_AFTER_PER_S", 10)
+    crowd, resend_pause_s, watched_s = 40, 0.05, 1.0
+    driver = await town.driver(recovers=False, vote_deadline_s=60, resend_pause_s=resend_pause_s)
+    plans = [await town.plan(town.patient(), wallet=10) for _ in range(crowd)]
+    edge = town.edges[URUMQI]
+    edge.is_silent("try")
+    calls = [asyncio.create_task(town.settle(driver.engine, plan)) for plan in plans]
+    before = edge.seen["try_command"]
+    async with asyncio.timeout(DRAIN_S):
+        while edge.seen["try_command"] < before + crowd:  # noqa: ASYNC110  The edge tells nobody.
+            await asyncio.sleep(0.01)
+    await asyncio.sleep(watched_s + COMMAND_TIMEOUT_S)
+    sent = edge.seen["try_command"] - before
+    assert sent <= 2 * crowd  # Each for itself would be sent three times by then.
+    for call in calls:
+        call.cancel()
+    await asyncio.gather(*calls, return_exceptions=True)
 
 
 class TestACoordinatorStops:
