@@ -8,6 +8,7 @@ word, and with it every other one of its time: what swallowed one of them has mo
 from __future__ import annotations
 
 import asyncio
+import re
 import time
 import weakref
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -44,6 +45,7 @@ _BY_KEY: Final = {
 """Each statement is planned once for a connection, and so that its cost does not grow with the tables: a plan that was
 made while they were small must not scan them for ever. (Planning anew for the arrays of each batch costs more than
 carrying the statement out.)"""
+_QUOTED_ARGUMENT: Final = re.compile(r"(for query argument \$\d+).*", re.DOTALL)
 _BEGAN: Final = "gongji_began"
 
 _TRANSIENT_CLASSES: Final = ("08", "40", "53", "57", "58")
@@ -307,13 +309,18 @@ def is_transient(error: BaseException) -> bool:
 
 @contextmanager
 def _rows_untold() -> Iterator[None]:
-    """Takes PostgreSQL's DETAIL out of errors: it quotes the row at fault, and an error's text ends up in the log."""
+    """Takes the rows at fault out of errors, whose text ends up in the log.
+
+    PostgreSQL quotes them in its DETAIL, the driver behind the number of the argument that it could not encode.
+    """
     try:
         yield
     except BaseException as error:
         for cause in _causes(error):
             if isinstance(cause, asyncpg.PostgresError):
                 cause.detail = None
+            if cause.args and isinstance(cause.args[0], str):
+                cause.args = (_QUOTED_ARGUMENT.sub(r"\1", cause.args[0]), *cause.args[1:])
         raise
 
 

@@ -111,12 +111,12 @@ class OutgoingEvent:
     traceparent: str = ""
 
 
-TYPES: Final = ("uuid[]", "text[]", "bigint[]", "text[]", "bytea[]", "text[]", "timestamptz[]")
-"""Of the columns that ``row_of`` fills, as arrays: for a room whose own statement puts an event beside its change."""
+_TYPES: Final = ("uuid[]", "text[]", "bigint[]", "text[]", "bytea[]", "text[]", "timestamptz[]")
 COLUMNS: Final = "event_id, aggregate, version, subject, payload, traceparent, occurred_at"
+"""What ``row_of`` fills: for a room whose own statement puts an event beside its change."""
 _PUT_DRIVER: Final = (
     f"INSERT INTO outbox ({COLUMNS}) SELECT {COLUMNS} FROM unnest("  # noqa: S608  Constants.
-    + ", ".join(f"${position}::{name}" for position, name in enumerate(TYPES, start=1))
+    + ", ".join(f"${position}::{name}" for position, name in enumerate(_TYPES, start=1))
     + f") WITH ORDINALITY AS e ({COLUMNS}, position) ORDER BY position"
 )
 _PUT: Final = sa.text(

@@ -16,7 +16,7 @@ from datetime import datetime, timedelta
 from typing import Any, Final, TypeAlias
 
 from chassis.db import Database, announce_commit
-from chassis.outbox import COLUMNS, TYPES, OutgoingEvent, row_of
+from chassis.outbox import COLUMNS, OutgoingEvent, row_of
 from kernel.ids import PaymentId, PlanId, PsnNo
 from kernel.values import value
 from services.settlement.domain.payment import PRE_SETTLE_OF, Key
@@ -113,8 +113,7 @@ WITH judged AS MATERIALIZED (
            l.fixmedins_code AS plan_fixmedins_code, l.infno AS plan_infno, l.patient_version, l.psn_no, l.year, l.legs,
            l.amount_fen, l.document, l.expires_at <= clock_timestamp() AS is_expired, y.version AS version_now,
            l.fixmedins_code = q.fixmedins_code AND l.infno = q.plan_infno AND l.digest = q.plan_digest AS is_its_own
-    FROM unnest($1::bigint[], $2::uuid[], $3::text[], $4::text[], $5::text[], $6::bytea[], $7::uuid[], $8::bytea[],
-                $9::text[], $10::text[])
+    FROM unnest($1::begin_row[])
          AS q (n, payment_id, fixmedins_code, infno, msgid, request_hash, plan_id, plan_digest, plan_infno, traceparent)
     JOIN plans l ON l.plan_id = ANY (ARRAY[q.plan_id])
     JOIN patient_years y ON y.psn_no = ANY (ARRAY[l.psn_no]) AND y.year = l.year
@@ -123,8 +122,8 @@ WITH judged AS MATERIALIZED (
     INSERT INTO payments (payment_id, kind, state, fixmedins_code, infno, msgid, request_hash, psn_no, year, plan_id,
                           legs, amount_fen, epoch, traceparent, deadline_at, next_drive_at)
     SELECT j.payment_id, 'SETTLE', 'TRYING', j.fixmedins_code, j.infno, j.msgid, j.request_hash, j.psn_no, j.year,
-           j.plan_id, j.legs, j.amount_fen, $11, j.traceparent, now() + $12::interval, now() + $12::interval
-    FROM judged j JOIN coordinator c ON c.epoch = $11 AND c.restoring_since IS NULL
+           j.plan_id, j.legs, j.amount_fen, $2, j.traceparent, now() + $3::interval, now() + $3::interval
+    FROM judged j JOIN coordinator c ON c.epoch = $2 AND c.restoring_since IS NULL
     WHERE j.is_its_own AND NOT j.is_expired AND j.version_now = j.patient_version
     ORDER BY j.fixmedins_code, j.infno, j.msgid
     ON CONFLICT DO NOTHING
@@ -170,16 +169,11 @@ async def begin_trying(
     """
     rows = await connection.fetch(
         _BEGIN,
-        list(range(len(beginnings))),
-        [beginning.payment_id for beginning in beginnings],
-        [beginning.key.fixmedins_code for beginning in beginnings],
-        [beginning.key.infno for beginning in beginnings],
-        [beginning.key.msgid for beginning in beginnings],
-        [beginning.request_hash for beginning in beginnings],
-        [beginning.plan_id for beginning in beginnings],
-        [beginning.plan_digest for beginning in beginnings],
-        [PRE_SETTLE_OF.get(beginning.key.infno) for beginning in beginnings],
-        [beginning.traceparent for beginning in beginnings],
+        [
+            (n, it.payment_id, *it.key, it.request_hash, it.plan_id, it.plan_digest, plan_infno, it.traceparent)
+            for n, it in enumerate(beginnings)
+            for plan_infno in [PRE_SETTLE_OF.get(it.key.infno)]
+        ],
         epoch,
         vote_deadline,
     )
@@ -215,18 +209,17 @@ _LOCK_PATIENTS: Final = """
 SELECT y.version FROM patient_years y
 JOIN unnest($1::text[], $2::smallint[]) AS q (psn_no, year) ON y.psn_no = ANY (ARRAY[q.psn_no]) AND y.year = q.year
 ORDER BY q.psn_no, q.year FOR UPDATE OF y"""
-_EVENT_ARRAYS: Final = ", ".join(f"${number}::{kind}" for number, kind in enumerate(TYPES, start=15))
 _EVENT: Final = ", ".join(f"q.{name}" for name in COLUMNS.split(", "))
-_NO_EVENT: Final = (None,) * len(TYPES)
+_NO_EVENT: Final = (None,) * len(COLUMNS.split(", "))
 _WRITE: Final = f"""
 WITH patients AS MATERIALIZED (  -- As _LOCK_PATIENTS has it: before the payments, for those whose version moves on.
     SELECT y.version FROM patient_years y
-    JOIN (SELECT DISTINCT psn_no, year FROM payments WHERE payment_id = ANY ($13::uuid[])) AS p
+    JOIN (SELECT DISTINCT psn_no, year FROM payments WHERE payment_id = ANY ($3::uuid[])) AS p
         ON y.psn_no = ANY (ARRAY[p.psn_no]) AND y.year = p.year
     ORDER BY p.psn_no, p.year FOR UPDATE OF y
 ), held AS MATERIALIZED (  -- In the order of ids: two batches with the same rows must not wait for each other.
     SELECT payment_id FROM payments
-    WHERE payment_id = ANY ($1::uuid[]) AND (SELECT count(*) FROM patients) >= 0
+    WHERE payment_id = ANY ($2::uuid[]) AND (SELECT count(*) FROM patients) >= 0
     ORDER BY payment_id FOR UPDATE
 ), won AS (
     UPDATE payments p SET
@@ -237,21 +230,20 @@ WITH patients AS MATERIALIZED (  -- As _LOCK_PATIENTS has it: before the payment
         quarantine = q.quarantine,
         pending_at = CASE WHEN q.asks_receiver THEN clock_timestamp() ELSE p.pending_at END,
         deadline_at = CASE WHEN q.asks_receiver THEN p.accept_by ELSE p.deadline_at END,
-        decided_at = CASE WHEN p.state = 'TRYING' AND q.to_state <> 'TRYING' THEN greatest($14, p.created_at)
+        decided_at = CASE WHEN p.state = 'TRYING' AND q.to_state <> 'TRYING' THEN greatest($6, p.created_at)
                           ELSE p.decided_at END,
         finished_at = CASE WHEN q.to_state IN ('DONE', 'CLOSED') THEN clock_timestamp() END,
         next_drive_at = CASE WHEN q.asks_receiver THEN p.accept_by WHEN q.to_state = q.expected THEN p.next_drive_at
-                             ELSE now() + $8::interval END,
+                             ELSE now() + $4::interval END,
         attempts = CASE WHEN q.to_state = q.expected THEN p.attempts ELSE 0 END
-    FROM unnest($1::uuid[], $2::text[], $3::text[], $4::text[], $5::smallint[], $6::text[], $7::text[],
-                $10::boolean[], $11::boolean[], $12::boolean[], {_EVENT_ARRAYS})
+    FROM unnest($1::write_row[])
          AS q (payment_id, expected, to_state, reason, refused_leg_no, balances_after, quarantine,
                expected_pending, asks_receiver, in_time, {COLUMNS})
     WHERE p.payment_id = ANY (ARRAY[q.payment_id]) AND p.state = q.expected
         AND (SELECT count(*) FROM held) > 0
         AND (p.state <> 'TRYING' OR (p.pending_at IS NOT NULL) = q.expected_pending)
         AND (NOT q.in_time OR p.deadline_at > clock_timestamp())
-        AND ($9::bigint IS NULL OR EXISTS (SELECT FROM coordinator c WHERE c.epoch = $9 AND c.restoring_since IS NULL))
+        AND ($5::bigint IS NULL OR EXISTS (SELECT FROM coordinator c WHERE c.epoch = $5 AND c.restoring_since IS NULL))
     RETURNING p.payment_id, p.kind, p.state, p.psn_no, p.year, q.expected, p.decided_at, {_EVENT}
 ), told AS (
     INSERT INTO outbox ({COLUMNS}) SELECT {COLUMNS} FROM won WHERE event_id IS NOT NULL ORDER BY payment_id
@@ -286,25 +278,32 @@ async def write(
     """
     rows = await connection.fetch(
         _WRITE,
+        [_write_row(write, events.get(write.payment_id)) for write in writes],
         [write.payment_id for write in writes],
-        [write.expected.value for write in writes],
-        [write.to.value for write in writes],
-        [write.reason for write in writes],
-        [write.refused_leg_no for write in writes],
-        [json.dumps(write.balances_after) if write.balances_after else None for write in writes],
-        [write.quarantine for write in writes],
+        [write.payment_id for write in writes if write.to is State.COMMITTED and write.expected is State.TRYING],
         lease,
         epoch,
-        [write.expected_pending for write in writes],
-        [write.asks_receiver for write in writes],
-        [write.in_time for write in writes],
-        [write.payment_id for write in writes if write.to is State.COMMITTED and write.expected is State.TRYING],
         now,
-        *zip(*(row_of(events[it.payment_id]) if it.payment_id in events else _NO_EVENT for it in writes), strict=True),
     )
     if events:
         announce_commit(connection)
     return {row["payment_id"]: row["decided_at"] for row in rows}
+
+
+def _write_row(it: Write, event: OutgoingEvent | None) -> tuple[object, ...]:
+    return (
+        it.payment_id,
+        it.expected.value,
+        it.to.value,
+        it.reason,
+        it.refused_leg_no,
+        json.dumps(it.balances_after) if it.balances_after else None,
+        it.quarantine,
+        it.expected_pending,
+        it.asks_receiver,
+        it.in_time,
+        *(_NO_EVENT if event is None else row_of(event)),
+    )
 
 
 def decided_at_of(payment: Payment, now: datetime) -> datetime:

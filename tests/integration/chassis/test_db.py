@@ -78,6 +78,21 @@ async def test_an_error_tells_nothing_of_the_row_at_fault(db: Database) -> None:
         assert "650103198503124518" not in told
 
 
+async def test_an_error_tells_nothing_of_an_argument_that_cannot_be_sent(db: Database) -> None:
+    """The driver quotes the whole argument, which may be a batch of rows; only its number is told."""
+    row = {"psn_no": "650103198503124518", "version": 1 << 70}
+    with pytest.raises(asyncpg.DataError) as by_driver:
+        async with db.driver_transaction() as driver:
+            await driver.execute("INSERT INTO person SELECT (unnest($1::person[])).*", [tuple(row.values())])
+    with pytest.raises(DBAPIError) as by_core:
+        async with db.transaction() as connection:
+            await connection.execute(sa.text("SELECT CAST(:row AS person)"), {"row": tuple(row.values())})
+    for error in (by_driver.value, by_core.value):
+        told = "".join(traceback.format_exception(error))
+        assert "invalid input for query argument $1" in told
+        assert "650103198503124518" not in told
+
+
 async def test_a_lock_held_too_long_is_transient(database: str, db: Database) -> None:
     """Waiting for a row ends after the lock timeout with an error worth another try."""
     async with db.transaction() as connection:

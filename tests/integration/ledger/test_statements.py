@@ -24,6 +24,9 @@ STATEMENTS = {
     "authorisations": loading._AUTHORISATIONS,
     "write": sets._statement(UPDATES),
 }
+TYPE = """
+SELECT attname, typname FROM pg_attribute JOIN pg_type ON pg_type.oid = atttypid
+WHERE attrelid = $1::text::regclass ORDER BY attnum"""
 ACCOUNT = (OWN.psn_no, AccountKind.PERSONAL, YEAR, 1, 0, 0, 0, False, AccountState.OPEN)
 
 
@@ -48,6 +51,16 @@ async def test_no_index_is_walked_though_the_tables_were_known_to_be_empty(by_ke
     assert len(scans) == len([line for line in plan if line.startswith("Index Cond")]), "\n".join(plan)
     assert [line for line in plan if "Seq Scan" in line and "ledger_state" not in line] == []
     assert [line for line in plan if line.startswith("Join Filter")] == []
+
+
+async def test_the_types_of_rows_are_what_the_statements_take(by_key: Database) -> None:
+    """Column by column: a type that lacks one, or has them in another order, would put values in the wrong place."""
+    manners = [it for it in vars(writing).values() if isinstance(it, sets.Manner) and it.row_type]
+    assert len(manners) >= 5
+    async with by_key.driver_connection() as connection:
+        for manner in manners:
+            found = await connection.fetch(TYPE, manner.row_type)
+            assert [tuple(row) for row in found] == list(manner.columns.items()), manner.row_type
 
 
 async def test_a_row_that_is_not_there_to_be_updated_fails_the_batch(by_key: Database) -> None:

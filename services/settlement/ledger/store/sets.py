@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, Final, TypeAlias
@@ -19,10 +19,14 @@ _TEXTS_MAX: Final = 64
 class Manner:
     """What is done with the rows of a set: SQL with ``${}`` wherever a parameter's number belongs.
 
-    ``same`` are columns with one value for the whole set; each of the others is an array, in the order of a row.
+    ``same`` are columns with one value for the whole set. The others are those of ``row_type``, a type of the schema
+    with the same columns in the same order, and all rows are one parameter; where there is no such type, each column
+    is an array. One parameter costs both ends much less, so what every payment writes has a type.
     """
 
     table: str
+    columns: Mapping[str, str]
+    row_type: str
     sql: str
     parameters: int
     must_be_there: bool
@@ -35,6 +39,7 @@ class Manner:
         same: Mapping[str, str] | None = None,
         constant: Mapping[str, str] | None = None,
         conflict: str = "",
+        row_type: str = "",
     ) -> Manner:
         """Inserts the rows. Columns map to their SQL types; ``constant`` ones to an expression over the row.
 
@@ -49,12 +54,18 @@ class Manner:
                 *(f"{name}::jsonb" if kind == "jsonb" else name for name, kind in columns.items()),
             ]
         )
-        sql = f"INSERT INTO {table} ({names}) SELECT {values} FROM {_rows(columns)} {conflict}"  # noqa: S608  Constants.
-        return Manner(table, sql, len(same) + len(columns), must_be_there=False)
+        rows, parameters = _rows(columns, row_type)
+        sql = f"INSERT INTO {table} ({names}) SELECT {values} FROM {rows} {conflict}"  # noqa: S608  Constants.
+        return Manner(table, columns, row_type, sql, len(same) + parameters, must_be_there=False)
 
     @staticmethod
     def update(
-        table: str, key: Mapping[str, str], columns: Mapping[str, str], *, same: Mapping[str, str] | None = None
+        table: str,
+        key: Mapping[str, str],
+        columns: Mapping[str, str],
+        *,
+        same: Mapping[str, str] | None = None,
+        row_type: str = "",
     ) -> Manner:
         """Updates rows, all of which must be there, by their key. A row is its key's values, then the new ones."""
         same = same or {}
@@ -62,8 +73,9 @@ class Manner:
         first, *others = key
         # Not t.x = v.x: planned while the table was small, that would walk all of its index for ever after.
         where = [f"t.{first} = ANY (ARRAY[v.{first}])", *(f"t.{name} = v.{name}" for name in others)]
-        sql = f"UPDATE {table} AS t SET {', '.join(new)} FROM {_rows({**key, **columns})} WHERE {' AND '.join(where)}"  # noqa: S608  Constants.
-        return Manner(table, sql, len(same) + len(key) + len(columns), must_be_there=True)
+        rows, parameters = _rows({**key, **columns}, row_type)
+        sql = f"UPDATE {table} AS t SET {', '.join(new)} FROM {rows} WHERE {' AND '.join(where)}"  # noqa: S608  Constants.
+        return Manner(table, {**key, **columns}, row_type, sql, len(same) + parameters, must_be_there=True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +86,11 @@ class RowSet:
     rows: Sequence[Row]
     same: tuple[object, ...] = ()
 
+    @property
+    def parameters(self) -> Iterable[object]:
+        """In the order of the manner's."""
+        return *self.same, *((self.rows,) if self.manner.row_type else zip(*self.rows, strict=True))
+
 
 async def write_sets(connection: Connection, sets: Sequence[RowSet]) -> None:
     """Writes all sets in one statement; nothing at all is sent when they are empty.
@@ -83,7 +100,7 @@ async def write_sets(connection: Connection, sets: Sequence[RowSet]) -> None:
     filled = [it for it in sets if it.rows]
     if not filled:
         return
-    values = [value for it in filled for value in (*it.same, *zip(*it.rows, strict=True))]
+    values = [value for it in filled for value in it.parameters]
     found = await connection.fetchval(_statement(tuple(it.manner for it in filled)), *values)
     updated = [it for it in filled if it.manner.must_be_there]
     for it, rows in zip(updated, found, strict=True):
@@ -107,7 +124,9 @@ def _statement(manners: tuple[Manner, ...]) -> str:
     return f"WITH {', '.join(queries)} SELECT ARRAY[{', '.join(counts)}]::int8[]"
 
 
-def _rows(columns: Mapping[str, str]) -> str:
+def _rows(columns: Mapping[str, str], row_type: str) -> tuple[str, int]:
+    """The rows as a table ``v``, and how many parameters it takes."""
     # JSON travels as text, so that it does not matter which codec the driver was given for it.
-    arrays = ", ".join(f"${{}}::{'text' if kind == 'jsonb' else kind}[]" for kind in columns.values())
-    return f"unnest({arrays}) AS v({', '.join(columns)})"
+    types = [row_type] if row_type else ["text" if kind == "jsonb" else kind for kind in columns.values()]
+    arrays = ", ".join(f"${{}}::{kind}[]" for kind in types)
+    return f"unnest({arrays}) AS v({', '.join(columns)})", len(types)

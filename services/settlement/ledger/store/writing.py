@@ -33,8 +33,8 @@ _ACCOUNT: Final = {
     "frozen": "bool",
     "state": "text",
 }
-_INSERT_ACCOUNTS: Final = Manner.insert("accounts", _ACCOUNT_KEY | _ACCOUNT)
-_UPDATE_ACCOUNTS: Final = Manner.update("accounts", _ACCOUNT_KEY, _ACCOUNT)
+_INSERT_ACCOUNTS: Final = Manner.insert("accounts", _ACCOUNT_KEY | _ACCOUNT, row_type="account_row")
+_UPDATE_ACCOUNTS: Final = Manner.update("accounts", _ACCOUNT_KEY, _ACCOUNT, row_type="account_row")
 
 _AUTHORISATION_FIXED: Final = {"funder_psn_no": "text", "beneficiary_psn_no": "text", "opened_used_fen": "int8"}
 _AUTHORISATION: Final = {
@@ -47,7 +47,9 @@ _AUTHORISATION: Final = {
 _INSERT_AUTHORISATIONS: Final = Manner.insert(
     "authorisations", {"authorisation_id": "uuid"} | _AUTHORISATION | _AUTHORISATION_FIXED
 )
-_UPDATE_AUTHORISATIONS: Final = Manner.update("authorisations", {"authorisation_id": "uuid"}, _AUTHORISATION)
+_UPDATE_AUTHORISATIONS: Final = Manner.update(
+    "authorisations", {"authorisation_id": "uuid"}, _AUTHORISATION, row_type="authorisation_row"
+)
 
 _BRANCH: Final = {"payment_id": "uuid", "digest": "bytea", "inquire_at": "timestamptz"}
 _MEMO: Final = {"fixmedins_code": "text", "setl_id": "text", "care_area": "text"}
@@ -56,6 +58,7 @@ _INSERT_HELD: Final = Manner.insert(
     _BRANCH | _MEMO | {"origin": "bytea"},
     same={"created_at": "timestamptz"},
     constant={"state": "'HELD'", "next_inquire_at": "inquire_at"},
+    row_type="held_branch_row",
 )
 _INSERT_BRANCHES: Final = Manner.insert(
     "branches",
@@ -100,6 +103,7 @@ _INSERT_BRANCH_LEGS: Final = Manner.insert(
         "refunded_fen": "int8",
     }
     | _AFTER,
+    row_type="branch_leg_row",
 )
 _UPDATE_REFUNDED: Final = Manner.update(
     "branch_legs", {"payment_id": "uuid", "leg_no": "int2"}, {"refunded_fen": "int8"}
@@ -117,6 +121,7 @@ _INSERT_ENTRIES: Final = Manner.insert(
         "balance_after_fen": "int8",
     },
     same={"booked_at": "timestamptz"},
+    row_type="entry_row",
 )
 _INSERT_CREDITS: Final = Manner.insert(
     "credits",
