@@ -62,6 +62,11 @@ class Batcher(Generic[Request, Result]):
         return future
 
     @property
+    def waiting(self) -> int:
+        """How many are in no batch yet."""
+        return len(self._waiting)
+
+    @property
     def is_idle(self) -> bool:
         """Whether nothing waits and nothing runs."""
         return not self._workers

@@ -55,8 +55,9 @@ BATCH_SIZE_MAX: Final = 128
 WAITING_MAX: Final = 1_000_000
 """Steps of payments under way are never refused for their number; new ones are, at the edge."""
 COMPANY_S: Final = 0.0006
-"""For each payment that is being voted on, a step waits so long for company. To work through those in flight takes
-longer anyhow, so at any load the wait costs less than the larger batch saves; a lone payment waits for nobody."""
+"""For each payment that is to begin or is being voted on, a step waits so long for company. To work through those in
+flight takes longer anyhow, so at any load the wait costs less than the larger batch saves; a lone payment waits for
+nobody."""
 COMPANY_MAX_S: Final = 0.04
 FINISH_SPACING_S: Final = 0.05
 """Nobody waits for a payment's last step (but of a credit)."""
@@ -186,7 +187,7 @@ class Engine:
         _IN_FLIGHT.set(0)
 
     def _company_s(self) -> float:
-        return min(COMPANY_S * len(self._voting), COMPANY_MAX_S)
+        return min(COMPANY_S * (self._begin.waiting + len(self._voting)), COMPANY_MAX_S)
 
     def _pause_s(self, least_s: float) -> float:
         """Before a payment is looked after again."""

@@ -11,7 +11,7 @@ from chassis.db import Database
 from ops.embedded.databases import Databases
 from services.settlement.operations.engine import Engine
 from services.settlement.saga.payment import State
-from services.settlement.store import projections
+from services.settlement.store import payments, projections
 from tests.integration.settlement.engine.conftest import new_databases
 from tests.integration.settlement.engine.statements import hearing
 from tests.integration.settlement.engine.world import AREAS, World
@@ -21,6 +21,7 @@ OF_THE_DRIVER = "typeinfo_tree"
 OF_WHAT_IS_OPEN = {"account_commands_due", "payments_due", "outbox_unpublished"}
 """Indexes of the few rows that wait for something; a sweep reads them from the beginning."""
 SAID_MIN = 4
+COLUMNS_OF = "SELECT attname FROM pg_attribute WHERE attrelid = $1::text::regclass ORDER BY attnum"
 PLANNING = {projections._INSTITUTION, projections._BINDINGS_OF, projections._PEOPLE, projections._SIGNING_KEY}
 """What PreSettle reads of the projections."""
 
@@ -43,6 +44,16 @@ async def test_what_a_payment_says_to_the_databases_is_planned_by_key(
             async with Database(urls[name], pool_size=1, by_key=True) as empty:
                 for query in planned:
                     await _check_plan(empty, query)
+
+
+async def test_the_types_of_rows_are_what_the_statements_take(engine: Engine) -> None:
+    """Column by column: a type that has them in another order would put values in the wrong place."""
+    for sql in (payments._BEGIN, payments._WRITE):
+        taken = re.search(r"unnest\(\$1::(\w+)\[\]\)\s+AS q \(([^)]*)\)", sql)
+        assert taken is not None
+        async with engine.database.driver_connection() as connection:
+            found = await connection.fetch(COLUMNS_OF, taken[1])
+        assert [row["attname"] for row in found] == re.split(r",\s+", taken[2])
 
 
 def _note(queries: set[str], told: Any) -> None:  # noqa: ANN401  asyncpg's record of a query.
