@@ -9,6 +9,7 @@ from google.protobuf.message import DecodeError
 from chassis.bus import Bus, BusRequest
 from kernel.failures import Failure, Kind
 from services.settlement.operations.engine import Engine
+from services.settlement.operations.inquiring import inquire
 from services.settlement.wire.ledger import inquired_ids, inquiry_answer
 
 QUEUE: Final = "settlement-inquire"
@@ -25,6 +26,6 @@ async def serve(bus: Bus, engine: Engine) -> None:
             raise Failure(Kind.INVALID, "INQUIRY_MALFORMED") from None
         if not 0 < len(payment_ids) <= INQUIRIES_MAX:
             raise Failure(Kind.INVALID, "INQUIRY_MALFORMED")
-        return inquiry_answer(await engine.inquire(area, payment_ids), epoch=engine.epoch)
+        return inquiry_answer(await inquire(engine, area, payment_ids), epoch=engine.epoch)
 
     await bus.serve(f"{bus.prefix}.settlement.inquire", answer, queue=QUEUE)

@@ -7,7 +7,7 @@ batches. No step belongs to the call that asked for it, so a cancelled call chan
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import partial
@@ -41,7 +41,7 @@ from services.settlement.saga.coordinator import (
     begin,
 )
 from services.settlement.saga.payment import OPEN_STATES, Payment, State
-from services.settlement.saga.requests import Decision, in_progress_failure, inquired
+from services.settlement.saga.requests import in_progress_failure
 from services.settlement.saga.restoring import Standing, is_unclear, restoring_failure
 from services.settlement.store import payments as store
 from services.settlement.store import plans
@@ -82,9 +82,6 @@ _DECIDED: Final = Counter(
 )
 _QUARANTINED: Final = Counter(
     "gongji_settlement_quarantined_total", "Payments that a person must look at.", registry=telemetry.REGISTRY
-)
-_UNKNOWN_INQUIRIES: Final = Counter(
-    "gongji_settlement_unknown_inquiries_total", "Holds that no payment stands for.", registry=telemetry.REGISTRY
 )
 _IN_FLIGHT: Final = Gauge("gongji_settlement_in_flight", "Payments this process drives.", registry=telemetry.REGISTRY)
 
@@ -161,6 +158,8 @@ class Engine:
         self._flights: dict[PaymentId, Flight] = {}
         self._voting: set[Flight] = set()
         """Those of the flights that are being voted on."""
+        self._company: set[Flight] = set()
+        """Those of them that nothing had to be sent again for: the payments of a silent ledger are nobody's company."""
         self._recovered: set[PaymentId] = set()
         """Those of the flights that recovery took up."""
         self._tasks: set[asyncio.Task[Any]] = set()
@@ -183,15 +182,16 @@ class Engine:
             await batcher.close()
         self._flights.clear()
         self._voting.clear()
+        self._company.clear()
         self._recovered.clear()
         _IN_FLIGHT.set(0)
 
     def _company_s(self) -> float:
-        return min(COMPANY_S * (self._begin.waiting + len(self._voting)), COMPANY_MAX_S)
+        return min(COMPANY_S * (self._begin.waiting + len(self._company)), COMPANY_MAX_S)
 
     def _pause_s(self, least_s: float) -> float:
         """Before a payment is looked after again."""
-        return max(least_s, len(self._flights) / LOOKED_AFTER_PER_S)
+        return max(least_s, len(self._voting) / LOOKED_AFTER_PER_S)
 
     @property
     def epoch(self) -> int:
@@ -219,7 +219,7 @@ class Engine:
         if self.standing.is_restoring:
             raise restoring_failure()
 
-    # What operations ask for.
+    # What operations ask for (``operations.inquiring`` answers the ledgers).
 
     async def begin(self, beginning: Beginning) -> Begun:
         """Begins a settlement, or finds what its key stands for; from then on it is driven, whoever goes away."""
@@ -280,32 +280,6 @@ class Engine:
             await asyncio.sleep(RELEASE_POLL_S)
         return frozenset() if flight is None else frozenset(flight.drive.silent_areas)
 
-    async def inquire(self, area: AdmDvs, payment_ids: Sequence[PaymentId]) -> list[tuple[PaymentId, Decision, bool]]:
-        """What a ledger is told that asks: (payment, decision, unknown) for each, in the order asked (rules 2, 4)."""
-        if self.standing.is_restoring:
-            return [(payment_id, Decision.WAIT, False) for payment_id in payment_ids]
-        async with self.database.driver_connection() as connection:
-            found = await store.by_ids(connection, payment_ids)
-        answers = [self._inquired(payment_id, found.get(payment_id)) for payment_id in payment_ids]
-        decisions = await asyncio.gather(*answers)
-        unknown = [payment_id for payment_id in payment_ids if payment_id not in found]
-        if unknown:
-            _UNKNOWN_INQUIRIES.inc(len(unknown))
-            _log.error("a ledger holds money for payments that are not known here", area=area, payments=len(unknown))
-        return [
-            (payment_id, decision, payment_id not in found)
-            for payment_id, decision in zip(payment_ids, decisions, strict=True)
-        ]
-
-    async def _inquired(self, payment_id: PaymentId, found: Payment | None) -> Decision:
-        answer = inquired(found)
-        while found is not None and isinstance(answer, Write):
-            found = await self.write(found, answer)
-            answer = inquired(found)
-        if isinstance(answer, Write):
-            raise AssertionError(f"an unknown payment {payment_id} cannot be written")  # noqa: TRY004  A broken promise of ours.
-        return answer
-
     @property
     def recovery_room(self) -> int:
         """How many more payments recovery may take up here now."""
@@ -334,9 +308,7 @@ class Engine:
                 self.take_up(row, None if row.plan_id is None else documents.get(row.plan_id), traceparent)
                 self._recovered |= {row.payment_id} & self._flights.keys()
             else:
-                self._step(flight, Observed(row))
-                if not flight.outstanding:
-                    self._step(flight, Ticked())
+                self._see(flight, row)
         return len(rows)
 
     def take_up(self, payment: Payment, plan: Mapping[str, Any] | None = None, traceparent: str = "") -> None:
@@ -345,7 +317,7 @@ class Engine:
             return
         flight = self._flights.get(payment.payment_id)
         if flight is not None:
-            self._step(flight, Observed(payment))
+            self._see(flight, payment)
         elif payment.state in OPEN_STATES and not self._is_closing:
             drive, commands = begin(payment)
             flight = Flight(drive, plan, traceparent or telemetry.traceparent())
@@ -353,6 +325,7 @@ class Engine:
             _IN_FLIGHT.set(len(self._flights))
             if payment.is_voting:
                 self._voting.add(flight)
+                self._company.add(flight)
                 self._watch(flight)
             self._carry_out(flight, commands)
 
@@ -370,8 +343,13 @@ class Engine:
             return
         flight.drive, commands = advance(flight.drive, event)
         if not flight.drive.payment.is_voting:
-            self._voting.discard(flight)
+            self._leave_vote(flight)
         self._carry_out(flight, commands)
+
+    def _see(self, flight: Flight, row: Payment) -> None:
+        """Takes note of a row as it was read. While a Write is under way it tells nothing: the Write's outcome will."""
+        if not flight.drive.is_writing:
+            self._step(flight, Observed(row))
 
     def _carry_out(self, flight: Flight, commands: list[Command]) -> None:
         for command in commands:
@@ -452,21 +430,29 @@ class Engine:
             # While a receiver is asked there is nothing to do here: recovery takes the row up at his deadline.
             if drive.payment.is_voting or flight.waiters:
                 if flight.tick is None:
-                    loop = asyncio.get_running_loop()
-                    flight.tick = loop.call_later(self._pause_s(self.settings.resend_pause_s), self._tick, flight)
+                    # The first time soon, however many there are: one message was lost, its ledger need not be dead.
+                    pause_s = self.settings.resend_pause_s
+                    pause_s = self._pause_s(pause_s) if flight.is_sent_again else pause_s
+                    flight.tick = asyncio.get_running_loop().call_later(pause_s, self._tick, flight)
             else:
                 self._land(flight)
 
     def _land(self, flight: Flight) -> None:
         flight.rest()
-        self._voting.discard(flight)
+        self._leave_vote(flight)
         if self._flights.get(flight.drive.payment.payment_id) is flight:
             del self._flights[flight.drive.payment.payment_id]
             self._recovered.discard(flight.drive.payment.payment_id)
             _IN_FLIGHT.set(len(self._flights))
 
+    def _leave_vote(self, flight: Flight) -> None:
+        self._voting.discard(flight)
+        self._company.discard(flight)
+
     def _tick(self, flight: Flight) -> None:
         flight.tick = None
+        flight.is_sent_again = True
+        self._company.discard(flight)
         if not flight.outstanding:
             self._step(flight, Ticked())
 
@@ -474,12 +460,16 @@ class Engine:
         """Looks again in a while, and in good time at the deadline of a payment begun here."""
         loop = asyncio.get_running_loop()
         left_s = flight.begun_at + self.settings.vote_deadline_s + WATCH_MARGIN_S - loop.time()
-        pause_s = min(self._pause_s(WATCH_S), left_s) if left_s > 0 else RETRY_PAUSE_S
+        pause_s = min(self._pause_s(WATCH_S), left_s) if left_s > 0 else self._pause_s(RETRY_PAUSE_S)
         flight.watch = loop.call_later(pause_s, self._look, flight)
 
     def _look(self, flight: Flight) -> None:
         """Reads the row again: the database's clock says whether the deadline has passed."""
-        if flight.drive.payment.is_voting and not self._is_closing:
+        if not flight.drive.payment.is_voting or self._is_closing:
+            return
+        if flight.drive.is_writing:
+            self._watch(flight)
+        else:
             self._read.submit(flight.drive.payment.payment_id).add_done_callback(partial(self._looked, flight))
 
     def _looked(self, flight: Flight, outcome: asyncio.Future[Payment | None]) -> None:
@@ -487,7 +477,7 @@ class Engine:
             return
         row = None if outcome.exception() is not None else outcome.result()
         if row is not None:
-            self._step(flight, Observed(row))
+            self._see(flight, row)
         if flight.drive.payment.is_voting:
             self._watch(flight)
 

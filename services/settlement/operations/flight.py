@@ -13,7 +13,18 @@ from services.settlement.saga.payment import Payment
 class Flight:
     """A payment in flight: its drive, and who waits for its answer."""
 
-    __slots__ = ("begun_at", "drive", "is_dropped", "outstanding", "plan", "tick", "traceparent", "waiters", "watch")
+    __slots__ = (
+        "begun_at",
+        "drive",
+        "is_dropped",
+        "is_sent_again",
+        "outstanding",
+        "plan",
+        "tick",
+        "traceparent",
+        "waiters",
+        "watch",
+    )
 
     def __init__(self, drive: Drive, plan: Mapping[str, Any] | None, traceparent: str) -> None:
         self.drive = drive
@@ -21,6 +32,7 @@ class Flight:
         self.traceparent = traceparent
         self.begun_at = asyncio.get_running_loop().time()
         self.is_dropped = False
+        self.is_sent_again = False  # A command had no answer in time, and so its payment is no company to others.
         self.outstanding = 0  # Commands sent whose replies have not come.
         self.waiters: set[asyncio.Future[Payment]] = set()
         self.tick: asyncio.TimerHandle | None = None

@@ -58,6 +58,45 @@ async def test_many_without_an_answer_are_sent_again_no_more_often_than_few(
     await asyncio.gather(*calls, return_exceptions=True)
 
 
+async def test_a_decision_that_the_database_keeps_waiting_is_asked_for_once(
+    town: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Reads go on meanwhile, and none of them asks for the decision again."""
+    monkeypatch.setattr(engine_module, "WATCH_S", 0.02)
+    engine = (await town.driver(recovers=False, vote_deadline_s=60, resend_pause_s=0.05)).engine
+    person, key = town.patient(), town.key()
+    await town.give(engine, person, wallet=1_000)
+    town.edges[URUMQI].is_silent("try")
+    call = asyncio.create_task(town.settle(engine, await town.plan(person, wallet=500), key))
+    await town.until(key, State.TRYING)
+    async with town.database.driver_transaction() as other:
+        await other.execute("SELECT FROM patient_years WHERE psn_no = $1 FOR UPDATE", person)
+        town.edges[URUMQI].speaks_again()
+        (flight,) = engine._flights.values()
+        async with asyncio.timeout(DRAIN_S):
+            while not flight.drive.is_writing:  # noqa: ASYNC110  The engine tells nobody.
+                await asyncio.sleep(0.01)
+        await asyncio.sleep(0.5)
+        assert engine._decide.waiting == 0
+    assert isinstance(await call, Settled)
+
+
+async def test_the_payments_of_a_silent_ledger_are_nobodys_company(town: World) -> None:
+    """Once they had to be sent again, no step of another payment waits for them."""
+    engine = (await town.driver(recovers=False, vote_deadline_s=60)).engine
+    town.edges[URUMQI].is_silent("try")
+    plan = await town.plan(town.patient(), wallet=10)
+    call = asyncio.create_task(town.settle(engine, plan))
+    async with asyncio.timeout(DRAIN_S):
+        while engine._company_s() == 0:  # noqa: ASYNC110  The engine tells nobody.
+            await asyncio.sleep(0.001)
+        while engine._company_s() > 0:  # noqa: ASYNC110  As above.
+            await asyncio.sleep(0.01)
+    assert len(engine._voting) == 1
+    call.cancel()
+    await asyncio.gather(call, return_exceptions=True)
+
+
 class TestACoordinatorStops:
     """In each open state; another one finishes what the row says."""
 

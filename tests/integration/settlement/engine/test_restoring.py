@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
+from services.settlement.operations.inquiring import inquire
 from services.settlement.operations.payments import Settled, Stopped
 from services.settlement.recovery import watch_standing
 from services.settlement.saga.payment import State
@@ -47,7 +48,7 @@ async def test_while_it_restores_nothing_is_taken_and_what_was_in_flight_goes_on
         row = await town.row(key)
         assert row is not None
         assert [
-            decision.value for _, decision, _ in await driver.engine.inquire(plan.legs[0].area, [row.payment_id])
+            decision.value for _, decision, _ in await inquire(driver.engine, plan.legs[0].area, [row.payment_id])
         ] == ["WAIT"]
         assert await driver.engine.sweep(limit=10) == 0
     finally:

@@ -18,6 +18,7 @@ from services.settlement.domain.plan import PlanLeg
 from services.settlement.domain.split import Role
 from services.settlement.operations import transfers
 from services.settlement.operations.engine import Engine
+from services.settlement.operations.inquiring import inquire
 from services.settlement.saga.payment import Payment, State
 from services.settlement.saga.requests import Decision
 from tests.integration.settlement.engine.world import HAMI, URUMQI, Act, World, reason_of
@@ -248,7 +249,7 @@ class TestWhatGoesWrong:
     async def test_a_ledger_that_asks_is_told_to_wait(self, gift: Gift, engine: Engine) -> None:
         """While the receiver thinks, INQUIRE is answered WAIT, and the hold stays."""
         pending = await gift.begin(engine)
-        [(_, decision, unknown)] = await engine.inquire(HAMI, [pending.payment_id])
+        [(_, decision, unknown)] = await inquire(engine, HAMI, [pending.payment_id])
         assert (decision, unknown, await gift.held_fen()) == (Decision.WAIT, False, 3_000)
         async with gift.town.ledgers[HAMI].driver_connection() as connection:
             hours = await connection.fetchval(
