@@ -94,6 +94,10 @@ bench-scale: $(READY) ## 1, 2 and 4 settlement replicas; 2, 4 and 8 areas
 bench-capacity: $(READY) ## Compute docs/scale.md anew from what make bench has measured; measures nothing
 	@$(BIN)/python -m bench.capacity $(BENCH_FLAGS)
 
+.PHONY: bench-commits
+bench-commits: $(READY) ## What each change to the speed brought, commit beside commit (a quarter of an hour; needs the history)
+	@$(BIN)/python -m bench.commits $(BENCH_FLAGS)
+
 .PHONY: bench-start
 bench-start: $(READY) ## How long the imports and a warm `gongji up` take
 	@$(BIN)/python -m bench.start $(BENCH_FLAGS)

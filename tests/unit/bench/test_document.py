@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from bench import capacity, growth, report, scale, start
+from bench import capacity, commits, growth, report, scale, start
 from bench.document import PERFORMANCE, SCALE, filled, marks, span, table
 
 BEGIN, END = marks("make this")
@@ -31,6 +31,7 @@ def test_a_document_without_the_marks_is_not_touched() -> None:
     ("path", "command"),
     [
         (PERFORMANCE, report.COMMAND),
+        (PERFORMANCE, commits.COMMAND),
         (PERFORMANCE, growth.COMMAND),
         (PERFORMANCE, start.COMMAND),
         (SCALE, capacity.COMMAND),

@@ -1,0 +1,48 @@
+"""The commits that `make bench-commits` compares are those of the history, in its order."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from bench.commits import CHANGES
+
+_PROJECT = Path(__file__).resolve().parents[3]
+
+
+def _git(*arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(  # noqa: S603  Fixed words, and commits that stand in the bench.
+        ["git", "-C", str(_PROJECT), *arguments],  # noqa: S607  Whichever git there is.
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+
+
+def test_each_commit_follows_upon_the_one_above_it() -> None:
+    """Each is an ancestor of the next, and the last one of what is here."""
+    revisions = [revision for revision, _ in CHANGES]
+    if any(_git("cat-file", "-e", revision).returncode for revision in revisions):
+        pytest.skip("this clone has no history")
+    for earlier, later in zip(revisions, [*revisions[1:], "HEAD"], strict=True):
+        assert _git("merge-base", "--is-ancestor", earlier, later).returncode == 0
+
+
+@pytest.mark.parametrize(
+    ("words", "revision"),
+    [
+        ("begin its payment in one statement", "116d87d"),
+        ("Decide in one statement", "e3f7f6a"),
+        ("as one parameter", "ff310fc"),
+        ("coordinator's values", "908de73"),
+        ("Load all that a ledger's batch touches in one statement", "3120835"),
+    ],
+)
+def test_a_change_stands_in_the_row_whose_commits_made_it(words: str, revision: str) -> None:
+    """The history's own words for it stand between that row and the one above."""
+    revisions = [revision for revision, _ in CHANGES]
+    above = revisions[revisions.index(revision) - 1]
+    if _git("cat-file", "-e", above).returncode:
+        pytest.skip("this clone has no history")
+    assert re.search(words, _git("log", "--format=%s", f"{above}..{revision}").stdout)
