@@ -99,7 +99,7 @@ async def running(title: str, sources: Path, contender: str) -> AsyncIterator[Ru
     """One that is measured, in a process of its own before these sources."""
     places = (sources, sources / "protos" / "gen", sources / "terminal")
     process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-P", str(_TURNS), contender, str(FAMILIES)),
+        *(sys.executable, "-P", str(_TURNS), contender, str(FAMILIES), *map(str, LEVELS)),
         cwd=sources,
         env={**os.environ, "PYTHONPATH": os.pathsep.join(map(str, places))},
         stdin=asyncio.subprocess.PIPE,

@@ -20,8 +20,6 @@ RATE_RISE_MAX: Final = 2.5
 """Plans are made for so many times the fastest rate so far; should they be used up, the reading is shorter."""
 WARM_MIN: Final = 20
 COUNT_MAX: Final = 1_000_000
-IN_FLIGHT_MAX: Final = 128
-OPEN_WARM_IN_FLIGHT: Final = 8
 
 
 class Contender(Protocol):
@@ -157,6 +155,8 @@ class Peer:
     module: str
     name: str
     title: str
+    in_flight_max: int
+    """The size of each of its pools: the largest number in flight of the whole run."""
     _urls: dict[str, str] = field(default_factory=dict)
     _client: Client | None = None
 
@@ -189,7 +189,7 @@ class Peer:
             "areas": self.population.areas,
             "sharing": self.population.sharing,
             "families": [self.families.start, self.families.stop],
-            "in_flight_max": IN_FLIGHT_MAX,
+            "in_flight_max": self.in_flight_max,
         }
         self._client = await Client.start(self.module, told)
         report = await self._client.order("closed", in_flight=1, seconds=1.0, warm=0, count_max=1)

@@ -21,6 +21,8 @@ from ops.verify.run import Audit
 
 LEVELS: Final = (1, 8, 32, 64, 128)
 SHARES_OF_PEAK: Final = (0.25, 0.50, 0.75)
+PEERS: Final = (("bench.two_phase", "two_phase", "two-phase commit"), ("bench.dbos_saga", "dbos", "DBOS"))
+"""Module, name and title."""
 OPEN_LOOP: Final = ("settle", "visits", "two_phase")
 """Who is driven at fixed rates too: shares of its own peak in the same round."""
 
@@ -86,8 +88,10 @@ async def arena(servers: Servers, folder: Path, plan: Plan) -> AsyncIterator[tup
             Gongji(servers, world, signer, population, families, visits=False),
             Gongji(servers, world, signer, population, families, visits=True),
             PgBench(servers, Floor(servers, population, plan.families, folder)),
-            Peer(servers, world, population, families, "bench.two_phase", "two_phase", "two-phase commit"),
-            Peer(servers, world, population, families, "bench.dbos_saga", "dbos", "DBOS"),
+            *(
+                Peer(servers, world, population, families, module, name, title, max(plan.levels))
+                for module, name, title in PEERS
+            ),
         ]
         if plan.contenders:
             contenders = [contender for contender in contenders if contender.name in plan.contenders]

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import importlib.util
+import os
 import resource
 import shutil
 from dataclasses import dataclass
@@ -21,7 +22,7 @@ from sqlalchemy.ext.asyncio import create_async_engine
 from bench.pace import Report, report_of
 from bench.place import Servers
 from bench.population import FUNDERS, Population, utc_now, write_ledger
-from bench.rows import BEGIN, FINISH, TAKE, document_in_sql
+from bench.rows import BEGIN, FINISH, PLANNED_BY_KEY_OPTIONS, TAKE, document_in_sql
 from ops.embedded.databases import SUPERUSER
 from services.settlement.ledger.tables import METADATA as LEDGER_TABLES
 from services.settlement.tables import METADATA as SETTLEMENT_TABLES
@@ -115,7 +116,11 @@ class Floor:
         ]  # fmt: skip
         before_s = _children_cpu_s()
         process = await asyncio.create_subprocess_exec(
-            *command, cwd=folder, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT
+            *command,
+            cwd=folder,
+            env={**os.environ, "PGOPTIONS": PLANNED_BY_KEY_OPTIONS},
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.STDOUT,
         )
         said, _ = await process.communicate()
         if process.returncode or b"number of failed transactions: 0 " not in said:

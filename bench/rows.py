@@ -16,6 +16,17 @@ from uuid import UUID
 
 from bench.population import BILL_FEN, FUNDERS, HOSPITAL, SHARE_FEN, Population, authorisation_id
 
+PLANNED_BY_KEY: Final = {
+    "jit": "off",
+    "plan_cache_mode": "force_generic_plan",
+    "enable_seqscan": "off",
+    "enable_hashjoin": "off",
+    "enable_mergejoin": "off",
+}
+"""What Gongji's own hot connections ask of the server (ADR 16): given to everyone it is compared with."""
+PLANNED_BY_KEY_OPTIONS: Final = " ".join(f"-c {name}={value}" for name, value in PLANNED_BY_KEY.items())
+"""The same in libpq's words, for its ``options`` and for PGOPTIONS."""
+
 LEGS: Final = """
 SELECT * FROM unnest({leg_nos}, {psn_nos}, {authorisations}) AS q (leg_no, psn_no, authorisation_id)"""
 """A payment's legs in one area, each of a third of the bill."""

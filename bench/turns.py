@@ -1,4 +1,4 @@
-"""One contender that is measured whenever it is told to: ``python -P bench/turns.py NAME FAMILIES``.
+"""One contender that is measured whenever it is told to: ``python -P bench/turns.py NAME FAMILIES LEVEL…``.
 
 An order is a line of JSON on standard input, and so is each report on standard output. It may be run before the
 modules of another commit (PYTHONPATH), so it uses only what the bench has had from its beginning.
@@ -21,7 +21,7 @@ from ops.verify.run import Audit
 
 async def main() -> None:
     """Answers ``{}`` once it is ready; at the end of the orders `gongji verify` goes over everything."""
-    name, families = sys.argv[1], int(sys.argv[2])
+    name, families, *levels = sys.argv[1], *map(int, sys.argv[2:])
     with os.fdopen(os.dup(1), "w", encoding="utf-8") as reports, tempfile.TemporaryDirectory() as made:
         os.dup2(2, 1)  # What others print is none of the reports.
 
@@ -29,7 +29,7 @@ async def main() -> None:
             reports.write(json.dumps(report) + "\n")
             reports.flush()
 
-        folder, plan = Path(made), Plan(families=families, contenders=(name,))
+        folder, plan = Path(made), Plan(families=families, levels=tuple(levels), contenders=(name,))
         async with servers_in(folder) as servers, arena(servers, folder, plan) as ((contender,), world):
             await contender.start()
             answer({})

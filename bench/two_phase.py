@@ -14,7 +14,7 @@ import asyncpg
 import uvloop
 
 from bench.peer import Told, drive
-from bench.rows import DECIDE, LEGS, TAKE, Payment
+from bench.rows import DECIDE, LEGS, PLANNED_BY_KEY, TAKE, Payment
 
 _PAYMENT: Final = "$1::uuid"
 _TAKE: Final = TAKE.format(
@@ -24,7 +24,7 @@ _DECIDE: Final = DECIDE.format(s="", payment=_PAYMENT, msgid="$2::text", psn_no=
 
 
 class Coordinator:
-    """A pool for each database, as large as the number in flight."""
+    """A pool for each database, as large as the largest number in flight."""
 
     def __init__(self, pools: dict[str, Any]) -> None:
         self._ledgers = dict(pools)
@@ -68,7 +68,13 @@ async def main() -> None:
     """Opens the pools and serves."""
     told = Told.read()
     pools = {
-        name: await asyncpg.create_pool(url, min_size=told.in_flight_max, max_size=told.in_flight_max, reset=_no_reset)
+        name: await asyncpg.create_pool(
+            url,
+            min_size=told.in_flight_max,
+            max_size=told.in_flight_max,
+            reset=_no_reset,
+            server_settings=PLANNED_BY_KEY,
+        )
         for name, url in told.urls.items()
         if name != "system"
     }
