@@ -378,9 +378,7 @@ class Coordinator(Node):
                 if flight is None:
                     self.take_up(row)
                 else:
-                    self._step(flight, Observed(row))
-                    if not flight.outstanding:
-                        self._step(flight, Ticked())
+                    self._see(flight, row)
 
         self._ask("sweep", self._rows.take_due, found, writes=False)
         self._world.after_at(self, SWEEP_MS, self._sweep)
@@ -391,12 +389,16 @@ class Coordinator(Node):
         """Drives a payment on from its row, if anything is left to do."""
         flight = self._flights.get(row.payment_id)
         if flight is not None:
-            self._step(flight, Observed(row))
+            self._see(flight, row)
         elif row.state in OPEN_STATES:
             drive, commands = self._decisions.begin(row)
             flight = self._flights[row.payment_id] = _Flight(drive)
             self._world.after_at(self, WATCH_MS, lambda: self._watch(flight))
             self._carry_out(flight, commands)
+
+    def _see(self, flight: _Flight, row: Payment) -> None:
+        if not flight.drive.is_writing:
+            self._step(flight, Observed(row))
 
     def _step(self, flight: _Flight, event: Event) -> None:
         flight.drive, commands = self._decisions.advance(flight.drive, event)
@@ -485,7 +487,7 @@ class Coordinator(Node):
 
         def looked(row: Payment | None) -> None:
             if row is not None:
-                self._step(flight, Observed(row))
+                self._see(flight, row)
             self._world.after_at(self, WATCH_MS, lambda: self._watch(flight))
 
         self._ask(f"watch {label(payment)}", lambda: self._rows.by_id(payment.payment_id), looked, writes=False)
