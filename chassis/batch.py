@@ -32,7 +32,7 @@ class Batcher(Generic[Request, Result]):
         waiting_max: int = 10_000,
         spacing_s: Callable[[], float] | None = None,
     ) -> None:
-        """``spacing_s()`` after a batch began, the next one of the same worker begins at the earliest.
+        """``spacing_s()`` after a batch began, the next one begins at the earliest, whichever worker's, unless full.
 
         Under load that makes fewer and larger batches, each cheaper for everyone in it; a lone call waits for nobody.
         """
@@ -79,19 +79,24 @@ class Batcher(Generic[Request, Result]):
     async def _work(self) -> None:
         try:
             while self._waiting:
-                if self._spacing_s is not None:
-                    await self._keep_apart(self._spacing_s())
-                await self._work_once()
+                if self._spacing_s is None or await self._keep_apart(self._spacing_s()):
+                    await self._work_once()
         finally:
             # Here and not in a callback: a call that comes right after the last look must find the place free.
             self._workers.discard(cast("asyncio.Task[None]", asyncio.current_task()))
 
-    async def _keep_apart(self, spacing_s: float) -> None:
+    async def _keep_apart(self, spacing_s: float) -> bool:
+        """Waits until the next batch may begin; whether there still is one: another worker may have taken it."""
         loop = asyncio.get_running_loop()
-        left_s = self._began_at + spacing_s - loop.time()
-        if left_s > 0 and len(self._waiting) < self._size_max:
-            await asyncio.sleep(left_s)
+        while 0 < len(self._waiting) < self._size_max:
+            left_s = self._began_at + spacing_s - loop.time()
+            if left_s <= 0:
+                break
+            await asyncio.sleep(left_s)  # And looks again: another worker that slept as long may have begun.
+        if not self._waiting:
+            return False
         self._began_at = loop.time()
+        return True
 
     async def _work_once(self) -> None:
         batch = [self._waiting.popleft() for _ in range(min(self._size_max, len(self._waiting)))]

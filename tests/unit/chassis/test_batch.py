@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 from collections.abc import Sequence
 
 import pytest
@@ -68,6 +69,33 @@ async def test_batches_keep_their_spacing_unless_they_are_full() -> None:
     assert list(await asyncio.gather(early, batcher(6))) == [10, 12]
     assert now() - began_at >= 1.0
     assert doubler.batches == [[1], [2, 3, 4], [5, 6]]
+
+
+async def test_two_workers_keep_the_spacing_between_all_their_batches() -> None:
+    """Runs shorter and longer than the spacing, side by side: no batch is empty, and only a full one comes earlier."""
+    spacing_s, size_max = 0.1, 20
+    began: list[tuple[float, int]] = []
+    lengths_s = itertools.cycle((0.01, 0.25, 0.01))
+
+    async def run(numbers: list[int]) -> Sequence[int]:
+        began.append((asyncio.get_running_loop().time(), len(numbers)))
+        await asyncio.sleep(next(lengths_s))
+        return numbers
+
+    batcher = Batcher(run, size_max=size_max, parallelism=2, spacing_s=lambda: spacing_s)
+    calls = []
+    for number in range(100):
+        calls.append(batcher.submit(number))
+        # In one breath come those that fill a batch while both workers wait, and later more than two batches.
+        if not (3 <= number < 27 or 50 <= number < 95):
+            await asyncio.sleep(0.015)
+    assert await asyncio.gather(*calls) == list(range(100))
+    await batcher.close()
+    assert all(size for _, size in began)
+    assert size_max in {size for _, size in began}
+    for (earlier, _), (later, size) in itertools.pairwise(began):
+        # Less a little: the clock is read again after the distance was kept.
+        assert size == size_max or later - earlier > spacing_s * 0.8
 
 
 async def test_calls_made_in_one_breath_travel_together() -> None:
