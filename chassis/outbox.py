@@ -176,12 +176,13 @@ _MEET: Final = """
 INSERT INTO outbox_stream (stream, created, last_seq) VALUES ($1, $2, 0)
 ON CONFLICT (stream) DO UPDATE SET created = $2, last_seq = 0"""
 _RESET: Final = """
-WITH part AS (SELECT id FROM outbox WHERE published_at IS NOT NULL AND id > $1 ORDER BY id LIMIT $2),
+WITH part AS MATERIALIZED (SELECT id FROM outbox WHERE published_at IS NOT NULL AND id > $1 ORDER BY id LIMIT $2),
 done AS (
-    UPDATE outbox SET published_at = NULL, stream_seq = NULL FROM part
-    WHERE outbox.id = ANY (ARRAY[part.id]) RETURNING outbox.id
+    UPDATE outbox SET published_at = NULL, stream_seq = NULL FROM part WHERE outbox.id = ANY (ARRAY[part.id])
 )
-SELECT count(*) AS events, max(id) AS last_id FROM done"""
+SELECT count(*) AS events, max(id) AS last_id FROM part"""
+"""What was looked at counts, not what was changed: another process may delete some of it meanwhile (``purge``), and a
+part that comes out smaller is not the last one."""
 _PURGE: Final = """
 DELETE FROM outbox WHERE published_at IS NOT NULL AND id IN (
     SELECT id FROM outbox WHERE id < coalesce(

@@ -27,6 +27,10 @@ UPSERT = sa.text(
     "INSERT INTO person VALUES (:aggregate, :version) ON CONFLICT (psn_no) DO UPDATE SET version = EXCLUDED.version"
 )
 
+WAITING_FOR_A_LOCK = (
+    "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()"
+)
+
 
 def event(aggregate: str, version: int) -> OutgoingEvent:
     """An event of this aggregate."""
@@ -244,6 +248,30 @@ async def test_filling_a_stream_again_is_done_in_parts_and_ends_whoever_dies_in_
     assert await unpublished(db) == 0
     state = await bus.ensure_stream(stream)
     assert (state.first_seq, state.last_seq) == (1, 30)
+
+
+async def test_a_stream_is_filled_to_the_end_although_some_of_what_is_kept_is_deleted_meanwhile(
+    db: Database, bus: Bus, stream: Stream, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A part that shrinks while its rows are waited for is not taken for the last one."""
+    monkeypatch.setattr("chassis.outbox.RESET_SIZE_MAX", 8)
+    async with db.transaction() as connection:
+        await put(connection, [event(f"p{number}", 1) for number in range(30)])
+    await OutboxPublisher(db, bus, stream).drain()
+    await bus.client.jsm().delete_stream(stream.name)
+
+    async def waits_for_the_lock() -> bool:
+        async with db.driver_connection() as driver:
+            return bool(await driver.fetchval(WAITING_FOR_A_LOCK))
+
+    async with asyncio.timeout(15):
+        async with db.driver_transaction() as purging:
+            await purging.execute("DELETE FROM outbox WHERE id IN (SELECT id FROM outbox ORDER BY id LIMIT 3)")
+            filling = asyncio.create_task(OutboxPublisher(db, bus, stream).drain())
+            await until(waits_for_the_lock)
+        await filling
+    state = await bus.ensure_stream(stream)
+    assert (state.first_seq, state.last_seq) == (1, 27)
 
 
 async def test_a_stream_that_lost_its_beginning_is_filled_again(
