@@ -15,7 +15,7 @@ from rich.markdown import Markdown
 
 from bench.capacity import refill
 from bench.chart import line_chart
-from bench.contest import LEVELS, Plan, Violated, contest
+from bench.contest import LEVELS, NAMES, Plan, Violated, contest, is_whole
 from bench.document import FOLDER, keep
 from bench.report import markdown, publish, summary
 
@@ -35,13 +35,10 @@ def main() -> int:
             sys.stderr.write(f"gongji verify has found violations; the figures are worth nothing.\n{violated}\n")
             return EXIT_VIOLATED
     found = summary(plan, results, datetime.now(UTC).date())
-    usual = Plan()
-    is_whole = not plan.contenders and plan.levels == LEVELS
-    is_whole = is_whole and plan.rounds >= usual.rounds and plan.seconds >= usual.seconds
     name = f"{found['date']}-contest-{found['machine']['processors']}cpu"
-    path = keep(found, name if is_whole else f"{name}-partial")
+    path = keep(found, name if is_whole(plan) else f"{name}-partial")
     text = markdown(found)
-    if is_whole:
+    if is_whole(plan):
         publish(found, text)
         refill(FOLDER / "latest.json")
         _draw(found)
@@ -49,7 +46,7 @@ def main() -> int:
     console.print(Markdown(text), width=max(WIDTH_MIN, console.width))
     others = (
         "latest.json, the charts, docs/performance.md and docs/scale.md"
-        if is_whole
+        if is_whole(plan)
         else "and nothing else: it is not a whole run"
     )
     sys.stderr.write(f"written: bench/results/{path.name}, {others}\n")
@@ -75,7 +72,7 @@ def _plan() -> Plan:
     parser.add_argument("--seconds", type=float, help="how long each cell is measured")
     parser.add_argument("--families", type=int, help="how many families there are")
     parser.add_argument("--levels", type=int, nargs="+", help="calls in flight")
-    parser.add_argument("--only", nargs="+", default=(), help="settle, visits, floor, two_phase, dbos")
+    parser.add_argument("--only", nargs="+", default=(), choices=NAMES, help="these; else all")
     given = parser.parse_args()
     base = QUICK if given.quick else Plan()
     return Plan(

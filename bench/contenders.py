@@ -10,7 +10,7 @@ import asyncpg
 
 from bench.floor import Floor
 from bench.measure import cost_of, until_quiet
-from bench.pace import Report
+from bench.pace import COUNT_MAX, Report
 from bench.place import Client, Servers, ledger_urls, replica_names, start_processes
 from bench.population import Population, Signer, refill
 from ops.embedded.world import World
@@ -19,7 +19,6 @@ RATE_FIRST_PER_S: Final = 400
 RATE_RISE_MAX: Final = 2.5
 """Plans are made for so many times the fastest rate so far; should they be used up, the reading is shorter."""
 WARM_MIN: Final = 20
-COUNT_MAX: Final = 1_000_000
 
 
 class Contender(Protocol):

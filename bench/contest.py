@@ -19,6 +19,8 @@ from ops.embedded.world import World
 from ops.places import Places
 from ops.verify.run import Audit
 
+NAMES: Final = ("settle", "visits", "floor", "two_phase", "dbos")
+"""The contenders."""
 LEVELS: Final = (1, 8, 32, 64, 128)
 SHARES_OF_PEAK: Final = (0.25, 0.50, 0.75)
 PEERS: Final = (("bench.two_phase", "two_phase", "two-phase commit"), ("bench.dbos_saga", "dbos", "DBOS"))
@@ -41,6 +43,13 @@ class Plan:
     levels: tuple[int, ...] = LEVELS
     contenders: tuple[str, ...] = ()
     """Those alone; none stands for all."""
+
+
+def is_whole(plan: Plan) -> bool:
+    """Whether it measures all that the document shows, and no less of anything."""
+    usual = Plan()
+    enough = plan.rounds >= usual.rounds and plan.seconds >= usual.seconds and plan.families >= usual.families
+    return enough and not plan.contenders and plan.levels == usual.levels
 
 
 @dataclass

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import platform
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -13,6 +13,11 @@ FOLDER: Final = Path(__file__).resolve().parent / "results"
 _DOCS: Final = FOLDER.parents[1] / "docs"
 PERFORMANCE: Final = _DOCS / "performance.md"
 SCALE: Final = _DOCS / "scale.md"
+CUT: Final = " †"
+CUT_MEANS: Final = (
+    "† At least one of its readings was cut short: no more plans or families were ready, or too many were under way at"
+    " once.\n"
+)
 Figures = Mapping[str, float]
 """Median, least and most of one figure."""
 
@@ -70,6 +75,21 @@ def span(figures: Figures, digits: int = 0) -> str:
     """``median (least–most)``."""
     low, high = figures["min"], figures["max"]
     return f"{figures['median']:,.{digits}f} ({low:,.{digits}f}–{high:,.{digits}f})"
+
+
+def reading(cell: Mapping[str, Figures], key: str, digits: int = 0) -> str:
+    """``span`` of one figure of a cell, marked where a reading was cut short."""
+    return span(cell[key], digits) + (CUT if is_cut(cell) else "")
+
+
+def is_cut(cell: Mapping[str, Figures]) -> bool:
+    """Whether any of its readings ended before its time."""
+    return "cut_short" in cell and cell["cut_short"]["max"] > 0
+
+
+def cut_line(cells: Iterable[Mapping[str, Figures]]) -> str:
+    """What the mark means, for below the tables; empty where none is marked."""
+    return CUT_MEANS if any(map(is_cut, cells)) else ""
 
 
 def table(head: Sequence[str], rows: Sequence[Sequence[str]], *, words: bool = False) -> str:

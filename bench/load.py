@@ -158,9 +158,9 @@ class Terminals:
         return await closed(once, in_flight=in_flight, seconds=seconds, warm=warm, count_max=count_max)
 
     async def run_opened(self, *, visits: bool, rate: float, seconds: float) -> Report:
-        """See ``pace.opened``."""
+        """See ``pace.opened``; likewise."""
         ready = len(self.families) if visits else len(self.plans)
-        return await opened(self.visit if visits else self.settle, rate=rate, seconds=min(seconds, ready / rate))
+        return await opened(self.visit if visits else self.settle, rate=rate, seconds=seconds, count_max=ready)
 
     async def run_abandoned(self, *, count: int, call_max_s: float) -> Report:
         """So many plans paid at once, whatever becomes of them: the coordinator is to die meanwhile."""

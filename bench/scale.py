@@ -13,7 +13,7 @@ from typing import Any, Final
 
 from bench.contenders import Gongji
 from bench.contest import Violated, say
-from bench.document import SCALE, fill, keep, machine, span, table
+from bench.document import SCALE, cut_line, fill, keep, machine, reading, table
 from bench.measure import assert_durable, cost_of
 from bench.place import gongji_on, servers_in
 from bench.population import AREAS, Population, Signer
@@ -79,9 +79,9 @@ def markdown(found: Mapping[str, Any]) -> str:
     rows = [
         [
             f"{it['replicas']} / {it['areas']}",
-            span(it["cost"]["per_s"]),
-            span(it["cost"]["p50_ms"]),
-            span(it["cost"]["cpu_ms.all"], 2),
+            reading(it["cost"], "per_s"),
+            reading(it["cost"], "p50_ms"),
+            reading(it["cost"], "cpu_ms.all", 2),
             f"{it['cost']['commits']['median']:.2f}",
             *(f"{it['busy'][kind]:.2f}" for kind in kinds),
             f"{it['busy']['all']:.2f}",
@@ -100,6 +100,7 @@ def markdown(found: Mapping[str, Any]) -> str:
                 f" {rows_compared:,} rows compared.\n"
             ),
             table(head, rows),
+            cut_line(it["cost"] for it in cases),
         ]
     )
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
-from bench.pace import closed
+from bench.pace import OPEN_IN_FLIGHT_MAX, closed, opened
 
 FOREVER = 1_000_000
 
@@ -42,3 +42,28 @@ async def test_the_reading_ends_when_the_last_has_begun() -> None:
 
     report = await closed(once, in_flight=2, seconds=3_600.0, warm=2, count_max=10)
     assert report["done"] == 10
+
+
+async def test_a_reading_that_ran_out_of_plans_says_so() -> None:
+    """Ten were ready for an hour; the reading that has its whole time does not say it."""
+
+    async def once() -> None:
+        await asyncio.sleep(0.001)
+
+    cut = await closed(once, in_flight=2, seconds=3_600.0, warm=2, count_max=10)
+    whole = await closed(once, in_flight=2, seconds=0.01, warm=2, count_max=FOREVER)
+    assert (cut["cut_short"], whole["cut_short"]) == (1, 0)
+
+
+async def test_an_open_loop_that_stops_adding_says_so() -> None:
+    """Because only three were ready, or because too many were under way at once."""
+
+    async def once() -> None:
+        await asyncio.sleep(0.05)
+
+    few = await opened(once, rate=1_000.0, seconds=0.01, count_max=3)
+    slow = await opened(once, rate=1_000_000.0, seconds=0.01, count_max=FOREVER)
+    whole = await opened(once, rate=1_000.0, seconds=0.01, count_max=FOREVER)
+    assert [report["cut_short"] for report in (few, slow, whole)] == [1, 1, 0]
+    assert (few["done"], whole["done"]) == (3, 10)
+    assert OPEN_IN_FLIGHT_MAX <= slow["done"] < 10_000
