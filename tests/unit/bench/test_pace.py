@@ -55,15 +55,31 @@ async def test_a_reading_that_ran_out_of_plans_says_so() -> None:
     assert (cut["cut_short"], whole["cut_short"]) == (1, 0)
 
 
-async def test_an_open_loop_that_stops_adding_says_so() -> None:
-    """Because only three were ready, or because too many were under way at once."""
+async def test_an_open_loop_that_runs_out_of_plans_says_so() -> None:
+    """Three were ready for ten; the loop that had all of its ten does not say it."""
 
     async def once() -> None:
-        await asyncio.sleep(0.05)
+        await asyncio.sleep(0.001)
 
     few = await opened(once, rate=1_000.0, seconds=0.01, count_max=3)
-    slow = await opened(once, rate=1_000_000.0, seconds=0.01, count_max=FOREVER)
-    whole = await opened(once, rate=1_000.0, seconds=0.01, count_max=FOREVER)
-    assert [report["cut_short"] for report in (few, slow, whole)] == [1, 1, 0]
-    assert (few["done"], whole["done"]) == (3, 10)
-    assert OPEN_IN_FLIGHT_MAX <= slow["done"] < 10_000
+    whole = await opened(once, rate=1_000.0, seconds=0.01)
+    assert (few["cut_short"], few["done"]) == (1, 3)
+    assert (whole["cut_short"], whole["done"]) == (0, 10)
+
+
+async def test_an_open_loop_that_stops_adding_says_so() -> None:
+    """Nobody is answered until more are under way than it ever adds to."""
+    gate, begun = asyncio.Event(), 0
+
+    async def once() -> None:
+        nonlocal begun
+        begun += 1
+        await gate.wait()
+
+    loop = asyncio.create_task(opened(once, rate=1_000_000.0, seconds=0.01))
+    while begun <= OPEN_IN_FLIGHT_MAX:  # noqa: ASYNC110  The loop under test tells nobody.
+        await asyncio.sleep(0.01)
+    await asyncio.sleep(0.01)
+    gate.set()
+    report = await loop
+    assert (report["cut_short"], report["done"]) == (1, OPEN_IN_FLIGHT_MAX + 1)
