@@ -5,13 +5,14 @@ The ledger never reads it. The payment's first ledger keeps the plan too, from w
 
 from __future__ import annotations
 
-import json
 import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
 from uuid import UUID
+
+import orjson
 
 from kernel.ids import AdmDvs, PaymentId, PlanId, PsnNo
 from services.settlement.domain.payment import Key
@@ -20,7 +21,6 @@ from services.settlement.saga.payment import Payment, PaymentKind
 
 _VERSION: Final = 1
 _FAST: Final = 1  # Of zlib's levels: it is done for each payment.
-_JSON: Final = json.JSONEncoder(separators=(",", ":"))
 BYTES_MAX: Final = 8_192
 """As the contract says; a longer one is left out rather than the payment."""
 
@@ -51,7 +51,7 @@ def origin_of(payment: Payment, area: AdmDvs, plan: Mapping[str, Any] | None) ->
     document: dict[str, Any] = {
         "v": _VERSION,
         "kind": payment.kind.value,
-        "key": payment.key,
+        "key": list(payment.key),
         "hash": payment.request_hash.hex(),
         "psn": payment.psn_no,
         "year": payment.year,
@@ -63,7 +63,7 @@ def origin_of(payment: Payment, area: AdmDvs, plan: Mapping[str, Any] | None) ->
         document["plan"] = plan
     else:
         document["legs"] = [leg_document(leg) for leg in payment.legs] if plan is None else plan["legs"]
-    packed = zlib.compress(_JSON.encode(document).encode(), _FAST)
+    packed = zlib.compress(orjson.dumps(document), _FAST)
     return packed if len(packed) <= BYTES_MAX else b""
 
 
@@ -71,7 +71,7 @@ def origin_in(packed: bytes) -> Origin | None:
     """What was kept; None if nothing was, or by a release that this one does not know."""
     if not packed:
         return None
-    document = json.loads(zlib.decompress(packed))
+    document = orjson.loads(zlib.decompress(packed))
     if document["v"] != _VERSION:
         return None
     plan = document.get("plan")
