@@ -28,11 +28,13 @@ from bench.nation import (
     measured,
     peak_per_s,
 )
+from bench.report import was_whole
 
 COMMAND: Final = "make bench-capacity"
 DAYS_A_YEAR: Final = 365
 RANKS: Final = (1, 10, 50, 165, 330)
-LATEST: Final = "latest.json"
+SOURCES: Final = ("latest.json", "short.json")
+"""The last whole run, and a short one that serves until there is a whole one."""
 BUSY_MAX: Final = 0.5
 """How much of a processor is planned to be in use at the peak."""
 _UNITS: Final = ((1e15, "PB"), (1e12, "TB"), (1e9, "GB"), (1e6, "MB"), (1e3, "kB"))
@@ -217,27 +219,29 @@ def _limits(what: Measured) -> str:
 
 
 def source() -> Path | None:
-    """The last whole run of ``make bench``, or else the newest part of one; None if there is none."""
-    latest = FOLDER / LATEST
-    if latest.exists():
-        return latest
-    return max(FOLDER.glob("*-contest-*.json"), default=None)
+    """The last whole run of ``make bench``, or else the short one that was kept; None if there is neither."""
+    return next((path for name in SOURCES if (path := FOLDER / name).exists()), None)
+
+
+def page(path: Path) -> str:
+    """The marked part of docs/scale.md from this contest's figures."""
+    found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    text = markdown(measured(found, kept("growth")))
+    if was_whole(found):
+        return text
+    return f"Computed from a short run ({found['date']}): a whole one of `make bench` replaces it.\n\n{text}"
 
 
 def refill(path: Path) -> str:
-    """Writes docs/scale.md anew from this contest's figures, and tells the text."""
-    found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    text = markdown(measured(found, kept("growth")))
-    if path.name != LATEST:
-        text = f"Computed from a short run ({found['date']}): a whole one of `make bench` replaces it.\n\n{text}"
-    fill(SCALE, COMMAND, text)
+    """Writes it there, and tells it."""
+    fill(SCALE, COMMAND, text := page(path))
     return text
 
 
 def main() -> int:
     """Exit code 1 if nothing has been measured yet."""
     parser = argparse.ArgumentParser(prog="bench.capacity", description="Computes docs/scale.md anew.")
-    parser.add_argument("--source", type=Path, default=source(), help="a contest's JSON; else latest.json")
+    parser.add_argument("--source", type=Path, default=source(), help=f"a contest's JSON; else {' or '.join(SOURCES)}")
     path: Path | None = parser.parse_args().source
     if path is None:
         sys.stderr.write("nothing has been measured yet: run make bench first\n")

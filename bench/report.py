@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import date
 from importlib.metadata import version
 from statistics import median
 from typing import Any, Final
 
-from bench.contest import Plan, Results
+from bench.contest import NAMES, Plan, Results, is_whole
 from bench.document import PERFORMANCE, cut_line, fill, keep, machine, reading, span, table, verdict
 from bench.pace import Report
 
@@ -97,6 +97,15 @@ def targets(results: Results) -> list[tuple[str, str, float, bool]]:
         lambda: _middle(results.opened["settle"][OPEN_SHARE_OF_TARGET], "p99_ms") / alone("settle"),
     )
     return found
+
+
+def was_whole(found: Mapping[str, Any]) -> bool:
+    """Whether what ``summary`` has made is of a whole run."""
+    told, levels = found["plan"], {level for cells in found["closed"].values() for level in cells}
+    contenders = () if set(found["titles"]) == set(NAMES) else tuple(found["titles"])
+    return is_whole(
+        Plan(told["rounds"], told["seconds"], told["families"], tuple(sorted(map(int, levels))), contenders)
+    )
 
 
 def publish(found: dict[str, Any], text: str) -> None:
