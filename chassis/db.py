@@ -12,10 +12,11 @@ import re
 import time
 import weakref
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, contextmanager, suppress
 from typing import Any, Final, Self
 
 import asyncpg
+import orjson
 from sqlalchemy import event
 from sqlalchemy.exc import DBAPIError, DisconnectionError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
@@ -33,7 +34,8 @@ CONNECT_TIMEOUT_S: Final = 5.0
 POOL_WAIT_S: Final = 5.0
 RETRY_PAUSE_S: Final = 1.0
 ROLLBACK_MAX_S: Final = 1.0
-"""After this the connection is hung up instead, which ends its transaction as well."""
+"""For a rollback, and for the end of a cancelled statement. After this the connection is hung up instead, which ends its
+transaction as well."""
 CLOSE_MAX_S: Final = 5.0
 _COMMAND_MARGIN_S: Final = 2.0
 _BY_KEY: Final = {
@@ -104,6 +106,7 @@ class Database:
             max_overflow=0,
             pool_timeout=POOL_WAIT_S,
             pool_use_lifo=True,
+            json_deserializer=orjson.loads,
             hide_parameters=True,  # An error's text ends up in the log; the values of a statement may name a person.
         )
         event.listen(self.engine.sync_engine, "connect", self._note_beginning)
@@ -201,18 +204,32 @@ class Database:
             with _rows_untold():
                 yield connection
         except BaseException as error:
-            if connection is not None and _is_silence(error):
-                self._distrust_all()
-                connection.terminate()
-            # A connection that was cut or whose statement may still be running is not handed to the next.
-            if is_transient(error) or connection is None or connection.is_closed() or connection.is_in_transaction():
-                pooled.invalidate()
-            pooled.close()
             _announcing.discard(id(connection))
+            try:
+                if connection is not None:
+                    await self._leave(connection, error)
+            finally:
+                # A connection that was cut or whose statement may still be running is not handed to the next.
+                unfit = connection is None or connection.is_closed() or connection.is_in_transaction()
+                if unfit or is_transient(error):
+                    pooled.invalidate()
+                pooled.close()
             raise
         else:
             self._keep(pooled)
             self._announce(connection)
+
+    async def _leave(self, connection: Any, error: BaseException) -> None:  # noqa: ANN401  Untyped.
+        """Hangs up if a statement may still be running; a cancelled one is ended at the server first.
+
+        Hung up at once, the server would carry on with it, and keep its locks, until it has something to say.
+        """
+        if _is_silence(error):
+            self._distrust_all()
+            connection.terminate()
+        elif isinstance(error, asyncio.CancelledError):
+            with suppress(*DRIVER_ERRORS):
+                await connection.close(timeout=ROLLBACK_MAX_S)
 
     async def _take(self) -> Any:  # noqa: ANN401  SQLAlchemy's loan of a connection of the driver.
         """A connection that was kept, or one of the pool, which costs several times what a statement does."""

@@ -174,6 +174,54 @@ async def test_a_cancelled_statement_leaves_no_broken_connection_behind(database
             assert await driver.fetchval("SELECT 1") == 1
 
 
+async def test_the_connection_of_a_cancelled_statement_is_not_lent_again_and_the_statement_ends(
+    database: str, postgres: Databases
+) -> None:
+    """Whoever comes next gets another connection, and at the server nothing of the cancelled one goes on."""
+    admin = await asyncpg.connect(postgres.url("postgres"))
+    remaining = "SELECT count(*) FROM pg_stat_activity WHERE pid = $1"
+    try:
+        async with Database(database, pool_size=1) as single:
+            pids: list[int] = []
+
+            async def slow() -> None:
+                async with single.driver_connection() as driver:
+                    pids.append(driver.get_server_pid())
+                    await driver.execute("SELECT pg_sleep(30)")
+
+            task = asyncio.create_task(slow())
+            await asyncio.sleep(0.2)
+            task.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await task
+            async with single.driver_connection() as driver:
+                assert driver.get_server_pid() not in pids
+            async with asyncio.timeout(3):
+                while await admin.fetchval(remaining, *pids):  # noqa: ASYNC110  The server tells it nowhere else.
+                    await asyncio.sleep(0.01)
+    finally:
+        await admin.close()
+
+
+async def test_a_transaction_cancelled_twice_is_not_handed_on(database: str) -> None:
+    """Cut off while it begins and again while it is rolled back, it leaves nothing that the next one would be in."""
+    async with Database(database, pool_size=1) as single:
+
+        async def slow() -> None:
+            async with single.driver_transaction(begin="BEGIN; SELECT pg_sleep(30)"):
+                pass
+
+        task = asyncio.create_task(slow())
+        await asyncio.sleep(0.2)
+        task.cancel()
+        await asyncio.sleep(0)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        async with single.driver_connection() as driver:
+            assert await driver.fetchval("SELECT 1") == 1
+
+
 async def test_closing_ends_also_what_is_lent(database: str, postgres: Databases) -> None:
     """Whoever still has a connection loses it: nothing of a closed database stays open at the server."""
     db = Database(database, application="gongji-lent")
