@@ -34,7 +34,7 @@ CONNECT_TIMEOUT_S: Final = 5.0
 POOL_WAIT_S: Final = 5.0
 RETRY_PAUSE_S: Final = 1.0
 ROLLBACK_MAX_S: Final = 1.0
-"""For a rollback, and for the end of a cancelled statement. After this the connection is hung up instead, which ends its
+"""For a rollback, and for the end of a cancelled statement. After this the connection is hung up instead, which ends a
 transaction as well."""
 CLOSE_MAX_S: Final = 5.0
 _COMMAND_MARGIN_S: Final = 2.0
