@@ -13,23 +13,32 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Final
+
+import sqlalchemy as sa
 
 from chassis.db import Database
+from services.settlement.ledger.store import loading
+from services.settlement.ledger.store.loading import begin_locked
 from services.settlement.operations.engine import Engine
 from services.settlement.saga.payment import State
-from tests.integration.settlement.engine.statements import hearing
+from services.settlement.store import account_commands, payments
+from tests.integration.settlement.engine.statements import Said, hearing
 from tests.integration.settlement.engine.world import HAMI, URUMQI, World
 
 COORDINATOR: Final = "coordinator"
-SETS: Final = "WITH set_0 AS"
-"""How the one statement begins in which a ledger writes."""
-TOUCHED: Final = "WITH legs AS"
-"""How the one statement begins in which it reads all that a batch touches."""
 REST_S: Final = 0.8
-"""By then what was given before is published and nothing of it is under way."""
-OF_THE_CLOCK: Final = ("SELECT count(*)", "SELECT event_id", "UPDATE outbox", "SELECT current_setting")
-"""Beginnings of what the outbox, the driver and the test itself say at their own times; recovery says WITH due."""
+"""By then nothing of what was given before is under way."""
+OF_THE_SWEEPS: Final = frozenset({payments._TAKE_DUE, account_commands._TAKE_DUE})
+"""What recovery asks at its own times, whether or not anybody pays."""
+NAMED: Final = {
+    payments._BEGIN: "INSERT payments",
+    payments._WRITE: "UPDATE payments",
+    loading._USUAL: "SELECT ledger_state",
+    **{begin_locked(area): "BEGIN" for area in (HAMI, URUMQI)},
+}
+OF_SETS: Final = "WITH set_0 AS"
+"""How the one statement begins in which a ledger writes."""
 PROTOBUF: Final = frozenset({"FromString", "ParseFromString", "MergeFromString", "SerializeToString"})
 
 
@@ -38,26 +47,17 @@ class Costs:
     """What was counted between the beginning and the end of the block."""
 
     statements: dict[str, list[str]] = field(default_factory=dict)
-    """By database, each by its first words."""
+    """By database, each by its kind."""
     published: int = 0
     protobuf: Counter[str] = field(default_factory=Counter)
 
 
 def kind_of(query: str) -> str:
-    """INSERT payments, UPDATE accounts, COMMIT and so on; a ledger's one write names all that it does."""
-    if TOUCHED in query:
-        return "SELECT ledger_state"
-    if SETS in query:
+    """What a statement does, in few words; all that a ledger's one write does; of one that is not known, its text."""
+    if query.startswith(OF_SETS):
         written = re.findall(r"(INSERT) INTO (\w+)|(UPDATE) (\w+) AS", query)
         return ", ".join(" ".join(filter(None, found)) for found in written)
-    words = query.replace("(", " ").split()
-    if words[0] == "WITH":
-        return "INSERT payments" if "INSERT INTO payments" in query else "UPDATE payments"
-    if words[0] == "SELECT":
-        table = words[words.index("FROM") + 1] if "FROM" in words else words[1]
-        return f"SELECT {table.removesuffix(';')}"
-    named = {"INSERT": 2, "UPDATE": 1}
-    return f"{words[0]} {words[named[words[0]]]}" if words[0] in named else words[0].removesuffix(";")
+    return NAMED.get(query) or " ".join(query.split())
 
 
 @contextmanager
@@ -78,16 +78,12 @@ def counted(town: World, engine: Engine) -> Iterator[Costs]:
         costs.published = client.stats["out_msgs"] - before
 
 
-def _noting(log: list[str]) -> Callable[[Any], None]:
-    """Notes each statement but those of the clock, by its kind."""
+def _noting(log: list[str]) -> Callable[[Said], None]:
+    """Notes each statement by its kind, but for the sweeps' and the driver's own."""
 
-    def note(told: Any) -> None:  # noqa: ANN401  asyncpg's record of a query; the driver publishes no types.
-        text = " ".join(told.query.split())
-        if (
-            text.startswith("WITH") and not any(it in text for it in ("won AS", "begun AS", SETS, TOUCHED))
-        ) or text.startswith(OF_THE_CLOCK):
-            return
-        log.append(kind_of(text))
+    def note(said: Said) -> None:
+        if said.query not in OF_THE_SWEEPS and not said.is_the_drivers:
+            log.append(kind_of(said.query))
 
     return note
 
@@ -118,3 +114,22 @@ async def test_what_one_settlement_over_two_ledgers_costs(town: World, engine: E
         "SerializeToString": 4 + 4 + 1,  # Commands, replies, the event.
         "FromString": 4 + 4 + 4,  # Commands, replies; and the commands once more by the tests' own edge.
     }
+
+
+async def test_whichever_way_a_statement_is_said_it_is_counted(town: World, engine: Engine) -> None:
+    """By the driver or by SQLAlchemy, in a transaction or not, and whatever it looks like."""
+    with counted(town, engine) as costs:
+        async with engine.database.driver_connection() as connection:
+            await connection.execute("SELECT 1")
+            await connection.fetch("WITH it AS (SELECT $1::int) SELECT count(*) FROM it", 1)
+        async with engine.database.transaction() as session:
+            await session.execute(sa.text("SELECT event_id FROM outbox"))
+            await session.execute(sa.text("UPDATE outbox SET version = :it WHERE false"), [{"it": 1}, {"it": 2}])
+        await asyncio.sleep(0)  # The driver tells in the loop's next turn.
+    assert Counter(costs.statements[COORDINATOR]) == Counter(
+        [
+            "SELECT 1",
+            "WITH it AS (SELECT $1::int) SELECT count(*) FROM it",
+            *("BEGIN;", "SELECT event_id FROM outbox", "UPDATE outbox SET version = $1 WHERE false", "COMMIT;"),
+        ]
+    )
