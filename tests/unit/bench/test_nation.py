@@ -8,13 +8,14 @@ from typing import Any
 
 import pytest
 
-from bench.capacity import COMMAND, page, source
+from bench.capacity import COMMAND, markdown, page, source
 from bench.contest import NAMES, Plan
 from bench.document import SCALE, shown
 from bench.nation import (
     ACCOUNTS,
     DAYS,
     HOUR_SHARE,
+    NATS_PER_S,
     PEAK,
     PROCESSES,
     area_shares,
@@ -29,19 +30,20 @@ COSTS = {"1": (100.0, 8.0), "8": (400.0, 4.0), "64": (1_000.0, 2.0)}
 """By calls in flight: settlements a second, and milliseconds of CPU of each process."""
 
 
-def _contest() -> dict[str, Any]:
-    def cell(per_s: float, cpu_ms: float) -> dict[str, dict[str, float]]:
-        figures = {
-            "per_s": per_s, "p50_ms": 9.0, "commits": 3.0, "wal_bytes": 10_000.0,
-            **{f"cpu_ms.{process}": cpu_ms for process in PROCESSES},
-        }  # fmt: skip
-        return {key: {"median": value} for key, value in figures.items()}
+def _cell(per_s: float, cpu_ms: float) -> dict[str, dict[str, float]]:
+    figures = {
+        "per_s": per_s, "p50_ms": 9.0, "commits": 3.0, "wal_bytes": 10_000.0,
+        **{f"cpu_ms.{process}": cpu_ms for process in PROCESSES},
+    }  # fmt: skip
+    return {key: {"median": value} for key, value in figures.items()}
 
+
+def _contest() -> dict[str, Any]:
     return {
         "date": "2026-01-01",
         "machine": {"processors": 2},
         "titles": {"settle": "Gongji, Settle"},
-        "closed": {"settle": {level: cell(*figures) for level, figures in COSTS.items()}},
+        "closed": {"settle": {level: _cell(*figures) for level, figures in COSTS.items()}},
     }
 
 
@@ -76,6 +78,20 @@ def test_the_nation_needs_at_least_what_its_peak_costs_at_best() -> None:
 def test_a_ledger_process_ends_where_its_core_is_full() -> None:
     """Half of the ledgers' 2 ms for each settlement is one area's."""
     assert limits(measured(_contest(), {}))["ledger process"] == pytest.approx(1_000.0)
+
+
+def test_the_nation_pays_visits_where_they_were_measured() -> None:
+    """Their cost, and six requests for each with the balances; an area's writer ends by what Settle alone takes."""
+    settle, contest = measured(_contest(), {}), _contest()
+    contest["titles"]["visits"] = "Gongji, PreSettle + Settle"
+    contest["closed"]["visits"] = {"64": _cell(500.0, 3.0)}
+    visits = measured(contest, {})
+    assert visits.best.cpu_ms["ledger"] == 3.0
+    assert (settle.requests, visits.requests) == (4, 6)
+    assert limits(visits)["nats"] == NATS_PER_S.value / 6
+    assert limits(visits)["area writer"] == limits(settle)["area writer"]
+    assert "is a whole visit" in markdown(visits)
+    assert "is a Settle alone" in markdown(settle)
 
 
 def test_what_a_settlement_stores_is_taken_from_growth_once_it_was_measured() -> None:
