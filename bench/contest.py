@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Final
+from typing import Final, TypeVar
 
 from bench.contenders import Contender, Gongji, Peer, PgBench
 from bench.floor import Floor, make_database
@@ -27,6 +27,10 @@ PEERS: Final = (("bench.two_phase", "two_phase", "two-phase commit"), ("bench.db
 """Module, name and title."""
 OPEN_LOOP: Final = ("settle", "visits", "two_phase")
 """Who is driven at fixed rates too: shares of its own peak in the same round."""
+
+
+Whoever = TypeVar("Whoever")
+"""Whoever takes turns."""
 
 
 class Violated(Exception):  # noqa: N818  It is a finding.
@@ -113,11 +117,10 @@ async def arena(servers: Servers, folder: Path, plan: Plan) -> AsyncIterator[tup
         yield contenders, world
 
 
-def order_of(contenders: Sequence[Contender], number: int) -> list[Contender]:
+def order_of(contenders: Sequence[Whoever], number: int) -> list[Whoever]:
     """Begun by another each round, and every second round backwards."""
-    start = number % len(contenders)
-    turned = [*contenders[start:], *contenders[:start]]
-    return turned if number % 2 == 0 else turned[::-1]
+    step = 1 if number % 2 == 0 else -1
+    return [contenders[(number + step * place) % len(contenders)] for place in range(len(contenders))]
 
 
 async def _turn(contender: Contender, plan: Plan, results: Results) -> None:

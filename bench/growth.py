@@ -3,7 +3,7 @@
 - data: 10⁴ accounts an area and 10⁴ past settlements, against 10⁶ and 10⁶;
 - bindings: 1,000 against 100,000 in one area;
 - hot: fifty payments at once on one funder's account, against fifty on fifty;
-- recovery: 10,000 payments under way when coordinator and ledgers die (``bench.recovery``);
+- recovery: 10,000 payments that recovery alone must finish (``bench.recovery``);
 - memory: each process's over 100,000 visits (``bench.memory``).
 """
 
@@ -22,7 +22,7 @@ from statistics import median
 from typing import Any, Final, Self
 
 from bench.contenders import Gongji
-from bench.contest import Violated, say
+from bench.contest import Violated, order_of, say
 from bench.document import PERFORMANCE, fill, keep, kept, machine
 from bench.growth_report import markdown
 from bench.measure import assert_durable, until_entries_sealed
@@ -101,7 +101,7 @@ async def compared(folder: Path, small: Size, large: Size, *, rounds: int, each:
         second = Grown(servers, folder, large, signer, population, far)
         async with first, second:
             for number in range(rounds):
-                for world in (first, second)[:: 1 if number % 2 else -1]:
+                for world in order_of((first, second), number):
                     report = await reading(world.gongji, each)
                     readings[world.size.name].append(report)
                     say(
@@ -215,8 +215,8 @@ async def hot(folder: Path, *, rounds: int) -> dict[str, Any]:
             await world.stop()
             one = Gongji(servers, world, signer, population, range(HOT), visits=False)
             many = Gongji(servers, world, signer, population, range(0, HOT * HOT, HOT), visits=False)
-            for _ in range(rounds):
-                for name, gongji in (("hot", one), ("spread", many)):
+            for number in range(rounds):
+                for name, gongji in order_of((("hot", one), ("spread", many)), number):
                     await gongji.start()
                     readings = [await gongji.burst(in_flight=HOT) for _ in range(BURSTS)]
                     rates[name].append({"per_s": median(readings[1:])})

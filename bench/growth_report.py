@@ -102,10 +102,17 @@ def _recovery(_: str, found: Mapping[str, Any]) -> str:
             "### Recovery\n",
             _when(found, found["verify"]),
             (
-                f"{found['payments']:,} payments at once. Undecided: the ledgers are dead, so no vote has come when the"
-                " coordinator dies too; both start again after the votes' deadline, and recovery aborts each payment"
-                " and cancels it at both ledgers. Unacknowledged: each is committed and the ledgers have confirmed it,"
-                " but the coordinator does not know; it confirms again.\n"
+                f"{found['payments']:,} payments. Undecided: the ledgers are dead and all pay at once, so no vote has"
+                " come when the coordinator dies too; both start again after the votes' deadline"
+                f" ({found['vote_deadline_s']} s here, longer than usual, so that all can begin), and recovery aborts"
+                " each payment and cancels it at both ledgers. Unacknowledged: nothing dies under way; all are paid"
+                " and finished when the processes are killed, and one UPDATE sets the coordinator's rows back to"
+                " committed, as if it had not heard the ledgers' confirmations; it confirms again.\n"
+            ),
+            *(
+                f"Of the {name} only {case['under_way']:,} of {found['payments']:,} were to be finished.\n"
+                for name, case in found["cases"].items()
+                if case["under_way"] < found["payments"]
             ),
             table(head, rows),
         ]

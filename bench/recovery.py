@@ -1,4 +1,9 @@
-"""Ten thousand payments under way when everything dies: how long until each is finished, by recovery alone."""
+"""Ten thousand payments and everything dies: how long until each is finished, by recovery alone.
+
+Undecided: they are under way, without a vote, when the coordinator dies; its deadline for votes is made long enough for
+all of them to begin. Unacknowledged: they are finished when the processes die, and then set back by a statement to where
+the coordinator has not heard of the confirmations yet.
+"""
 
 from __future__ import annotations
 
@@ -22,6 +27,7 @@ OPENED_PER_S: Final = 80
 """At least so many are accepted while the ledgers are dead; all must be under way before the votes' deadline."""
 FINISHED_MAX_S: Final = 600.0
 IN_FLIGHT: Final = 64
+_DEADLINE_MARGIN_S: Final = 5
 _POLL_S: Final = 0.02
 _OPEN: Final = "SELECT count(*) FROM payments WHERE state IN ('TRYING', 'COMMITTED', 'ABORTED')"
 _UNCONFIRMED: Final = """
@@ -48,15 +54,24 @@ async def recovery(folder: Path, *, count: int) -> dict[str, Any]:
             finally:
                 await connection.close()
             check = await verified(world)
-    return {"payments": count, "cases": found, "verify": check}
+    return {"payments": count, "vote_deadline_s": vote_deadline_s(count), "cases": found, "verify": check}
+
+
+def _open_max_s(count: int) -> int:
+    return OPEN_MIN_S + count // OPENED_PER_S
+
+
+def vote_deadline_s(count: int) -> int:
+    """How long votes may take where so many are to be under way without any."""
+    return _open_max_s(count) + _DEADLINE_MARGIN_S
 
 
 async def _undecided(
     world: World, connection: asyncpg.Connection, population: Population, signer: Signer, count: int
 ) -> None:
     """The ledgers die; everyone pays at once; the coordinator dies, and the votes' deadline passes."""
-    open_max_s = OPEN_MIN_S + count // OPENED_PER_S
-    crowd = {"GONGJI_VOTE_DEADLINE_S": str(open_max_s + 5), "GONGJI_CONCURRENT_RPCS_MAX": str(2 * count)}
+    open_max_s = _open_max_s(count)
+    crowd = {"GONGJI_VOTE_DEADLINE_S": str(vote_deadline_s(count)), "GONGJI_CONCURRENT_RPCS_MAX": str(2 * count)}
     await asyncio.gather(world.start_process("ledger"), world.start_process("settlement", environment=crowd))
     client = await Client.terminals(world, signer=signer, population=population, families=range(count))
     try:
