@@ -21,7 +21,7 @@ from sqlalchemy.ext.asyncio import create_async_engine
 
 from bench.pace import Report, report_of
 from bench.place import Servers
-from bench.population import FUNDERS, Population, utc_now, write_ledger
+from bench.population import FUNDERS, Population, authorisation_in_sql, utc_now, write_ledger
 from bench.rows import BEGIN, FINISH, PLANNED_BY_KEY_OPTIONS, TAKE, document_in_sql
 from ops.embedded.databases import SUPERUSER
 from services.settlement.ledger.tables import METADATA as LEDGER_TABLES
@@ -60,9 +60,7 @@ def script(population: Population) -> str:
     """What every client of pgbench repeats: a family of its own share, paid."""
     number = "lpad(:family::text, 8, '0')"
     persons = [f"'{population.funder_area(0, place)}' || {number} || '{place + 1}'" for place in range(FUNDERS)]
-    keys = [
-        f"'5f0c3f3e-0000-4000-8002-' || lpad(to_hex(:family::int * 4 + {place}), 12, '0')" for place in range(FUNDERS)
-    ]
+    keys = [authorisation_in_sql(":family::int", place) for place in range(FUNDERS)]
 
     def legs(area: str) -> str:
         rows = [

@@ -1,7 +1,7 @@
-"""Settlements of the past, written by the million: wave after wave, each family pays one bill in each.
+"""Settlements of the past, written by the million: in waves of families that take turns, a bill for each.
 
-They are the rows that a finished settlement leaves (its event has been told and its plan has expired), with ids of
-version 7 as old as the wave, so that every invariant holds of them as of real ones.
+They are the rows that a finished settlement leaves behind but for its plan and its event, with ids of version 7 in the
+order of the waves. The ledgers' processes seal the entries once they run; `gongji verify` goes over it all afterwards.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import Final
 
 import asyncpg
 
-from bench.population import BILL_FEN, FUNDERS, HOSPITAL, SHARE_FEN, Population
+from bench.population import BILL_FEN, FUNDERS, HOSPITAL, SHARE_FEN, Population, authorisation_in_sql, utc_now
 from bench.rows import document_in_sql
 
 FAMILIES_AT_ONCE: Final = 20_000
@@ -33,7 +33,7 @@ def _person(population: Population, place: int) -> str:
 
 
 def _key(place: int) -> str:
-    return f"('5f0c3f3e-0000-4000-8002-' || lpad(to_hex(f * 4 + {place}), 12, '0'))"
+    return f"({authorisation_in_sql('f', place)})"
 
 
 def _coordinator(population: Population) -> list[str]:
@@ -42,7 +42,7 @@ def _coordinator(population: Population) -> list[str]:
         population, [_person(population, place) for place in places], [_key(place) for place in places]
     )
     patient = f"('{population.areas[0]}' || lpad(f::text, 8, '0') || '0')"
-    balances = "'[[1, 0, 0, 0, 0, 2026, false]]'::jsonb"
+    balances = f"'[[1, 0, 0, 0, 0, {utc_now().year}, false]]'::jsonb"
     return [
         f"""INSERT INTO payments (payment_id, kind, state, fixmedins_code, infno, msgid, request_hash, psn_no, year,
                 plan_id, legs, amount_fen, epoch, traceparent, created_at, deadline_at, next_drive_at, balances_after,

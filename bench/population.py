@@ -48,8 +48,17 @@ def authorisation_id(family: int, place: int) -> UUID:
     return _id(_AUTHORISATION, family, place)
 
 
+def authorisation_in_sql(family: str, place: int) -> str:
+    """Its text as an expression of SQL, over the expression of a family's number."""
+    return f"'{_head(_AUTHORISATION)}' || lpad(to_hex({family} * 4 + {place}), 12, '0')"
+
+
 def _id(kind: int, family: int, place: int) -> UUID:
-    return UUID(f"5f0c3f3e-0000-4000-8{kind:03x}-{family * 4 + place:012x}")
+    return UUID(f"{_head(kind)}{family * 4 + place:012x}")
+
+
+def _head(kind: int) -> str:
+    return f"5f0c3f3e-0000-4000-8{kind:03x}-"
 
 
 @dataclass(frozen=True, slots=True)

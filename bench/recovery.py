@@ -1,8 +1,8 @@
 """Ten thousand payments and everything dies: how long until each is finished, by recovery alone.
 
 Undecided: they are under way, without a vote, when the coordinator dies; its deadline for votes is made long enough for
-all of them to begin. Unacknowledged: they are finished when the processes die, and then set back by a statement to where
-the coordinator has not heard of the confirmations yet.
+all of them to begin. Unacknowledged: they are finished when the processes die, and a statement then sets them back to
+where the coordinator has not heard of the confirmations yet.
 """
 
 from __future__ import annotations

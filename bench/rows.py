@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Final
 from uuid import UUID
 
-from bench.population import BILL_FEN, FUNDERS, HOSPITAL, SHARE_FEN, Population, authorisation_id
+from bench.population import BALANCE_FEN, BILL_FEN, FUNDERS, HOSPITAL, SHARE_FEN, Population, authorisation_id, utc_now
 
 PLANNED_BY_KEY: Final = {
     "jit": "off",
@@ -119,7 +119,9 @@ _PAYMENT: Final = f"""
            {{balances}}, {{decided}}"""
 _BALANCES: Final = (
     "'["
-    + ", ".join(f"[{number}, 0, 1000000000, 0, {SHARE_FEN}, 2026, false]" for number in range(1, FUNDERS + 1))
+    + ", ".join(
+        f"[{number}, 0, {BALANCE_FEN}, 0, {SHARE_FEN}, {utc_now().year}, false]" for number in range(1, FUNDERS + 1)
+    )
     + "]'::jsonb"
 )
 _OUTBOX: Final = """
