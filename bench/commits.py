@@ -18,6 +18,7 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from itertools import zip_longest
 from pathlib import Path
 from statistics import median
 from typing import Any, Final
@@ -26,7 +27,7 @@ from rich.console import Console
 from rich.markdown import Markdown
 
 from bench.contest import say
-from bench.document import PERFORMANCE, fill, keep, machine, span, table
+from bench.document import PERFORMANCE, cut_line, fill, keep, machine, reading, table
 
 COMMAND: Final = "make bench-commits"
 CHANGES: Final = (
@@ -166,7 +167,7 @@ async def compared(changes: Sequence[tuple[str, str]], *, rounds: int, seconds: 
 
 def _figures(reports: Sequence[Mapping[str, float]]) -> dict[str, dict[str, float]]:
     found = {}
-    for name in ("per_s", "p50_ms", "p99_ms", "cpu_ms.all"):
+    for name in ("per_s", "p50_ms", "p99_ms", "cpu_ms.all", "cut_short"):
         values = [report[name] for report in reports]
         found[name] = {"median": median(values), "min": min(values), "max": max(values)}
     return found
@@ -177,13 +178,13 @@ def markdown(found: Mapping[str, Any]) -> str:
     alone, many = (str(level) for level in LEVELS)
     rows = [
         [
-            row["title"],
-            span(row["levels"][many]["per_s"]),
-            span(row["levels"][many]["cpu_ms.all"], 2),
-            span(row["levels"][alone]["p50_ms"], 1),
-            span(row["levels"][alone]["cpu_ms.all"], 1),
+            f"`{commit}` {row['title']}" if commit else row["title"],
+            reading(row["levels"][many], "per_s"),
+            reading(row["levels"][many], "cpu_ms.all", 2),
+            reading(row["levels"][alone], "p50_ms", 1),
+            reading(row["levels"][alone], "cpu_ms.all", 1),
         ]
-        for row in found["rows"]
+        for commit, row in zip_longest(found["commits"], found["rows"])
     ]
     head = [
         "with",
@@ -196,9 +197,10 @@ def markdown(found: Mapping[str, Any]) -> str:
         [
             (
                 f"Measured {found['date']} on {found['machine']['processors']} processors: {found['rounds']} turns of"
-                f" {found['seconds']:g} s each; median (least–most). Commits: {', '.join(found['commits'])}.\n"
+                f" {found['seconds']:g} s each; median (least–most).\n"
             ),
             table(head, rows),
+            cut_line(cell for row in found["rows"] for cell in row["levels"].values()),
         ]
     )
 

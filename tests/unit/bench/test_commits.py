@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from bench.commits import CHANGES
+from bench.commits import CHANGES, LEVELS, markdown
 
 _PROJECT = Path(__file__).resolve().parents[3]
 
@@ -46,3 +46,18 @@ def test_a_change_stands_in_the_row_whose_commits_made_it(words: str, revision: 
     if _git("cat-file", "-e", above).returncode:
         pytest.skip("this clone has no history")
     assert re.search(words, _git("log", "--format=%s", f"{above}..{revision}").stdout)
+
+
+def test_a_row_shows_its_commit_and_the_peer_has_none() -> None:
+    """Each commit stands in the row of what it brought; the row below all is the peer's."""
+    figures = {"median": 1.0, "min": 1.0, "max": 1.0}
+    cell = {"per_s": figures, "p50_ms": figures, "cpu_ms.all": figures, "cut_short": {**figures, "max": 0.0}}
+    levels = {str(level): cell for level in LEVELS}
+    text = markdown(
+        {
+            "date": "2026-01-01", "machine": {"processors": 2}, "rounds": 6, "seconds": 2.0, "commits": ["abc1234"],
+            "rows": [{"title": "first", "levels": levels}, {"title": "peer", "levels": levels}],
+        }
+    )  # fmt: skip
+    assert "| `abc1234` first |" in text
+    assert "| peer |" in text
