@@ -231,7 +231,9 @@ class Bus:
             task.add_done_callback(self._handlers.discard)
 
         self._services.append(await self.client.subscribe(subject, queue=queue, cb=take))
-        await self.client.flush(timeout=CONNECT_TIMEOUT_S)
+        # nats-py sends a flush's PING before what is still in its buffer: only the second one comes after the SUB.
+        for _ in range(2):
+            await self.client.flush(timeout=CONNECT_TIMEOUT_S)
 
     async def publish(
         self, subject: str, payload: bytes, *, headers: dict[str, str] | None = None, stream: str | None = None
