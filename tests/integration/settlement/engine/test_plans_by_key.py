@@ -1,29 +1,73 @@
-"""No statement on a payment's way reads a table or an index from end to end, whatever was in it when it was planned."""
+"""No statement on a payment's way reads a table or an index from end to end, whatever was in it when it was planned.
+
+And what it sends as a row comes to the columns it is meant for.
+"""
 
 from __future__ import annotations
 
+import asyncio
+import json
 import re
 from contextlib import ExitStack
+from datetime import UTC, datetime, timedelta
 from functools import partial
-from typing import Any
+from typing import Final
+from uuid import uuid4
 
+from chassis import outbox
 from chassis.db import Database
+from chassis.outbox import COLUMNS, OutgoingEvent
+from kernel.ids import PaymentId, PlanId
 from ops.embedded.databases import Databases
+from services.settlement.domain.payment import PRE_SETTLE_OF, Key
+from services.settlement.ledger.store.loading import begin_locked
 from services.settlement.operations.engine import Engine
-from services.settlement.saga.payment import State
-from services.settlement.store import payments, projections
+from services.settlement.saga.coordinator import Write
+from services.settlement.saga.payment import AccountAfter, State
+from services.settlement.store import payments, plans, projections
+from services.settlement.store.payments import Beginning
+from tests.integration.plans import check_plan
+from tests.integration.rows import check_rows, columns_of
 from tests.integration.settlement.engine.conftest import new_databases
-from tests.integration.settlement.engine.statements import hearing
-from tests.integration.settlement.engine.world import AREAS, World
+from tests.integration.settlement.engine.statements import Said, hearing
+from tests.integration.settlement.engine.world import AREAS, HOSPITAL, World
 
-OF_ONE_ROW = {"coordinator", "ledger_state", "outbox_stream"}
-OF_THE_DRIVER = "typeinfo_tree"
-OF_WHAT_IS_OPEN = {"account_commands_due", "payments_due", "outbox_unpublished"}
-"""Indexes of the few rows that wait for something; a sweep reads them from the beginning."""
-SAID_MIN = 4
-COLUMNS_OF = "SELECT attname FROM pg_attribute WHERE attrelid = $1::text::regclass ORDER BY attnum"
-PLANNING = {projections._INSTITUTION, projections._BINDINGS_OF, projections._PEOPLE, projections._SIGNING_KEY}
-"""What PreSettle reads of the projections."""
+SAID_MIN: Final = 4
+OF_A_TRANSACTION: Final = {"BEGIN", "COMMIT", *(begin_locked(area) for area in AREAS)}
+"""They have no plan."""
+PLANNING: Final = {
+    projections._INSTITUTION,
+    projections._BINDINGS_OF,
+    projections._PEOPLE,
+    projections._SIGNING_KEY,
+    plans._VERSION,
+    plans._FIRST_VERSION,
+    plans._INSERT,
+}
+"""What PreSettle reads of the projections, and how it stores a plan."""
+PUBLISHING: Final = {outbox._TAKE, outbox._MARK}
+"""What is said of each event; here nobody publishes."""
+OF_EVENTS: Final = COLUMNS.split(", ")
+KEPT_AS: Final = {
+    "begin_row": {
+        **{
+            name: f"payments.{name}"
+            for name in ("payment_id", "fixmedins_code", "infno", "msgid", "request_hash", "plan_id", "traceparent")
+        },
+        "plan_digest": "plans.digest",
+        "plan_infno": "plans.infno",
+        "n": "int8",
+    },
+    "write_row": {
+        **{name: f"payments.{name}" for name in ("payment_id", "reason", "refused_leg_no", "quarantine")},
+        "expected": "payments.state",
+        "to_state": "payments.state",
+        "balances_after": "text",  # The statement makes it jsonb.
+        **dict.fromkeys(("expected_pending", "asks_receiver", "in_time"), "bool"),
+        **{name: f"outbox.{name}" for name in OF_EVENTS},
+    },
+}
+"""The column that each column of a row is kept in or compared with; or its type, where there is none."""
 
 
 async def test_what_a_payment_says_to_the_databases_is_planned_by_key(
@@ -36,28 +80,98 @@ async def test_what_a_payment_says_to_the_databases_is_planned_by_key(
         for name, database in databases.items():
             stack.enter_context(hearing(database, partial(_note, said[name])))
         await _pay_and_take_back(town, engine)
-    said["settlement"] |= PLANNING
+    said["settlement"] |= PLANNING | PUBLISHING
     async with new_databases(postgres) as urls:
         for name, queries in said.items():
-            planned = [query for query in queries if "$1" in query and OF_THE_DRIVER not in query]
-            assert len(planned) >= SAID_MIN, f"{name} was hardly listened to"
-            async with Database(urls[name], pool_size=1, by_key=True) as empty:
-                for query in planned:
-                    await _check_plan(empty, query)
+            assert len(queries) >= SAID_MIN, f"{name} was hardly listened to"
+            async with Database(urls[name], pool_size=1, by_key=True) as empty, empty.driver_connection() as connection:
+                await connection.execute("VACUUM ANALYZE")
+                for query in queries:
+                    await check_plan(connection, query)
 
 
 async def test_the_types_of_rows_are_what_the_statements_take(engine: Engine) -> None:
     """Column by column: a type that has them in another order would put values in the wrong place."""
-    for sql in (payments._BEGIN, payments._WRITE):
-        taken = re.search(r"unnest\(\$1::(\w+)\[\]\)\s+AS q \(([^)]*)\)", sql)
-        assert taken is not None
-        async with engine.database.driver_connection() as connection:
-            found = await connection.fetch(COLUMNS_OF, taken[1])
-        assert [row["attname"] for row in found] == re.split(r",\s+", taken[2])
+    async with engine.database.driver_connection() as connection:
+        tables = {table: await columns_of(connection, table) for table in ("payments", "plans", "outbox")}
+        for sql in (payments._BEGIN, payments._WRITE):
+            taken = re.search(r"unnest\(\$1::(\w+)\[\]\)\s+AS q \(([^)]*)\)", sql)
+            assert taken is not None
+            found = await columns_of(connection, taken[1])
+            assert list(found) == re.split(r",\s+", taken[2])
+            kept = {name: KEPT_AS[taken[1]][name].split(".") for name in found}
+            assert found == {name: tables[it[0]][it[1]] if len(it) > 1 else it[0] for name, it in kept.items()}
 
 
-def _note(queries: set[str], told: Any) -> None:  # noqa: ANN401  asyncpg's record of a query.
-    queries.add(told.query)
+async def test_what_begins_says_each_value_under_its_name(engine: Engine) -> None:
+    """What ``begin_trying`` has sent, of plans that nobody made."""
+    asked = [
+        Beginning(PaymentId(uuid4()), Key(HOSPITAL, infno, f"M{infno}"), b"hash", PlanId(uuid4()), b"digest", "trace")
+        for infno in PRE_SETTLE_OF
+    ]
+    sent: list[Said] = []
+    async with engine.database.driver_connection() as connection:
+        with hearing(engine.database, sent.append):
+            await payments.begin_trying(connection, asked, epoch=1, vote_deadline=timedelta(seconds=1))
+            await asyncio.sleep(0)  # The driver tells in the loop's next turn.
+        (rows,) = [said.arguments[0] for said in sent if said.query == payments._BEGIN]
+        meant = [
+            {
+                "n": n,
+                "payment_id": it.payment_id,
+                "fixmedins_code": HOSPITAL,
+                "infno": it.key.infno,
+                "msgid": it.key.msgid,
+                "request_hash": b"hash",
+                "plan_id": it.plan_id,
+                "plan_digest": b"digest",
+                "plan_infno": PRE_SETTLE_OF[it.key.infno],
+                "traceparent": "trace",
+            }
+            for n, it in enumerate(asked)
+        ]
+        await check_rows(connection, "begin_row", rows, meant)
+
+
+async def test_what_is_written_says_each_value_under_its_name(engine: Engine) -> None:
+    """A write with an event beside it, once with each of the flags set."""
+    payment_id = PaymentId(uuid4())
+    event = OutgoingEvent(uuid4(), "aggregate", 7, "subject", b"payload", datetime(2026, 6, 1, tzinfo=UTC), "trace")
+    after = AccountAfter(1, 2, 3, 4, 5, 2026, frozen=False)
+    rows, meant = [], []
+    for flag in ("expected_pending", "asks_receiver", "in_time"):
+        flags = {name: name == flag for name in ("expected_pending", "asks_receiver", "in_time")}
+        write = Write(
+            payment_id,
+            State.TRYING,
+            State.ABORTED,
+            reason="reason",
+            refused_leg_no=3,
+            balances_after=(after,),
+            quarantine="quarantine",
+            **flags,
+        )
+        rows.append(payments._write_row(write, event))
+        meant.append(
+            {
+                "payment_id": payment_id,
+                "expected": "TRYING",
+                "to_state": "ABORTED",
+                "reason": "reason",
+                "refused_leg_no": 3,
+                "balances_after": json.dumps([after]),
+                "quarantine": "quarantine",
+                **flags,
+                **{name: getattr(event, name) for name in OF_EVENTS},
+            }
+        )
+    async with engine.database.driver_connection() as connection:
+        await check_rows(connection, "write_row", rows, meant)
+
+
+def _note(queries: set[str], said: Said) -> None:
+    if said.query not in OF_A_TRANSACTION and not said.is_the_drivers:
+        queries.add(said.query)
 
 
 async def _pay_and_take_back(town: World, engine: Engine) -> None:
@@ -71,19 +185,3 @@ async def _pay_and_take_back(town: World, engine: Engine) -> None:
     refused = town.key()
     await town.settle(engine, await town.plan(person, own=90_000), refused)
     await town.until(refused, State.CLOSED)
-
-
-async def _check_plan(empty: Database, query: str) -> None:
-    nulls = ", ".join(["NULL"] * len(set(re.findall(r"\$[0-9]+", query))))
-    async with empty.driver_connection() as connection:
-        await connection.execute("VACUUM ANALYZE")
-        await connection.execute(f"PREPARE explained AS {query}")
-        lines = [row[0].strip() for row in await connection.fetch(f"EXPLAIN EXECUTE explained({nulls})")]
-        await connection.execute("DEALLOCATE explained")
-    told = f"{query}\n" + "\n".join(lines)
-    read_whole = {it for line in lines for it in re.findall(r"Seq Scan on (\w+)", line)} - OF_ONE_ROW
-    assert not read_whole, told
-    scans = [scan for line in lines for scan in re.findall(r"Index (?:Only )?Scan (?:Backward )?using (\w+)", line)]
-    conditions = [line for line in lines if line.startswith("Index Cond")]
-    of_what_is_open = [scan for scan in scans if scan in OF_WHAT_IS_OPEN]
-    assert len(scans) - len(of_what_is_open) <= len(conditions), told
