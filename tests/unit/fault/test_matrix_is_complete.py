@@ -32,7 +32,7 @@ MADE_UP: Final[Mapping[str, frozenset[str]]] = {
 WITHOUT_POINTS: Final[Mapping[str, str]] = {
     # It only reads.
     "services/settlement/operations/accounts.py is_credited": "reads",
-    "services/settlement/operations/engine.py inquire": "reads; what it writes goes through decide",
+    "services/settlement/operations/inquiring.py inquire": "reads; what it writes goes through decide",
     "services/settlement/operations/holders.py check_holder": "reads",
     "services/settlement/operations/payments.py look_up": "reads",
     "services/settlement/operations/payments.py _plan_of": "reads",
