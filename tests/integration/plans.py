@@ -11,12 +11,6 @@ OF_ONE_ROW: Final = frozenset({"coordinator", "ledger_state", "outbox_stream"})
 """Tables that may be read from end to end."""
 OF_WHAT_IS_OPEN: Final = frozenset({"account_commands_due", "payments_due", "outbox_unpublished"})
 """Indexes of the few rows that wait for something; a sweep reads them from the beginning."""
-EARLIER_FREEZES: Final = (
-    "((e.area = c.area) AND (e.psn_no = c.psn_no)"
-    " AND (ROW(e.created_at, e.request_id) < ROW(c.created_at, c.request_id)))"
-)
-"""The one join filter that may stand: the sweep of freezes (``store.account_commands``) compares those that no ledger
-has answered yet, an officer's acts, with each other."""
 
 _BY_INDEX: Final = frozenset({"Index Scan", "Index Only Scan", "Bitmap Index Scan"})
 _BY_ANOTHER_NODE: Final = frozenset({"Bitmap Heap Scan", "ModifyTable"})
@@ -71,7 +65,7 @@ def _faults_of(node: Node, leading: Mapping[str, str]) -> Iterator[str]:
     elif table is not None and kind not in _BY_ANOTHER_NODE and table not in OF_ONE_ROW:
         yield f"{table} is read from end to end: {kind}"
     condition = node.get("Join Filter")
-    if condition is not None and condition != EARLIER_FREEZES and any(map(_reads_a_table, _joined(node))):
+    if condition is not None and any(map(_reads_a_table, _joined(node))):
         yield f"rows of a table are joined by trying them all: {condition}"
 
 

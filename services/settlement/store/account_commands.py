@@ -23,14 +23,16 @@ _LOAD: Final = f"SELECT {_COLUMNS} FROM account_commands WHERE request_id = $1" 
 _ANSWER: Final = """
 UPDATE account_commands SET state = $2, refusal = $3, balance = $4::jsonb, finished_at = clock_timestamp()
 WHERE request_id = $1 AND state = 'PENDING' RETURNING finished_at"""
-_EARLIER: Final = """EXISTS (
-    SELECT FROM account_commands AS e WHERE e.state = 'PENDING' AND (e.area, e.psn_no) = (c.area, c.psn_no)
-        AND (e.created_at, e.request_id) < (c.created_at, c.request_id))"""
-_IS_NEXT: Final = f"SELECT NOT {_EARLIER} FROM account_commands AS c WHERE c.request_id = $1"  # noqa: S608  Constants.
+_EARLIER: Final = """(
+    SELECT e.request_id FROM account_commands AS e
+    WHERE e.state = 'PENDING' AND e.psn_no = c.psn_no AND e.area = c.area
+        AND (e.created_at, e.request_id) < (c.created_at, c.request_id) LIMIT 1) IS NOT NULL"""
+"""Not EXISTS, which would become a join of all that are pending with all that are."""
+_IS_NEXT: Final = f"SELECT NOT ({_EARLIER}) FROM account_commands AS c WHERE c.request_id = $1"  # noqa: S608  Constants.
 _TAKE_DUE: Final = f"""
 WITH due AS (
     SELECT c.request_id AS id FROM account_commands AS c
-    WHERE c.state = 'PENDING' AND c.next_drive_at <= clock_timestamp() AND NOT {_EARLIER}
+    WHERE c.state = 'PENDING' AND c.next_drive_at <= clock_timestamp() AND NOT ({_EARLIER})
     ORDER BY c.next_drive_at LIMIT $1 FOR UPDATE OF c SKIP LOCKED
 )
 UPDATE account_commands SET attempts = attempts + 1,

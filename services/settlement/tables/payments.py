@@ -161,6 +161,11 @@ ACCOUNT_COMMANDS: Final = Table(
     CheckConstraint("(state = 'REFUSED') = (refusal <> '')", name="refusal"),
     CheckConstraint("area ~ '^[1-9][0-9]{5}$'", name="area"),
     Index("account_commands_due", "next_drive_at", postgresql_where=text("state = 'PENDING'")),
+    Index(
+        "account_commands_pending",
+        *("psn_no", "area", "created_at", "request_id"),
+        postgresql_where=text("state = 'PENDING'"),
+    ),
     comment="Freezes and their ends, from the request to the ledger's answer.",
 )
 
