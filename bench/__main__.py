@@ -13,7 +13,7 @@ from typing import Any, Final
 from rich.console import Console
 from rich.markdown import Markdown
 
-from bench.capacity import refill
+from bench.capacity import LATEST, refill
 from bench.chart import line_chart
 from bench.contest import LEVELS, NAMES, Plan, Violated, contest, is_whole
 from bench.document import FOLDER, keep
@@ -43,7 +43,7 @@ def main() -> int:
     text = markdown(found)
     if is_whole(plan):
         publish(found, text)
-        refill(FOLDER / "latest.json")
+        refill(LATEST)
         _draw(found)
     console = Console()
     console.print(Markdown(text), width=max(WIDTH_MIN, console.width))

@@ -32,8 +32,8 @@ from bench.report import was_whole
 COMMAND: Final = "make bench-capacity"
 DAYS_A_YEAR: Final = 365
 RANKS: Final = (1, 10, 50, 165, 330)
-SOURCES: Final = ("latest.json", "short.json")
-"""The last whole run, and a short one that serves until there is a whole one."""
+LATEST: Final = FOLDER / "latest.json"
+"""The last whole run of ``make bench``."""
 BUSY_MAX: Final = 0.5
 """How much of a processor is planned to be in use at the peak."""
 _UNITS: Final = ((1e15, "PB"), (1e12, "TB"), (1e9, "GB"), (1e6, "MB"), (1e3, "kB"))
@@ -228,11 +228,6 @@ def _limits(what: Measured) -> str:
     return table(["", "ends at", "because", "then"], rows, words=True)
 
 
-def source() -> Path | None:
-    """The last whole run of ``make bench``, or else the short one that was kept; None if there is neither."""
-    return next((path for name in SOURCES if (path := FOLDER / name).exists()), None)
-
-
 def page(path: Path) -> str:
     """The marked part of docs/scale.md from this contest's figures."""
     found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
@@ -249,13 +244,10 @@ def refill(path: Path) -> str:
 
 
 def main() -> int:
-    """Exit code 1 if nothing has been measured yet."""
+    """Rewrites the page; there is a whole run in the repository."""
     parser = argparse.ArgumentParser(prog="bench.capacity", description="Computes docs/scale.md anew.")
-    parser.add_argument("--source", type=Path, default=source(), help=f"a contest's JSON; else {' or '.join(SOURCES)}")
-    path: Path | None = parser.parse_args().source
-    if path is None:
-        sys.stderr.write("nothing has been measured yet: run make bench first\n")
-        return 1
+    parser.add_argument("--source", type=Path, default=LATEST, help="a contest's JSON; else the last whole run's")
+    path: Path = parser.parse_args().source
     sys.stdout.write(refill(path))
     sys.stderr.write(f"docs/scale.md is computed from {path.name}\n")
     return 0

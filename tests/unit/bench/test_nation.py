@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from bench.capacity import COMMAND, markdown, page, source
+from bench.capacity import COMMAND, LATEST, markdown, page
 from bench.contest import NAMES, Plan
 from bench.document import SCALE, shown
 from bench.nation import (
@@ -103,9 +103,7 @@ def test_what_a_settlement_stores_is_taken_from_growth_once_it_was_measured() ->
 
 def test_the_page_shows_what_its_source_gives() -> None:
     """docs/scale.md and the file that it is computed from are kept together; `make bench-capacity` makes them so."""
-    path = source()
-    assert path is not None
-    assert shown(SCALE, COMMAND) == page(path)
+    assert shown(SCALE, COMMAND) == page(LATEST)
 
 
 def test_the_page_says_so_where_it_stands_on_a_short_run(tmp_path: Path) -> None:
