@@ -22,7 +22,7 @@ from joserfc.jwk import OKPKey
 from joserfc.util import urlsafe_b64decode
 
 from services.settlement.domain.credential import ALGORITHM, ISSUER, TOKEN_TYPE
-from services.settlement.ledger.store.loading import LOCK_CLASS
+from services.settlement.ledger.store.locking import LOCK_CLASS
 
 Connection: TypeAlias = Any
 """An asyncpg connection (the driver publishes no types)."""

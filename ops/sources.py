@@ -10,7 +10,7 @@ from typing import Final
 from chassis.db import Database
 from ops.payments.databases import described
 from ops.places import Places
-from services.settlement.ledger.store.loading import lock_area
+from services.settlement.ledger.store.locking import lock_area
 from services.settlement.ledger.store.mending import raise_epoch
 
 STATEMENT_MAX_S: Final = 300.0

@@ -11,7 +11,7 @@ from uuid import UUID
 from ops.consent import Change, Consent, record
 from ops.payments.meaning import ALARM, UNKNOWN_ALARM
 from ops.sources import Sources
-from services.settlement.ledger.store.loading import lock_area
+from services.settlement.ledger.store.locking import lock_area
 from services.settlement.ledger.store.mending import close_alarms
 
 COMMAND: Final = "alarms close"

@@ -13,6 +13,7 @@ from ops.sources import CannotMendError, Sources
 from services.settlement.ledger.domain.commands import CreditReply, ReleaseSuspense, Request
 from services.settlement.ledger.domain.model import AccountKey, AccountKind
 from services.settlement.ledger.operations import execute
+from services.settlement.ledger.store.locking import AreaWriter
 
 COMMAND: Final = "suspense close"
 _OPEN: Final = """
@@ -75,7 +76,7 @@ async def close(sources: Sources, task: OpenTask, consent: Consent, *, to: Accou
     async with sources.coordinator.driver_transaction() as connection:
         await record(connection, COMMAND, consent, [change])
     request = Request(ReleaseSuspense(task.credit_id, task.leg_no, to))
-    (reply,) = await execute(database=sources.ledgers[task.area], area=task.area, requests=[request])
+    (reply,) = await execute(writer=AreaWriter(sources.ledgers[task.area], task.area), requests=[request])
     refused = "it failed technically" if not isinstance(reply, CreditReply) else reply.refusal and reply.refusal.reason
     if refused:
         async with sources.coordinator.driver_transaction() as connection:

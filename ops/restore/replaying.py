@@ -39,6 +39,7 @@ from services.settlement.ledger.domain.commands import (
 )
 from services.settlement.ledger.domain.model import BranchState, FreezeId
 from services.settlement.ledger.operations import execute
+from services.settlement.ledger.store.locking import AreaWriter
 from services.settlement.ledger.wire import parse_batch
 from services.settlement.saga.coordinator import Order
 from services.settlement.saga.payment import Payment, PaymentKind, State
@@ -202,7 +203,7 @@ async def _said(ledger: Database, area: str, commands: Sequence[Replayed]) -> li
     """Carries the commands out; those that had no effect, each with the reason."""
     refused: list[tuple[Replayed, str]] = []
     for part in _parts(commands):
-        replies = await execute(database=ledger, area=area, requests=[Request(one.command) for one in part])
+        replies = await execute(writer=AreaWriter(ledger, area), requests=[Request(one.command) for one in part])
         for one, reply in zip(part, replies, strict=True):
             if (reason := _refusal(one.command, reply)) is not None:
                 refused.append((one, reason))

@@ -22,6 +22,7 @@ from chassis.settings import ProcessSettings, load, variable_of
 from kernel.ids import AdmDvs
 from services.settlement.ledger.consumer import AreaConsumer
 from services.settlement.ledger.recovery import Inquirer, Pace, Sealer, Sealing
+from services.settlement.ledger.store.locking import WRITER_SILENT_MAX_S
 from services.settlement.ledger.store.sweeping import ensure_area
 
 MIGRATIONS: Final = Path(__file__).parent / "migrations"
@@ -34,10 +35,6 @@ def _checked_template(text: str) -> str:
     if not text.startswith(("postgresql://", "postgres://")):
         raise ValueError("must begin with postgresql://")
     return text
-
-
-WRITER_SILENT_MAX_S: Final = 3.0
-"""How long a writer that hangs keeps the area's lock: less than others wait for it, and less than a vote may take."""
 
 
 class Settings(ProcessSettings):
@@ -126,22 +123,24 @@ async def serve(process: Process, settings: Settings) -> None:
         )
         for area in settings.areas
     }
+    consumers = {
+        area: await process.enter(AreaConsumer(database=database, area=area)) for area, database in databases.items()
+    }
     bus = await process.enter(
         Bus(settings.nats_url, name=process.name, prefix=settings.bus_prefix, nkey_file=settings.nats_nkey_file)
     )
 
-    async def keep(area: AdmDvs, database: Database) -> None:
+    async def keep(area: AdmDvs, database: Database, consumer: AreaConsumer) -> None:
         await database.wait_until_reachable()
         async with database.driver_connection() as connection:
             await ensure_area(connection, area)
         clock = await database_clock(process, database)
-        consumer = AreaConsumer(database=database, area=area)
         await consumer.serve(bus)
         inquirer = Inquirer(database=database, bus=bus, consumer=consumer, area=area, pace=settings.pace, clock=clock)
         process.supervise(f"inquire-{area}", inquirer.run())
         process.supervise(f"seal-{area}", Sealer(database=database, area=area, sealing=settings.sealing).run())
 
-    await asyncio.gather(*(keep(area, database) for area, database in databases.items()))
+    await asyncio.gather(*(keep(area, databases[area], consumers[area]) for area in settings.areas))
     await process.ready(await process.listen(RpcServer(settings, process.health)))
     await process.stopped()
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from typing import Final, TypeAlias
+from typing import Final, Self, TypeAlias
 
 from chassis.batch import Batcher
 from chassis.bus import Bus, BusRequest
@@ -13,6 +13,7 @@ from chassis.telemetry import logger
 from kernel.ids import AdmDvs
 from services.settlement.ledger.domain.commands import Reply, Request
 from services.settlement.ledger.operations import Quarantined, execute
+from services.settlement.ledger.store.locking import AreaWriter
 from services.settlement.ledger.store.reading import Balances, StatementPage, read_balances, read_statement
 from services.settlement.ledger.wire import (
     BalancesQuery,
@@ -28,9 +29,11 @@ from services.settlement.ledger.wire import (
 _log = logger("ledger")
 
 MESSAGES_PER_BATCH_MAX: Final = 256
-COMMANDS_PER_TRANSACTION_MAX: Final = 1024
-"""Keeps a transaction far below the statement timeout, however many commands wait."""
+COMMANDS_TOGETHER_MAX: Final = 1024
+"""Keeps a statement far below its timeout, however many commands wait."""
 MESSAGES_WAITING_MAX: Final = 1024
+LOCK_KEPT_S: Final = 0.001
+"""Without work the area's lock is kept so long: a payment's CONFIRM mostly comes within that after its TRY."""
 READS_TOGETHER_MAX: Final = 64
 READERS: Final = 2
 
@@ -41,9 +44,10 @@ Found: TypeAlias = Balances | StatementPage
 class AreaConsumer:
     """Serves one area: writes go through one writer, reads past it. Whatever comes, it answers or stays silent."""
 
-    def __init__(self, *, database: Database, area: AdmDvs) -> None:
+    def __init__(self, *, database: Database, area: AdmDvs, lock_kept_s: float = LOCK_KEPT_S) -> None:
         self._database = database
         self._area = area
+        self._writer = AreaWriter(database, area, kept_s=lock_kept_s)
         self.quarantined: Quarantined = set()
         """Commands in quarantine, so that one that passes after all is taken out."""
         self.write: Batcher[tuple[Request, ...], Answers] = Batcher(
@@ -56,6 +60,14 @@ class AreaConsumer:
     async def serve(self, bus: Bus) -> None:
         """Answers on ``<prefix>.ledger.<area>.command``; several processes may serve one area."""
         await bus.serve(f"{bus.prefix}.ledger.{self._area}.command", self.answer, queue=f"ledger-{self._area}")
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        """Carries out what is under way and lets go of the area's lock."""
+        await self.write.close()
+        await self._writer.close()
 
     async def answer(self, message: BusRequest) -> bytes | None:
         """The replies to a batch once its commands are committed; none at all if there is nothing to say.
@@ -87,11 +99,10 @@ class AreaConsumer:
         """All waiting messages as one batch, in the order in which they came."""
         requests = [request for message in messages for request in message]
         replies: list[Reply | None] = []
-        for start in range(0, len(requests), COMMANDS_PER_TRANSACTION_MAX):
+        for start in range(0, len(requests), COMMANDS_TOGETHER_MAX):
             replies += await execute(
-                database=self._database,
-                area=self._area,
-                requests=requests[start : start + COMMANDS_PER_TRANSACTION_MAX],
+                writer=self._writer,
+                requests=requests[start : start + COMMANDS_TOGETHER_MAX],
                 quarantined=self.quarantined,
             )
         remaining = iter(replies)

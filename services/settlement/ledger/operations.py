@@ -1,4 +1,4 @@
-"""The ledger's one write: a batch of commands, carried out in one transaction."""
+"""The ledger's one write: a batch of commands, carried out all at once."""
 
 from __future__ import annotations
 
@@ -14,7 +14,8 @@ from chassis.telemetry import REGISTRY, logger
 from services.settlement.ledger.domain.commands import Reply, Request, identity_of
 from services.settlement.ledger.domain.deciding import apply_all
 from services.settlement.ledger.domain.model import Alarm
-from services.settlement.ledger.store.loading import begin_locked, load
+from services.settlement.ledger.store.loading import load
+from services.settlement.ledger.store.locking import AreaWriter
 from services.settlement.ledger.store.sweeping import end_quarantine, put_in_quarantine
 from services.settlement.ledger.store.writing import write
 
@@ -34,9 +35,9 @@ QUARANTINED: Final = Counter(
 
 
 async def execute(
-    *, database: Database, area: str, requests: Sequence[Request], quarantined: Quarantined | None = None
+    *, writer: AreaWriter, requests: Sequence[Request], quarantined: Quarantined | None = None
 ) -> list[Reply | None]:
-    """Carries out the requests, one after the other, in one transaction; the replies, once it is committed.
+    """Carries out the requests, one after the other, and commits them together; the replies, once that is done.
 
     A request without a reply (None) has to be asked again: if the database is out of reach nobody gets one; if the
     batch fails for any other reason it is run again one by one, and the request that fails by itself is put into
@@ -46,23 +47,24 @@ async def execute(
     if not requests:
         return []
     try:
-        replies: list[Reply | None] = [*await _run(database, area, requests)]
+        replies: list[Reply | None] = [*await _run(writer, requests)]
     except Exception as error:  # noqa: BLE001  What cannot be done together is tried alone; then it is named.
         if is_transient(error):
-            _log.warning("the ledger is out of reach", area=area, problem=type(error).__name__)
+            _log.warning("the ledger is out of reach", area=writer.area, problem=type(error).__name__)
             return [None] * len(requests)
-        replies = await _one_by_one(database, area, requests, known)
-    await _end_quarantine(database, requests, replies, known)
+        replies = await _one_by_one(writer, requests, known)
+    await _end_quarantine(writer.database, requests, replies, known)
     return replies
 
 
-async def _run(database: Database, area: str, requests: Sequence[Request]) -> list[Reply]:
-    """One batch, one transaction. Raises whatever went wrong; then nothing has happened, unless the commit was lost."""
-    async with database.driver_transaction(begin=begin_locked(area)) as connection:
+async def _run(writer: AreaWriter, requests: Sequence[Request]) -> list[Reply]:
+    """One batch, one commit. Raises whatever went wrong; then nothing has happened, unless the commit was lost."""
+    area = writer.area
+    async with writer.writing() as connection:
         loaded = await load(connection, area, [request.command for request in requests])
         after, outcomes = apply_all(loaded.state, requests, now=loaded.now)
-        await write(connection, area, loaded.state, after, outcomes, now=loaded.now)
         _fault_points(requests, "before_commit")
+        await write(connection, area, loaded.state, after, outcomes, now=loaded.now)
     _fault_points(requests, "after_commit")
     COMMANDS.labels(area).inc(len(requests))
     traces = sorted({request.trace_id for request in requests if request.trace_id})
@@ -78,23 +80,20 @@ def _fault_points(requests: Sequence[Request], moment: str) -> None:
         fault_point(f"ledger.{kind.lower()}.{moment}")
 
 
-async def _one_by_one(
-    database: Database, area: str, requests: Sequence[Request], known: Quarantined
-) -> list[Reply | None]:
+async def _one_by_one(writer: AreaWriter, requests: Sequence[Request], known: Quarantined) -> list[Reply | None]:
     replies: list[Reply | None] = []
     for request in requests:
         try:
-            replies += await _run(database, area, [request])
+            replies += await _run(writer, [request])
         except Exception as error:  # noqa: BLE001  It belongs to this one command, which is kept for a person.
             if not is_transient(error):
-                await _put_in_quarantine(database, area, request, error, known)
+                await _put_in_quarantine(writer, request, error, known)
             replies.append(None)
     return replies
 
 
-async def _put_in_quarantine(
-    database: Database, area: str, request: Request, error: Exception, known: Quarantined
-) -> None:
+async def _put_in_quarantine(writer: AreaWriter, request: Request, error: Exception, known: Quarantined) -> None:
+    area = writer.area
     kind, command_id = identity_of(request.command)
     constraint = violated_constraint(error)
     problem = f"{type(error).__name__}: {constraint}" if constraint else f"{type(error).__name__}: {error}"
@@ -109,7 +108,7 @@ async def _put_in_quarantine(
     )
     known.add((kind, command_id))
     try:
-        async with database.driver_transaction() as connection:
+        async with writer.database.driver_transaction() as connection:
             await put_in_quarantine(
                 connection,
                 command_kind=kind,

@@ -25,7 +25,7 @@ from services.settlement.ledger.consumer import AreaConsumer
 from services.settlement.ledger.domain.commands import Request
 from services.settlement.ledger.domain.model import Alarm, AlarmKind
 from services.settlement.ledger.operations import report_alarms
-from services.settlement.ledger.store.loading import begin_locked
+from services.settlement.ledger.store.locking import begin_locked
 from services.settlement.ledger.store.sealing import seal_block, unsealed_for_s
 from services.settlement.ledger.store.sweeping import DueHold, claim_due_holds, count_held, read_quarantined
 from services.settlement.ledger.store.writing import write_alarms

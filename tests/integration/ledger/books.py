@@ -14,6 +14,7 @@ from services.settlement.ledger.domain.model import AccountKey, AccountKind, Boo
 from services.settlement.ledger.domain.state import State
 from services.settlement.ledger.operations import execute
 from services.settlement.ledger.store.loading import Touched, load_touched
+from services.settlement.ledger.store.locking import AreaWriter
 from services.settlement.ledger.tables import METADATA
 
 AREA: Final = AdmDvs("650100")
@@ -22,7 +23,7 @@ EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 async def give(ledger: Database, *commands: Command) -> list[Reply | None]:
     """Carries out the commands as one batch."""
-    return await execute(database=ledger, area=AREA, requests=[Request(command) for command in commands])
+    return await execute(writer=AreaWriter(ledger, AREA), requests=[Request(command) for command in commands])
 
 
 async def everything(ledger: Database) -> tuple[State, list[Entry]]:

@@ -18,7 +18,7 @@ from services.settlement.ledger.domain.deciding import apply_all
 from services.settlement.ledger.domain.model import BranchState, CreditPurpose
 from services.settlement.ledger.domain.state import State
 from services.settlement.ledger.operations import Quarantined, execute
-from services.settlement.ledger.store.loading import lock_area
+from services.settlement.ledger.store.locking import AreaWriter, lock_area
 from services.settlement.ledger.tables import METADATA
 from tests.integration.ledger.books import AREA, everything, give, timeless, timeless_entries, wipe
 from tests.unit.ledger.given import (
@@ -63,7 +63,7 @@ async def test_the_database_agrees_with_the_pure_domain(area_ledger: Database) -
         while start < len(requests):
             batch = requests[start : start + random.choice([1, 2, 5, 20])]
             start += len(batch)
-            replies = await execute(database=area_ledger, area=AREA, requests=batch)
+            replies = await execute(writer=AreaWriter(area_ledger, AREA), requests=batch)
             model, outcomes = apply_all(model, batch, now=datetime.now(UTC))
             entries += [entry for outcome in outcomes for entry in outcome.entries]
             assert replies == [outcome.reply for outcome in outcomes], f"seed {seed}"
@@ -134,7 +134,7 @@ async def test_a_command_that_fails_goes_to_quarantine_alone(
         credit(3, (1, FUNDER, 5, 0), purpose=CreditPurpose.CARRIED_OVER),
     ]
     requests = [Request(command) for command in commands]
-    first, failed, third = await execute(database=area_ledger, area=AREA, requests=requests, quarantined=known)
+    first, failed, third = await execute(writer=AreaWriter(area_ledger, AREA), requests=requests, quarantined=known)
     assert isinstance(first, CreditReply)
     assert failed is None
     assert isinstance(third, CreditReply)
@@ -145,7 +145,7 @@ async def test_a_command_that_fails_goes_to_quarantine_alone(
     stored, booked = await everything(area_ledger)
     assert violations(stored, booked) == []
     await give(area_ledger, try_(1, own_leg(HUGE)), confirm(1))
-    (passed,) = await execute(database=area_ledger, area=AREA, requests=[requests[1]], quarantined=known)
+    (passed,) = await execute(writer=AreaWriter(area_ledger, AREA), requests=[requests[1]], quarantined=known)
     assert isinstance(passed, CreditReply)
     assert known == set()
     assert await _fetch(area_ledger, "SELECT 1 FROM quarantine WHERE done_at IS NULL") == []

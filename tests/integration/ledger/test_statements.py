@@ -203,7 +203,7 @@ async def test_a_row_that_is_not_there_to_be_updated_fails_the_batch(by_key: Dat
     async with by_key.driver_connection() as connection:
         await sets.write_sets(connection, [sets.RowSet(writing._INSERT_ACCOUNTS, [ACCOUNT])])
     with pytest.raises(LookupError):
-        async with by_key.driver_transaction() as connection:
+        async with by_key.driver_connection() as connection:
             await sets.write_sets(connection, [sets.RowSet(writing._UPDATE_ACCOUNTS, [changed, missing])])
     async with by_key.driver_connection() as connection:
         assert await connection.fetchval("SELECT past_fen FROM accounts") == 1

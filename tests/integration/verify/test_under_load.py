@@ -28,7 +28,7 @@ from ops.verify.run import Audit
 from services.settlement.domain.plan import PlanLeg
 from services.settlement.domain.split import Role
 from services.settlement.ledger.recovery import Sealer, Sealing
-from services.settlement.ledger.store.loading import LOCK_CLASS
+from services.settlement.ledger.store.locking import LOCK_CLASS
 from services.settlement.operations import transfers
 from services.settlement.operations.engine import Engine
 from services.settlement.operations.payments import Settled

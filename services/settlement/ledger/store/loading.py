@@ -55,9 +55,6 @@ from services.settlement.ledger.store.sets import Connection
 Record: TypeAlias = Mapping[str, Any]
 Row: TypeAlias = Sequence[Any]
 
-LOCK_CLASS: Final = 0x676A6C67
-"""The first key of the advisory lock of every ledger ("gjlg"); the second is the area."""
-
 _ACCOUNT: Final = (
     "a.psn_no, a.kind, a.year, a.past_fen, a.current_fen, a.held_past_fen, a.held_current_fen, a.frozen, a.state"
 )
@@ -140,20 +137,6 @@ class Loaded:
 
     state: State
     now: datetime
-
-
-def begin_locked(area: str) -> str:
-    """Begins a transaction that is the area's one writer until it ends (protocol rule 10), in one round trip."""
-    return f"BEGIN; {_lock(area)}"
-
-
-async def lock_area(connection: Connection, area: str) -> None:
-    """Makes a transaction that has begun already the area's one writer until it ends."""
-    await connection.execute(_lock(area))
-
-
-def _lock(area: str) -> str:
-    return f"SELECT pg_advisory_xact_lock({LOCK_CLASS}, {int(area)})"
 
 
 async def load(connection: Connection, area: str, commands: Iterable[Command]) -> Loaded:

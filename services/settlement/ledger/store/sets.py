@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, Final, TypeAlias
 
+import asyncpg
+
 Connection: TypeAlias = Any
 """An asyncpg connection; the driver publishes no types."""
 Row: TypeAlias = Sequence[object]
@@ -95,33 +97,33 @@ class RowSet:
 async def write_sets(connection: Connection, sets: Sequence[RowSet]) -> None:
     """Writes all sets in one statement; nothing at all is sent when they are empty.
 
-    LookupError if a row that was to be updated is not there (the transaction must not be committed).
+    LookupError, and nothing is written, if a row that was to be updated is not there.
     """
     filled = [it for it in sets if it.rows]
     if not filled:
         return
     values = [value for it in filled for value in it.parameters]
-    found = await connection.fetchval(_statement(tuple(it.manner for it in filled)), *values)
-    updated = [it for it in filled if it.manner.must_be_there]
-    for it, rows in zip(updated, found, strict=True):
-        if rows != len(it.rows):
-            raise LookupError(f"{len(it.rows)} rows of {it.manner.table} were to change, and {rows} did")
+    try:
+        await connection.execute(_statement(tuple(it.manner for it in filled)), *values)
+    except asyncpg.NoDataFoundError as error:
+        raise LookupError(str(error)) from None
 
 
 @lru_cache(maxsize=_TEXTS_MAX)
 def _statement(manners: tuple[Manner, ...]) -> str:
-    """One WITH query for each set; it answers how many rows each update has found."""
+    """One WITH query for each set; it fails unless each update has found as many rows as it was given."""
     queries: list[str] = []
-    counts: list[str] = []
+    checks: list[str] = []
     next_number = 1
     for index, manner in enumerate(manners):
         query = manner.sql.format(*range(next_number, next_number + manner.parameters))
         next_number += manner.parameters
         if manner.must_be_there:
             query += " RETURNING 1"
-            counts.append(f"(SELECT count(*) FROM set_{index})")  # noqa: S608  Constants.
+            found = f"(SELECT count(*) FROM set_{index})"  # noqa: S608  Constants.
+            checks.append(f"all_there('{manner.table}', {found}, cardinality(${next_number - 1}))")
         queries.append(f"set_{index} AS ({query})")
-    return f"WITH {', '.join(queries)} SELECT ARRAY[{', '.join(counts)}]::int8[]"
+    return f"WITH {', '.join(queries)} SELECT {', '.join(checks)}"
 
 
 def _rows(columns: Mapping[str, str], row_type: str) -> tuple[str, int]:

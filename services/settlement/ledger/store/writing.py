@@ -194,22 +194,32 @@ _INSERT_ALARMS: Final = Manner.insert(
 async def write(
     connection: Connection, area: str, before: State, after: State, outcomes: Sequence[Outcome], *, now: datetime
 ) -> None:
-    """Everything the outcomes, all decided at ``now``, changed between the two states, in one statement.
+    """Everything the outcomes, all decided at ``now``, changed between the two states: committed on return.
 
-    Those that are rare have one of their own: an epoch that rises, and tasks that end.
+    One statement does it. An epoch that rises and tasks that end, which are rare, take more, in a transaction with it.
     """
-    if after.epoch > before.epoch:
-        await raise_epoch(connection, area, after.epoch)
-    sets = [*_branch_sets(before, after, outcomes, now), *_balance_sets(before, after, outcomes)]
-    entries = [_entry_row(entry) for outcome in outcomes for entry in outcome.entries]
-    sets.append(RowSet(_INSERT_ENTRIES, entries, (now,)))
-    await write_sets(connection, sets + _record_sets(outcomes))
-    await end_tasks(connection, [task for outcome in outcomes for task in outcome.ended_tasks])
+    ended = [task for outcome in outcomes for task in outcome.ended_tasks]
+    sets = _sets(before, after, outcomes, now)
+    if after.epoch == before.epoch and not ended:
+        await write_sets(connection, sets)
+        return
+    async with connection.transaction():
+        if after.epoch > before.epoch:
+            await raise_epoch(connection, area, after.epoch)
+        await write_sets(connection, sets)
+        await end_tasks(connection, ended)
 
 
 async def write_alarms(connection: Connection, alarms: Iterable[Alarm]) -> None:
     """Keeps each alarm once, and counts how often it was raised."""
     await write_sets(connection, [_alarm_set(alarms)])
+
+
+def _sets(before: State, after: State, outcomes: Sequence[Outcome], now: datetime) -> list[RowSet]:
+    sets = [*_branch_sets(before, after, outcomes, now), *_balance_sets(before, after, outcomes)]
+    entries = [_entry_row(entry) for outcome in outcomes for entry in outcome.entries]
+    sets.append(RowSet(_INSERT_ENTRIES, entries, (now,)))
+    return sets + _record_sets(outcomes)
 
 
 def _branch_sets(before: State, after: State, outcomes: Sequence[Outcome], now: datetime) -> list[RowSet]:

@@ -19,7 +19,7 @@ import sqlalchemy as sa
 
 from chassis.db import Database
 from services.settlement.ledger.store import loading
-from services.settlement.ledger.store.loading import begin_locked
+from services.settlement.ledger.store.locking import hold, let_go
 from services.settlement.operations.engine import Engine
 from services.settlement.saga.payment import State
 from services.settlement.store import account_commands, payments
@@ -35,7 +35,8 @@ NAMED: Final = {
     payments._BEGIN: "INSERT payments",
     payments._WRITE: "UPDATE payments",
     loading._USUAL: "SELECT ledger_state",
-    **{begin_locked(area): "BEGIN" for area in (HAMI, URUMQI)},
+    **{hold(area): "LOCK" for area in (HAMI, URUMQI)},
+    **{let_go(area): "UNLOCK" for area in (HAMI, URUMQI)},
 }
 OF_SETS: Final = "WITH set_0 AS"
 """How the one statement begins in which a ledger writes."""
@@ -94,7 +95,7 @@ def _count(counter: Counter[str], what: str, called: object) -> None:
 
 
 async def test_what_one_settlement_over_two_ledgers_costs(town: World, engine: Engine) -> None:
-    """Three statements at the coordinator, two commits at each ledger; four messages; nothing is read twice."""
+    """Three statements at the coordinator, two batches at each ledger; four messages; nothing is read twice."""
     person, key = town.patient(), town.key()
     await town.give(engine, person, own=10_000, wallet=5_000)
     await town.until((await town.settle(engine, await town.plan(person, own=1, wallet=1))).payment.key, State.DONE)
@@ -106,8 +107,8 @@ async def test_what_one_settlement_over_two_ledgers_costs(town: World, engine: E
     assert costs.statements[COORDINATOR] == ["INSERT payments", "UPDATE payments", "UPDATE payments"]
     for area in (HAMI, URUMQI):
         assert costs.statements[area] == [
-            *("BEGIN", "SELECT ledger_state", "INSERT branches, INSERT branch_legs, UPDATE accounts", "COMMIT"),
-            *("BEGIN", "SELECT ledger_state", "UPDATE branches, UPDATE accounts, INSERT entries", "COMMIT"),
+            *("LOCK", "SELECT ledger_state", "INSERT branches, INSERT branch_legs, UPDATE accounts", "UNLOCK"),
+            *("LOCK", "SELECT ledger_state", "UPDATE branches, UPDATE accounts, INSERT entries", "UNLOCK"),
         ]
     assert costs.published == 4
     assert costs.protobuf == {

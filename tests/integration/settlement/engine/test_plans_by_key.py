@@ -20,7 +20,7 @@ from chassis.outbox import COLUMNS, OutgoingEvent
 from kernel.ids import PaymentId, PlanId
 from ops.embedded.databases import Databases
 from services.settlement.domain.payment import PRE_SETTLE_OF, Key
-from services.settlement.ledger.store.loading import begin_locked
+from services.settlement.ledger.store.locking import hold, let_go
 from services.settlement.operations.engine import Engine
 from services.settlement.saga.coordinator import Write
 from services.settlement.saga.payment import AccountAfter, State
@@ -33,7 +33,7 @@ from tests.integration.settlement.engine.statements import Said, hearing
 from tests.integration.settlement.engine.world import AREAS, HOSPITAL, World
 
 SAID_MIN: Final = 4
-OF_A_TRANSACTION: Final = {"BEGIN", "COMMIT", *(begin_locked(area) for area in AREAS)}
+OF_A_TRANSACTION: Final = {"BEGIN", "COMMIT", *(hold(area) for area in AREAS), *(let_go(area) for area in AREAS)}
 """They have no plan."""
 PLANNING: Final = {
     projections._INSTITUTION,
