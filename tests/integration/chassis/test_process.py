@@ -33,6 +33,17 @@ class Started:
     def __init__(self, process: asyncio.subprocess.Process, ready_file: Path) -> None:
         self.process = process
         self.ready_file = ready_file
+        self._read: list[bytes] = []
+
+    async def said(self, event: str) -> None:
+        """Returns once this event is in the log."""
+        stderr = self.process.stderr
+        assert stderr is not None
+        async with asyncio.timeout(START_S):
+            while not self._read or json.loads(self._read[-1])["event"] != event:
+                line = await stderr.readline()
+                assert line, f"ended without having said {event!r}"
+                self._read.append(line)
 
     async def ready(self) -> dict[str, Any]:
         """What the ready file says, once it is there."""
@@ -48,7 +59,7 @@ class Started:
         """The exit code and the log lines."""
         async with asyncio.timeout(seconds):
             _, stderr = await self.process.communicate()
-        return self.process.returncode, [json.loads(line) for line in stderr.splitlines()]
+        return self.process.returncode, [json.loads(line) for line in (*self._read, *stderr.splitlines())]
 
 
 Start = Callable[..., Awaitable[Started]]
@@ -149,12 +160,10 @@ async def test_a_task_that_does_not_end_is_left_behind(start: Start) -> None:
 async def test_a_process_that_waits_for_its_database_can_be_stopped(start: Start, unused_port: int) -> None:
     """Nothing to connect to: it waits and says so, and SIGTERM ends it with 0."""
     started = await start(GONGJI_DATABASE_URL=f"postgresql://x@127.0.0.1:{unused_port}/x")
-    await asyncio.sleep(2.5)
-    assert started.process.returncode is None
+    await started.said("the database is not reachable yet")
     started.process.send_signal(signal.SIGTERM)
-    code, lines = await started.ended(5)
+    code, _ = await started.ended(5)
     assert code == 0
-    assert "the database is not reachable yet" in {line["event"] for line in lines}
 
 
 async def test_a_process_that_waits_is_alive_and_not_ready(start: Start, unused_port: int) -> None:
