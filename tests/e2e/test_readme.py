@@ -13,17 +13,24 @@ from gongji.settlement.v1 import settlement_pb2
 from tests.e2e.town import Town
 
 README: Final = Path(__file__).resolve().parents[2] / "README.md"
+STATED_NUMBER: Final = "number=1,"
+OWN_NUMBER: Final = "number=71,"
 STATED_ADDRESSES: Final = {"settlement": "127.0.0.1:7003", "identity": "127.0.0.1:7001"}
 
 
 def example(town: Town) -> str:
-    """The README's one Python block, with the addresses of the running town, as the body of a function."""
+    """The README's one Python block, at the addresses of the running town and with a number of its own, as a function.
+
+    Another terminal of the same number would make the same msgids in the same second, and the town has one.
+    """
     blocks = re.findall(r"```python\n(.*?)```", README.read_text(encoding="utf-8"), re.DOTALL)
     assert len(blocks) == 1
     code = blocks[0]
     for name, address in STATED_ADDRESSES.items():
         assert address in code
         code = code.replace(address, town.world.address(name))
+    assert STATED_NUMBER in code
+    code = code.replace(STATED_NUMBER, OWN_NUMBER)
     body = textwrap.indent(code, "    ")
     return f"async def example(code_on_the_phone):\n{body}\n    return outcome\n"
 

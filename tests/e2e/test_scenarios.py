@@ -129,7 +129,13 @@ async def test_a_scenario_is_paid_for_real_as_it_is_planned(
     journal = tmp_path / "terminal.sqlite"
     async with (
         desks_at(shared_world.address) as desks,
-        counter_at(desks, shared_world.address, fixmedins_code=scenario.fixmedins_code, journal=journal) as counter,
+        counter_at(  # Its number is its own: two of one number make the same msgids in the same second.
+            desks,
+            shared_world.address,
+            fixmedins_code=scenario.fixmedins_code,
+            journal=journal,
+            number=number,
+        ) as counter,
     ):
         family = ScenarioFamily(desks, scenario, told=partial(told, shared_world))
         await family.build()
