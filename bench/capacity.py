@@ -201,8 +201,8 @@ def _limits(what: Measured) -> str:
             f"{found['area writer']:,.0f} settlements/s by processor time alone",
             (
                 f"1,000 ms ÷ (({settle.cpu_ms['ledger']:.2f} + {settle.cpu_ms['postgres']:.2f}) ms ÷ 2 ledgers) of"
-                " Settle, batches full. Not counted: that it waits under the lock, four round trips and a flush of the"
-                " log for each batch. Counted too much: PostgreSQL's work for the coordinator"
+                " Settle, batches full. Not counted: that it waits under the lock, two or three round trips and a"
+                " flush of the log for each batch. Counted too much: PostgreSQL's work for the coordinator"
             ),
             "an area would have to be split",
         ],

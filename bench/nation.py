@@ -201,8 +201,9 @@ def cores(load: Load, what: Measured) -> dict[str, float]:
 def limits(what: Measured) -> dict[str, float]:
     """Settlements a second at which one of each ends, everything else being endless.
 
-    ``area writer`` is by processor time: what the lock's holder waits for (four round trips and a flush of the log for
-    each batch) comes on top, and the database's work for the coordinator is counted in, which it does without the lock.
+    ``area writer`` is by processor time: what the lock's holder waits for (two or three round trips and a flush of the
+    log for each batch) comes on top, and the database's work for the coordinator is counted in, which it does without
+    the lock.
     """
     best, settle = what.best, what.best_settle
     return {

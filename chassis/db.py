@@ -179,7 +179,7 @@ class Database:
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator[AsyncConnection]:
         """One transaction (READ COMMITTED) for SQLAlchemy Core: committed at the end, rolled back on any exception."""
-        with _rows_untold(), self._waiting_for_the_pool():
+        with rows_untold(), self._waiting_for_the_pool():
             async with self.engine.begin() as connection:
                 try:
                     yield connection
@@ -201,7 +201,7 @@ class Database:
         pooled = await self._take()
         connection = pooled.driver_connection
         try:
-            with _rows_untold():
+            with rows_untold():
                 yield connection
         except BaseException as error:
             _announcing.discard(id(connection))
@@ -325,7 +325,7 @@ def is_transient(error: BaseException) -> bool:
 
 
 @contextmanager
-def _rows_untold() -> Iterator[None]:
+def rows_untold() -> Iterator[None]:
     """Takes the rows at fault out of errors, whose text ends up in the log.
 
     PostgreSQL quotes them in its DETAIL, the driver behind the number of the argument that it could not encode.

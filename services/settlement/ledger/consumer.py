@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Final, Self, TypeAlias
 
 from chassis.batch import Batcher
@@ -34,6 +35,7 @@ COMMANDS_TOGETHER_MAX: Final = 1024
 MESSAGES_WAITING_MAX: Final = 1024
 LOCK_KEPT_S: Final = 0.001
 """Without work the area's lock is kept so long: a payment's CONFIRM mostly comes within that after its TRY."""
+CLOSE_MAX_S: Final = 5.0
 READS_TOGETHER_MAX: Final = 64
 READERS: Final = 2
 
@@ -65,9 +67,11 @@ class AreaConsumer:
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        """Carries out what is under way and lets go of the area's lock."""
-        await self.write.close()
-        await self._writer.close()
+        """Carries out what is under way and lets go of the area's lock; what takes too long ends with its database."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(CLOSE_MAX_S):
+                await self.write.close()
+                await self._writer.close()
 
     async def answer(self, message: BusRequest) -> bytes | None:
         """The replies to a batch once its commands are committed; none at all if there is nothing to say.

@@ -151,6 +151,18 @@ async def test_a_command_that_fails_goes_to_quarantine_alone(
     assert await _fetch(area_ledger, "SELECT 1 FROM quarantine WHERE done_at IS NULL") == []
 
 
+async def test_a_batch_that_needs_more_than_one_statement_is_all_or_nothing(area_ledger: Database) -> None:
+    """An epoch that rises together with what cannot be written does not rise; alone it does."""
+    hardly = credit(1, (1, OWN, HUGE, 0), purpose=CreditPurpose.CARRIED_OVER)
+    too_much = credit(2, (1, OWN, HUGE, 0), purpose=CreditPurpose.CARRIED_OVER)
+    await give(area_ledger, hardly)
+    writer = AreaWriter(area_ledger, AREA)
+    assert await execute(writer=writer, requests=[Request(too_much, epoch=7)]) == [None]
+    assert [row["epoch"] for row in await _fetch(area_ledger, "SELECT epoch FROM ledger_state")] == [0]
+    assert await execute(writer=writer, requests=[Request(hardly, epoch=7)]) != [None]
+    assert [row["epoch"] for row in await _fetch(area_ledger, "SELECT epoch FROM ledger_state")] == [7]
+
+
 async def test_two_processes_on_one_area_write_one_after_the_other(area_ledger: Database, ledger_url: str) -> None:
     """Two pools pay from one account at once: each payment is done once, no update is lost."""
     await give(area_ledger, credit(1, (1, OWN, 1000, 0)))

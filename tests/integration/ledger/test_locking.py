@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections import Counter
 from collections.abc import AsyncIterator
 
 import asyncpg
@@ -69,22 +70,25 @@ async def test_a_writer_without_work_lets_go(area_ledger: Database, other: Datab
 
 
 async def test_a_busy_writer_lets_others_go_first_now_and_then(area_ledger: Database, other: Database) -> None:
-    """It always has another batch; a transaction that waits gets the lock all the same, and so do two writers."""
+    """It always has another batch; a transaction that waits gets the lock all the same, and two writers share it."""
     busy, second = AreaWriter(area_ledger, AREA, kept_s=KEPT_S), AreaWriter(other, AREA, kept_s=KEPT_S)
+    done = Counter[AreaWriter]()
 
     async def work(writer: AreaWriter) -> None:
         while True:
-            await backend(writer)
+            async with writer.writing() as connection:
+                await connection.execute("SELECT pg_sleep(0.004)")
+            done[writer] += 1
 
     tasks = [asyncio.create_task(work(busy))]
     await asyncio.sleep(0.05)
     assert await write_alone(other) < SOON_S
     tasks.append(asyncio.create_task(work(second)))
-    seen = set()
-    for _ in range(200):
-        seen.update(await holders(other))
-        await asyncio.sleep(0.005)
-    assert len(seen) > 1
+    await asyncio.sleep(0.05)
+    done.clear()
+    while min(done[busy], done[second]) < 60:
+        await asyncio.sleep(0.01)
+        assert max(done[busy], done[second]) < 60 * 3, "one of them gets little of it"
     for task in tasks:
         task.cancel()
     await asyncio.gather(*tasks, return_exceptions=True)
@@ -92,7 +96,7 @@ async def test_a_busy_writer_lets_others_go_first_now_and_then(area_ledger: Data
 
 
 async def test_two_never_write_at_once(area_ledger: Database, other: Database) -> None:
-    """Read, wait, write: no update is lost between two writers and transactions under the lock."""
+    """Read, wait, write: no update is lost between writers, their own calls side by side, and transactions."""
     async with area_ledger.driver_connection() as connection:
         await connection.execute("CREATE TABLE counter AS SELECT 0 AS n")
 
@@ -103,9 +107,13 @@ async def test_two_never_write_at_once(area_ledger: Database, other: Database) -
 
     async def batches(database: Database) -> None:
         writer = AreaWriter(database, AREA, kept_s=0.002)
-        for _ in range(60):
-            async with writer.writing() as connection:
-                await add(connection)
+
+        async def calls() -> None:
+            for _ in range(30):
+                async with writer.writing() as connection:
+                    await add(connection)
+
+        await asyncio.gather(calls(), calls())
         await writer.close()
 
     async def transactions() -> None:
@@ -118,17 +126,62 @@ async def test_two_never_write_at_once(area_ledger: Database, other: Database) -
         assert await connection.fetchval("SELECT n FROM counter") == 180
 
 
-@pytest.mark.parametrize("statement", ["SELECT 1 / 0", "SELECT pg_terminate_backend(pg_backend_pid())"])
-async def test_whatever_fails_the_lock_is_free_again(area_ledger: Database, other: Database, statement: str) -> None:
-    """A statement that is refused, a session that is ended: the next batch has a session of its own."""
+@pytest.mark.parametrize(
+    ("statement", "is_ended"),
+    [
+        ("SELECT 1 / 0", False),
+        ("BEGIN; UPDATE accounts SET past_fen = 1; SELECT 1 / 0", True),
+        ("SELECT pg_terminate_backend(pg_backend_pid())", True),
+    ],
+)
+async def test_whatever_fails_the_lock_is_free_again(
+    area_ledger: Database, other: Database, statement: str, *, is_ended: bool
+) -> None:
+    """A statement that is refused leaves the session as it was; one with a transaction open, or cut, is ended."""
     writer = AreaWriter(area_ledger, AREA, kept_s=KEPT_S)
     first = await backend(writer)
     with pytest.raises(DRIVER_ERRORS):
         async with writer.writing() as connection:
             await connection.execute(statement)
     assert await write_alone(other) < SOON_S
-    assert await backend(writer) != first
+    assert (await backend(writer) != first) == is_ended
     await writer.close()
+
+
+async def test_a_connection_given_back_is_as_it_was(ledger_url: str) -> None:
+    """Whoever gets it next may leave it idle for as long as he likes."""
+    async with Database(ledger_url, pool_size=1) as single:
+        await backend(AreaWriter(single, AREA))
+        async with single.driver_connection() as connection:
+            assert await connection.fetchval("SHOW idle_session_timeout") == "0"
+
+
+async def test_a_writer_may_be_used_after_it_was_closed(area_ledger: Database, other: Database) -> None:
+    """It takes the lock anew, and lets go of it in its time."""
+    writer = AreaWriter(area_ledger, AREA, kept_s=0.01)
+    await backend(writer)
+    await writer.close()
+    await backend(writer)
+    await asyncio.sleep(0.2)
+    assert await holders(other) == []
+
+
+@pytest.mark.parametrize("statement", ["hold", "let_go"])
+async def test_a_lock_statement_that_fails_leaves_no_lock_behind(
+    area_ledger: Database, other: Database, monkeypatch: pytest.MonkeyPatch, statement: str
+) -> None:
+    """Also where the lock had been granted before it failed."""
+    sound = getattr(locking, statement)
+    monkeypatch.setattr(
+        locking, statement, lambda area: f"{locking.hold(area) if statement != 'hold' else sound(area)}; SELECT 1 / 0"
+    )
+    writer = AreaWriter(area_ledger, AREA)
+    with pytest.raises(asyncpg.DivisionByZeroError):
+        await backend(writer)
+    monkeypatch.undo()
+    assert await write_alone(other) < SOON_S
+    await backend(writer)
+    assert await holders(other) == []
 
 
 async def test_a_session_ended_while_it_was_kept_is_noticed(area_ledger: Database, other: Database) -> None:

@@ -50,7 +50,6 @@ WITHOUT_POINTS: Final[Mapping[str, str]] = {
     "services/settlement/store/plans.py load": "reads",
     "services/settlement/ledger/store/locking.py _held": "takes the area's lock and writes nothing",
     # Its caller has the points.
-    "services/settlement/ledger/store/writing.py write": "its points are around it, in _run",
     "services/settlement/store/plans.py insert": "its points are around it, in _planned",
     "chassis/outbox.py _publish": "its points are around it, in _publish_batch",
     "chassis/bus.py request": "each caller has its own points",

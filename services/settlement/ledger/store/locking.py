@@ -12,7 +12,7 @@ from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Final
 
-from chassis.db import Database, is_transient
+from chassis.db import Database, is_transient, rows_untold
 from services.settlement.ledger.store.sets import Connection
 
 LOCK_CLASS: Final = 0x676A6C67
@@ -54,8 +54,9 @@ class AreaWriter:
     """Writes for one area, one batch after the other, as its one writer.
 
     The lock is taken before the first batch and let go once there has been none for ``kept_s``. It belongs to the
-    connection that everything is read and written on, so it cannot be lost without that: whatever fails, the connection
-    is hung up, and the server lets go of the lock when it has ended the statement.
+    connection that everything is read and written on, so it cannot be lost without that. After a statement that was
+    merely refused it is let go; after anything else the connection is hung up, and the server lets go of the lock when
+    it has ended what was under way.
     """
 
     def __init__(self, database: Database, area: str, *, kept_s: float = 0.0) -> None:
@@ -76,9 +77,10 @@ class AreaWriter:
         async with self._turn:
             connection = await self._held()
             try:
-                yield connection
+                with rows_untold():
+                    yield connection
             except BaseException as error:
-                await self._hang_up(error)
+                await self._give_up(error)
                 raise
             self._used_at = asyncio.get_running_loop().time()
             if not self._kept_s:
@@ -91,20 +93,21 @@ class AreaWriter:
         async with self._turn:
             if self._leaving is not None:
                 self._leaving.cancel()
+                self._leaving = None
             await self._let_go()
         if self._left is not None:
             await self._left
 
     async def _held(self) -> Connection:
-        now = asyncio.get_running_loop().time()
-        if self._loan is not None and (self._connection.is_closed() or now - self._held_since > HELD_MAX_S):
+        loop = asyncio.get_running_loop()
+        if self._loan is not None and (self._connection.is_closed() or loop.time() - self._held_since > HELD_MAX_S):
             await self._let_go()
         if self._loan is None:
             async with AsyncExitStack() as loan:
                 self._connection = await loan.enter_async_context(self.database.driver_connection())
-                await self._connection.execute(hold(self.area))
+                await self._say(hold(self.area))
                 self._loan = loan.pop_all()
-            self._held_since = now
+            self._held_since = loop.time()
         return self._connection
 
     async def _let_go(self) -> None:
@@ -113,18 +116,28 @@ class AreaWriter:
             return
         try:
             async with loan:
-                await self._connection.execute(let_go(self.area))
+                await self._say(let_go(self.area))
         except Exception as error:  # The connection is lost, and the lock with it.
             if not is_transient(error):
                 raise
 
-    async def _hang_up(self, error: BaseException) -> None:
-        """After an error nobody can say what the session still holds; cancelled, its loan ends the statement first."""
-        loan, self._loan = self._loan, None
-        if isinstance(error, Exception):
+    async def _say(self, statement: str) -> None:
+        """If it fails, nobody can say what the session holds; cancelled, its loan ends the statement first."""
+        try:
+            await self._connection.execute(statement)
+        except Exception:
             self._connection.terminate()
-        if loan is not None:
-            await loan.__aexit__(type(error), error, error.__traceback__)
+            raise
+
+    async def _give_up(self, error: BaseException) -> None:
+        if not isinstance(error, Exception) or is_transient(error) or self._connection.is_in_transaction():
+            loan, self._loan = self._loan, None
+            if isinstance(error, Exception):
+                self._connection.terminate()
+            if loan is not None:
+                await loan.__aexit__(type(error), error, error.__traceback__)
+        else:
+            await self._let_go()
 
     def _leave_in(self, seconds: float) -> None:
         loop = asyncio.get_running_loop()

@@ -6,10 +6,11 @@ What an entry's digest is taken of, so that anybody can take it again (`gongji v
 sealed_at (eight bytes each, big-endian), and the SHA-256 of each of its entries in order. Before the first block
 stands the SHA-256 of ``gongji entry chain <area>``.
 
-**Why the newest entry that is seen is a safe horizon.** Every transaction that writes entries holds the area's lock
-(protocol rule 10) when it draws their numbers, and PostgreSQL releases the lock only after the commit can be seen. So
-numbers become visible in order: whoever sees an entry sees every lower number that will ever be, and a lower number
-that is missing belongs to a transaction that was rolled back. An entry that turns up behind the horizon was not written
+**Why the newest entry that is seen is a safe horizon.** Whoever writes entries holds the area's lock (protocol rule 10)
+when it draws their numbers and until their commit can be seen: a writer lets go of it only after the server has said
+that they are committed, and a session that breaks off ends its statement first. So numbers become visible in order:
+whoever sees an entry sees every lower number that will ever be, and a lower number that is missing belongs to a write
+that was rolled back. An entry that turns up behind the horizon was not written
 by a ledger. For the same reason sealing needs a lock of its own only, and no writer ever waits for it.
 """
 

@@ -203,11 +203,12 @@ async def write(
     if after.epoch == before.epoch and not ended:
         await write_sets(connection, sets)
         return
-    async with connection.transaction():
-        if after.epoch > before.epoch:
-            await raise_epoch(connection, area, after.epoch)
-        await write_sets(connection, sets)
-        await end_tasks(connection, ended)
+    await connection.execute("BEGIN")  # After an error the writer hangs up, which rolls back.
+    if after.epoch > before.epoch:
+        await raise_epoch(connection, area, after.epoch)
+    await write_sets(connection, sets)
+    await end_tasks(connection, ended)
+    await connection.execute("COMMIT")
 
 
 async def write_alarms(connection: Connection, alarms: Iterable[Alarm]) -> None:

@@ -1,0 +1,32 @@
+"""A ledger's migrations keep out of its writers' way."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Final
+
+import pytest
+
+from services.settlement.ledger.app import MIGRATIONS
+
+CHANGES_ROWS: Final = re.compile(r"\b(UPDATE \w+ SET|INSERT INTO|DELETE FROM|TRUNCATE|MERGE INTO)\b", re.IGNORECASE)
+TAKES_THE_LOCK: Final = "lock_area"
+
+
+def keeps_the_rule(source: str) -> bool:
+    """Rows are changed under the area's lock: between a batch's reading and its writing nothing else is locked."""
+    return TAKES_THE_LOCK in source or not CHANGES_ROWS.search(source)
+
+
+@pytest.mark.parametrize("path", sorted(MIGRATIONS.glob("[0-9]*.py")), ids=lambda path: path.stem)
+def test_a_migration_that_changes_rows_takes_the_areas_lock(path: Path) -> None:
+    """ADR 18: a batch that had read them before would write over what the migration changed."""
+    assert keeps_the_rule(path.read_text(encoding="utf-8"))
+
+
+@pytest.mark.parametrize("statement", ["UPDATE accounts SET past_fen = 0", "insert into accounts VALUES (1)"])
+def test_the_rule_is_looked_for(statement: str) -> None:
+    """Otherwise the test above could not fail."""
+    assert not keeps_the_rule(statement)
+    assert keeps_the_rule(f"lock_area {statement}")
