@@ -34,20 +34,14 @@ CHANGES: Final = (
     ("c1f61e8", "as it was proved"),
     ("bf76e7e", "each statement planned once, by key (ADR 16); one batch of each kind at a time"),
     ("44ddc6d", "a ledger's batch begins and locks in one round trip; steps wait for company (ADR 15)"),
-    ("bf7d659", "a few connections stay lent"),
-    (
-        "3ac9292",
-        "a ledger's batch written in one statement; a patient's year locked by the one that decides; less Python",
-    ),
     (
         "3120835",
-        "a ledger's batch read in one statement; its values faster; twice the wait; joins by an index condition",
+        "a ledger's batch read in one statement, written in one; a patient's year locked by the decider; fewer loans",
     ),
-    ("116d87d", "a plan judged and its payment begun in one statement"),
-    ("908de73", "the coordinator's values faster too"),
-    ("e3f7f6a", "a little less wait; a payment decided in one statement"),
-    ("ff310fc", "a batch's rows sent as one parameter (ADR 17)"),
-    ("55237b3", "those that are to begin are company too"),
+    ("e3f7f6a", "a plan judged and its payment begun in one statement, a payment decided in one; values read faster"),
+    ("55237b3", "a batch's rows sent as one parameter (ADR 17); those that are to begin are company too"),
+    ("a3f9531", "origins compressed with a small window; gRPC without its new engine (ADR 19)"),
+    ("44e532f", "a ledger keeps its lock from batch to batch (ADR 18)"),
 )
 """Each with what was done for speed since the one above it, as the history tells."""
 PEER: Final = "two_phase"
