@@ -54,7 +54,7 @@ _log = telemetry.logger("engine")
 BATCH_SIZE_MAX: Final = 128
 WAITING_MAX: Final = 1_000_000
 """Steps of payments under way are never refused for their number; new ones are, at the edge."""
-COMPANY_S: Final = 0.0006
+COMPANY_S: Final = 0.0015
 """For each payment that is to begin or is being voted on, a step waits so long for company. To work through those in
 flight takes longer anyhow, so at any load the wait costs less than the larger batch saves; a lone payment waits for
 nobody."""

@@ -32,11 +32,13 @@ def test_each_commit_follows_upon_the_one_above_it() -> None:
 @pytest.mark.parametrize(
     ("words", "revision"),
     [
-        ("begin its payment in one statement", "116d87d"),
+        ("begin its payment in one statement", "e3f7f6a"),
         ("Decide in one statement", "e3f7f6a"),
-        ("as one parameter", "ff310fc"),
-        ("coordinator's values", "908de73"),
+        ("as one parameter", "55237b3"),
         ("Load all that a ledger's batch touches in one statement", "3120835"),
+        ("with a small window", "a3f9531"),
+        ("gRPC's new engine", "a3f9531"),
+        ("lock from batch to batch", "44e532f"),
     ],
 )
 def test_a_change_stands_in_the_row_whose_commits_made_it(words: str, revision: str) -> None:
