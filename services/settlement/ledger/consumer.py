@@ -34,7 +34,7 @@ COMMANDS_TOGETHER_MAX: Final = 1024
 """Keeps a statement far below its timeout, however many commands wait."""
 MESSAGES_WAITING_MAX: Final = 1024
 LOCK_KEPT_S: Final = 0.001
-"""Without work the area's lock is kept so long: a payment's CONFIRM mostly comes within that after its TRY."""
+"""Without work the area's lock is kept so long: the replies go out first, and what has just come needs no lock anew."""
 CLOSE_MAX_S: Final = 5.0
 READS_TOGETHER_MAX: Final = 64
 READERS: Final = 2
@@ -46,10 +46,10 @@ Found: TypeAlias = Balances | StatementPage
 class AreaConsumer:
     """Serves one area: writes go through one writer, reads past it. Whatever comes, it answers or stays silent."""
 
-    def __init__(self, *, database: Database, area: AdmDvs, lock_kept_s: float = LOCK_KEPT_S) -> None:
+    def __init__(self, *, database: Database, area: AdmDvs) -> None:
         self._database = database
         self._area = area
-        self._writer = AreaWriter(database, area, kept_s=lock_kept_s)
+        self._writer = AreaWriter(database, area, kept_s=LOCK_KEPT_S)
         self.quarantined: Quarantined = set()
         """Commands in quarantine, so that one that passes after all is taken out."""
         self.write: Batcher[tuple[Request, ...], Answers] = Batcher(
