@@ -36,12 +36,13 @@ CHANGES: Final = (
     ("44ddc6d", "a ledger's batch begins and locks in one round trip; steps wait for company (ADR 15)"),
     (
         "3120835",
-        "a ledger's batch read in one statement, written in one; a patient's year locked by the decider; fewer loans",
+        "a ledger's batch is one reading, one writing; a patient's year locked by who decides; loans are kept",
     ),
     ("e3f7f6a", "a plan judged and its payment begun in one statement, a payment decided in one; values read faster"),
     ("55237b3", "a batch's rows sent as one parameter (ADR 17); those that are to begin are company too"),
     ("a3f9531", "origins compressed with a small window; gRPC without its new engine (ADR 19)"),
     ("44e532f", "a ledger keeps its lock from batch to batch (ADR 18)"),
+    ("d62b54f", "more than twice the wait for company (ADR 15)"),
 )
 """Each with what was done for speed since the one above it, as the history tells."""
 PEER: Final = "two_phase"

@@ -15,7 +15,10 @@ from services.settlement.ledger.store import locking
 from services.settlement.ledger.store.locking import AreaWriter, begin_locked
 from tests.integration.ledger.books import AREA
 
-WHO_HOLDS = f"SELECT pid FROM pg_locks WHERE locktype = 'advisory' AND classid = {locking.LOCK_CLASS} AND granted"  # noqa: S608  A constant.
+WHO_HOLDS = """
+    SELECT pid FROM pg_locks WHERE locktype = 'advisory' AND classid = $1 AND granted
+        AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
+"""
 KEPT_S = 30.0
 """For ever, as far as a test goes."""
 SOON_S = 1.0
@@ -37,7 +40,7 @@ async def backend(writer: AreaWriter) -> int:
 async def holders(database: Database) -> list[int]:
     """The server's processes that hold the lock."""
     async with database.driver_connection() as connection:
-        return [record["pid"] for record in await connection.fetch(WHO_HOLDS)]
+        return [record["pid"] for record in await connection.fetch(WHO_HOLDS, locking.LOCK_CLASS)]
 
 
 async def write_alone(database: Database) -> float:

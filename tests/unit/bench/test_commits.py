@@ -39,6 +39,7 @@ def test_each_commit_follows_upon_the_one_above_it() -> None:
         ("with a small window", "a3f9531"),
         ("gRPC's new engine", "a3f9531"),
         ("lock from batch to batch", "44e532f"),
+        ("for each payment under way", "d62b54f"),
     ],
 )
 def test_a_change_stands_in_the_row_whose_commits_made_it(words: str, revision: str) -> None:

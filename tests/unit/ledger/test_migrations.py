@@ -10,8 +10,11 @@ import pytest
 
 from services.settlement.ledger.app import MIGRATIONS
 
-CHANGES_ROWS: Final = re.compile(r"\b(UPDATE \w+ SET|INSERT INTO|DELETE FROM|TRUNCATE|MERGE INTO)\b", re.IGNORECASE)
-TAKES_THE_LOCK: Final = "lock_area"
+CHANGES_ROWS: Final = re.compile(
+    r"\b(UPDATE\s+(ONLY\s+)?\w+(\s+(AS\s+)?\w+)?\s+SET|INSERT\s+INTO|DELETE\s+FROM|TRUNCATE|MERGE\s+INTO|bulk_insert)\b",
+    re.IGNORECASE,
+)
+TAKES_THE_LOCK: Final = "pg_advisory_xact_lock"
 
 
 def keeps_the_rule(source: str) -> bool:
@@ -25,8 +28,10 @@ def test_a_migration_that_changes_rows_takes_the_areas_lock(path: Path) -> None:
     assert keeps_the_rule(path.read_text(encoding="utf-8"))
 
 
-@pytest.mark.parametrize("statement", ["UPDATE accounts SET past_fen = 0", "insert into accounts VALUES (1)"])
+@pytest.mark.parametrize(
+    "statement", ["UPDATE accounts SET n = 0", "UPDATE accounts AS a\n SET n = 0", "insert into accounts"]
+)
 def test_the_rule_is_looked_for(statement: str) -> None:
     """Otherwise the test above could not fail."""
     assert not keeps_the_rule(statement)
-    assert keeps_the_rule(f"lock_area {statement}")
+    assert keeps_the_rule(f"SELECT {TAKES_THE_LOCK}(1, 2); {statement}")

@@ -10,8 +10,8 @@ stands the SHA-256 of ``gongji entry chain <area>``.
 when it draws their numbers and until their commit can be seen: a writer lets go of it only after the server has said
 that they are committed, and a session that breaks off ends its statement first. So numbers become visible in order:
 whoever sees an entry sees every lower number that will ever be, and a lower number that is missing belongs to a write
-that was rolled back. An entry that turns up behind the horizon was not written
-by a ledger. For the same reason sealing needs a lock of its own only, and no writer ever waits for it.
+that was rolled back. An entry that turns up behind the horizon was not written by a ledger. For the same reason sealing
+needs a lock of its own only, and no writer ever waits for it.
 """
 
 from __future__ import annotations

@@ -33,8 +33,8 @@ from tests.integration.settlement.engine.statements import Said, hearing
 from tests.integration.settlement.engine.world import AREAS, HOSPITAL, World
 
 SAID_MIN: Final = 4
-OF_A_TRANSACTION: Final = {"BEGIN", "COMMIT", *(hold(area) for area in AREAS), *(let_go(area) for area in AREAS)}
-"""They have no plan."""
+WITHOUT_PLAN: Final = {"BEGIN", "COMMIT", *(hold(area) for area in AREAS), *(let_go(area) for area in AREAS)}
+"""What begins and ends a transaction, or the holding of an area's lock."""
 PLANNING: Final = {
     projections._INSTITUTION,
     projections._BINDINGS_OF,
@@ -170,7 +170,7 @@ async def test_what_is_written_says_each_value_under_its_name(engine: Engine) ->
 
 
 def _note(queries: set[str], said: Said) -> None:
-    if said.query not in OF_A_TRANSACTION and not said.is_the_drivers:
+    if said.query not in WITHOUT_PLAN and not said.is_the_drivers:
         queries.add(said.query)
 
 
