@@ -167,7 +167,7 @@ class TestACoordinatorStops:
 
 async def test_two_coordinators_that_drive_the_same_payments_do_no_harm(town: World) -> None:
     """Every row is taken up by both at any time: each payment is decided once and its money moves once."""
-    drivers = [await town.driver(lease_s=0.02, lease_max_s=0.02, vote_deadline_s=2.0) for _ in range(2)]
+    drivers = [await town.driver(lease_s=0.02, lease_max_s=0.02) for _ in range(2)]
     drivers_of = [driver.engine for driver in drivers]
 
     async def meddle() -> None:

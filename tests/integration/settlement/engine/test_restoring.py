@@ -12,6 +12,9 @@ from services.settlement.saga.restoring import UNCLEAR
 from services.settlement.wire.origin import origin_in
 from tests.integration.settlement.engine.world import Driver, World, reason_of
 
+HASTY_S = 0.3
+"""How long a caller waits who is to hear that it is not decided yet."""
+
 _BEGIN = "UPDATE coordinator SET restoring_since = now(), restore_id = gen_random_uuid()"
 _FINISH = "UPDATE coordinator SET restoring_since = NULL"
 _PUT_ASIDE = """
@@ -65,21 +68,23 @@ async def test_a_settlement_that_was_put_aside_is_decided_by_its_terminals_rever
     town: World,
 ) -> None:
     """No sweep and no repetition decides it, and its patient may pay meanwhile; who never saw an answer may stop it."""
-    driver = await town.driver(answer_wait_s=0.3)
+    driver = await town.driver(answer_wait_s=HASTY_S)
     patient = town.patient()
     await town.give(driver.engine, patient, own=5_000)
     key, plan = town.key(), await town.plan(patient, own=1_000)
     for edge in town.edges.values():
         edge.is_silent("try")
     assert await reason_of(town.settle(driver.engine, plan, key)) == "PAYMENT_IN_PROGRESS"
+    await town.until(key, State.TRYING)
     await driver.stop()  # What it has in flight is gone, as it would be after a restore.
     row = await town.row(key)
     assert row is not None
     await town.forget(_PUT_ASIDE, row.payment_id, UNCLEAR)
     for edge in town.edges.values():
         edge.speaks_again()
-    second = await town.driver(answer_wait_s=0.3)
-    assert await reason_of(town.settle(second.engine, plan, key)) == "PAYMENT_IN_PROGRESS"
+    hasty = await town.driver(answer_wait_s=HASTY_S)
+    assert await reason_of(town.settle(hasty.engine, plan, key)) == "PAYMENT_IN_PROGRESS"
+    second = await town.driver()
     assert isinstance(await town.settle(second.engine, await town.plan(patient, own=500)), Settled)
     assert await second.engine.sweep(limit=10) == 0
     assert isinstance(await town.reverse(second.engine, key), Stopped)

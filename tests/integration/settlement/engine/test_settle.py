@@ -210,7 +210,7 @@ async def test_where_no_new_plan_can_be_made_the_refusals_reason_is_the_answer_f
 
 async def test_a_silent_area_is_left_at_the_deadline_and_named_to_the_new_plan(town: World) -> None:
     """The other area's hold is released; the silent one's TRY, should it arrive later, finds itself cancelled."""
-    engine = (await town.driver(vote_deadline_s=0.6, replan_wait_s=0.3)).engine
+    engine = (await town.driver(vote_deadline_s=1.5, replan_wait_s=0.3)).engine
     person = town.patient()
     await town.give(engine, person, own=10_000, wallet=1_000)
     plan, key = await town.plan(person, own=1_000, wallet=500), town.key()

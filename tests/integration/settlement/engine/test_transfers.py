@@ -261,7 +261,7 @@ class TestWhatGoesWrong:
 
     async def test_a_silent_ledger_is_nobodys_yes(self, gift: Gift, town: World) -> None:
         """As long as a ledger has not voted the receiver cannot accept; at the ledgers' deadline it is over."""
-        engine = (await town.driver(vote_deadline_s=0.5)).engine
+        engine = (await town.driver(vote_deadline_s=2.0)).engine
         town.edges[URUMQI].is_silent("try")
         asked = asyncio.create_task(gift.begin(engine))
         row = None

@@ -233,16 +233,25 @@ class World:
             await self.credit(engine, psn_no, URUMQI, Role.WALLET, wallet)
 
     async def credit(self, engine: Engine, psn_no: PsnNo, area: AdmDvs, role: Role, amount_fen: Fen) -> None:
-        """Brings past-year money into an account."""
-        await accounts.credit(
-            engine,
-            area=area,
-            row_id=uuid4().hex,
-            psn_no=psn_no,
-            role=role,
-            part=Part.PAST,
-            amount_fen=amount_fen,
-        )
+        """Brings past-year money into an account; an engine that does not wait long is asked again."""
+        row_id = uuid4().hex
+        async with asyncio.timeout(DRAIN_S):
+            while True:
+                try:
+                    await accounts.credit(
+                        engine,
+                        area=area,
+                        row_id=row_id,
+                        psn_no=psn_no,
+                        role=role,
+                        part=Part.PAST,
+                        amount_fen=amount_fen,
+                    )
+                except Failure as failure:
+                    if failure.reason != "PAYMENT_IN_PROGRESS":
+                        raise
+                else:
+                    return
 
     async def plan(self, psn_no: PsnNo, *, own: Fen = 0, wallet: Fen = 0, infno: str = "2206") -> Plan:
         """A stored plan: so much from the own account in Hami, so much from the wallet in Ürümqi."""
