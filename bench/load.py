@@ -35,6 +35,7 @@ from gongji_terminal.msgid import next_msgid
 TERMINALS: Final = 100
 CALL_MAX_S: Final = 30.0
 MED_TYPE: Final = "11"
+ABANDONED_PER_S: Final = 400
 PREPARED_TOGETHER: Final = 16
 PLAN_TRIES_MAX: Final = 20
 PAUSE_S: Final = 0.2
@@ -163,9 +164,18 @@ class Terminals:
         return await opened(self.visit if visits else self.settle, rate=rate, seconds=seconds, count_max=ready)
 
     async def run_abandoned(self, *, count: int, call_max_s: float) -> Report:
-        """So many plans paid at once, whatever becomes of them: the coordinator is to die meanwhile."""
+        """So many plans paid together, whatever becomes of them: the coordinator is to die meanwhile.
+
+        They begin one after another, quickly: of thousands in the same instant the server's transport cancels those for
+        which nobody has room yet.
+        """
         self.call_max_s = call_max_s
-        ended = await asyncio.gather(*(self.settle() for _ in range(count)), return_exceptions=True)
+
+        async def settle(number: int) -> None:
+            await asyncio.sleep(number / ABANDONED_PER_S)
+            await self.settle()
+
+        ended = await asyncio.gather(*map(settle, range(count)), return_exceptions=True)
         return {"answered": sum(not isinstance(one, BaseException) for one in ended)}
 
 
