@@ -102,8 +102,9 @@ def _recovery(_: str, found: Mapping[str, Any]) -> str:
             "### Recovery\n",
             _when(found, found["verify"]),
             (
-                f"{found['payments']:,} payments. Undecided: the ledgers are dead and all pay, 400 more a second, so no"
-                " vote has come when the coordinator dies too; both start again after the votes' deadline"
+                f"{found['payments']:,} payments. Undecided: the ledgers are dead and all pay,"
+                f" {found['begun_per_s']} more a second, so no vote has come when the coordinator dies too;"
+                " both start again after the votes' deadline"
                 f" ({found['vote_deadline_s']} s here, longer than usual, so that all can begin), and recovery aborts"
                 " each payment and cancels it at both ledgers. Unacknowledged: nothing dies under way; all are paid"
                 " and finished when the processes are killed, and one UPDATE sets the coordinator's rows back to"

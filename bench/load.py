@@ -35,7 +35,6 @@ from gongji_terminal.msgid import next_msgid
 TERMINALS: Final = 100
 CALL_MAX_S: Final = 30.0
 MED_TYPE: Final = "11"
-ABANDONED_PER_S: Final = 400
 PREPARED_TOGETHER: Final = 16
 PLAN_TRIES_MAX: Final = 20
 PAUSE_S: Final = 0.2
@@ -163,16 +162,16 @@ class Terminals:
         ready = len(self.families) if visits else len(self.plans)
         return await opened(self.visit if visits else self.settle, rate=rate, seconds=seconds, count_max=ready)
 
-    async def run_abandoned(self, *, count: int, call_max_s: float) -> Report:
+    async def run_abandoned(self, *, count: int, per_s: int, call_max_s: float) -> Report:
         """So many plans paid together, whatever becomes of them: the coordinator is to die meanwhile.
 
-        They begin one after another, quickly: of thousands in the same instant the server's transport cancels those for
-        which nobody has room yet.
+        ``per_s`` begin in each second: of ten thousand in one instant more than half were cancelled below the server's
+        code.
         """
         self.call_max_s = call_max_s
 
         async def settle(number: int) -> None:
-            await asyncio.sleep(number / ABANDONED_PER_S)
+            await asyncio.sleep(number / per_s)
             await self.settle()
 
         ended = await asyncio.gather(*map(settle, range(count)), return_exceptions=True)

@@ -26,6 +26,8 @@ OPEN_MIN_S: Final = 20
 OPENED_PER_S: Final = 80
 """At least so many are accepted while the ledgers are dead; all must be under way before the votes' deadline."""
 FINISHED_MAX_S: Final = 600.0
+BEGUN_PER_S: Final = 400
+"""How many start to pay in a second while the ledgers are dead."""
 IN_FLIGHT: Final = 64
 _DEADLINE_MARGIN_S: Final = 5
 _POLL_S: Final = 0.02
@@ -54,7 +56,13 @@ async def recovery(folder: Path, *, count: int) -> dict[str, Any]:
             finally:
                 await connection.close()
             check = await verified(world)
-    return {"payments": count, "vote_deadline_s": vote_deadline_s(count), "cases": found, "verify": check}
+    return {
+        "payments": count,
+        "begun_per_s": BEGUN_PER_S,
+        "vote_deadline_s": vote_deadline_s(count),
+        "cases": found,
+        "verify": check,
+    }
 
 
 def _open_max_s(count: int) -> int:
@@ -69,7 +77,7 @@ def vote_deadline_s(count: int) -> int:
 async def _undecided(
     world: World, connection: asyncpg.Connection, population: Population, signer: Signer, count: int
 ) -> None:
-    """The ledgers die; everyone pays at once; the coordinator dies, and the votes' deadline passes."""
+    """The ledgers die; everyone pays; the coordinator dies, and the votes' deadline passes."""
     open_max_s = _open_max_s(count)
     crowd = {"GONGJI_VOTE_DEADLINE_S": str(vote_deadline_s(count)), "GONGJI_CONCURRENT_RPCS_MAX": str(2 * count)}
     await asyncio.gather(world.start_process("ledger"), world.start_process("settlement", environment=crowd))
@@ -77,7 +85,7 @@ async def _undecided(
     try:
         await client.order("prepare", count=count)
         await world.kill_process("ledger")
-        paying = asyncio.create_task(client.order("abandoned", count=count, call_max_s=open_max_s))
+        paying = asyncio.create_task(client.order("abandoned", count=count, per_s=BEGUN_PER_S, call_max_s=open_max_s))
         end_s = time.monotonic() + open_max_s
         while (under_way := int(await connection.fetchval(_OPEN))) < count:
             if time.monotonic() > end_s or paying.done():

@@ -12,7 +12,7 @@ def _recovery(*, undecided: int) -> dict[str, Any]:
     return {
         "recovery": {
             "date": "2026-01-01", "machine": {"processors": 2}, "took_s": 60.0, "payments": 1_000,
-            "vote_deadline_s": 37, "verify": {"violations": 0, "rows_compared": 1},
+            "begun_per_s": 400, "vote_deadline_s": 37, "verify": {"violations": 0, "rows_compared": 1},
             "cases": {
                 "undecided": {**case, "under_way": undecided},
                 "unacknowledged": {**case, "under_way": 1_000},
