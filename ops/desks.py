@@ -8,7 +8,13 @@ from dataclasses import dataclass
 
 from chassis.rpc.client import channel
 from gongji.family.v1 import family_pb2_grpc
-from gongji.identity.v1 import identity_pb2_grpc
+from gongji.identity.v1 import (
+    credentials_pb2_grpc,
+    identity_pb2_grpc,
+    institutions_pb2_grpc,
+    kinship_pb2_grpc,
+    sanctions_pb2_grpc,
+)
 from gongji.notify.v1 import notify_pb2_grpc
 from gongji.settlement.v1 import account_pb2_grpc, settlement_pb2_grpc
 
@@ -18,6 +24,10 @@ class Desks:
     """One stub for each service; calls raise the other side's ``Failure``."""
 
     identity: identity_pb2_grpc.IdentityServiceAsyncStub
+    credentials: credentials_pb2_grpc.CredentialServiceAsyncStub
+    kinship: kinship_pb2_grpc.KinshipServiceAsyncStub
+    sanctions: sanctions_pb2_grpc.SanctionServiceAsyncStub
+    institutions: institutions_pb2_grpc.InstitutionServiceAsyncStub
     family: family_pb2_grpc.FamilyServiceAsyncStub
     settlement: settlement_pb2_grpc.SettlementServiceAsyncStub
     accounts: account_pb2_grpc.AccountServiceAsyncStub
@@ -34,6 +44,10 @@ async def desks_at(address_of: Callable[[str], str]) -> AsyncIterator[Desks]:
         ]
         yield Desks(
             identity=identity_pb2_grpc.IdentityServiceStub(identity),
+            credentials=credentials_pb2_grpc.CredentialServiceStub(identity),
+            kinship=kinship_pb2_grpc.KinshipServiceStub(identity),
+            sanctions=sanctions_pb2_grpc.SanctionServiceStub(identity),
+            institutions=institutions_pb2_grpc.InstitutionServiceStub(identity),
             family=family_pb2_grpc.FamilyServiceStub(family),
             settlement=settlement_pb2_grpc.SettlementServiceStub(settlement),
             accounts=account_pb2_grpc.AccountServiceStub(settlement),

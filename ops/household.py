@@ -17,7 +17,7 @@ from uuid import UUID, uuid5
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from gongji.family.v1 import binding_pb2, family_pb2
-from gongji.identity.v1 import identity_pb2, person_pb2
+from gongji.identity.v1 import identity_pb2, institutions_pb2, kinship_pb2, person_pb2, sanctions_pb2
 from gongji.settlement.v1 import account_pb2, settlement_pb2
 from kernel.ids import AdmDvs, FixmedinsCode, PsnNo, province_of
 from kernel.money import Fen
@@ -53,7 +53,7 @@ async def register_institution(
         state=person_pb2.INSTITUTION_STATE_DESIGNATED,
         wallet_capable=wallet_capable,
     )
-    await desks.identity.RegisterInstitution(identity_pb2.RegisterInstitutionRequest(institution=institution))
+    await desks.institutions.RegisterInstitution(institutions_pb2.RegisterInstitutionRequest(institution=institution))
 
 
 async def register_person(desks: Desks, *, psn_no: PsnNo, name: str, certno: str, insutype: str, area: AdmDvs) -> None:
@@ -107,19 +107,17 @@ async def prove_relation(desks: Desks, *, person: PsnNo, other: PsnNo, relation:
     }
     kind, first, second = kinds[relation]
     married = kind == person_pb2.KINSHIP_FACT_KIND_MARRIED_TO
-    fact = await desks.identity.SubmitKinshipFact(
-        identity_pb2.SubmitKinshipFactRequest(
+    fact = await desks.kinship.SubmitKinshipFact(
+        kinship_pb2.SubmitKinshipFactRequest(
             kind=kind,
             psn_no=first,
             other_psn_no=second,
-            evidence=identity_pb2.EVIDENCE_MARRIAGE_CERTIFICATE
-            if married
-            else identity_pb2.EVIDENCE_HOUSEHOLD_REGISTER,
+            evidence=kinship_pb2.EVIDENCE_MARRIAGE_CERTIFICATE if married else kinship_pb2.EVIDENCE_HOUSEHOLD_REGISTER,
             from_date="2020-05-20" if married else "",
         )
     )
-    await desks.identity.ReviewKinshipFact(
-        identity_pb2.ReviewKinshipFactRequest(fact_id=fact.fact_id, state=person_pb2.KINSHIP_FACT_STATE_VERIFIED)
+    await desks.kinship.ReviewKinshipFact(
+        kinship_pb2.ReviewKinshipFactRequest(fact_id=fact.fact_id, state=person_pb2.KINSHIP_FACT_STATE_VERIFIED)
     )
 
 
@@ -353,8 +351,8 @@ class ScenarioFamily:
             from_time, to_time = Timestamp(), Timestamp()
             from_time.FromDatetime(now.astimezone(UTC).replace(tzinfo=None))
             to_time.FromDatetime((now + SANCTION_LENGTH).astimezone(UTC).replace(tzinfo=None))
-            await self._desks.identity.ImposeSanction(
-                identity_pb2.ImposeSanctionRequest(
+            await self._desks.sanctions.ImposeSanction(
+                sanctions_pb2.ImposeSanctionRequest(
                     psn_no=person.psn_no,
                     from_time=from_time,
                     to_time=to_time,

@@ -8,7 +8,7 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Final
 
-from gongji.identity.v1 import identity_pb2
+from gongji.identity.v1 import credentials_pb2
 from gongji.settlement.v1 import settlement_pb2
 from gongji_terminal.client import Care, Outcome, Patience, Terminal
 from gongji_terminal.journal import Journal
@@ -35,7 +35,7 @@ class Counter:
 
     async def decode(self, psn_no: PsnNo) -> str:
         """The person shows his own code, the terminal decodes it: the ecToken of this visit."""
-        issued = await self.desks.identity.IssueCode(identity_pb2.IssueCodeRequest(psn_no=psn_no))
+        issued = await self.desks.credentials.IssueCode(credentials_pb2.IssueCodeRequest(psn_no=psn_no))
         return str((await self.terminal.decode(issued.code)).ec_token)
 
     async def plan(self, *, patient: PsnNo, med_type: str, bill: Bill, mdtrt_id: str) -> settlement_pb2.Plan:

@@ -11,7 +11,7 @@ import grpc
 from chassis import telemetry
 from chassis.batch import Batcher
 from chassis.bus import Bus
-from gongji.identity.v1 import identity_pb2, identity_pb2_grpc
+from gongji.identity.v1 import identity_pb2, identity_pb2_grpc, kinship_pb2, kinship_pb2_grpc
 from gongji.ledger.v1 import ledger_pb2
 from kernel.failures import Failure, Kind
 from kernel.ids import AdmDvs, PsnNo
@@ -32,6 +32,7 @@ class Identity:
 
     def __init__(self, channel: grpc.aio.Channel) -> None:
         self._stub = identity_pb2_grpc.IdentityServiceStub(channel)
+        self._kinship = kinship_pb2_grpc.KinshipServiceStub(channel)
 
     async def person(self, psn_no: PsnNo) -> Person:
         """The person as of now."""
@@ -40,8 +41,8 @@ class Identity:
 
     async def kinship(self, psn_no: PsnNo, other: PsnNo, *, on: date) -> Kinship:
         """What ``psn_no`` is to ``other`` on that day, as far as identity can prove it."""
-        answer = await self._stub.VerifyKinship(
-            identity_pb2.VerifyKinshipRequest(psn_no=psn_no, other_psn_no=other, on_date=on.isoformat())
+        answer = await self._kinship.VerifyKinship(
+            kinship_pb2.VerifyKinshipRequest(psn_no=psn_no, other_psn_no=other, on_date=on.isoformat())
         )
         return wire.kinship_of(answer)
 

@@ -13,7 +13,7 @@ from chassis.outbox import OutgoingEvent
 from chassis.rpc.catalogue import texts_of
 from gongji.family.v1 import binding_pb2, events_pb2, family_pb2
 from gongji.identity.v1 import events_pb2 as identity_events_pb2
-from gongji.identity.v1 import identity_pb2, person_pb2
+from gongji.identity.v1 import kinship_pb2, person_pb2
 from gongji.ledger.v1 import ledger_pb2
 from kernel.failures import Failure, Kind
 from kernel.ids import AdmDvs, GroupId, PsnNo
@@ -57,7 +57,7 @@ def told_person(payload: bytes | identity_events_pb2.IdentityEvent) -> tuple[Per
     return person_of(payload.person_changed.person), payload.version
 
 
-def kinship_of(message: identity_pb2.VerifyKinshipResponse) -> Kinship:
+def kinship_of(message: kinship_pb2.VerifyKinshipResponse) -> Kinship:
     """Identity's word on two people."""
     return Kinship(_RELATION_OF.get(message.relation), message.reason)
 

@@ -20,7 +20,12 @@ from chassis.process import Process, run
 from chassis.rpc.server import RpcServer
 from chassis.settings import EXIT_BAD_SETTINGS, ServiceSettings, load
 from kernel.randomness import SYSTEM_RANDOMNESS
-from services.identity.api import IdentityApi, Room
+from services.identity.api.credentials import CredentialApi
+from services.identity.api.identity import IdentityApi
+from services.identity.api.institutions import InstitutionApi
+from services.identity.api.kinship import KinshipApi
+from services.identity.api.room import Room
+from services.identity.api.sanctions import SanctionApi
 from services.identity.domain.credential import CODE_LIFETIME_MAX_S, CODE_LIFETIME_MIN_S
 from services.identity.domain.sealing import Seals, Secrets, new_secrets, parsed_secrets
 from services.identity.operations.signing_keys import check_secrets
@@ -113,19 +118,21 @@ async def serve(process: Process, settings: Settings) -> None:
     await keys.refresh()
     process.supervise("signing keys", keys.run())
 
-    server = RpcServer(settings, process.health)
-    api = IdentityApi(
-        Room(
-            database=database,
-            seals=seals,
-            keys=keys,
-            clock=clock,
-            randomness=randomness,
-            code_lifetime_s=settings.code_lifetime_s,
-            ec_token_lifetime=ec_token_lifetime,
-        )
+    room = Room(
+        database=database,
+        seals=seals,
+        keys=keys,
+        clock=clock,
+        randomness=randomness,
+        code_lifetime_s=settings.code_lifetime_s,
+        ec_token_lifetime=ec_token_lifetime,
     )
-    api.add_to(server)
+    server = RpcServer(settings, process.health)
+    IdentityApi(room).add_to(server)
+    CredentialApi(room).add_to(server)
+    KinshipApi(room).add_to(server)
+    SanctionApi(room).add_to(server)
+    InstitutionApi(room).add_to(server)
     await process.ready(await process.listen(server))
     await process.stopped()
 

@@ -20,8 +20,8 @@ from typing import Final, TypeAlias, TypeVar
 import grpc
 from google.protobuf.message import Message
 
-from gongji.identity.v1 import identity_pb2
-from gongji.identity.v1.identity_pb2_grpc import IdentityServiceStub
+from gongji.identity.v1 import credentials_pb2
+from gongji.identity.v1.credentials_pb2_grpc import CredentialServiceStub
 from gongji.settlement.v1 import settlement_pb2 as pb
 from gongji.settlement.v1.settlement_pb2_grpc import SettlementServiceStub
 from gongji_terminal.failures import Retry, TerminalRefusal, Unanswered, failure_of
@@ -112,7 +112,7 @@ class Terminal:
         now: Callable[[], datetime] = system_now,
     ) -> None:
         self._settlement = SettlementServiceStub(settlement)
-        self._identity = None if identity is None else IdentityServiceStub(identity)
+        self._credentials = None if identity is None else CredentialServiceStub(identity)
         self._journal = journal
         self._patience = patience or Patience()
         self._now = now
@@ -148,14 +148,14 @@ class Terminal:
                 patience=patience,
             )
 
-    async def decode(self, code: str) -> identity_pb2.DecodeCredentialResponse:
+    async def decode(self, code: str) -> credentials_pb2.DecodeCredentialResponse:
         """ec.query: the patient's own code becomes the ecToken of this visit. A code works once, so it is sent once."""
-        if self._identity is None:
+        if self._credentials is None:
             raise ValueError("this terminal was given no channel to identity")
-        request = identity_pb2.DecodeCredentialRequest(
+        request = credentials_pb2.DecodeCredentialRequest(
             code=code, fixmedins_code=self.fixmedins_code, terminal_no=self.terminal_no
         )
-        return await self._once(self._identity.DecodeCredential, request)
+        return await self._once(self._credentials.DecodeCredential, request)
 
     async def pre_settle(self, *, care: Care, psn_no: str, ec_token: str, mdtrt_id: str, bill: pb.Bill) -> pb.Plan:
         """Who would pay what. Moves nothing, so it is repeated freely."""

@@ -14,7 +14,7 @@ import grpc
 import pytest
 
 from chassis.db import Database
-from gongji.identity.v1 import identity_pb2, person_pb2
+from gongji.identity.v1 import credentials_pb2, identity_pb2, person_pb2
 from gongji.settlement.v1 import account_pb2, settlement_pb2_grpc
 from gongji.settlement.v1 import settlement_pb2 as pb
 from gongji_terminal.failures import TerminalRefusal, failure_of
@@ -74,8 +74,8 @@ class Desk:
 
     async def decode(self, code: str, *, at: FixmedinsCode = HOSPITAL) -> object:
         """A code shown at a terminal."""
-        return await self.town.desks.identity.DecodeCredential(
-            identity_pb2.DecodeCredentialRequest(code=code, fixmedins_code=at, terminal_no="T01")
+        return await self.town.desks.credentials.DecodeCredential(
+            credentials_pb2.DecodeCredentialRequest(code=code, fixmedins_code=at, terminal_no="T01")
         )
 
 
@@ -238,7 +238,9 @@ PEOPLE: Final[dict[str, tuple[str, Bad]]] = {
 
 
 async def _unused_code(desk: Desk, *, at: FixmedinsCode) -> object:
-    issued = await desk.town.desks.identity.IssueCode(identity_pb2.IssueCodeRequest(psn_no=desk.family.patient.psn_no))
+    issued = await desk.town.desks.credentials.IssueCode(
+        credentials_pb2.IssueCodeRequest(psn_no=desk.family.patient.psn_no)
+    )
     return await desk.decode(issued.code, at=at)
 
 
@@ -318,7 +320,7 @@ async def credentials(desk: Desk) -> None:
     """Codes and tokens that are good, for somebody or somewhere else."""
     town = desk.town
     stranger = (await town.family(new_resident())).patient
-    issued = await town.desks.identity.IssueCode(identity_pb2.IssueCodeRequest(psn_no=desk.family.patient.psn_no))
+    issued = await town.desks.credentials.IssueCode(credentials_pb2.IssueCodeRequest(psn_no=desk.family.patient.psn_no))
     USED_CODES[:] = [str(issued.code)]
     await town.hospital.terminal.decode(issued.code)
     TOKENS["stranger"] = await town.hospital.decode(stranger.psn_no)

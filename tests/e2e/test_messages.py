@@ -11,7 +11,7 @@ from uuid import uuid4
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from gongji.family.v1 import family_pb2
-from gongji.identity.v1 import identity_pb2
+from gongji.identity.v1 import sanctions_pb2
 from gongji.notify.v1 import notify_pb2 as pb
 from kernel.money import yuan_text
 from tests.e2e.asking import revoke
@@ -71,8 +71,8 @@ async def sanction(town: Town, resident: Resident) -> None:
     now = datetime.now(UTC)
     from_time.FromDatetime(now)
     to_time.FromDatetime(now + timedelta(days=150))
-    await town.desks.identity.ImposeSanction(
-        identity_pb2.ImposeSanctionRequest(
+    await town.desks.sanctions.ImposeSanction(
+        sanctions_pb2.ImposeSanctionRequest(
             psn_no=resident.psn_no,
             from_time=from_time,
             to_time=to_time,

@@ -8,7 +8,7 @@ import textwrap
 from pathlib import Path
 from typing import Any, Final
 
-from gongji.identity.v1 import identity_pb2
+from gongji.identity.v1 import credentials_pb2
 from gongji.settlement.v1 import settlement_pb2
 from tests.e2e.town import Town
 
@@ -38,7 +38,7 @@ def example(town: Town) -> str:
 async def test_the_terminal_example_of_the_readme_pays_a_bill(town: Town, tmp_path: Path) -> None:
     """The example, given a code on a phone, ends with the bill settled."""
     family = await town.couple()
-    issued = await town.desks.identity.IssueCode(identity_pb2.IssueCodeRequest(psn_no=family.patient.psn_no))
+    issued = await town.desks.credentials.IssueCode(credentials_pb2.IssueCodeRequest(psn_no=family.patient.psn_no))
     names: dict[str, Any] = {}
     exec(example(town), names)  # noqa: S102  The README's own code is what is tested.
     here = Path.cwd()

@@ -15,7 +15,7 @@ from uuid import uuid4
 import asyncpg
 
 from gongji.family.v1 import family_pb2
-from gongji.identity.v1 import identity_pb2
+from gongji.identity.v1 import credentials_pb2
 from gongji.notify.v1 import notify_pb2
 from gongji.settlement.v1 import account_pb2, settlement_pb2
 from gongji_terminal.client import Patience
@@ -90,7 +90,7 @@ class WatchedCounter(Counter):
 
     async def decode(self, psn_no: PsnNo) -> str:
         """As at any counter."""
-        issued = await self.desks.identity.IssueCode(identity_pb2.IssueCodeRequest(psn_no=psn_no))
+        issued = await self.desks.credentials.IssueCode(credentials_pb2.IssueCodeRequest(psn_no=psn_no))
         token = (await self.terminal.decode(issued.code)).ec_token
         self.seen.update({str(issued.code), str(token)})
         return str(token)

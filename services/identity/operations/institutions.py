@@ -6,10 +6,10 @@ from datetime import datetime
 
 from chassis.db import Database
 from kernel.randomness import Randomness
-from services.identity import wire
 from services.identity.domain.institution import Institution, changed
 from services.identity.operations.drawn import new_id
 from services.identity.store import events, institutions
+from services.identity.wire import institutions as wire
 
 
 async def register_institution(

@@ -14,12 +14,12 @@ from kernel.clock import business_date
 from kernel.failures import Failure, Kind
 from kernel.ids import PsnNo
 from kernel.randomness import Randomness
-from services.identity import wire
 from services.identity.domain import kinship as rules
 from services.identity.domain.kinship import Fact, FactKind, Facts, FactState, Kinship, Relative
 from services.identity.operations.drawn import new_id
 from services.identity.store import events
 from services.identity.store import kinship as store
+from services.identity.wire import kinship as wire
 
 REPLACED: Final = "REPLACED"
 """The cause of a marriage fact that fell because the same marriage was verified with another end."""

@@ -15,7 +15,6 @@ from chassis.db import Database
 from kernel.failures import Failure, Kind
 from kernel.ids import AdmDvs, PsnNo
 from kernel.randomness import Randomness
-from services.identity import wire
 from services.identity.domain import person as rules
 from services.identity.domain.certificate import masked_number
 from services.identity.domain.name import masked_name
@@ -24,6 +23,7 @@ from services.identity.domain.registration import Registered, Registration, chec
 from services.identity.domain.sealing import NONCE_BYTES, Seals
 from services.identity.operations.drawn import new_bytes, new_id
 from services.identity.store import events, people
+from services.identity.wire import people as wire
 
 _NUMBER_BITS: Final = 128
 REGISTRATION: Final = "REGISTRATION"

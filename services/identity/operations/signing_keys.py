@@ -7,11 +7,11 @@ from typing import Final
 
 from chassis.db import Database
 from kernel.randomness import Randomness
-from services.identity import wire
 from services.identity.domain.sealing import NONCE_BYTES, Seals, WrongKeyError
 from services.identity.domain.signing import SEED_BYTES, HeldKey, KeyRing, needs_new_key, new_key
 from services.identity.operations.drawn import new_bytes, new_id
 from services.identity.store import events, keys
+from services.identity.wire import credentials as wire
 
 _KID_BITS: Final = 64
 

@@ -12,7 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from chassis import outbox
 from chassis.db import Database
 from chassis.outbox import OutgoingEvent
-from services.identity.tables import LATEST_EVENTS
+from services.identity.tables.events import LATEST_EVENTS
 
 SNAPSHOT_PAGE_SIZE_MAX: Final = 500
 

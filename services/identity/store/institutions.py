@@ -11,7 +11,8 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from kernel.ids import FixmedinsCode
 from services.identity.domain.credential import Code
 from services.identity.domain.institution import Institution, InstitutionState
-from services.identity.tables import INSTITUTIONS, USED_CODES
+from services.identity.tables.credentials import USED_CODES
+from services.identity.tables.institutions import INSTITUTIONS
 
 
 async def insert_institution(connection: AsyncConnection, institution: Institution, *, now: datetime) -> bool:

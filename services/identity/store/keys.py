@@ -12,7 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from services.identity.domain.credential import SigningKey
 from services.identity.domain.sealing import Sealed
-from services.identity.tables import KEY_CHECKS, SIGNING_KEYS
+from services.identity.tables.credentials import KEY_CHECKS, SIGNING_KEYS
 
 _LOCK_KEY: Final = 0x676F6E676A690002
 

@@ -13,7 +13,8 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from kernel.ids import PsnNo
 from services.identity.domain.certificate import Sex
 from services.identity.domain.kinship import Evidence, Fact, FactKind, FactState, Relative
-from services.identity.tables import KINSHIP_FACTS, PERSONS
+from services.identity.tables.kinship import KINSHIP_FACTS
+from services.identity.tables.people import PERSONS
 
 _LIVE = (FactState.SUBMITTED.value, FactState.VERIFIED.value)
 

@@ -14,7 +14,8 @@ from kernel.ids import AdmDvs, PsnNo
 from services.identity.domain.certificate import CertificateKind, Sex
 from services.identity.domain.person import Enrolment, InsuranceStatus, Insutype, Person, Sanction
 from services.identity.domain.sealing import Sealed
-from services.identity.tables import ENROLMENT_CHANGES, ENROLMENTS, LOOKUPS, PERSONS, SANCTIONS
+from services.identity.tables.people import ENROLMENT_CHANGES, ENROLMENTS, LOOKUPS, PERSONS
+from services.identity.tables.sanctions import SANCTIONS
 
 
 @dataclass(frozen=True, slots=True)

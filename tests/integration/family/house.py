@@ -17,7 +17,14 @@ from chassis.bus import Bus
 from chassis.db import Database
 from chassis.rpc.client import channel
 from gongji.family.v1 import binding_pb2, family_pb2, family_pb2_grpc
-from gongji.identity.v1 import identity_pb2, identity_pb2_grpc, person_pb2
+from gongji.identity.v1 import (
+    identity_pb2,
+    identity_pb2_grpc,
+    kinship_pb2,
+    kinship_pb2_grpc,
+    person_pb2,
+    sanctions_pb2_grpc,
+)
 from gongji.ledger.v1 import ledger_pb2
 from ops.embedded.world import World
 
@@ -44,6 +51,8 @@ class House:
 
     world: World
     identity: identity_pb2_grpc.IdentityServiceAsyncStub
+    kinship: kinship_pb2_grpc.KinshipServiceAsyncStub
+    sanctions: sanctions_pb2_grpc.SanctionServiceAsyncStub
     family: family_pb2_grpc.FamilyServiceAsyncStub
     family_channel: grpc.aio.Channel
     bus: Bus
@@ -111,13 +120,13 @@ class House:
         await self._fact(person_pb2.KINSHIP_FACT_KIND_SIBLING_OF, one, other)
 
     async def _fact(self, kind: person_pb2.KinshipFactKind.ValueType, one: str, other: str) -> None:
-        fact = await self.identity.SubmitKinshipFact(
-            identity_pb2.SubmitKinshipFactRequest(
-                kind=kind, psn_no=one, other_psn_no=other, evidence=identity_pb2.EVIDENCE_HOUSEHOLD_REGISTER
+        fact = await self.kinship.SubmitKinshipFact(
+            kinship_pb2.SubmitKinshipFactRequest(
+                kind=kind, psn_no=one, other_psn_no=other, evidence=kinship_pb2.EVIDENCE_HOUSEHOLD_REGISTER
             )
         )
-        await self.identity.ReviewKinshipFact(
-            identity_pb2.ReviewKinshipFactRequest(fact_id=fact.fact_id, state=person_pb2.KINSHIP_FACT_STATE_VERIFIED)
+        await self.kinship.ReviewKinshipFact(
+            kinship_pb2.ReviewKinshipFactRequest(fact_id=fact.fact_id, state=person_pb2.KINSHIP_FACT_STATE_VERIFIED)
         )
 
     async def sign(self, psn_no: str) -> None:
@@ -225,6 +234,8 @@ async def house_of(world: World) -> AsyncIterator[House]:
         yield House(
             world,
             identity_pb2_grpc.IdentityServiceStub(identity),
+            kinship_pb2_grpc.KinshipServiceStub(identity),
+            sanctions_pb2_grpc.SanctionServiceStub(identity),
             family_pb2_grpc.FamilyServiceStub(family),
             family,
             bus,

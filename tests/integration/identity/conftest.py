@@ -19,11 +19,27 @@ from chassis.migrate import migrate
 from chassis.outbox import OutboxPublisher
 from chassis.rpc.client import channel
 from chassis.rpc.server import Health, RpcServer
-from gongji.identity.v1 import events_pb2, identity_pb2, identity_pb2_grpc, person_pb2
+from gongji.identity.v1 import (
+    credentials_pb2,
+    credentials_pb2_grpc,
+    events_pb2,
+    identity_pb2,
+    identity_pb2_grpc,
+    institutions_pb2,
+    institutions_pb2_grpc,
+    kinship_pb2_grpc,
+    person_pb2,
+    sanctions_pb2_grpc,
+)
 from kernel.failures import Failure
 from kernel.randomness import SYSTEM_RANDOMNESS
 from ops.embedded.databases import Databases
-from services.identity.api import IdentityApi, Room
+from services.identity.api.credentials import CredentialApi
+from services.identity.api.identity import IdentityApi
+from services.identity.api.institutions import InstitutionApi
+from services.identity.api.kinship import KinshipApi
+from services.identity.api.room import Room
+from services.identity.api.sanctions import SanctionApi
 from services.identity.app import MIGRATIONS, NAME, Settings, make_secrets_file, read_secrets
 from services.identity.domain.sealing import Seals
 from services.identity.operations.signing_keys import check_secrets
@@ -57,6 +73,10 @@ class Identity:
     """A running room, and what a test does with it."""
 
     stub: identity_pb2_grpc.IdentityServiceAsyncStub
+    credentials: credentials_pb2_grpc.CredentialServiceAsyncStub
+    kinship: kinship_pb2_grpc.KinshipServiceAsyncStub
+    sanctions: sanctions_pb2_grpc.SanctionServiceAsyncStub
+    institutions: institutions_pb2_grpc.InstitutionServiceAsyncStub
     clock: SetClock
     database: Database
     keys: SigningKeys
@@ -83,19 +103,21 @@ class Identity:
             "wallet_capable": True,
         }
         institution = person_pb2.Institution(**(standard | fields))
-        answer = await self.stub.RegisterInstitution(identity_pb2.RegisterInstitutionRequest(institution=institution))
+        answer = await self.institutions.RegisterInstitution(
+            institutions_pb2.RegisterInstitutionRequest(institution=institution)
+        )
         return answer.institution
 
     async def code(self, psn_no: str) -> str:
         """A fresh code of this person."""
-        return (await self.stub.IssueCode(identity_pb2.IssueCodeRequest(psn_no=psn_no))).code
+        return (await self.credentials.IssueCode(credentials_pb2.IssueCodeRequest(psn_no=psn_no))).code
 
     async def decode(
         self, code: str, *, fixmedins_code: str = HOSPITAL, terminal_no: str = "T1"
-    ) -> identity_pb2.DecodeCredentialResponse:
+    ) -> credentials_pb2.DecodeCredentialResponse:
         """What a terminal gets for a code."""
-        return await self.stub.DecodeCredential(
-            identity_pb2.DecodeCredentialRequest(code=code, fixmedins_code=fixmedins_code, terminal_no=terminal_no)
+        return await self.credentials.DecodeCredential(
+            credentials_pb2.DecodeCredentialRequest(code=code, fixmedins_code=fixmedins_code, terminal_no=terminal_no)
         )
 
     async def snapshot(self) -> dict[str, events_pb2.IdentityEvent]:
@@ -193,22 +215,31 @@ async def start_identity(
             )
             await keys.refresh()
             server = RpcServer(settings, Health())
-            IdentityApi(
-                Room(
-                    database=db,
-                    seals=seals,
-                    keys=keys,
-                    clock=clock,
-                    randomness=SYSTEM_RANDOMNESS,
-                    code_lifetime_s=settings.code_lifetime_s,
-                    ec_token_lifetime=timedelta(hours=settings.ec_token_lifetime_h),
-                )
-            ).add_to(server)
+            room = Room(
+                database=db,
+                seals=seals,
+                keys=keys,
+                clock=clock,
+                randomness=SYSTEM_RANDOMNESS,
+                code_lifetime_s=settings.code_lifetime_s,
+                ec_token_lifetime=timedelta(hours=settings.ec_token_lifetime_h),
+            )
+            for face in (IdentityApi, CredentialApi, KinshipApi, SanctionApi, InstitutionApi):
+                face(room).add_to(server)
             ports = await server.start()
             stack.push_async_callback(server.stop, 0)
             opened = await stack.enter_async_context(channel(f"127.0.0.1:{ports['grpc']}", call_timeout_s=20))
-            stub = identity_pb2_grpc.IdentityServiceStub(opened)
-            return Identity(stub, clock, db, keys, bus)
+            return Identity(
+                identity_pb2_grpc.IdentityServiceStub(opened),
+                credentials_pb2_grpc.CredentialServiceStub(opened),
+                kinship_pb2_grpc.KinshipServiceStub(opened),
+                sanctions_pb2_grpc.SanctionServiceStub(opened),
+                institutions_pb2_grpc.InstitutionServiceStub(opened),
+                clock,
+                db,
+                keys,
+                bus,
+            )
 
         yield start
 

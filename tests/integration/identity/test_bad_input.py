@@ -9,7 +9,7 @@ from google.protobuf.descriptor import FieldDescriptor
 from google.protobuf.message import Message
 
 from chassis.rpc.catalogue import catalogue
-from gongji.identity.v1 import identity_pb2, person_pb2
+from gongji.identity.v1 import credentials_pb2, identity_pb2, institutions_pb2, kinship_pb2, person_pb2, sanctions_pb2
 from kernel.failures import Failure
 from tests.integration.identity.conftest import HOSPITAL, LI, START, WANG, Identity
 
@@ -73,7 +73,7 @@ def mutants(request: Message) -> list[Message]:
 
 def sound_requests() -> dict[str, Message]:
     """One request for each method, as somebody sends it in earnest."""
-    sanction = identity_pb2.ImposeSanctionRequest(
+    sanction = sanctions_pb2.ImposeSanctionRequest(
         psn_no=WANG["psn_no"], basis_clause="第四十一条", decision_no="3号", organ="医保局"
     )
     sanction.from_time.FromDatetime(START)
@@ -91,29 +91,29 @@ def sound_requests() -> dict[str, Message]:
         "ChangeInsuranceStatus": identity_pb2.ChangeInsuranceStatusRequest(
             psn_no=WANG["psn_no"], insutype="310", psn_insu_stas="2"
         ),
-        "SubmitKinshipFact": identity_pb2.SubmitKinshipFactRequest(
+        "SubmitKinshipFact": kinship_pb2.SubmitKinshipFactRequest(
             kind=person_pb2.KINSHIP_FACT_KIND_MARRIED_TO,
             psn_no=WANG["psn_no"],
             other_psn_no=LI["psn_no"],
-            evidence=identity_pb2.EVIDENCE_MARRIAGE_CERTIFICATE,
+            evidence=kinship_pb2.EVIDENCE_MARRIAGE_CERTIFICATE,
             from_date="2010-01-01",
             to_date="2020-01-01",
         ),
-        "ReviewKinshipFact": identity_pb2.ReviewKinshipFactRequest(
+        "ReviewKinshipFact": kinship_pb2.ReviewKinshipFactRequest(
             fact_id="00000000-0000-7000-8000-000000000001", state=person_pb2.KINSHIP_FACT_STATE_REJECTED, cause="误"
         ),
-        "VerifyKinship": identity_pb2.VerifyKinshipRequest(
+        "VerifyKinship": kinship_pb2.VerifyKinshipRequest(
             psn_no=WANG["psn_no"], other_psn_no=LI["psn_no"], on_date="2015-01-01"
         ),
-        "IssueCode": identity_pb2.IssueCodeRequest(psn_no=WANG["psn_no"]),
-        "DecodeCredential": identity_pb2.DecodeCredentialRequest(
+        "IssueCode": credentials_pb2.IssueCodeRequest(psn_no=WANG["psn_no"]),
+        "DecodeCredential": credentials_pb2.DecodeCredentialRequest(
             code="a.b.c", fixmedins_code=HOSPITAL, terminal_no="T1"
         ),
         "ImposeSanction": sanction,
-        "LiftSanction": identity_pb2.LiftSanctionRequest(
+        "LiftSanction": sanctions_pb2.LiftSanctionRequest(
             sanction_id="00000000-0000-7000-8000-000000000001", cause="误"
         ),
-        "RegisterInstitution": identity_pb2.RegisterInstitutionRequest(
+        "RegisterInstitution": institutions_pb2.RegisterInstitutionRequest(
             institution=person_pb2.Institution(
                 fixmedins_code=HOSPITAL, fixmedins_name="共济医院", state=person_pb2.INSTITUTION_STATE_DESIGNATED
             )
@@ -122,9 +122,15 @@ def sound_requests() -> dict[str, Message]:
 
 
 def test_every_method_is_tried() -> None:
-    """No method of the service is missing here, the one without a field apart."""
-    service = identity_pb2.DESCRIPTOR.services_by_name["IdentityService"]
-    assert sound_requests().keys() == set(service.methods_by_name) - {"StreamSnapshot"}
+    """No method of the room is missing here, the one without a field apart."""
+    modules = (identity_pb2, credentials_pb2, kinship_pb2, sanctions_pb2, institutions_pb2)
+    methods = {
+        method
+        for module in modules
+        for service in module.DESCRIPTOR.services_by_name.values()
+        for method in service.methods_by_name
+    }
+    assert sound_requests().keys() == methods - {"StreamSnapshot"}
 
 
 @pytest.mark.parametrize("method", sound_requests())
@@ -133,7 +139,11 @@ async def test_no_field_breaks_a_call(identity: Identity, method: str) -> None:
     await identity.register(**WANG)
     await identity.register(**LI)
     await identity.hospital()
-    call = getattr(identity.stub, method)
+    call = next(
+        getattr(stub, method)
+        for stub in (identity.stub, identity.credentials, identity.kinship, identity.sanctions, identity.institutions)
+        if hasattr(stub, method)
+    )
     requests = mutants(sound_requests()[method])
     assert len(requests) >= len(TEXTS)
     for request in requests:

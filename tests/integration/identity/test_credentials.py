@@ -11,7 +11,7 @@ from joserfc import jws
 from joserfc.jwk import OKPKey
 from joserfc.util import urlsafe_b64encode
 
-from gongji.identity.v1 import events_pb2, identity_pb2
+from gongji.identity.v1 import credentials_pb2, events_pb2
 from services.identity.recovery import UNKNOWN_KEY_PAUSE_S
 from tests.integration.identity.conftest import HOSPITAL, START, WANG, Identity, SetClock, StartIdentity, refusal
 
@@ -175,12 +175,12 @@ def kid_of(token: str) -> str:
 async def test_a_wrong_request_is_refused_before_anything(desk: Identity) -> None:
     """The contract's own rules hold: code length, institution form, terminal form."""
     wrong = {
-        "code": identity_pb2.DecodeCredentialRequest(code="x" * 1025, fixmedins_code=HOSPITAL, terminal_no="T1"),
-        "fixmedins_code": identity_pb2.DecodeCredentialRequest(code="x", fixmedins_code="X1", terminal_no="T1"),
-        "terminal_no": identity_pb2.DecodeCredentialRequest(code="x", fixmedins_code=HOSPITAL, terminal_no="T 1"),
+        "code": credentials_pb2.DecodeCredentialRequest(code="x" * 1025, fixmedins_code=HOSPITAL, terminal_no="T1"),
+        "fixmedins_code": credentials_pb2.DecodeCredentialRequest(code="x", fixmedins_code="X1", terminal_no="T1"),
+        "terminal_no": credentials_pb2.DecodeCredentialRequest(code="x", fixmedins_code=HOSPITAL, terminal_no="T 1"),
     }
     for field, request in wrong.items():
-        refused = await refusal(desk.stub.DecodeCredential(request))
+        refused = await refusal(desk.credentials.DecodeCredential(request))
         assert refused == ("INVALID_ARGUMENT", "REQUEST_INVALID", field)
 
 

@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from gongji.identity.v1 import identity_pb2, person_pb2
+from gongji.identity.v1 import identity_pb2, institutions_pb2, person_pb2
 from services.identity.store import events
 from tests.integration.identity.conftest import HOSPITAL, LI, WANG, Identity, refusal
 
@@ -46,7 +46,7 @@ async def test_a_name_that_cannot_be_shown_is_refused(identity: Identity) -> Non
     """A control character in a name is a named refusal, not an error."""
     refused = ("INVALID_ARGUMENT", "TEXT_MALFORMED", "institution.fixmedins_name")
     assert await refusal(identity.hospital(fixmedins_name="共济\x00医院")) == refused
-    missing = identity.stub.RegisterInstitution(identity_pb2.RegisterInstitutionRequest())
+    missing = identity.institutions.RegisterInstitution(institutions_pb2.RegisterInstitutionRequest())
     assert (await refusal(missing))[:2] == ("INVALID_ARGUMENT", "REQUEST_INVALID")
 
 

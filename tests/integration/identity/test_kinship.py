@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from gongji.identity.v1 import events_pb2, identity_pb2, person_pb2
+from gongji.identity.v1 import events_pb2, kinship_pb2, person_pb2
 from tests.integration.identity.conftest import CHILD, LI, WANG, Identity, StartIdentity, refusal
 
 OLD_LI = {"certno": "650102196009110043", "psn_name": "李桂兰", "psn_no": "650100000000004"}
@@ -28,23 +28,23 @@ async def submit(
     person: dict[str, str],
     other: dict[str, str],
     **fields: Any,  # noqa: ANN401  Any field.
-) -> identity_pb2.SubmitKinshipFactResponse:
+) -> kinship_pb2.SubmitKinshipFactResponse:
     """Submits that one is the other's parent, unless the fields say otherwise."""
     request: dict[str, Any] = {
         "kind": PARENT_OF,
         "psn_no": person["psn_no"],
         "other_psn_no": other["psn_no"],
-        "evidence": identity_pb2.EVIDENCE_HOUSEHOLD_REGISTER,
+        "evidence": kinship_pb2.EVIDENCE_HOUSEHOLD_REGISTER,
     }
-    return await identity.stub.SubmitKinshipFact(identity_pb2.SubmitKinshipFactRequest(**(request | fields)))
+    return await identity.kinship.SubmitKinshipFact(kinship_pb2.SubmitKinshipFactRequest(**(request | fields)))
 
 
 async def review(
     identity: Identity, fact_id: str, state: person_pb2.KinshipFactState.ValueType = VERIFIED, cause: str = ""
 ) -> person_pb2.KinshipFactState.ValueType:
     """An officer decides; the state afterwards."""
-    request = identity_pb2.ReviewKinshipFactRequest(fact_id=fact_id, state=state, cause=cause)
-    return (await identity.stub.ReviewKinshipFact(request)).state
+    request = kinship_pb2.ReviewKinshipFactRequest(fact_id=fact_id, state=state, cause=cause)
+    return (await identity.kinship.ReviewKinshipFact(request)).state
 
 
 async def proven(
@@ -61,23 +61,23 @@ async def proven(
 
 async def verify(
     identity: Identity, person: dict[str, str], other: dict[str, str], on_date: str = ""
-) -> identity_pb2.VerifyKinshipResponse:
+) -> kinship_pb2.VerifyKinshipResponse:
     """What the one is to the other."""
-    return await identity.stub.VerifyKinship(
-        identity_pb2.VerifyKinshipRequest(psn_no=person["psn_no"], other_psn_no=other["psn_no"], on_date=on_date)
+    return await identity.kinship.VerifyKinship(
+        kinship_pb2.VerifyKinshipRequest(psn_no=person["psn_no"], other_psn_no=other["psn_no"], on_date=on_date)
     )
 
 
-def answer(relation: str, *fact_ids: str) -> identity_pb2.VerifyKinshipResponse:
+def answer(relation: str, *fact_ids: str) -> kinship_pb2.VerifyKinshipResponse:
     """The answer that there is this relation."""
-    return identity_pb2.VerifyKinshipResponse(
+    return kinship_pb2.VerifyKinshipResponse(
         relation=person_pb2.Relation.Value(f"RELATION_{relation}"), fact_ids=fact_ids
     )
 
 
-def none(reason: str) -> identity_pb2.VerifyKinshipResponse:
+def none(reason: str) -> kinship_pb2.VerifyKinshipResponse:
     """The answer that there is no relation that counts."""
-    return identity_pb2.VerifyKinshipResponse(reason=reason)
+    return kinship_pb2.VerifyKinshipResponse(reason=reason)
 
 
 @pytest.fixture
@@ -155,7 +155,7 @@ async def test_a_withdrawn_document_takes_every_relation_that_rested_on_it(famil
 async def test_the_same_fact_submitted_again_is_the_first_one(family: Identity) -> None:
     """A live fact is found again, whoever is named first and whatever proves it; a rejected one is submitted anew."""
     first = await submit(family, WANG, LI, **WEDDING)
-    again = await submit(family, LI, WANG, **WEDDING, evidence=identity_pb2.EVIDENCE_MARRIAGE_CERTIFICATE)
+    again = await submit(family, LI, WANG, **WEDDING, evidence=kinship_pb2.EVIDENCE_MARRIAGE_CERTIFICATE)
     assert again.fact_id == first.fact_id
     await review(family, first.fact_id, REJECTED, "照片不清")
     assert (await submit(family, WANG, LI, **WEDDING)).fact_id != first.fact_id
@@ -188,7 +188,7 @@ async def test_a_fact_that_cannot_be_true_is_refused(family: Identity) -> None:
         ),
         (submit(family, WANG, LI, kind=0), ("INVALID_ARGUMENT", "REQUEST_INVALID", "kind")),
         (
-            submit(family, WANG, LI, evidence=identity_pb2.EVIDENCE_MARRIAGE_CERTIFICATE),
+            submit(family, WANG, LI, evidence=kinship_pb2.EVIDENCE_MARRIAGE_CERTIFICATE),
             ("INVALID_ARGUMENT", "EVIDENCE_DOES_NOT_PROVE", "evidence"),
         ),
         (verify(family, WANG, {"psn_no": UNKNOWN}), ("NOT_FOUND", "PERSON_UNKNOWN", "other_psn_no")),

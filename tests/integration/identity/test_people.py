@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from google.protobuf.timestamp_pb2 import Timestamp
 
-from gongji.identity.v1 import identity_pb2, person_pb2
+from gongji.identity.v1 import identity_pb2, person_pb2, sanctions_pb2
 from tests.integration.identity.conftest import CHILD, LI, START, WANG, Identity, StartIdentity, refusal
 
 NEWBORN: dict[str, Any] = {
@@ -42,7 +42,7 @@ def timestamp(instant: datetime) -> Timestamp:
     return stamp
 
 
-async def sanction(identity: Identity, **fields: Any) -> identity_pb2.ImposeSanctionResponse:  # noqa: ANN401  Any field.
+async def sanction(identity: Identity, **fields: Any) -> sanctions_pb2.ImposeSanctionResponse:  # noqa: ANN401  Any field.
     """Imposes a sanction of four months."""
     request: dict[str, Any] = {
         "psn_no": WANG["psn_no"],
@@ -52,13 +52,13 @@ async def sanction(identity: Identity, **fields: Any) -> identity_pb2.ImposeSanc
         "decision_no": "疆医保罚〔2026〕3号",
         "organ": "乌鲁木齐市医疗保障局",
     }
-    return await identity.stub.ImposeSanction(identity_pb2.ImposeSanctionRequest(**(request | fields)))
+    return await identity.sanctions.ImposeSanction(sanctions_pb2.ImposeSanctionRequest(**(request | fields)))
 
 
 async def lift(identity: Identity, sanction_id: str) -> person_pb2.Person:
     """Lifts a sanction."""
-    request = identity_pb2.LiftSanctionRequest(sanction_id=sanction_id, cause="复议撤销")
-    return (await identity.stub.LiftSanction(request)).person
+    request = sanctions_pb2.LiftSanctionRequest(sanction_id=sanction_id, cause="复议撤销")
+    return (await identity.sanctions.LiftSanction(request)).person
 
 
 async def count(identity: Identity, table: str) -> int:

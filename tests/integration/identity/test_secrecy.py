@@ -15,12 +15,20 @@ import sqlalchemy as sa
 
 from chassis.migrate import drift, migrate
 from chassis.rpc.client import channel
-from gongji.identity.v1 import identity_pb2, identity_pb2_grpc, person_pb2
+from gongji.identity.v1 import (
+    credentials_pb2,
+    credentials_pb2_grpc,
+    identity_pb2,
+    identity_pb2_grpc,
+    institutions_pb2,
+    institutions_pb2_grpc,
+    person_pb2,
+)
 from kernel.failures import Failure
 from services.identity.app import MIGRATIONS, make_secrets_file, read_secrets
 from services.identity.domain.sealing import Seals, WrongKeyError
 from services.identity.operations.signing_keys import check_secrets
-from services.identity.tables import metadata
+from services.identity.tables import METADATA
 from tests.integration.identity.conftest import HOSPITAL, LI, WANG, Identity
 from tests.servers import NatsServer
 
@@ -107,7 +115,7 @@ async def test_other_secrets_do_not_fit_the_database(identity: Identity, tmp_pat
 async def test_the_schema_is_what_the_tables_say(database: str) -> None:
     """Migrations and tables agree."""
     await migrate(database, MIGRATIONS)
-    assert await drift(database, metadata) == []
+    assert await drift(database, METADATA) == []
 
 
 def test_a_secrets_file_is_its_owners_alone_and_made_once(tmp_path: Path) -> None:
@@ -195,12 +203,15 @@ async def test_the_process_serves_and_its_log_holds_nothing_personal(start_app: 
         hospital = person_pb2.Institution(
             fixmedins_code=HOSPITAL, fixmedins_name="共济医院", state=person_pb2.INSTITUTION_STATE_DESIGNATED
         )
-        await stub.RegisterInstitution(identity_pb2.RegisterInstitutionRequest(institution=hospital))
-        code = (await stub.IssueCode(identity_pb2.IssueCodeRequest(psn_no=WANG["psn_no"]))).code
-        decode = identity_pb2.DecodeCredentialRequest(code=code, fixmedins_code=HOSPITAL, terminal_no="T1")
-        token = (await stub.DecodeCredential(decode)).ec_token
+        await institutions_pb2_grpc.InstitutionServiceStub(opened).RegisterInstitution(
+            institutions_pb2.RegisterInstitutionRequest(institution=hospital)
+        )
+        credentials = credentials_pb2_grpc.CredentialServiceStub(opened)
+        code = (await credentials.IssueCode(credentials_pb2.IssueCodeRequest(psn_no=WANG["psn_no"]))).code
+        decode = credentials_pb2.DecodeCredentialRequest(code=code, fixmedins_code=HOSPITAL, terminal_no="T1")
+        token = (await credentials.DecodeCredential(decode)).ec_token
         with pytest.raises(Failure, match="CODE_ALREADY_USED"):
-            await stub.DecodeCredential(decode)
+            await credentials.DecodeCredential(decode)
     exit_code, log = await app.ended(stop=True)
     assert exit_code == 0
     assert "CODE_ALREADY_USED" in log

@@ -10,7 +10,7 @@ import pytest
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from chassis.db import Database
-from gongji.identity.v1 import identity_pb2
+from gongji.identity.v1 import sanctions_pb2
 from gongji.notify.v1 import notify_pb2, notify_pb2_grpc
 from kernel.failures import Failure
 from kernel.ids import PsnNo
@@ -111,8 +111,8 @@ async def test_a_sanction_is_told_once(desk: Desk) -> None:
     start, end = Timestamp(), Timestamp()
     start.GetCurrentTime()
     end.FromSeconds(start.seconds + 120 * 86_400)
-    await desk.house.identity.ImposeSanction(
-        identity_pb2.ImposeSanctionRequest(
+    await desk.house.sanctions.ImposeSanction(
+        sanctions_pb2.ImposeSanctionRequest(
             psn_no=person,
             from_time=start,
             to_time=end,

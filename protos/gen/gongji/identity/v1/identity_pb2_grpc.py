@@ -26,7 +26,7 @@ if _version_not_supported:
 
 
 class IdentityServiceStub:
-    """The identity room (参保人、亲属关系、凭证、定点医药机构).
+    """The people (参保人).
     """
 
     def __init__(self, channel):
@@ -55,46 +55,6 @@ class IdentityServiceStub:
                 request_serializer=gongji_dot_identity_dot_v1_dot_identity__pb2.ChangeInsuranceStatusRequest.SerializeToString,
                 response_deserializer=gongji_dot_identity_dot_v1_dot_identity__pb2.ChangeInsuranceStatusResponse.FromString,
                 _registered_method=True)
-        self.SubmitKinshipFact = channel.unary_unary(
-                '/gongji.identity.v1.IdentityService/SubmitKinshipFact',
-                request_serializer=gongji_dot_identity_dot_v1_dot_identity__pb2.SubmitKinshipFactRequest.SerializeToString,
-                response_deserializer=gongji_dot_identity_dot_v1_dot_identity__pb2.SubmitKinshipFactResponse.FromString,
-                _registered_method=True)
-        self.ReviewKinshipFact = channel.unary_unary(
-                '/gongji.identity.v1.IdentityService/ReviewKinshipFact',
-                request_serializer=gongji_dot_identity_dot_v1_dot_identity__pb2.ReviewKinshipFactRequest.SerializeToString,
-                response_deserializer=gongji_dot_identity_dot_v1_dot_identity__pb2.ReviewKinshipFactResponse.FromString,
-                _registered_method=True)
-        self.VerifyKinship = channel.unary_unary(
-                '/gongji.identity.v1.IdentityService/VerifyKinship',
-                request_serializer=gongji_dot_identity_dot_v1_dot_identity__pb2.VerifyKinshipRequest.SerializeToString,
-                response_deserializer=gongji_dot_identity_dot_v1_dot_identity__pb2.VerifyKinshipResponse.FromString,
-                _registered_method=True)
-        self.IssueCode = channel.unary_unary(
-                '/gongji.identity.v1.IdentityService/IssueCode',
-                request_serializer=gongji_dot_identity_dot_v1_dot_identity__pb2.IssueCodeRequest.SerializeToString,
-                response_deserializer=gongji_dot_identity_dot_v1_dot_identity__pb2.IssueCodeResponse.FromString,
-                _registered_method=True)
-        self.DecodeCredential = channel.unary_unary(
-                '/gongji.identity.v1.IdentityService/DecodeCredential',
-                request_serializer=gongji_dot_identity_dot_v1_dot_identity__pb2.DecodeCredentialRequest.SerializeToString,
-                response_deserializer=gongji_dot_identity_dot_v1_dot_identity__pb2.DecodeCredentialResponse.FromString,
-                _registered_method=True)
-        self.ImposeSanction = channel.unary_unary(
-                '/gongji.identity.v1.IdentityService/ImposeSanction',
-                request_serializer=gongji_dot_identity_dot_v1_dot_identity__pb2.ImposeSanctionRequest.SerializeToString,
-                response_deserializer=gongji_dot_identity_dot_v1_dot_identity__pb2.ImposeSanctionResponse.FromString,
-                _registered_method=True)
-        self.LiftSanction = channel.unary_unary(
-                '/gongji.identity.v1.IdentityService/LiftSanction',
-                request_serializer=gongji_dot_identity_dot_v1_dot_identity__pb2.LiftSanctionRequest.SerializeToString,
-                response_deserializer=gongji_dot_identity_dot_v1_dot_identity__pb2.LiftSanctionResponse.FromString,
-                _registered_method=True)
-        self.RegisterInstitution = channel.unary_unary(
-                '/gongji.identity.v1.IdentityService/RegisterInstitution',
-                request_serializer=gongji_dot_identity_dot_v1_dot_identity__pb2.RegisterInstitutionRequest.SerializeToString,
-                response_deserializer=gongji_dot_identity_dot_v1_dot_identity__pb2.RegisterInstitutionResponse.FromString,
-                _registered_method=True)
         self.StreamSnapshot = channel.unary_stream(
                 '/gongji.identity.v1.IdentityService/StreamSnapshot',
                 request_serializer=gongji_dot_identity_dot_v1_dot_identity__pb2.StreamSnapshotRequest.SerializeToString,
@@ -103,7 +63,7 @@ class IdentityServiceStub:
 
 
 class IdentityServiceServicer:
-    """The identity room (参保人、亲属关系、凭证、定点医药机构).
+    """The people (参保人).
     """
 
     def RegisterPerson(self, request, context):
@@ -129,62 +89,6 @@ class IdentityServiceServicer:
 
     def ChangeInsuranceStatus(self, request, context):
         """Changes psn_insu_stas of an enrolment: 1 normal, 2 paused, 4 ended.
-        """
-        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
-        context.set_details('Method not implemented!')
-        raise NotImplementedError('Method not implemented!')
-
-    def SubmitKinshipFact(self, request, context):
-        """Submits a kinship fact with its evidence; nothing rests on it before it is verified.
-        """
-        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
-        context.set_details('Method not implemented!')
-        raise NotImplementedError('Method not implemented!')
-
-    def ReviewKinshipFact(self, request, context):
-        """An officer verifies or rejects a submitted fact, or revokes a verified one.
-        """
-        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
-        context.set_details('Method not implemented!')
-        raise NotImplementedError('Method not implemented!')
-
-    def VerifyKinship(self, request, context):
-        """The relation of two people on a date and the chain of facts that proves it, or why there is none.
-        """
-        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
-        context.set_details('Method not implemented!')
-        raise NotImplementedError('Method not implemented!')
-
-    def IssueCode(self, request, context):
-        """Issues a dynamic 医保码 for the person's own phone: signed, short-lived, single use.
-        """
-        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
-        context.set_details('Method not implemented!')
-        raise NotImplementedError('Method not implemented!')
-
-    def DecodeCredential(self, request, context):
-        """ec.query: a terminal decodes a code once and gets the ecToken of this visit.
-        """
-        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
-        context.set_details('Method not implemented!')
-        raise NotImplementedError('Method not implemented!')
-
-    def ImposeSanction(self, request, context):
-        """Imposes a sanction on a person (暂停联网结算, 条例 art. 41).
-        """
-        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
-        context.set_details('Method not implemented!')
-        raise NotImplementedError('Method not implemented!')
-
-    def LiftSanction(self, request, context):
-        """Lifts a sanction before its end.
-        """
-        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
-        context.set_details('Method not implemented!')
-        raise NotImplementedError('Method not implemented!')
-
-    def RegisterInstitution(self, request, context):
-        """Registers a designated institution (定点医药机构) or changes it.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -220,46 +124,6 @@ def add_IdentityServiceServicer_to_server(servicer, server):
                     request_deserializer=gongji_dot_identity_dot_v1_dot_identity__pb2.ChangeInsuranceStatusRequest.FromString,
                     response_serializer=gongji_dot_identity_dot_v1_dot_identity__pb2.ChangeInsuranceStatusResponse.SerializeToString,
             ),
-            'SubmitKinshipFact': grpc.unary_unary_rpc_method_handler(
-                    servicer.SubmitKinshipFact,
-                    request_deserializer=gongji_dot_identity_dot_v1_dot_identity__pb2.SubmitKinshipFactRequest.FromString,
-                    response_serializer=gongji_dot_identity_dot_v1_dot_identity__pb2.SubmitKinshipFactResponse.SerializeToString,
-            ),
-            'ReviewKinshipFact': grpc.unary_unary_rpc_method_handler(
-                    servicer.ReviewKinshipFact,
-                    request_deserializer=gongji_dot_identity_dot_v1_dot_identity__pb2.ReviewKinshipFactRequest.FromString,
-                    response_serializer=gongji_dot_identity_dot_v1_dot_identity__pb2.ReviewKinshipFactResponse.SerializeToString,
-            ),
-            'VerifyKinship': grpc.unary_unary_rpc_method_handler(
-                    servicer.VerifyKinship,
-                    request_deserializer=gongji_dot_identity_dot_v1_dot_identity__pb2.VerifyKinshipRequest.FromString,
-                    response_serializer=gongji_dot_identity_dot_v1_dot_identity__pb2.VerifyKinshipResponse.SerializeToString,
-            ),
-            'IssueCode': grpc.unary_unary_rpc_method_handler(
-                    servicer.IssueCode,
-                    request_deserializer=gongji_dot_identity_dot_v1_dot_identity__pb2.IssueCodeRequest.FromString,
-                    response_serializer=gongji_dot_identity_dot_v1_dot_identity__pb2.IssueCodeResponse.SerializeToString,
-            ),
-            'DecodeCredential': grpc.unary_unary_rpc_method_handler(
-                    servicer.DecodeCredential,
-                    request_deserializer=gongji_dot_identity_dot_v1_dot_identity__pb2.DecodeCredentialRequest.FromString,
-                    response_serializer=gongji_dot_identity_dot_v1_dot_identity__pb2.DecodeCredentialResponse.SerializeToString,
-            ),
-            'ImposeSanction': grpc.unary_unary_rpc_method_handler(
-                    servicer.ImposeSanction,
-                    request_deserializer=gongji_dot_identity_dot_v1_dot_identity__pb2.ImposeSanctionRequest.FromString,
-                    response_serializer=gongji_dot_identity_dot_v1_dot_identity__pb2.ImposeSanctionResponse.SerializeToString,
-            ),
-            'LiftSanction': grpc.unary_unary_rpc_method_handler(
-                    servicer.LiftSanction,
-                    request_deserializer=gongji_dot_identity_dot_v1_dot_identity__pb2.LiftSanctionRequest.FromString,
-                    response_serializer=gongji_dot_identity_dot_v1_dot_identity__pb2.LiftSanctionResponse.SerializeToString,
-            ),
-            'RegisterInstitution': grpc.unary_unary_rpc_method_handler(
-                    servicer.RegisterInstitution,
-                    request_deserializer=gongji_dot_identity_dot_v1_dot_identity__pb2.RegisterInstitutionRequest.FromString,
-                    response_serializer=gongji_dot_identity_dot_v1_dot_identity__pb2.RegisterInstitutionResponse.SerializeToString,
-            ),
             'StreamSnapshot': grpc.unary_stream_rpc_method_handler(
                     servicer.StreamSnapshot,
                     request_deserializer=gongji_dot_identity_dot_v1_dot_identity__pb2.StreamSnapshotRequest.FromString,
@@ -274,7 +138,7 @@ def add_IdentityServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class IdentityService:
-    """The identity room (参保人、亲属关系、凭证、定点医药机构).
+    """The people (参保人).
     """
 
     @staticmethod
@@ -375,222 +239,6 @@ class IdentityService:
             '/gongji.identity.v1.IdentityService/ChangeInsuranceStatus',
             gongji_dot_identity_dot_v1_dot_identity__pb2.ChangeInsuranceStatusRequest.SerializeToString,
             gongji_dot_identity_dot_v1_dot_identity__pb2.ChangeInsuranceStatusResponse.FromString,
-            options,
-            channel_credentials,
-            insecure,
-            call_credentials,
-            compression,
-            wait_for_ready,
-            timeout,
-            metadata,
-            _registered_method=True)
-
-    @staticmethod
-    def SubmitKinshipFact(request,
-            target,
-            options=(),
-            channel_credentials=None,
-            call_credentials=None,
-            insecure=False,
-            compression=None,
-            wait_for_ready=None,
-            timeout=None,
-            metadata=None):
-        return grpc.experimental.unary_unary(
-            request,
-            target,
-            '/gongji.identity.v1.IdentityService/SubmitKinshipFact',
-            gongji_dot_identity_dot_v1_dot_identity__pb2.SubmitKinshipFactRequest.SerializeToString,
-            gongji_dot_identity_dot_v1_dot_identity__pb2.SubmitKinshipFactResponse.FromString,
-            options,
-            channel_credentials,
-            insecure,
-            call_credentials,
-            compression,
-            wait_for_ready,
-            timeout,
-            metadata,
-            _registered_method=True)
-
-    @staticmethod
-    def ReviewKinshipFact(request,
-            target,
-            options=(),
-            channel_credentials=None,
-            call_credentials=None,
-            insecure=False,
-            compression=None,
-            wait_for_ready=None,
-            timeout=None,
-            metadata=None):
-        return grpc.experimental.unary_unary(
-            request,
-            target,
-            '/gongji.identity.v1.IdentityService/ReviewKinshipFact',
-            gongji_dot_identity_dot_v1_dot_identity__pb2.ReviewKinshipFactRequest.SerializeToString,
-            gongji_dot_identity_dot_v1_dot_identity__pb2.ReviewKinshipFactResponse.FromString,
-            options,
-            channel_credentials,
-            insecure,
-            call_credentials,
-            compression,
-            wait_for_ready,
-            timeout,
-            metadata,
-            _registered_method=True)
-
-    @staticmethod
-    def VerifyKinship(request,
-            target,
-            options=(),
-            channel_credentials=None,
-            call_credentials=None,
-            insecure=False,
-            compression=None,
-            wait_for_ready=None,
-            timeout=None,
-            metadata=None):
-        return grpc.experimental.unary_unary(
-            request,
-            target,
-            '/gongji.identity.v1.IdentityService/VerifyKinship',
-            gongji_dot_identity_dot_v1_dot_identity__pb2.VerifyKinshipRequest.SerializeToString,
-            gongji_dot_identity_dot_v1_dot_identity__pb2.VerifyKinshipResponse.FromString,
-            options,
-            channel_credentials,
-            insecure,
-            call_credentials,
-            compression,
-            wait_for_ready,
-            timeout,
-            metadata,
-            _registered_method=True)
-
-    @staticmethod
-    def IssueCode(request,
-            target,
-            options=(),
-            channel_credentials=None,
-            call_credentials=None,
-            insecure=False,
-            compression=None,
-            wait_for_ready=None,
-            timeout=None,
-            metadata=None):
-        return grpc.experimental.unary_unary(
-            request,
-            target,
-            '/gongji.identity.v1.IdentityService/IssueCode',
-            gongji_dot_identity_dot_v1_dot_identity__pb2.IssueCodeRequest.SerializeToString,
-            gongji_dot_identity_dot_v1_dot_identity__pb2.IssueCodeResponse.FromString,
-            options,
-            channel_credentials,
-            insecure,
-            call_credentials,
-            compression,
-            wait_for_ready,
-            timeout,
-            metadata,
-            _registered_method=True)
-
-    @staticmethod
-    def DecodeCredential(request,
-            target,
-            options=(),
-            channel_credentials=None,
-            call_credentials=None,
-            insecure=False,
-            compression=None,
-            wait_for_ready=None,
-            timeout=None,
-            metadata=None):
-        return grpc.experimental.unary_unary(
-            request,
-            target,
-            '/gongji.identity.v1.IdentityService/DecodeCredential',
-            gongji_dot_identity_dot_v1_dot_identity__pb2.DecodeCredentialRequest.SerializeToString,
-            gongji_dot_identity_dot_v1_dot_identity__pb2.DecodeCredentialResponse.FromString,
-            options,
-            channel_credentials,
-            insecure,
-            call_credentials,
-            compression,
-            wait_for_ready,
-            timeout,
-            metadata,
-            _registered_method=True)
-
-    @staticmethod
-    def ImposeSanction(request,
-            target,
-            options=(),
-            channel_credentials=None,
-            call_credentials=None,
-            insecure=False,
-            compression=None,
-            wait_for_ready=None,
-            timeout=None,
-            metadata=None):
-        return grpc.experimental.unary_unary(
-            request,
-            target,
-            '/gongji.identity.v1.IdentityService/ImposeSanction',
-            gongji_dot_identity_dot_v1_dot_identity__pb2.ImposeSanctionRequest.SerializeToString,
-            gongji_dot_identity_dot_v1_dot_identity__pb2.ImposeSanctionResponse.FromString,
-            options,
-            channel_credentials,
-            insecure,
-            call_credentials,
-            compression,
-            wait_for_ready,
-            timeout,
-            metadata,
-            _registered_method=True)
-
-    @staticmethod
-    def LiftSanction(request,
-            target,
-            options=(),
-            channel_credentials=None,
-            call_credentials=None,
-            insecure=False,
-            compression=None,
-            wait_for_ready=None,
-            timeout=None,
-            metadata=None):
-        return grpc.experimental.unary_unary(
-            request,
-            target,
-            '/gongji.identity.v1.IdentityService/LiftSanction',
-            gongji_dot_identity_dot_v1_dot_identity__pb2.LiftSanctionRequest.SerializeToString,
-            gongji_dot_identity_dot_v1_dot_identity__pb2.LiftSanctionResponse.FromString,
-            options,
-            channel_credentials,
-            insecure,
-            call_credentials,
-            compression,
-            wait_for_ready,
-            timeout,
-            metadata,
-            _registered_method=True)
-
-    @staticmethod
-    def RegisterInstitution(request,
-            target,
-            options=(),
-            channel_credentials=None,
-            call_credentials=None,
-            insecure=False,
-            compression=None,
-            wait_for_ready=None,
-            timeout=None,
-            metadata=None):
-        return grpc.experimental.unary_unary(
-            request,
-            target,
-            '/gongji.identity.v1.IdentityService/RegisterInstitution',
-            gongji_dot_identity_dot_v1_dot_identity__pb2.RegisterInstitutionRequest.SerializeToString,
-            gongji_dot_identity_dot_v1_dot_identity__pb2.RegisterInstitutionResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -1,0 +1,1 @@
+"""The gRPC face of identity: parse, operation, render."""

@@ -1,0 +1,87 @@
+"""People: registered, looked up, insured; and the snapshot of everything that was told."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+
+from chassis.rpc.interceptors import Context
+from chassis.rpc.server import RpcServer
+from gongji.identity.v1 import identity_pb2 as pb
+from gongji.identity.v1.identity_pb2_grpc import IdentityServiceServicer, add_IdentityServiceServicer_to_server
+from kernel.ids import parsed_psn_no
+from kernel.policy import known_area
+from services.identity.api.room import Room, asked_by
+from services.identity.domain.person import InsuranceStatus, Insutype
+from services.identity.operations import people
+from services.identity.store import events
+from services.identity.wire import people as wire
+from services.identity.wire.events import snapshot_message
+
+
+@dataclass(frozen=True, slots=True)
+class IdentityApi(IdentityServiceServicer):
+    """Serves ``gongji.identity.v1.IdentityService``; the chassis maps what is raised below."""
+
+    room: Room
+
+    def add_to(self, server: RpcServer) -> None:
+        """Registers this face with the server."""
+        server.add(add_IdentityServiceServicer_to_server, self)
+
+    async def RegisterPerson(self, request: pb.RegisterPersonRequest, context: Context) -> pb.RegisterPersonResponse:
+        room, now = self.room, self.room.clock.now()
+        psn_no, existed = await people.register_person(
+            database=room.database,
+            seals=room.seals,
+            registration=wire.registration(request, now=now),
+            asked_by=asked_by(context),
+            now=now,
+            randomness=room.randomness,
+        )
+        return pb.RegisterPersonResponse(psn_no=psn_no, existed=existed)
+
+    async def GetPerson(self, request: pb.GetPersonRequest, context: Context) -> pb.GetPersonResponse:
+        room, now = self.room, self.room.clock.now()
+        seen = await people.look_up_person(
+            database=room.database,
+            seals=room.seals,
+            psn_no=parsed_psn_no(request.psn_no, field="psn_no"),
+            purpose=request.purpose,
+            asked_by=asked_by(context),
+            now=now,
+        )
+        return pb.GetPersonResponse(person=wire.person_message(seen.person, now=now), certno_masked=seen.certno_masked)
+
+    async def Enrol(self, request: pb.EnrolRequest, _: Context) -> pb.EnrolResponse:
+        room, now = self.room, self.room.clock.now()
+        person = await people.enrol(
+            database=room.database,
+            psn_no=parsed_psn_no(request.psn_no, field="psn_no"),
+            insutype=Insutype(request.insutype),
+            area=known_area(request.insuplc_admdvs, field="insuplc_admdvs"),
+            now=now,
+            randomness=room.randomness,
+        )
+        return pb.EnrolResponse(person=wire.person_message(person, now=now))
+
+    async def ChangeInsuranceStatus(
+        self, request: pb.ChangeInsuranceStatusRequest, _: Context
+    ) -> pb.ChangeInsuranceStatusResponse:
+        room, now = self.room, self.room.clock.now()
+        person = await people.change_insurance_status(
+            database=room.database,
+            psn_no=parsed_psn_no(request.psn_no, field="psn_no"),
+            insutype=Insutype(request.insutype),
+            status=InsuranceStatus(request.psn_insu_stas),
+            now=now,
+            randomness=room.randomness,
+        )
+        return pb.ChangeInsuranceStatusResponse(person=wire.person_message(person, now=now))
+
+    async def StreamSnapshot(
+        self, _request: pb.StreamSnapshotRequest, _: Context
+    ) -> AsyncIterator[pb.StreamSnapshotResponse]:
+        async for page in events.snapshot(self.room.database):
+            for payload in page:
+                yield snapshot_message(payload)

@@ -1,0 +1,73 @@
+"""Persons, where they are insured, and who looked them up; certificates and names stand sealed."""
+
+from __future__ import annotations
+
+from typing import Final
+
+import sqlalchemy as sa
+from sqlalchemy.dialects.postgresql import BYTEA
+
+from services.identity.tables.metadata import INSTANT, METADATA, person_column
+
+_INDEX_BYTES: Final = 32
+
+PERSONS: Final = sa.Table(
+    "persons",
+    METADATA,
+    sa.Column("psn_no", sa.Text, primary_key=True),
+    sa.Column("certificate_kind", sa.Text, nullable=False),
+    sa.Column("certno_sealed", BYTEA, nullable=False),
+    sa.Column("name_sealed", BYTEA, nullable=False),
+    sa.Column("key_id", sa.Text, nullable=False, comment="The encryption key of the two sealed columns."),
+    sa.Column("certno_index", BYTEA, nullable=False, comment="Keyed blind index over kind and number."),
+    sa.Column("name_masked", sa.Text, nullable=False),
+    sa.Column("brdy", sa.Date, nullable=False),
+    sa.Column("gend", sa.Text, nullable=False),
+    sa.Column("version", sa.BigInteger, nullable=False),
+    sa.Column("registered_at", INSTANT, nullable=False),
+    sa.UniqueConstraint("certno_index", name="persons_certificate"),
+    sa.CheckConstraint("psn_no ~ '^[0-9]{10,30}$'", name="persons_psn_no"),
+    sa.CheckConstraint(f"octet_length(certno_index) = {_INDEX_BYTES}", name="persons_certno_index"),
+    sa.CheckConstraint("gend IN ('1', '2')", name="persons_gend"),
+    sa.CheckConstraint("version >= 1", name="persons_version"),
+)
+
+ENROLMENTS: Final = sa.Table(
+    "enrolments",
+    METADATA,
+    person_column(),
+    sa.Column("insutype", sa.Text, nullable=False),
+    sa.Column("insuplc_admdvs", sa.Text, nullable=False),
+    sa.Column("psn_insu_stas", sa.Text, nullable=False),
+    sa.Column("changed_at", INSTANT, nullable=False),
+    sa.PrimaryKeyConstraint("psn_no", "insutype", name="enrolments_pkey"),
+    sa.CheckConstraint("insutype IN ('310', '390')", name="enrolments_insutype"),
+    sa.CheckConstraint("insuplc_admdvs ~ '^[1-9][0-9]{5}$'", name="enrolments_insuplc_admdvs"),
+    sa.CheckConstraint("psn_insu_stas IN ('1', '2', '4')", name="enrolments_psn_insu_stas"),
+)
+
+ENROLMENT_CHANGES: Final = sa.Table(
+    "enrolment_changes",
+    METADATA,
+    sa.Column("id", sa.BigInteger, sa.Identity(always=True), primary_key=True),
+    person_column(),
+    sa.Column("insutype", sa.Text, nullable=False),
+    sa.Column("insuplc_admdvs", sa.Text, nullable=False),
+    sa.Column("psn_insu_stas", sa.Text, nullable=False),
+    sa.Column("changed_at", INSTANT, nullable=False),
+    comment="Where and how someone was insured, and since when; only ever added to.",
+)
+sa.Index("enrolment_changes_psn_no", ENROLMENT_CHANGES.c.psn_no, ENROLMENT_CHANGES.c.id)
+
+LOOKUPS: Final = sa.Table(
+    "lookups",
+    METADATA,
+    sa.Column("id", sa.BigInteger, sa.Identity(always=True), primary_key=True),
+    person_column(),
+    sa.Column("purpose", sa.Text, nullable=False),
+    sa.Column("asked_by", sa.Text, nullable=False),
+    sa.Column("trace_id", sa.Text, nullable=False),
+    sa.Column("looked_up_at", INSTANT, nullable=False),
+    comment="Who looked someone up, when and why (domain §10); only ever added to.",
+)
+sa.Index("lookups_psn_no", LOOKUPS.c.psn_no, LOOKUPS.c.id)

@@ -1,0 +1,1 @@
+"""The only place where identity's messages and its domain values meet."""

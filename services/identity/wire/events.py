@@ -1,0 +1,33 @@
+"""The envelope of everything that identity tells."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from uuid import UUID
+
+from chassis.outbox import OutgoingEvent
+from gongji.identity.v1 import events_pb2, identity_pb2
+from services.identity.wire.values import timestamp_of
+
+
+def event(
+    message: events_pb2.IdentityEvent, aggregate: str, version: int, event_id: UUID, now: datetime
+) -> OutgoingEvent:
+    """The fact in its envelope, for the outbox. The caller holds the aggregate's row: ``version`` is its next."""
+    message.event_id = str(event_id)
+    message.aggregate_id = aggregate
+    message.version = version
+    message.occurred_time.CopyFrom(timestamp_of(now))
+    return OutgoingEvent(
+        event_id=event_id,
+        aggregate=aggregate,
+        version=version,
+        subject=message.WhichOneof("fact") or "",
+        payload=message.SerializeToString(deterministic=True),
+        occurred_at=now,
+    )
+
+
+def snapshot_message(payload: bytes) -> identity_pb2.StreamSnapshotResponse:
+    """An event as it was told."""
+    return identity_pb2.StreamSnapshotResponse(event=events_pb2.IdentityEvent.FromString(payload))

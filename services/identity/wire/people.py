@@ -1,0 +1,66 @@
+"""Persons, between messages and the domain."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Final
+from uuid import UUID
+
+from chassis.outbox import OutgoingEvent
+from gongji.identity.v1 import events_pb2, identity_pb2, person_pb2
+from kernel.clock import business_date
+from kernel.ids import parsed_psn_no
+from services.identity.domain.certificate import CertificateKind, Sex
+from services.identity.domain.person import Person
+from services.identity.domain.registration import Registration, checked_registration
+from services.identity.wire.events import event
+from services.identity.wire.values import parsed_date, timestamp_of
+
+_CERTIFICATE_KINDS: Final = {
+    person_pb2.CertificateType.Value(f"CERTIFICATE_TYPE_{kind.name}"): kind for kind in CertificateKind
+}
+
+
+def registration(request: identity_pb2.RegisterPersonRequest, *, now: datetime) -> Registration:
+    """The checked registration; refusals as ``checked_registration`` lists them, DATE_MALFORMED before them."""
+    return checked_registration(
+        kind=_CERTIFICATE_KINDS[request.psn_cert_type],
+        certno=request.certno,
+        name=request.psn_name,
+        brdy=parsed_date(request.brdy, field="brdy"),
+        sex=Sex(request.gend) if request.gend else None,
+        psn_no=parsed_psn_no(request.psn_no, field="psn_no") if request.psn_no else None,
+        today=business_date(now),
+    )
+
+
+def person_message(person: Person, *, now: datetime) -> person_pb2.Person:
+    """What other rooms may know; sanctions that were lifted or are over are left out."""
+    return person_pb2.Person(
+        psn_no=person.psn_no,
+        name_masked=person.name_masked,
+        brdy=person.brdy.isoformat(),
+        enrolments=[
+            person_pb2.Enrolment(
+                insutype=each.insutype.value,
+                insuplc_admdvs=each.insuplc_admdvs,
+                psn_insu_stas=each.psn_insu_stas.value,
+            )
+            for each in person.enrolments
+        ],
+        sanctions=[
+            person_pb2.Sanction(
+                sanction_id=str(each.sanction_id),
+                from_time=timestamp_of(each.from_at),
+                to_time=timestamp_of(each.to_at),
+            )
+            for each in person.sanctions
+            if each.stands(now)
+        ],
+    )
+
+
+def person_changed(person: Person, *, event_id: UUID, now: datetime) -> OutgoingEvent:
+    """A person was registered or changed."""
+    fact = events_pb2.IdentityEvent(person_changed=events_pb2.PersonChanged(person=person_message(person, now=now)))
+    return event(fact, f"person:{person.psn_no}", person.version, event_id, now)
