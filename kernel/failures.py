@@ -3,7 +3,7 @@
 A failure is raised beside the rule it speaks for and crosses every wire unchanged: ``chassis.rpc`` maps its kind to a
 gRPC status and its reason to ``google.rpc.ErrorInfo``, and maps both back into the same class on the other side.
 The texts a person reads are not here: they stand in the reason catalogue of the contract
-(``protos/gongji/*/v1/reasons.yaml``), one entry for each reason, in zh-CN and in English.
+(``protos/gongji/*/v1``: reasons.yaml, or reasons/ by topic), one entry for each reason, in zh-CN and in English.
 """
 
 from __future__ import annotations

@@ -24,6 +24,8 @@ PROTOS: Final = ROOT / "protos"
 GENERATED: Final = PROTOS / "gen"
 ERRORS_PAGE: Final = ROOT / "docs" / "errors.md"
 CATALOGUE: Final = Path("gongji") / "common" / "v1" / "reasons.json"
+REASONS: Final = ("*/v1/reasons.yaml", "*/v1/reasons/*.yaml")
+"""Where a room's refusals stand: in one file, or in several by topic."""
 REASON_KEYS: Final = ("code", "retry", "zh", "en", "cashier", "operator", "integrator")
 CODES: Final = frozenset(
     {
@@ -61,8 +63,8 @@ def generate_code(target: Path) -> None:
 def read_reasons() -> dict[str, dict[str, str]]:
     """Every reason of every room, in the order of rooms and files; a wrong or double entry stops the run."""
     reasons: dict[str, dict[str, str]] = {}
-    for file in sorted((PROTOS / "gongji").glob("*/v1/reasons.yaml")):
-        room = file.parts[-3]
+    for file in sorted(file for pattern in REASONS for file in (PROTOS / "gongji").glob(pattern)):
+        room = file.relative_to(PROTOS / "gongji").parts[0]
         for entry in yaml.safe_load(file.read_text(encoding="utf-8")) or []:
             name = entry["reason"]
             missing = [key for key in REASON_KEYS if not str(entry.get(key, "")).strip()]
@@ -78,7 +80,7 @@ def errors_page(reasons: dict[str, dict[str, str]]) -> str:
     lines = [
         "# Every refusal, and what to do about it",
         "",
-        "<!-- Generated from protos/gongji/*/v1/reasons.yaml by `make proto`; do not edit. -->",
+        "<!-- Generated from the reasons of every room in protos/gongji by `make proto`; do not edit. -->",
         "",
         "A refusal reaches a caller as a gRPC status with `google.rpc.ErrorInfo` (this reason, domain `gongji`,",
         "metadata) and `google.rpc.LocalizedMessage` in zh-CN and en. *Retry* says whether sending again helps:",

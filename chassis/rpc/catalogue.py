@@ -1,4 +1,4 @@
-"""The texts of every reason, out of the contract package: written in ``protos/gongji/*/v1/reasons.yaml``."""
+"""The texts of every reason, out of the contract package: written in ``protos/gongji/*/v1``."""
 
 from __future__ import annotations
 
