@@ -11,7 +11,7 @@ from gongji.identity.v1 import sanctions_pb2 as pb
 from gongji.identity.v1.sanctions_pb2_grpc import SanctionServiceServicer, add_SanctionServiceServicer_to_server
 from kernel.ids import parsed_psn_no
 from services.identity.api.room import Room
-from services.identity.operations import people
+from services.identity.operations import sanctions
 from services.identity.operations.drawn import new_id
 from services.identity.wire import sanctions as wire
 from services.identity.wire.people import person_message
@@ -30,7 +30,7 @@ class SanctionApi(SanctionServiceServicer):
 
     async def ImposeSanction(self, request: pb.ImposeSanctionRequest, _: Context) -> pb.ImposeSanctionResponse:
         room, now = self.room, self.room.clock.now()
-        sanction_id, person = await people.impose_sanction(
+        sanction_id, person = await sanctions.impose_sanction(
             database=room.database,
             psn_no=parsed_psn_no(request.psn_no, field="psn_no"),
             sanction=wire.sanction(request, sanction_id=new_id(now, room.randomness)),
@@ -41,7 +41,7 @@ class SanctionApi(SanctionServiceServicer):
 
     async def LiftSanction(self, request: pb.LiftSanctionRequest, _: Context) -> pb.LiftSanctionResponse:
         room, now = self.room, self.room.clock.now()
-        person = await people.lift_sanction(
+        person = await sanctions.lift_sanction(
             database=room.database,
             sanction_id=UUID(request.sanction_id),
             cause=parsed_text(request.cause, field="cause"),

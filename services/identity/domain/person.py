@@ -3,21 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from datetime import date, datetime
+from datetime import date
 from enum import Enum
 from typing import Final
-from uuid import UUID
 
-from kernel.clock import SHANGHAI
 from kernel.failures import Failure, Kind
 from kernel.ids import AdmDvs, PsnNo
 from services.identity.domain.certificate import BIRTH_YEAR_MIN, Certificate, Sex, looks_like_id_number
+from services.identity.domain.sanction import Sanction
 
 PSN_NO_DRAWN_DIGITS: Final = 22
 """Unlike any certificate in length, so that a drawn number is never mistaken for one."""
-SANCTION_MONTHS_MIN: Final = 3
-SANCTION_MONTHS_MAX: Final = 12
-_MONTHS_PER_YEAR: Final = 12
 
 
 class Insutype(Enum):
@@ -42,23 +38,6 @@ class Enrolment:
     insutype: Insutype
     insuplc_admdvs: AdmDvs
     psn_insu_stas: InsuranceStatus
-
-
-@dataclass(frozen=True, slots=True)
-class Sanction:
-    """A decision under 条例 art. 41. In force from ``from_at`` until just before ``to_at``, unless lifted before."""
-
-    sanction_id: UUID
-    from_at: datetime
-    to_at: datetime
-    basis_clause: str
-    decision_no: str
-    organ: str
-    lifted_at: datetime | None = None
-
-    def stands(self, now: datetime) -> bool:
-        """In force or to come."""
-        return self.lifted_at is None and now < self.to_at
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,52 +129,11 @@ def with_status(person: Person, insutype: Insutype, status: InsuranceStatus) -> 
     return _with_enrolment(person, replace(enrolment, psn_insu_stas=status))
 
 
-def check_term(from_at: datetime, to_at: datetime) -> None:
-    """A sanction lasts 3 to 12 calendar months (条例 art. 41); SANCTION_TERM_OUT_OF_RANGE (INVALID) otherwise."""
-    shortest = months_after(from_at, SANCTION_MONTHS_MIN)
-    longest = months_after(from_at, SANCTION_MONTHS_MAX)
-    if not shortest <= to_at <= longest:
-        raise Failure(
-            Kind.INVALID,
-            "SANCTION_TERM_OUT_OF_RANGE",
-            field="to_time",
-            months_min=SANCTION_MONTHS_MIN,
-            months_max=SANCTION_MONTHS_MAX,
-        )
-
-
-def sanctioned(person: Person, sanction: Sanction) -> Person:
-    """The person with one more sanction."""
-    return replace(person, sanctions=(*person.sanctions, sanction), version=person.version + 1)
-
-
-def same_decision(one: Sanction, other: Sanction) -> bool:
-    """Whether two sanctions are one decision told twice."""
-    return replace(one, sanction_id=other.sanction_id, lifted_at=other.lifted_at) == other
-
-
-def lifted(person: Person, sanction_id: UUID, *, now: datetime) -> Person:
-    """The person with this sanction ended at ``now``; the same person if it was lifted before.
-
-    SANCTION_OVER (PRECONDITION) if it has run out by itself.
-    """
-    sanction = next(sanction for sanction in person.sanctions if sanction.sanction_id == sanction_id)
-    if sanction.lifted_at is not None:
+def with_sanctions(person: Person, sanctions: tuple[Sanction, ...]) -> Person:
+    """The person with these sanctions; the same person if they are his already."""
+    if sanctions == person.sanctions:
         return person
-    if not sanction.stands(now):
-        raise Failure(Kind.PRECONDITION, "SANCTION_OVER")
-    others = tuple(replace(each, lifted_at=now) if each is sanction else each for each in person.sanctions)
-    return replace(person, sanctions=others, version=person.version + 1)
-
-
-def months_after(instant: datetime, months: int) -> datetime:
-    """The same civil time so many calendar months later; the month's last day where it has no such day."""
-    civil = instant.astimezone(SHANGHAI)
-    years, month0 = divmod(civil.month - 1 + months, _MONTHS_PER_YEAR)
-    year, month = civil.year + years, month0 + 1
-    first_of_next = date(year + month // _MONTHS_PER_YEAR, month % _MONTHS_PER_YEAR + 1, 1)
-    last_day = (first_of_next - date(year, month, 1)).days
-    return civil.replace(year=year, month=month, day=min(civil.day, last_day))
+    return replace(person, sanctions=sanctions, version=person.version + 1)
 
 
 def _with_enrolment(person: Person, enrolment: Enrolment) -> Person:

@@ -6,7 +6,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
-from uuid import UUID
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -18,7 +17,7 @@ from kernel.randomness import Randomness
 from services.identity.domain import person as rules
 from services.identity.domain.certificate import masked_number
 from services.identity.domain.name import masked_name
-from services.identity.domain.person import InsuranceStatus, Insutype, Person, Sanction, known
+from services.identity.domain.person import InsuranceStatus, Insutype, Person, known
 from services.identity.domain.registration import Registered, Registration, check_same_person
 from services.identity.domain.sealing import NONCE_BYTES, Seals
 from services.identity.operations.drawn import new_bytes, new_id
@@ -110,44 +109,6 @@ async def change_insurance_status(
 ) -> Person:
     """The person with this status; PERSON_UNKNOWN, then as ``with_status``."""
     return await _change(database, psn_no, lambda person: rules.with_status(person, insutype, status), now, randomness)
-
-
-async def impose_sanction(
-    *, database: Database, psn_no: PsnNo, sanction: Sanction, now: datetime, randomness: Randomness
-) -> tuple[UUID, Person]:
-    """The sanction's id and the person. The same decision again changes nothing and gives the first id.
-
-    SANCTION_TERM_OUT_OF_RANGE, PERSON_UNKNOWN, SANCTION_DECISION_DIFFERS (EXISTS: the decision says something else).
-    """
-    rules.check_term(sanction.from_at, sanction.to_at)
-    async with database.transaction() as connection:
-        before = known(await people.load_person(connection, psn_no, lock=True))
-        if not await people.insert_sanction(connection, psn_no, sanction, now=now):
-            earlier_psn_no, earlier = await people.sanction_of_decision(connection, sanction.decision_no)
-            if earlier_psn_no != psn_no or not rules.same_decision(earlier, sanction):
-                raise Failure(Kind.EXISTS, "SANCTION_DECISION_DIFFERS", field="decision_no")
-            return earlier.sanction_id, before
-        after = rules.sanctioned(before, sanction)
-        await people.save_person(connection, before, after, now=now)
-        await _tell(connection, after, now=now, randomness=randomness)
-        return sanction.sanction_id, after
-
-
-async def lift_sanction(
-    *, database: Database, sanction_id: UUID, cause: str, now: datetime, randomness: Randomness
-) -> Person:
-    """The person without the sanction; SANCTION_UNKNOWN (NOT_FOUND), SANCTION_OVER. Lifting again changes nothing."""
-    async with database.transaction() as connection:
-        psn_no = await people.sanctioned_person(connection, sanction_id)
-        if psn_no is None:
-            raise Failure(Kind.NOT_FOUND, "SANCTION_UNKNOWN", field="sanction_id")
-        before = known(await people.load_person(connection, psn_no, lock=True))
-        after = rules.lifted(before, sanction_id, now=now)
-        if after is not before:
-            await people.lift_sanction(connection, sanction_id, cause=cause, now=now)
-            await people.save_person(connection, before, after, now=now)
-            await _tell(connection, after, now=now, randomness=randomness)
-        return after
 
 
 async def _change(

@@ -1,10 +1,9 @@
-"""Persons, their enrolments and sanctions, and the audit of who looked them up."""
+"""Persons, their enrolments, and the audit of who looked them up."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
 from datetime import datetime
-from uuid import UUID
 
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import insert
@@ -12,10 +11,10 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from kernel.ids import AdmDvs, PsnNo
 from services.identity.domain.certificate import CertificateKind, Sex
-from services.identity.domain.person import Enrolment, InsuranceStatus, Insutype, Person, Sanction
+from services.identity.domain.person import Enrolment, InsuranceStatus, Insutype, Person
 from services.identity.domain.sealing import Sealed
+from services.identity.store.sanctions import sanctions_of
 from services.identity.tables.people import ENROLMENT_CHANGES, ENROLMENTS, LOOKUPS, PERSONS
-from services.identity.tables.sanctions import SANCTIONS
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,9 +92,6 @@ async def load_person(connection: AsyncConnection, psn_no: PsnNo, *, lock: bool 
     enrolments = await connection.execute(
         sa.select(ENROLMENTS).where(ENROLMENTS.c.psn_no == psn_no).order_by(ENROLMENTS.c.insutype)
     )
-    sanctions = await connection.execute(
-        sa.select(SANCTIONS).where(SANCTIONS.c.psn_no == psn_no).order_by(SANCTIONS.c.sanction_id)
-    )
     return Person(
         psn_no=psn_no,
         name_masked=row.name_masked,
@@ -105,7 +101,7 @@ async def load_person(connection: AsyncConnection, psn_no: PsnNo, *, lock: bool 
             Enrolment(Insutype(each.insutype), AdmDvs(each.insuplc_admdvs), InsuranceStatus(each.psn_insu_stas))
             for each in enrolments
         ),
-        sanctions=tuple(map(_sanction, sanctions)),
+        sanctions=await sanctions_of(connection, psn_no),
         version=row.version,
     )
 
@@ -132,45 +128,6 @@ async def _save_enrolment(connection: AsyncConnection, psn_no: PsnNo, enrolment:
     await connection.execute(sa.insert(ENROLMENT_CHANGES).values(row))
 
 
-async def insert_sanction(connection: AsyncConnection, psn_no: PsnNo, sanction: Sanction, *, now: datetime) -> bool:
-    """Whether the decision is new."""
-    statement = (
-        insert(SANCTIONS)
-        .values(
-            sanction_id=sanction.sanction_id,
-            psn_no=psn_no,
-            from_at=sanction.from_at,
-            to_at=sanction.to_at,
-            basis_clause=sanction.basis_clause,
-            decision_no=sanction.decision_no,
-            organ=sanction.organ,
-            imposed_at=now,
-        )
-        .on_conflict_do_nothing(constraint="sanctions_decision_no")
-        .returning(SANCTIONS.c.sanction_id)
-    )
-    return (await connection.execute(statement)).one_or_none() is not None
-
-
-async def sanction_of_decision(connection: AsyncConnection, decision_no: str) -> tuple[PsnNo, Sanction]:
-    """Who is sanctioned by a decision that exists, and how."""
-    row = (await connection.execute(sa.select(SANCTIONS).where(SANCTIONS.c.decision_no == decision_no))).one()
-    return PsnNo(row.psn_no), _sanction(row)
-
-
-async def sanctioned_person(connection: AsyncConnection, sanction_id: UUID) -> PsnNo | None:
-    """Whom a sanction was imposed on."""
-    found = await connection.scalar(sa.select(SANCTIONS.c.psn_no).where(SANCTIONS.c.sanction_id == sanction_id))
-    return None if found is None else PsnNo(found)
-
-
-async def lift_sanction(connection: AsyncConnection, sanction_id: UUID, *, cause: str, now: datetime) -> None:
-    """Ends a sanction now; the caller holds the person's lock."""
-    await connection.execute(
-        sa.update(SANCTIONS).where(SANCTIONS.c.sanction_id == sanction_id).values(lifted_at=now, lift_cause=cause)
-    )
-
-
 async def insert_lookup(
     connection: AsyncConnection, psn_no: PsnNo, *, purpose: str, asked_by: str, trace_id: str, now: datetime
 ) -> None:
@@ -179,16 +136,4 @@ async def insert_lookup(
         sa.insert(LOOKUPS).values(
             psn_no=psn_no, purpose=purpose, asked_by=asked_by, trace_id=trace_id, looked_up_at=now
         )
-    )
-
-
-def _sanction(row: sa.Row[tuple[object, ...]]) -> Sanction:
-    return Sanction(
-        sanction_id=row.sanction_id,
-        from_at=row.from_at,
-        to_at=row.to_at,
-        basis_clause=row.basis_clause,
-        decision_no=row.decision_no,
-        organ=row.organ,
-        lifted_at=row.lifted_at,
     )

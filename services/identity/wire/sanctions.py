@@ -5,7 +5,7 @@ from __future__ import annotations
 from uuid import UUID
 
 from gongji.identity.v1 import sanctions_pb2
-from services.identity.domain.person import Sanction
+from services.identity.domain.sanction import Sanction
 from services.identity.wire.values import parsed_instant, parsed_text
 
 
