@@ -11,6 +11,7 @@ import grpc
 from chassis import telemetry
 from chassis.deadlines import timeout_s
 from chassis.rpc.failures import error_of_call
+from kernel.callers import Caller
 from kernel.failures import Failure, Kind
 
 CALL_TIMEOUT_S: Final = 5.0
@@ -20,12 +21,16 @@ KEEPALIVE_S: Final = 30
 KEEPALIVE_WAIT_S: Final = 10
 RECONNECT_PAUSE_MIN_S: Final = 0.1
 RECONNECT_PAUSE_MAX_S: Final = 2.0
+CALLER: Final = "gongji-caller"
+"""The metadata in which a caller says who it is (kernel.callers)."""
 
 Continue: TypeAlias = Callable[[grpc.aio.ClientCallDetails, Any], Any]
 
 
-def channel(target: str, *, call_timeout_s: float = CALL_TIMEOUT_S) -> grpc.aio.Channel:
+def channel(target: str, *, call_timeout_s: float = CALL_TIMEOUT_S, caller: Caller | None = None) -> grpc.aio.Channel:
     """A long-lived channel; make one for each service at start and close it at the end.
+
+    Each call says who it comes from: the ``caller``, unless its own metadata names another.
 
     A call is given the timeout it names, else ``call_timeout_s``; never more than what is left of the caller's own
     deadline, less a margin. Calls raise the other side's ``Failure``; UNAVAILABLE SERVICE_UNAVAILABLE when it cannot be
@@ -45,16 +50,17 @@ def channel(target: str, *, call_timeout_s: float = CALL_TIMEOUT_S) -> grpc.aio.
         ],
         interceptors=cast(
             "Any",  # The stubs ask callers to cast.
-            [kind(call_timeout_s) for kind in (_UnaryUnary, _UnaryStream, _StreamUnary, _StreamStream)],
+            [kind(call_timeout_s, caller) for kind in (_UnaryUnary, _UnaryStream, _StreamUnary, _StreamStream)],
         ),
     )
 
 
 class _Prepared:
-    """What the four kinds of interceptor share: the call's deadline and trace."""
+    """What the four kinds of interceptor share: the call's deadline, trace and caller."""
 
-    def __init__(self, call_timeout_s: float) -> None:
+    def __init__(self, call_timeout_s: float, caller: Caller | None) -> None:
         self._call_timeout_s = call_timeout_s
+        self._caller = caller
 
     def _prepare(self, details: grpc.aio.ClientCallDetails) -> grpc.aio.ClientCallDetails:
         seconds = timeout_s(self._call_timeout_s if details.timeout is None else details.timeout)
@@ -63,6 +69,8 @@ class _Prepared:
         metadata = details.metadata if details.metadata is not None else grpc.aio.Metadata()
         if telemetry.TRACEPARENT not in metadata and (parent := telemetry.traceparent()):
             metadata.add(telemetry.TRACEPARENT, parent)
+        if self._caller is not None and CALLER not in metadata:
+            metadata.add(CALLER, self._caller)
         return grpc.aio.ClientCallDetails(
             details.method, seconds, metadata, details.credentials, details.wait_for_ready
         )

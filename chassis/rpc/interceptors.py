@@ -165,7 +165,7 @@ class Guard(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]  # Generic in
         self, method: str, context: Context, work: Callable[[], Awaitable[Any]], *, counted: bool
     ) -> Any:  # noqa: ANN401  As above.
         begun = time.perf_counter()
-        parent = _header(context, telemetry.TRACEPARENT)
+        parent = header(context, telemetry.TRACEPARENT)
         telemetry.set_trace(telemetry.child_of(telemetry.parsed_traceparent(parent)))
         answer, reason = OK, ""
         self._running += counted
@@ -219,7 +219,8 @@ def _take_deadline(context: Context) -> None:
     set_remaining(remaining)
 
 
-def _header(context: Context, name: str) -> str | None:
+def header(context: Context, name: str) -> str | None:
+    """What the call's metadata say under this name; None if they say nothing, or nothing that is text."""
     for key, value in context.invocation_metadata() or ():
         if key == name:
             return value if isinstance(value, str) else None

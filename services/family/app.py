@@ -18,6 +18,7 @@ from chassis.process import Process, run
 from chassis.rpc.client import channel
 from chassis.rpc.server import RpcServer
 from chassis.settings import ServiceSettings, load, made_at_start
+from kernel.callers import service
 from kernel.policy import PolicySet
 from kernel.randomness import SYSTEM_RANDOMNESS
 from services.family import consumer
@@ -66,7 +67,7 @@ async def serve(process: Process, settings: Settings, *, policies: PolicySet) ->
     bus = await process.enter(
         Bus(settings.nats_url, name=process.name, prefix=settings.bus_prefix, nkey_file=settings.nats_nkey_file)
     )
-    identity = Identity(await process.enter(channel(settings.identity_address)))
+    identity = Identity(await process.enter(channel(settings.identity_address, caller=service(NAME))))
     ledgers = Ledgers(bus, wait_s=settings.ledger_wait_s)
     stream = Stream(settings.bus_prefix, NAME, settings.stream_replicas)
     process.supervise("outbox", OutboxPublisher(database, bus, stream).run())

@@ -15,6 +15,7 @@ from chassis.process import Process, run
 from chassis.rpc.client import channel
 from chassis.rpc.server import RpcServer
 from chassis.settings import ServiceSettings, load
+from kernel.callers import service
 from services.notify import consumer
 from services.notify.api import NotifyApi
 from services.notify.clients import Identity
@@ -47,7 +48,7 @@ async def serve(process: Process, settings: Settings) -> None:
     bus = await process.enter(
         Bus(settings.nats_url, name=process.name, prefix=settings.bus_prefix, nkey_file=settings.nats_nkey_file)
     )
-    identity = Identity(await process.enter(channel(settings.identity_address)))
+    identity = Identity(await process.enter(channel(settings.identity_address, caller=service(NAME))))
     watchers = Watchers(database, poll_s=settings.watch_poll_s, watchers_max=settings.watchers_max)
     await consumer.read_snapshot(database, identity)
     for one in consumer.consumers(database, bus, identity, watchers.ring):

@@ -119,6 +119,8 @@ class Terminal:
         self.fixmedins_code = fixmedins_code
         self.terminal_no = terminal_no
         self.number = number
+        self._caller = (("gongji-caller", f"terminal:{fixmedins_code}/{terminal_no}"),)
+        """What identity keeps with the look-ups that this terminal causes."""
 
     @classmethod
     @asynccontextmanager
@@ -309,7 +311,7 @@ class Terminal:
 
     async def _once(self, call: Callable[..., Awaitable[Answer]], request: Message) -> Answer:
         try:
-            return await call(request, timeout=self._patience.attempt_s)
+            return await call(request, timeout=self._patience.attempt_s, metadata=self._caller)
         except grpc.aio.AioRpcError as error:
             raise failure_of(error) from None
 

@@ -7,9 +7,12 @@ from datetime import timedelta
 from typing import Final
 
 from chassis.db import Database
-from chassis.rpc.interceptors import Context
+from chassis.rpc.client import CALLER
+from chassis.rpc.interceptors import Context, header
+from kernel.callers import parsed_caller
 from kernel.clock import Clock
 from kernel.randomness import Randomness
+from services.identity.domain.lookup import check_names_nobody
 from services.identity.domain.sealing import Seals
 from services.identity.recovery import SigningKeys
 
@@ -29,6 +32,15 @@ class Room:
     ec_token_lifetime: timedelta
 
 
-def asked_by(_: Context) -> str:
-    """Who asks, for the audit. Officers and services sign in with a later release; then their name stands here."""
-    return NOBODY
+def asked_by(context: Context) -> str:
+    """Who asks, for the audit: what the caller declares in ``gongji-caller``, or that he declared nothing.
+
+    CALLER_MALFORMED (INVALID) if it has no known form, or an ID number stands where a number of another kind belongs.
+    Nobody checks the declaration; the audit marks it as declared until officers and services sign in.
+    """
+    declared = header(context, CALLER)
+    if declared is None:
+        return NOBODY
+    caller = parsed_caller(declared)
+    check_names_nobody(caller)
+    return caller

@@ -23,11 +23,12 @@ _sym_db = _symbol_database.Default()
 
 
 from buf.validate import validate_pb2 as buf_dot_validate_dot_validate__pb2
+from gongji.identity.v1 import eligibility_pb2 as gongji_dot_identity_dot_v1_dot_eligibility__pb2
 from gongji.identity.v1 import events_pb2 as gongji_dot_identity_dot_v1_dot_events__pb2
 from gongji.identity.v1 import person_pb2 as gongji_dot_identity_dot_v1_dot_person__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n!gongji/identity/v1/identity.proto\x12\x12gongji.identity.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1fgongji/identity/v1/events.proto\x1a\x1fgongji/identity/v1/person.proto\"\x95\x02\n\x15RegisterPersonRequest\x12\x46\n\rpsn_cert_type\x18\x01 \x01(\x0e\x32#.gongji.identity.v1.CertificateTypeB\n\xbaH\x07\x82\x01\x04\x10\x01 \x00\x12\x19\n\x06\x63\x65rtno\x18\x02 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18\x1e\x12\x1b\n\x08psn_name\x18\x03 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18\x32\x12\x34\n\x04\x62rdy\x18\x04 \x01(\tB&\xbaH#r\x1e\x32\x1c^[0-9]{4}-[0-9]{2}-[0-9]{2}$\xd8\x01\x01\x12(\n\x06psn_no\x18\x05 \x01(\tB\x18\xbaH\x15r\x10\x32\x0e^[0-9]{10,30}$\xd8\x01\x01\x12\x1c\n\x04gend\x18\x06 \x01(\tB\x0e\xbaH\x0br\x06R\x01\x31R\x01\x32\xd8\x01\x01\"9\n\x16RegisterPersonResponse\x12\x0e\n\x06psn_no\x18\x01 \x01(\t\x12\x0f\n\x07\x65xisted\x18\x02 \x01(\x08\"i\n\x10GetPersonRequest\x12%\n\x06psn_no\x18\x01 \x01(\tB\x15\xbaH\x12r\x10\x32\x0e^[0-9]{10,30}$\x12.\n\x07purpose\x18\x02 \x01(\tB\x1d\xbaH\x1ar\x18\x32\x16^[A-Z][A-Z0-9_]{2,62}$\"V\n\x11GetPersonResponse\x12*\n\x06person\x18\x01 \x01(\x0b\x32\x1a.gongji.identity.v1.Person\x12\x15\n\rcertno_masked\x18\x02 \x01(\t\"\x88\x01\n\x0c\x45nrolRequest\x12%\n\x06psn_no\x18\x01 \x01(\tB\x15\xbaH\x12r\x10\x32\x0e^[0-9]{10,30}$\x12!\n\x08insutype\x18\x02 \x01(\tB\x0f\xbaH\x0cr\nR\x03\x33\x31\x30R\x03\x33\x39\x30\x12.\n\x0einsuplc_admdvs\x18\x03 \x01(\tB\x16\xbaH\x13r\x11\x32\x0f^[1-9][0-9]{5}$\";\n\rEnrolResponse\x12*\n\x06person\x18\x01 \x01(\x0b\x32\x1a.gongji.identity.v1.Person\"\x8f\x01\n\x1c\x43hangeInsuranceStatusRequest\x12%\n\x06psn_no\x18\x01 \x01(\tB\x15\xbaH\x12r\x10\x32\x0e^[0-9]{10,30}$\x12!\n\x08insutype\x18\x02 \x01(\tB\x0f\xbaH\x0cr\nR\x03\x33\x31\x30R\x03\x33\x39\x30\x12%\n\rpsn_insu_stas\x18\x03 \x01(\tB\x0e\xbaH\x0br\tR\x01\x31R\x01\x32R\x01\x34\"K\n\x1d\x43hangeInsuranceStatusResponse\x12*\n\x06person\x18\x01 \x01(\x0b\x32\x1a.gongji.identity.v1.Person\"\x17\n\x15StreamSnapshotRequest\"J\n\x16StreamSnapshotResponse\x12\x30\n\x05\x65vent\x18\x01 \x01(\x0b\x32!.gongji.identity.v1.IdentityEvent2\x8b\x04\n\x0fIdentityService\x12g\n\x0eRegisterPerson\x12).gongji.identity.v1.RegisterPersonRequest\x1a*.gongji.identity.v1.RegisterPersonResponse\x12X\n\tGetPerson\x12$.gongji.identity.v1.GetPersonRequest\x1a%.gongji.identity.v1.GetPersonResponse\x12L\n\x05\x45nrol\x12 .gongji.identity.v1.EnrolRequest\x1a!.gongji.identity.v1.EnrolResponse\x12|\n\x15\x43hangeInsuranceStatus\x12\x30.gongji.identity.v1.ChangeInsuranceStatusRequest\x1a\x31.gongji.identity.v1.ChangeInsuranceStatusResponse\x12i\n\x0eStreamSnapshot\x12).gongji.identity.v1.StreamSnapshotRequest\x1a*.gongji.identity.v1.StreamSnapshotResponse0\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n!gongji/identity/v1/identity.proto\x12\x12gongji.identity.v1\x1a\x1b\x62uf/validate/validate.proto\x1a$gongji/identity/v1/eligibility.proto\x1a\x1fgongji/identity/v1/events.proto\x1a\x1fgongji/identity/v1/person.proto\"\x95\x02\n\x15RegisterPersonRequest\x12\x46\n\rpsn_cert_type\x18\x01 \x01(\x0e\x32#.gongji.identity.v1.CertificateTypeB\n\xbaH\x07\x82\x01\x04\x10\x01 \x00\x12\x19\n\x06\x63\x65rtno\x18\x02 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18\x1e\x12\x1b\n\x08psn_name\x18\x03 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18\x32\x12\x34\n\x04\x62rdy\x18\x04 \x01(\tB&\xbaH#r\x1e\x32\x1c^[0-9]{4}-[0-9]{2}-[0-9]{2}$\xd8\x01\x01\x12(\n\x06psn_no\x18\x05 \x01(\tB\x18\xbaH\x15r\x10\x32\x0e^[0-9]{10,30}$\xd8\x01\x01\x12\x1c\n\x04gend\x18\x06 \x01(\tB\x0e\xbaH\x0br\x06R\x01\x31R\x01\x32\xd8\x01\x01\"9\n\x16RegisterPersonResponse\x12\x0e\n\x06psn_no\x18\x01 \x01(\t\x12\x0f\n\x07\x65xisted\x18\x02 \x01(\x08\"i\n\x10GetPersonRequest\x12%\n\x06psn_no\x18\x01 \x01(\tB\x15\xbaH\x12r\x10\x32\x0e^[0-9]{10,30}$\x12.\n\x07purpose\x18\x02 \x01(\tB\x1d\xbaH\x1ar\x18\x32\x16^[A-Z][A-Z0-9_]{2,62}$\"V\n\x11GetPersonResponse\x12*\n\x06person\x18\x01 \x01(\x0b\x32\x1a.gongji.identity.v1.Person\x12\x15\n\rcertno_masked\x18\x02 \x01(\t\"\x88\x01\n\x0c\x45nrolRequest\x12%\n\x06psn_no\x18\x01 \x01(\tB\x15\xbaH\x12r\x10\x32\x0e^[0-9]{10,30}$\x12!\n\x08insutype\x18\x02 \x01(\tB\x0f\xbaH\x0cr\nR\x03\x33\x31\x30R\x03\x33\x39\x30\x12.\n\x0einsuplc_admdvs\x18\x03 \x01(\tB\x16\xbaH\x13r\x11\x32\x0f^[1-9][0-9]{5}$\";\n\rEnrolResponse\x12*\n\x06person\x18\x01 \x01(\x0b\x32\x1a.gongji.identity.v1.Person\"\x8f\x01\n\x1c\x43hangeInsuranceStatusRequest\x12%\n\x06psn_no\x18\x01 \x01(\tB\x15\xbaH\x12r\x10\x32\x0e^[0-9]{10,30}$\x12!\n\x08insutype\x18\x02 \x01(\tB\x0f\xbaH\x0cr\nR\x03\x33\x31\x30R\x03\x33\x39\x30\x12%\n\rpsn_insu_stas\x18\x03 \x01(\tB\x0e\xbaH\x0br\tR\x01\x31R\x01\x32R\x01\x34\"K\n\x1d\x43hangeInsuranceStatusResponse\x12*\n\x06person\x18\x01 \x01(\x0b\x32\x1a.gongji.identity.v1.Person\"\x17\n\x15StreamSnapshotRequest\"J\n\x16StreamSnapshotResponse\x12\x30\n\x05\x65vent\x18\x01 \x01(\x0b\x32!.gongji.identity.v1.IdentityEvent2\xfa\x04\n\x0fIdentityService\x12g\n\x0eRegisterPerson\x12).gongji.identity.v1.RegisterPersonRequest\x1a*.gongji.identity.v1.RegisterPersonResponse\x12X\n\tGetPerson\x12$.gongji.identity.v1.GetPersonRequest\x1a%.gongji.identity.v1.GetPersonResponse\x12L\n\x05\x45nrol\x12 .gongji.identity.v1.EnrolRequest\x1a!.gongji.identity.v1.EnrolResponse\x12|\n\x15\x43hangeInsuranceStatus\x12\x30.gongji.identity.v1.ChangeInsuranceStatusRequest\x1a\x31.gongji.identity.v1.ChangeInsuranceStatusResponse\x12m\n\x10\x43heckEligibility\x12+.gongji.identity.v1.CheckEligibilityRequest\x1a,.gongji.identity.v1.CheckEligibilityResponse\x12i\n\x0eStreamSnapshot\x12).gongji.identity.v1.StreamSnapshotRequest\x1a*.gongji.identity.v1.StreamSnapshotResponse0\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -62,26 +63,26 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_CHANGEINSURANCESTATUSREQUEST'].fields_by_name['insutype']._serialized_options = b'\272H\014r\nR\003310R\003390'
   _globals['_CHANGEINSURANCESTATUSREQUEST'].fields_by_name['psn_insu_stas']._loaded_options = None
   _globals['_CHANGEINSURANCESTATUSREQUEST'].fields_by_name['psn_insu_stas']._serialized_options = b'\272H\013r\tR\0011R\0012R\0014'
-  _globals['_REGISTERPERSONREQUEST']._serialized_start=153
-  _globals['_REGISTERPERSONREQUEST']._serialized_end=430
-  _globals['_REGISTERPERSONRESPONSE']._serialized_start=432
-  _globals['_REGISTERPERSONRESPONSE']._serialized_end=489
-  _globals['_GETPERSONREQUEST']._serialized_start=491
-  _globals['_GETPERSONREQUEST']._serialized_end=596
-  _globals['_GETPERSONRESPONSE']._serialized_start=598
-  _globals['_GETPERSONRESPONSE']._serialized_end=684
-  _globals['_ENROLREQUEST']._serialized_start=687
-  _globals['_ENROLREQUEST']._serialized_end=823
-  _globals['_ENROLRESPONSE']._serialized_start=825
-  _globals['_ENROLRESPONSE']._serialized_end=884
-  _globals['_CHANGEINSURANCESTATUSREQUEST']._serialized_start=887
-  _globals['_CHANGEINSURANCESTATUSREQUEST']._serialized_end=1030
-  _globals['_CHANGEINSURANCESTATUSRESPONSE']._serialized_start=1032
-  _globals['_CHANGEINSURANCESTATUSRESPONSE']._serialized_end=1107
-  _globals['_STREAMSNAPSHOTREQUEST']._serialized_start=1109
-  _globals['_STREAMSNAPSHOTREQUEST']._serialized_end=1132
-  _globals['_STREAMSNAPSHOTRESPONSE']._serialized_start=1134
-  _globals['_STREAMSNAPSHOTRESPONSE']._serialized_end=1208
-  _globals['_IDENTITYSERVICE']._serialized_start=1211
-  _globals['_IDENTITYSERVICE']._serialized_end=1734
+  _globals['_REGISTERPERSONREQUEST']._serialized_start=191
+  _globals['_REGISTERPERSONREQUEST']._serialized_end=468
+  _globals['_REGISTERPERSONRESPONSE']._serialized_start=470
+  _globals['_REGISTERPERSONRESPONSE']._serialized_end=527
+  _globals['_GETPERSONREQUEST']._serialized_start=529
+  _globals['_GETPERSONREQUEST']._serialized_end=634
+  _globals['_GETPERSONRESPONSE']._serialized_start=636
+  _globals['_GETPERSONRESPONSE']._serialized_end=722
+  _globals['_ENROLREQUEST']._serialized_start=725
+  _globals['_ENROLREQUEST']._serialized_end=861
+  _globals['_ENROLRESPONSE']._serialized_start=863
+  _globals['_ENROLRESPONSE']._serialized_end=922
+  _globals['_CHANGEINSURANCESTATUSREQUEST']._serialized_start=925
+  _globals['_CHANGEINSURANCESTATUSREQUEST']._serialized_end=1068
+  _globals['_CHANGEINSURANCESTATUSRESPONSE']._serialized_start=1070
+  _globals['_CHANGEINSURANCESTATUSRESPONSE']._serialized_end=1145
+  _globals['_STREAMSNAPSHOTREQUEST']._serialized_start=1147
+  _globals['_STREAMSNAPSHOTREQUEST']._serialized_end=1170
+  _globals['_STREAMSNAPSHOTRESPONSE']._serialized_start=1172
+  _globals['_STREAMSNAPSHOTRESPONSE']._serialized_end=1246
+  _globals['_IDENTITYSERVICE']._serialized_start=1249
+  _globals['_IDENTITYSERVICE']._serialized_end=1883
 # @@protoc_insertion_point(module_scope)

@@ -3,6 +3,7 @@
 import grpc
 import warnings
 
+from gongji.identity.v1 import eligibility_pb2 as gongji_dot_identity_dot_v1_dot_eligibility__pb2
 from gongji.identity.v1 import identity_pb2 as gongji_dot_identity_dot_v1_dot_identity__pb2
 
 GRPC_GENERATED_VERSION = '1.85.1'
@@ -55,6 +56,11 @@ class IdentityServiceStub:
                 request_serializer=gongji_dot_identity_dot_v1_dot_identity__pb2.ChangeInsuranceStatusRequest.SerializeToString,
                 response_deserializer=gongji_dot_identity_dot_v1_dot_identity__pb2.ChangeInsuranceStatusResponse.FromString,
                 _registered_method=True)
+        self.CheckEligibility = channel.unary_unary(
+                '/gongji.identity.v1.IdentityService/CheckEligibility',
+                request_serializer=gongji_dot_identity_dot_v1_dot_eligibility__pb2.CheckEligibilityRequest.SerializeToString,
+                response_deserializer=gongji_dot_identity_dot_v1_dot_eligibility__pb2.CheckEligibilityResponse.FromString,
+                _registered_method=True)
         self.StreamSnapshot = channel.unary_stream(
                 '/gongji.identity.v1.IdentityService/StreamSnapshot',
                 request_serializer=gongji_dot_identity_dot_v1_dot_identity__pb2.StreamSnapshotRequest.SerializeToString,
@@ -94,6 +100,13 @@ class IdentityServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def CheckEligibility(self, request, context):
+        """2001 人员待遇享受检查: may this person fund, benefit, settle online on a date, and by which rule not.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def StreamSnapshot(self, request, context):
         """Every aggregate's latest event, for a consumer that starts anew.
         """
@@ -123,6 +136,11 @@ def add_IdentityServiceServicer_to_server(servicer, server):
                     servicer.ChangeInsuranceStatus,
                     request_deserializer=gongji_dot_identity_dot_v1_dot_identity__pb2.ChangeInsuranceStatusRequest.FromString,
                     response_serializer=gongji_dot_identity_dot_v1_dot_identity__pb2.ChangeInsuranceStatusResponse.SerializeToString,
+            ),
+            'CheckEligibility': grpc.unary_unary_rpc_method_handler(
+                    servicer.CheckEligibility,
+                    request_deserializer=gongji_dot_identity_dot_v1_dot_eligibility__pb2.CheckEligibilityRequest.FromString,
+                    response_serializer=gongji_dot_identity_dot_v1_dot_eligibility__pb2.CheckEligibilityResponse.SerializeToString,
             ),
             'StreamSnapshot': grpc.unary_stream_rpc_method_handler(
                     servicer.StreamSnapshot,
@@ -239,6 +257,33 @@ class IdentityService:
             '/gongji.identity.v1.IdentityService/ChangeInsuranceStatus',
             gongji_dot_identity_dot_v1_dot_identity__pb2.ChangeInsuranceStatusRequest.SerializeToString,
             gongji_dot_identity_dot_v1_dot_identity__pb2.ChangeInsuranceStatusResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def CheckEligibility(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/gongji.identity.v1.IdentityService/CheckEligibility',
+            gongji_dot_identity_dot_v1_dot_eligibility__pb2.CheckEligibilityRequest.SerializeToString,
+            gongji_dot_identity_dot_v1_dot_eligibility__pb2.CheckEligibilityResponse.FromString,
             options,
             channel_credentials,
             insecure,

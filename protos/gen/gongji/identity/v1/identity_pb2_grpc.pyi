@@ -4,6 +4,7 @@ isort:skip_file
 Who someone is, where he is insured, and whether he may fund or benefit (domain §1)."""
 
 from collections import abc as _abc
+from gongji.identity.v1 import eligibility_pb2 as _eligibility_pb2
 from gongji.identity.v1 import identity_pb2 as _identity_pb2
 from grpc import aio as _aio
 import abc as _abc_1
@@ -41,6 +42,8 @@ class IdentityServiceStub:
     """Adds or changes an enrolment (参保登记): insutype, insured area, status. Moving is an enrolment in another area."""
     ChangeInsuranceStatus: _grpc.UnaryUnaryMultiCallable[_identity_pb2.ChangeInsuranceStatusRequest, _identity_pb2.ChangeInsuranceStatusResponse]
     """Changes psn_insu_stas of an enrolment: 1 normal, 2 paused, 4 ended."""
+    CheckEligibility: _grpc.UnaryUnaryMultiCallable[_eligibility_pb2.CheckEligibilityRequest, _eligibility_pb2.CheckEligibilityResponse]
+    """2001 人员待遇享受检查: may this person fund, benefit, settle online on a date, and by which rule not."""
     StreamSnapshot: _grpc.UnaryStreamMultiCallable[_identity_pb2.StreamSnapshotRequest, _identity_pb2.StreamSnapshotResponse]
     """Every aggregate's latest event, for a consumer that starts anew."""
 
@@ -57,6 +60,8 @@ class IdentityServiceAsyncStub(IdentityServiceStub):
     """Adds or changes an enrolment (参保登记): insutype, insured area, status. Moving is an enrolment in another area."""
     ChangeInsuranceStatus: _aio.UnaryUnaryMultiCallable[_identity_pb2.ChangeInsuranceStatusRequest, _identity_pb2.ChangeInsuranceStatusResponse]  # type: ignore[assignment]
     """Changes psn_insu_stas of an enrolment: 1 normal, 2 paused, 4 ended."""
+    CheckEligibility: _aio.UnaryUnaryMultiCallable[_eligibility_pb2.CheckEligibilityRequest, _eligibility_pb2.CheckEligibilityResponse]  # type: ignore[assignment]
+    """2001 人员待遇享受检查: may this person fund, benefit, settle online on a date, and by which rule not."""
     StreamSnapshot: _aio.UnaryStreamMultiCallable[_identity_pb2.StreamSnapshotRequest, _identity_pb2.StreamSnapshotResponse]  # type: ignore[assignment]
     """Every aggregate's latest event, for a consumer that starts anew."""
 
@@ -94,6 +99,14 @@ class IdentityServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_identity_pb2.ChangeInsuranceStatusResponse, _abc.Awaitable[_identity_pb2.ChangeInsuranceStatusResponse]]:
         """Changes psn_insu_stas of an enrolment: 1 normal, 2 paused, 4 ended."""
+
+    @_abc_1.abstractmethod
+    def CheckEligibility(
+        self,
+        request: _eligibility_pb2.CheckEligibilityRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_eligibility_pb2.CheckEligibilityResponse, _abc.Awaitable[_eligibility_pb2.CheckEligibilityResponse]]:
+        """2001 人员待遇享受检查: may this person fund, benefit, settle online on a date, and by which rule not."""
 
     @_abc_1.abstractmethod
     def StreamSnapshot(
