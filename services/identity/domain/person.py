@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
-from datetime import date
+from datetime import date, datetime
 from enum import Enum
 from typing import Final
 
@@ -40,9 +41,29 @@ class Enrolment:
     psn_insu_stas: InsuranceStatus
 
 
+class DeathEvidence(Enum):
+    """On which document a death rests; the value is what the database keeps."""
+
+    MEDICAL_CERTIFICATE = "MEDICAL_CERTIFICATE"  # 居民死亡医学证明.
+    CREMATION_CERTIFICATE = "CREMATION_CERTIFICATE"  # 火化证明.
+    HOUSEHOLD_CANCELLATION = "HOUSEHOLD_CANCELLATION"  # 户口注销证明.
+    COURT_DECLARATION = "COURT_DECLARATION"  # 法院宣告死亡判决.
+
+
+@dataclass(frozen=True, slots=True)
+class EnrolmentChange:
+    """How an insutype of a person was from this instant on, until its next change."""
+
+    enrolment: Enrolment
+    changed_at: datetime
+
+
 @dataclass(frozen=True, slots=True)
 class Person:
-    """What others may know; ``version`` counts the changes told to them, from 1."""
+    """What others may know; ``version`` counts the changes told to them, from 1.
+
+    ``merged_into`` is the number that stands for him since this record was found to be another's double.
+    """
 
     psn_no: PsnNo
     name_masked: str
@@ -51,6 +72,9 @@ class Person:
     enrolments: tuple[Enrolment, ...] = ()
     sanctions: tuple[Sanction, ...] = ()
     version: int = 1
+    death_date: date | None = None
+    merged_into: PsnNo | None = None
+    real_name_at: datetime | None = None
 
     def enrolment(self, insutype: Insutype) -> Enrolment | None:
         """The enrolment of this insutype, if there is one."""
@@ -61,6 +85,25 @@ def known(person: Person | None) -> Person:
     """The person; PERSON_UNKNOWN (NOT_FOUND) if there is none."""
     if person is None:
         raise Failure(Kind.NOT_FOUND, "PERSON_UNKNOWN", field="psn_no")
+    return person
+
+
+def writable(person: Person | None, *, field: str = "psn_no") -> Person:
+    """The person, of whom something may be written: known, and no double of somebody else.
+
+    PERSON_UNKNOWN (NOT_FOUND), PERSON_MERGED (PRECONDITION); the number that stands for him is told by GetPerson alone.
+    """
+    if person is None:
+        raise Failure(Kind.NOT_FOUND, "PERSON_UNKNOWN", field=field)
+    if person.merged_into is not None:
+        raise Failure(Kind.PRECONDITION, "PERSON_MERGED", field=field)
+    return person
+
+
+def living(person: Person, *, field: str = "psn_no") -> Person:
+    """The person; PERSON_DECEASED (PRECONDITION) once his death is on record."""
+    if person.death_date is not None:
+        raise Failure(Kind.PRECONDITION, "PERSON_DECEASED", field=field)
     return person
 
 
@@ -109,7 +152,7 @@ def drawn_number(randomness: int) -> PsnNo:
 
 
 def enrolled(person: Person, insutype: Insutype, area: AdmDvs) -> Person:
-    """The person insured in this area, normally; the same person if he is so already.
+    """The person insured in this area, normally; the same person if he is so already. PERSON_DECEASED.
 
     Another area is a move, an ended or paused enrolment is taken up again.
     """
@@ -119,7 +162,7 @@ def enrolled(person: Person, insutype: Insutype, area: AdmDvs) -> Person:
 def with_status(person: Person, insutype: Insutype, status: InsuranceStatus) -> Person:
     """The person with this status; the same person if he has it already.
 
-    PRECONDITION, first that applies: NOT_ENROLLED, ENROLMENT_ENDED (only enrolling begins anew).
+    PRECONDITION, first that applies: NOT_ENROLLED, ENROLMENT_ENDED (only enrolling begins anew), PERSON_DECEASED.
     """
     enrolment = person.enrolment(insutype)
     if enrolment is None:
@@ -136,9 +179,43 @@ def with_sanctions(person: Person, sanctions: tuple[Sanction, ...]) -> Person:
     return replace(person, sanctions=sanctions, version=person.version + 1)
 
 
+def died(person: Person, death_date: date, *, today: date) -> Person:
+    """The person with his death on record and every enrolment ended; the same person if that is so already.
+
+    First that applies: INVALID DEATH_DATE_WRONG (to come, or before the birth); PRECONDITION DEATH_DATE_DIFFERS: another
+    date is on record, which is withdrawn first.
+    """
+    if not person.brdy <= death_date <= today:
+        raise Failure(Kind.INVALID, "DEATH_DATE_WRONG", field="death_date")
+    if person.death_date == death_date:
+        return person
+    if person.death_date is not None:
+        raise Failure(Kind.PRECONDITION, "DEATH_DATE_DIFFERS", field="death_date")
+    return replace(person, enrolments=ended(person.enrolments), death_date=death_date, version=person.version + 1)
+
+
+def not_dead(person: Person) -> Person:
+    """The person without a death on record; the same person if there is none. His enrolments stay ended."""
+    if person.death_date is None:
+        return person
+    return replace(person, death_date=None, version=person.version + 1)
+
+
+def ended(enrolments: Iterable[Enrolment]) -> tuple[Enrolment, ...]:
+    """The enrolments, every one ended."""
+    return tuple(replace(each, psn_insu_stas=InsuranceStatus.ENDED) for each in enrolments)
+
+
+def enrolments_at(changes: Iterable[EnrolmentChange], instant: datetime) -> tuple[Enrolment, ...]:
+    """How somebody was insured at an instant, by insutype, out of his changes in the order in which they were made."""
+    found = {each.enrolment.insutype: each.enrolment for each in changes if each.changed_at <= instant}
+    return tuple(sorted(found.values(), key=lambda each: each.insutype.value))
+
+
 def _with_enrolment(person: Person, enrolment: Enrolment) -> Person:
     if enrolment in person.enrolments:
         return person
+    living(person)
     others = [each for each in person.enrolments if each.insutype is not enrolment.insutype]
     enrolments = tuple(sorted([*others, enrolment], key=lambda each: each.insutype.value))
     return replace(person, enrolments=enrolments, version=person.version + 1)

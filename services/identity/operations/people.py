@@ -17,7 +17,7 @@ from kernel.randomness import Randomness
 from services.identity.domain import person as rules
 from services.identity.domain.certificate import masked_number
 from services.identity.domain.name import masked_name
-from services.identity.domain.person import InsuranceStatus, Insutype, Person, known
+from services.identity.domain.person import InsuranceStatus, Insutype, Person, known, writable
 from services.identity.domain.registration import Registered, Registration, check_same_person
 from services.identity.domain.sealing import NONCE_BYTES, Seals
 from services.identity.operations.drawn import new_bytes, new_id
@@ -94,7 +94,7 @@ async def look_up_person(
 async def enrol(
     *, database: Database, psn_no: PsnNo, insutype: Insutype, area: AdmDvs, now: datetime, randomness: Randomness
 ) -> Person:
-    """The person, insured there; PERSON_UNKNOWN. What is so already is not told again."""
+    """The person, insured there; PERSON_UNKNOWN, PERSON_MERGED, PERSON_DECEASED. What is so already is not told again."""
     return await _change(database, psn_no, lambda person: rules.enrolled(person, insutype, area), now, randomness)
 
 
@@ -107,7 +107,7 @@ async def change_insurance_status(
     now: datetime,
     randomness: Randomness,
 ) -> Person:
-    """The person with this status; PERSON_UNKNOWN, then as ``with_status``."""
+    """The person with this status; PERSON_UNKNOWN, PERSON_MERGED, then as ``with_status``."""
     return await _change(database, psn_no, lambda person: rules.with_status(person, insutype, status), now, randomness)
 
 
@@ -115,7 +115,7 @@ async def _change(
     database: Database, psn_no: PsnNo, change: Callable[[Person], Person], now: datetime, randomness: Randomness
 ) -> Person:
     async with database.transaction() as connection:
-        before = known(await people.load_person(connection, psn_no, lock=True))
+        before = writable(await people.load_person(connection, psn_no, lock=True))
         after = change(before)
         if after is not before:
             await people.save_person(connection, before, after, now=now)

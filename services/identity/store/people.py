@@ -14,7 +14,7 @@ from services.identity.domain.certificate import CertificateKind, Sex
 from services.identity.domain.person import Enrolment, InsuranceStatus, Insutype, Person
 from services.identity.domain.sealing import Sealed
 from services.identity.store.sanctions import sanctions_of
-from services.identity.tables.people import ENROLMENT_CHANGES, ENROLMENTS, LOOKUPS, PERSONS
+from services.identity.tables.people import ENROLMENT_CHANGES, ENROLMENTS, FORMER_CERTIFICATES, LOOKUPS, PERSONS
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,8 +58,10 @@ async def insert_person(
 
 
 async def holder_of(connection: AsyncConnection, certno_index: bytes) -> PsnNo | None:
-    """Whose certificate it is."""
-    found = await connection.scalar(sa.select(PERSONS.c.psn_no).where(PERSONS.c.certno_index == certno_index))
+    """Whose certificate it is, or was."""
+    now = sa.select(PERSONS.c.psn_no).where(PERSONS.c.certno_index == certno_index)
+    before = sa.select(FORMER_CERTIFICATES.c.psn_no).where(FORMER_CERTIFICATES.c.certno_index == certno_index)
+    found = await connection.scalar(now.union_all(before))
     return None if found is None else PsnNo(found)
 
 
@@ -103,6 +105,9 @@ async def load_person(connection: AsyncConnection, psn_no: PsnNo, *, lock: bool 
         ),
         sanctions=await sanctions_of(connection, psn_no),
         version=row.version,
+        death_date=row.death_date,
+        merged_into=None if row.merged_into is None else PsnNo(row.merged_into),
+        real_name_at=row.real_name_at,
     )
 
 

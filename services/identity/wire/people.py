@@ -57,6 +57,9 @@ def person_message(person: Person, *, now: datetime) -> person_pb2.Person:
             for each in person.sanctions
             if each.stands(now)
         ],
+        death_date="" if person.death_date is None else person.death_date.isoformat(),
+        merged_into=person.merged_into or "",
+        real_name_time=None if person.real_name_at is None else timestamp_of(person.real_name_at),
     )
 
 

@@ -5,10 +5,12 @@ What identity says to the other rooms, on `<prefix>.event.identity.<event>`. Eac
 whole public state, so the latest suffices; a consumer ignores a version it has passed.
 """
 
+from collections import abc as _abc
 from gongji.identity.v1 import person_pb2 as _person_pb2
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
+from google.protobuf.internal import containers as _containers
 import builtins as _builtins
 import sys
 import typing as _typing
@@ -32,6 +34,7 @@ class IdentityEvent(_message.Message):
     INSTITUTION_CHANGED_FIELD_NUMBER: _builtins.int
     SIGNING_KEY_ACTIVATED_FIELD_NUMBER: _builtins.int
     KINSHIP_CHANGED_FIELD_NUMBER: _builtins.int
+    TERMINAL_CHANGED_FIELD_NUMBER: _builtins.int
     event_id: _builtins.str
     aggregate_id: _builtins.str
     version: _builtins.int
@@ -54,6 +57,10 @@ class IdentityEvent(_message.Message):
     def kinship_changed(self) -> Global___KinshipChanged:
         """Aggregate: fact:<fact_id>."""
 
+    @_builtins.property
+    def terminal_changed(self) -> Global___TerminalChanged:
+        """Aggregate: terminal:<fixmedins_code>/<terminal_no>."""
+
     def __init__(
         self,
         *,
@@ -65,12 +72,13 @@ class IdentityEvent(_message.Message):
         institution_changed: Global___InstitutionChanged | None = ...,
         signing_key_activated: Global___SigningKeyActivated | None = ...,
         kinship_changed: Global___KinshipChanged | None = ...,
+        terminal_changed: Global___TerminalChanged | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["fact", b"fact", "institution_changed", b"institution_changed", "kinship_changed", b"kinship_changed", "occurred_time", b"occurred_time", "person_changed", b"person_changed", "signing_key_activated", b"signing_key_activated"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["fact", b"fact", "institution_changed", b"institution_changed", "kinship_changed", b"kinship_changed", "occurred_time", b"occurred_time", "person_changed", b"person_changed", "signing_key_activated", b"signing_key_activated", "terminal_changed", b"terminal_changed"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["aggregate_id", b"aggregate_id", "event_id", b"event_id", "fact", b"fact", "institution_changed", b"institution_changed", "kinship_changed", b"kinship_changed", "occurred_time", b"occurred_time", "person_changed", b"person_changed", "signing_key_activated", b"signing_key_activated", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["aggregate_id", b"aggregate_id", "event_id", b"event_id", "fact", b"fact", "institution_changed", b"institution_changed", "kinship_changed", b"kinship_changed", "occurred_time", b"occurred_time", "person_changed", b"person_changed", "signing_key_activated", b"signing_key_activated", "terminal_changed", b"terminal_changed", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_fact: _TypeAlias = _typing.Literal["person_changed", "institution_changed", "signing_key_activated", "kinship_changed"]  # noqa: Y015
+    _WhichOneofReturnType_fact: _TypeAlias = _typing.Literal["person_changed", "institution_changed", "signing_key_activated", "kinship_changed", "terminal_changed"]  # noqa: Y015
     _WhichOneofArgType_fact: _TypeAlias = _typing.Literal["fact", b"fact"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_fact) -> _WhichOneofReturnType_fact | None: ...
 
@@ -101,20 +109,48 @@ class InstitutionChanged(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     INSTITUTION_FIELD_NUMBER: _builtins.int
+    SANCTIONS_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def institution(self) -> _person_pb2.Institution: ...
+    @_builtins.property
+    def sanctions(self) -> _containers.RepeatedCompositeFieldContainer[_person_pb2.Sanction]:
+        """In force or to come."""
+
     def __init__(
         self,
         *,
         institution: _person_pb2.Institution | None = ...,
+        sanctions: _abc.Iterable[_person_pb2.Sanction] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["institution", b"institution"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["institution", b"institution"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["institution", b"institution", "sanctions", b"sanctions"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___InstitutionChanged: _TypeAlias = InstitutionChanged  # noqa: Y015
+
+@_typing.final
+class TerminalChanged(_message.Message):
+    """A terminal was registered, changed or retired, or somebody signed in or out there."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TERMINAL_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def terminal(self) -> _person_pb2.Terminal: ...
+    def __init__(
+        self,
+        *,
+        terminal: _person_pb2.Terminal | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["terminal", b"terminal"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["terminal", b"terminal"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___TerminalChanged: _TypeAlias = TerminalChanged  # noqa: Y015
 
 @_typing.final
 class SigningKeyActivated(_message.Message):
@@ -151,7 +187,7 @@ Global___SigningKeyActivated: _TypeAlias = SigningKeyActivated  # noqa: Y015
 
 @_typing.final
 class KinshipChanged(_message.Message):
-    """A kinship fact was verified or fell; whoever rests on a relation of these two asks VerifyKinship again."""
+    """A kinship fact was verified or fell, or what rests on it changed: one of the two died, say."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -160,11 +196,18 @@ class KinshipChanged(_message.Message):
     STATE_FIELD_NUMBER: _builtins.int
     PSN_NO_FIELD_NUMBER: _builtins.int
     OTHER_PSN_NO_FIELD_NUMBER: _builtins.int
+    RELATIONS_FIELD_NUMBER: _builtins.int
     fact_id: _builtins.str
     kind: _person_pb2.KinshipFactKind.ValueType
     state: _person_pb2.KinshipFactState.ValueType
     psn_no: _builtins.str
     other_psn_no: _builtins.str
+    @_builtins.property
+    def relations(self) -> _containers.RepeatedCompositeFieldContainer[Global___RelationChanged]:
+        """Every relation gained, lost or turned into another by this change, in both directions. Applied in the order of
+        the stream they give what VerifyKinship says today; who starts from the snapshot asks VerifyKinship instead.
+        """
+
     def __init__(
         self,
         *,
@@ -173,11 +216,42 @@ class KinshipChanged(_message.Message):
         state: _person_pb2.KinshipFactState.ValueType = ...,
         psn_no: _builtins.str = ...,
         other_psn_no: _builtins.str = ...,
+        relations: _abc.Iterable[Global___RelationChanged] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["fact_id", b"fact_id", "kind", b"kind", "other_psn_no", b"other_psn_no", "psn_no", b"psn_no", "state", b"state"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["fact_id", b"fact_id", "kind", b"kind", "other_psn_no", b"other_psn_no", "psn_no", b"psn_no", "relations", b"relations", "state", b"state"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___KinshipChanged: _TypeAlias = KinshipChanged  # noqa: Y015
+
+@_typing.final
+class RelationChanged(_message.Message):
+    """What `psn_no` was and is to `other_psn_no`; RELATION_UNSPECIFIED means no relation that counts."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PSN_NO_FIELD_NUMBER: _builtins.int
+    OTHER_PSN_NO_FIELD_NUMBER: _builtins.int
+    BEFORE_FIELD_NUMBER: _builtins.int
+    AFTER_FIELD_NUMBER: _builtins.int
+    psn_no: _builtins.str
+    other_psn_no: _builtins.str
+    before: _person_pb2.Relation.ValueType
+    after: _person_pb2.Relation.ValueType
+    def __init__(
+        self,
+        *,
+        psn_no: _builtins.str = ...,
+        other_psn_no: _builtins.str = ...,
+        before: _person_pb2.Relation.ValueType = ...,
+        after: _person_pb2.Relation.ValueType = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["after", b"after", "before", b"before", "other_psn_no", b"other_psn_no", "psn_no", b"psn_no"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RelationChanged: _TypeAlias = RelationChanged  # noqa: Y015

@@ -3,10 +3,13 @@
 isort:skip_file
 Who someone is, where he is insured, and whether he may fund or benefit (domain §1)."""
 
+from collections import abc as _abc
 from gongji.identity.v1 import events_pb2 as _events_pb2
 from gongji.identity.v1 import person_pb2 as _person_pb2
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
+from google.protobuf.internal import containers as _containers
+from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 import builtins as _builtins
 import sys
 import typing as _typing
@@ -17,6 +20,36 @@ else:
     from typing_extensions import TypeAlias as _TypeAlias, Never as _Never
 
 DESCRIPTOR: _descriptor.FileDescriptor
+
+class _DeathEvidence:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _DeathEvidenceEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_DeathEvidence.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    DEATH_EVIDENCE_UNSPECIFIED: _DeathEvidence.ValueType  # 0
+    DEATH_EVIDENCE_MEDICAL_CERTIFICATE: _DeathEvidence.ValueType  # 1
+    """居民死亡医学证明."""
+    DEATH_EVIDENCE_CREMATION_CERTIFICATE: _DeathEvidence.ValueType  # 2
+    """火化证明."""
+    DEATH_EVIDENCE_HOUSEHOLD_CANCELLATION: _DeathEvidence.ValueType  # 3
+    """户口注销证明."""
+    DEATH_EVIDENCE_COURT_DECLARATION: _DeathEvidence.ValueType  # 4
+    """法院宣告死亡判决."""
+
+class DeathEvidence(_DeathEvidence, metaclass=_DeathEvidenceEnumTypeWrapper):
+    """On which document a death rests."""
+
+DEATH_EVIDENCE_UNSPECIFIED: DeathEvidence.ValueType  # 0
+DEATH_EVIDENCE_MEDICAL_CERTIFICATE: DeathEvidence.ValueType  # 1
+"""居民死亡医学证明."""
+DEATH_EVIDENCE_CREMATION_CERTIFICATE: DeathEvidence.ValueType  # 2
+"""火化证明."""
+DEATH_EVIDENCE_HOUSEHOLD_CANCELLATION: DeathEvidence.ValueType  # 3
+"""户口注销证明."""
+DEATH_EVIDENCE_COURT_DECLARATION: DeathEvidence.ValueType  # 4
+"""法院宣告死亡判决."""
+Global___DeathEvidence: _TypeAlias = DeathEvidence  # noqa: Y015
 
 @_typing.final
 class RegisterPersonRequest(_message.Message):
@@ -248,3 +281,393 @@ class StreamSnapshotResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___StreamSnapshotResponse: _TypeAlias = StreamSnapshotResponse  # noqa: Y015
+
+@_typing.final
+class PersonRow(_message.Message):
+    """One row of a file. Its fields are judged row by row, as RegisterPerson and Enrol judge theirs: here they have no more
+    than a length.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PSN_CERT_TYPE_FIELD_NUMBER: _builtins.int
+    CERTNO_FIELD_NUMBER: _builtins.int
+    PSN_NAME_FIELD_NUMBER: _builtins.int
+    BRDY_FIELD_NUMBER: _builtins.int
+    GEND_FIELD_NUMBER: _builtins.int
+    PSN_NO_FIELD_NUMBER: _builtins.int
+    INSUTYPE_FIELD_NUMBER: _builtins.int
+    INSUPLC_ADMDVS_FIELD_NUMBER: _builtins.int
+    psn_cert_type: _person_pb2.CertificateType.ValueType
+    certno: _builtins.str
+    psn_name: _builtins.str
+    brdy: _builtins.str
+    gend: _builtins.str
+    psn_no: _builtins.str
+    insutype: _builtins.str
+    """With insuplc_admdvs: the person is enrolled as well."""
+    insuplc_admdvs: _builtins.str
+    def __init__(
+        self,
+        *,
+        psn_cert_type: _person_pb2.CertificateType.ValueType = ...,
+        certno: _builtins.str = ...,
+        psn_name: _builtins.str = ...,
+        brdy: _builtins.str = ...,
+        gend: _builtins.str = ...,
+        psn_no: _builtins.str = ...,
+        insutype: _builtins.str = ...,
+        insuplc_admdvs: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["brdy", b"brdy", "certno", b"certno", "gend", b"gend", "insuplc_admdvs", b"insuplc_admdvs", "insutype", b"insutype", "psn_cert_type", b"psn_cert_type", "psn_name", b"psn_name", "psn_no", b"psn_no"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PersonRow: _TypeAlias = PersonRow  # noqa: Y015
+
+@_typing.final
+class RegisterPeopleRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ROWS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def rows(self) -> _containers.RepeatedCompositeFieldContainer[Global___PersonRow]: ...
+    def __init__(
+        self,
+        *,
+        rows: _abc.Iterable[Global___PersonRow] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["rows", b"rows"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RegisterPeopleRequest: _TypeAlias = RegisterPeopleRequest  # noqa: Y015
+
+@_typing.final
+class PersonRowAnswer(_message.Message):
+    """What became of a row: a number, or the refusal that a single call would have met."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PSN_NO_FIELD_NUMBER: _builtins.int
+    EXISTED_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    FIELD_FIELD_NUMBER: _builtins.int
+    psn_no: _builtins.str
+    existed: _builtins.bool
+    reason: _builtins.str
+    """Empty unless the row was refused; then nothing of it was written."""
+    field: _builtins.str
+    """The field at fault, where there is one."""
+    def __init__(
+        self,
+        *,
+        psn_no: _builtins.str = ...,
+        existed: _builtins.bool = ...,
+        reason: _builtins.str = ...,
+        field: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["existed", b"existed", "field", b"field", "psn_no", b"psn_no", "reason", b"reason"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PersonRowAnswer: _TypeAlias = PersonRowAnswer  # noqa: Y015
+
+@_typing.final
+class RegisterPeopleResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ANSWERS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def answers(self) -> _containers.RepeatedCompositeFieldContainer[Global___PersonRowAnswer]:
+        """One for each row, in order."""
+
+    def __init__(
+        self,
+        *,
+        answers: _abc.Iterable[Global___PersonRowAnswer] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["answers", b"answers"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RegisterPeopleResponse: _TypeAlias = RegisterPeopleResponse  # noqa: Y015
+
+@_typing.final
+class UpdatePersonRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PSN_NO_FIELD_NUMBER: _builtins.int
+    PSN_NAME_FIELD_NUMBER: _builtins.int
+    BRDY_FIELD_NUMBER: _builtins.int
+    GEND_FIELD_NUMBER: _builtins.int
+    OPTER_FIELD_NUMBER: _builtins.int
+    CAUSE_FIELD_NUMBER: _builtins.int
+    psn_no: _builtins.str
+    psn_name: _builtins.str
+    """As it is from now on; empty leaves it."""
+    brdy: _builtins.str
+    """Empty leaves it; what an 18-character certificate tells cannot be said otherwise."""
+    gend: _builtins.str
+    """As brdy."""
+    opter: _builtins.str
+    """经办人."""
+    cause: _builtins.str
+    """On which document it rests; no personal data."""
+    def __init__(
+        self,
+        *,
+        psn_no: _builtins.str = ...,
+        psn_name: _builtins.str = ...,
+        brdy: _builtins.str = ...,
+        gend: _builtins.str = ...,
+        opter: _builtins.str = ...,
+        cause: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["brdy", b"brdy", "cause", b"cause", "gend", b"gend", "opter", b"opter", "psn_name", b"psn_name", "psn_no", b"psn_no"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___UpdatePersonRequest: _TypeAlias = UpdatePersonRequest  # noqa: Y015
+
+@_typing.final
+class UpdatePersonResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PERSON_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def person(self) -> _person_pb2.Person: ...
+    def __init__(
+        self,
+        *,
+        person: _person_pb2.Person | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["person", b"person"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["person", b"person"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___UpdatePersonResponse: _TypeAlias = UpdatePersonResponse  # noqa: Y015
+
+@_typing.final
+class ChangeCertificateRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PSN_NO_FIELD_NUMBER: _builtins.int
+    PSN_CERT_TYPE_FIELD_NUMBER: _builtins.int
+    CERTNO_FIELD_NUMBER: _builtins.int
+    PSN_NAME_FIELD_NUMBER: _builtins.int
+    OPTER_FIELD_NUMBER: _builtins.int
+    CAUSE_FIELD_NUMBER: _builtins.int
+    psn_no: _builtins.str
+    psn_cert_type: _person_pb2.CertificateType.ValueType
+    certno: _builtins.str
+    psn_name: _builtins.str
+    """As the new certificate has it, if it differs; empty leaves it."""
+    opter: _builtins.str
+    """经办人."""
+    cause: _builtins.str
+    """Why; no personal data."""
+    def __init__(
+        self,
+        *,
+        psn_no: _builtins.str = ...,
+        psn_cert_type: _person_pb2.CertificateType.ValueType = ...,
+        certno: _builtins.str = ...,
+        psn_name: _builtins.str = ...,
+        opter: _builtins.str = ...,
+        cause: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cause", b"cause", "certno", b"certno", "opter", b"opter", "psn_cert_type", b"psn_cert_type", "psn_name", b"psn_name", "psn_no", b"psn_no"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ChangeCertificateRequest: _TypeAlias = ChangeCertificateRequest  # noqa: Y015
+
+@_typing.final
+class ChangeCertificateResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PERSON_FIELD_NUMBER: _builtins.int
+    CERTNO_MASKED_FIELD_NUMBER: _builtins.int
+    certno_masked: _builtins.str
+    @_builtins.property
+    def person(self) -> _person_pb2.Person: ...
+    def __init__(
+        self,
+        *,
+        person: _person_pb2.Person | None = ...,
+        certno_masked: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["person", b"person"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["certno_masked", b"certno_masked", "person", b"person"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ChangeCertificateResponse: _TypeAlias = ChangeCertificateResponse  # noqa: Y015
+
+@_typing.final
+class ReportDeathRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PSN_NO_FIELD_NUMBER: _builtins.int
+    DEATH_DATE_FIELD_NUMBER: _builtins.int
+    EVIDENCE_FIELD_NUMBER: _builtins.int
+    OPTER_FIELD_NUMBER: _builtins.int
+    psn_no: _builtins.str
+    death_date: _builtins.str
+    evidence: Global___DeathEvidence.ValueType
+    opter: _builtins.str
+    """经办人."""
+    def __init__(
+        self,
+        *,
+        psn_no: _builtins.str = ...,
+        death_date: _builtins.str = ...,
+        evidence: Global___DeathEvidence.ValueType = ...,
+        opter: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["death_date", b"death_date", "evidence", b"evidence", "opter", b"opter", "psn_no", b"psn_no"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ReportDeathRequest: _TypeAlias = ReportDeathRequest  # noqa: Y015
+
+@_typing.final
+class ReportDeathResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PERSON_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def person(self) -> _person_pb2.Person: ...
+    def __init__(
+        self,
+        *,
+        person: _person_pb2.Person | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["person", b"person"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["person", b"person"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ReportDeathResponse: _TypeAlias = ReportDeathResponse  # noqa: Y015
+
+@_typing.final
+class WithdrawDeathRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PSN_NO_FIELD_NUMBER: _builtins.int
+    OPTER_FIELD_NUMBER: _builtins.int
+    CAUSE_FIELD_NUMBER: _builtins.int
+    psn_no: _builtins.str
+    opter: _builtins.str
+    """经办人."""
+    cause: _builtins.str
+    """Why the report was wrong; no personal data."""
+    def __init__(
+        self,
+        *,
+        psn_no: _builtins.str = ...,
+        opter: _builtins.str = ...,
+        cause: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cause", b"cause", "opter", b"opter", "psn_no", b"psn_no"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___WithdrawDeathRequest: _TypeAlias = WithdrawDeathRequest  # noqa: Y015
+
+@_typing.final
+class WithdrawDeathResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PERSON_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def person(self) -> _person_pb2.Person: ...
+    def __init__(
+        self,
+        *,
+        person: _person_pb2.Person | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["person", b"person"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["person", b"person"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___WithdrawDeathResponse: _TypeAlias = WithdrawDeathResponse  # noqa: Y015
+
+@_typing.final
+class MergePersonsRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    KEEP_PSN_NO_FIELD_NUMBER: _builtins.int
+    DOUBLE_PSN_NO_FIELD_NUMBER: _builtins.int
+    OPTER_FIELD_NUMBER: _builtins.int
+    CAUSE_FIELD_NUMBER: _builtins.int
+    keep_psn_no: _builtins.str
+    double_psn_no: _builtins.str
+    opter: _builtins.str
+    """经办人."""
+    cause: _builtins.str
+    """How it was found out; no personal data."""
+    def __init__(
+        self,
+        *,
+        keep_psn_no: _builtins.str = ...,
+        double_psn_no: _builtins.str = ...,
+        opter: _builtins.str = ...,
+        cause: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cause", b"cause", "double_psn_no", b"double_psn_no", "keep_psn_no", b"keep_psn_no", "opter", b"opter"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___MergePersonsRequest: _TypeAlias = MergePersonsRequest  # noqa: Y015
+
+@_typing.final
+class MergePersonsResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    KEEP_FIELD_NUMBER: _builtins.int
+    DOUBLE_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def keep(self) -> _person_pb2.Person: ...
+    @_builtins.property
+    def double(self) -> _person_pb2.Person:
+        """Its number stays and is refused with PERSON_MERGED from now on."""
+
+    def __init__(
+        self,
+        *,
+        keep: _person_pb2.Person | None = ...,
+        double: _person_pb2.Person | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["double", b"double", "keep", b"keep"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["double", b"double", "keep", b"keep"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___MergePersonsResponse: _TypeAlias = MergePersonsResponse  # noqa: Y015

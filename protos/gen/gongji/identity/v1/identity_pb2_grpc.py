@@ -56,6 +56,36 @@ class IdentityServiceStub:
                 request_serializer=gongji_dot_identity_dot_v1_dot_identity__pb2.ChangeInsuranceStatusRequest.SerializeToString,
                 response_deserializer=gongji_dot_identity_dot_v1_dot_identity__pb2.ChangeInsuranceStatusResponse.FromString,
                 _registered_method=True)
+        self.RegisterPeople = channel.unary_unary(
+                '/gongji.identity.v1.IdentityService/RegisterPeople',
+                request_serializer=gongji_dot_identity_dot_v1_dot_identity__pb2.RegisterPeopleRequest.SerializeToString,
+                response_deserializer=gongji_dot_identity_dot_v1_dot_identity__pb2.RegisterPeopleResponse.FromString,
+                _registered_method=True)
+        self.UpdatePerson = channel.unary_unary(
+                '/gongji.identity.v1.IdentityService/UpdatePerson',
+                request_serializer=gongji_dot_identity_dot_v1_dot_identity__pb2.UpdatePersonRequest.SerializeToString,
+                response_deserializer=gongji_dot_identity_dot_v1_dot_identity__pb2.UpdatePersonResponse.FromString,
+                _registered_method=True)
+        self.ChangeCertificate = channel.unary_unary(
+                '/gongji.identity.v1.IdentityService/ChangeCertificate',
+                request_serializer=gongji_dot_identity_dot_v1_dot_identity__pb2.ChangeCertificateRequest.SerializeToString,
+                response_deserializer=gongji_dot_identity_dot_v1_dot_identity__pb2.ChangeCertificateResponse.FromString,
+                _registered_method=True)
+        self.ReportDeath = channel.unary_unary(
+                '/gongji.identity.v1.IdentityService/ReportDeath',
+                request_serializer=gongji_dot_identity_dot_v1_dot_identity__pb2.ReportDeathRequest.SerializeToString,
+                response_deserializer=gongji_dot_identity_dot_v1_dot_identity__pb2.ReportDeathResponse.FromString,
+                _registered_method=True)
+        self.WithdrawDeath = channel.unary_unary(
+                '/gongji.identity.v1.IdentityService/WithdrawDeath',
+                request_serializer=gongji_dot_identity_dot_v1_dot_identity__pb2.WithdrawDeathRequest.SerializeToString,
+                response_deserializer=gongji_dot_identity_dot_v1_dot_identity__pb2.WithdrawDeathResponse.FromString,
+                _registered_method=True)
+        self.MergePersons = channel.unary_unary(
+                '/gongji.identity.v1.IdentityService/MergePersons',
+                request_serializer=gongji_dot_identity_dot_v1_dot_identity__pb2.MergePersonsRequest.SerializeToString,
+                response_deserializer=gongji_dot_identity_dot_v1_dot_identity__pb2.MergePersonsResponse.FromString,
+                _registered_method=True)
         self.CheckEligibility = channel.unary_unary(
                 '/gongji.identity.v1.IdentityService/CheckEligibility',
                 request_serializer=gongji_dot_identity_dot_v1_dot_eligibility__pb2.CheckEligibilityRequest.SerializeToString,
@@ -100,6 +130,50 @@ class IdentityServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def RegisterPeople(self, request, context):
+        """Registers and enrols many at once by the rules of RegisterPerson and Enrol, with an answer for each row. Sending
+        the same rows again changes nothing.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def UpdatePerson(self, request, context):
+        """Corrects what is on record: the name; birth date and sex where the certificate does not tell them.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ChangeCertificate(self, request, context):
+        """Another certificate takes the place of the present one (a newborn gets an ID number); the former one goes on
+        finding the person.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ReportDeath(self, request, context):
+        """Records a death: every enrolment ends. Reporting the same again changes nothing.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def WithdrawDeath(self, request, context):
+        """Takes back a death that was reported by mistake; enrolments must be begun anew.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def MergePersons(self, request, context):
+        """Two records are one person: what belongs to the double goes to the one that is kept.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def CheckEligibility(self, request, context):
         """2001 人员待遇享受检查: may this person fund, benefit, settle online on a date, and by which rule not.
         """
@@ -136,6 +210,36 @@ def add_IdentityServiceServicer_to_server(servicer, server):
                     servicer.ChangeInsuranceStatus,
                     request_deserializer=gongji_dot_identity_dot_v1_dot_identity__pb2.ChangeInsuranceStatusRequest.FromString,
                     response_serializer=gongji_dot_identity_dot_v1_dot_identity__pb2.ChangeInsuranceStatusResponse.SerializeToString,
+            ),
+            'RegisterPeople': grpc.unary_unary_rpc_method_handler(
+                    servicer.RegisterPeople,
+                    request_deserializer=gongji_dot_identity_dot_v1_dot_identity__pb2.RegisterPeopleRequest.FromString,
+                    response_serializer=gongji_dot_identity_dot_v1_dot_identity__pb2.RegisterPeopleResponse.SerializeToString,
+            ),
+            'UpdatePerson': grpc.unary_unary_rpc_method_handler(
+                    servicer.UpdatePerson,
+                    request_deserializer=gongji_dot_identity_dot_v1_dot_identity__pb2.UpdatePersonRequest.FromString,
+                    response_serializer=gongji_dot_identity_dot_v1_dot_identity__pb2.UpdatePersonResponse.SerializeToString,
+            ),
+            'ChangeCertificate': grpc.unary_unary_rpc_method_handler(
+                    servicer.ChangeCertificate,
+                    request_deserializer=gongji_dot_identity_dot_v1_dot_identity__pb2.ChangeCertificateRequest.FromString,
+                    response_serializer=gongji_dot_identity_dot_v1_dot_identity__pb2.ChangeCertificateResponse.SerializeToString,
+            ),
+            'ReportDeath': grpc.unary_unary_rpc_method_handler(
+                    servicer.ReportDeath,
+                    request_deserializer=gongji_dot_identity_dot_v1_dot_identity__pb2.ReportDeathRequest.FromString,
+                    response_serializer=gongji_dot_identity_dot_v1_dot_identity__pb2.ReportDeathResponse.SerializeToString,
+            ),
+            'WithdrawDeath': grpc.unary_unary_rpc_method_handler(
+                    servicer.WithdrawDeath,
+                    request_deserializer=gongji_dot_identity_dot_v1_dot_identity__pb2.WithdrawDeathRequest.FromString,
+                    response_serializer=gongji_dot_identity_dot_v1_dot_identity__pb2.WithdrawDeathResponse.SerializeToString,
+            ),
+            'MergePersons': grpc.unary_unary_rpc_method_handler(
+                    servicer.MergePersons,
+                    request_deserializer=gongji_dot_identity_dot_v1_dot_identity__pb2.MergePersonsRequest.FromString,
+                    response_serializer=gongji_dot_identity_dot_v1_dot_identity__pb2.MergePersonsResponse.SerializeToString,
             ),
             'CheckEligibility': grpc.unary_unary_rpc_method_handler(
                     servicer.CheckEligibility,
@@ -257,6 +361,168 @@ class IdentityService:
             '/gongji.identity.v1.IdentityService/ChangeInsuranceStatus',
             gongji_dot_identity_dot_v1_dot_identity__pb2.ChangeInsuranceStatusRequest.SerializeToString,
             gongji_dot_identity_dot_v1_dot_identity__pb2.ChangeInsuranceStatusResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RegisterPeople(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/gongji.identity.v1.IdentityService/RegisterPeople',
+            gongji_dot_identity_dot_v1_dot_identity__pb2.RegisterPeopleRequest.SerializeToString,
+            gongji_dot_identity_dot_v1_dot_identity__pb2.RegisterPeopleResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def UpdatePerson(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/gongji.identity.v1.IdentityService/UpdatePerson',
+            gongji_dot_identity_dot_v1_dot_identity__pb2.UpdatePersonRequest.SerializeToString,
+            gongji_dot_identity_dot_v1_dot_identity__pb2.UpdatePersonResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ChangeCertificate(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/gongji.identity.v1.IdentityService/ChangeCertificate',
+            gongji_dot_identity_dot_v1_dot_identity__pb2.ChangeCertificateRequest.SerializeToString,
+            gongji_dot_identity_dot_v1_dot_identity__pb2.ChangeCertificateResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ReportDeath(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/gongji.identity.v1.IdentityService/ReportDeath',
+            gongji_dot_identity_dot_v1_dot_identity__pb2.ReportDeathRequest.SerializeToString,
+            gongji_dot_identity_dot_v1_dot_identity__pb2.ReportDeathResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def WithdrawDeath(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/gongji.identity.v1.IdentityService/WithdrawDeath',
+            gongji_dot_identity_dot_v1_dot_identity__pb2.WithdrawDeathRequest.SerializeToString,
+            gongji_dot_identity_dot_v1_dot_identity__pb2.WithdrawDeathResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def MergePersons(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/gongji.identity.v1.IdentityService/MergePersons',
+            gongji_dot_identity_dot_v1_dot_identity__pb2.MergePersonsRequest.SerializeToString,
+            gongji_dot_identity_dot_v1_dot_identity__pb2.MergePersonsResponse.FromString,
             options,
             channel_credentials,
             insecure,

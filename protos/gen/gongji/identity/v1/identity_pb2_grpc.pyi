@@ -42,6 +42,22 @@ class IdentityServiceStub:
     """Adds or changes an enrolment (参保登记): insutype, insured area, status. Moving is an enrolment in another area."""
     ChangeInsuranceStatus: _grpc.UnaryUnaryMultiCallable[_identity_pb2.ChangeInsuranceStatusRequest, _identity_pb2.ChangeInsuranceStatusResponse]
     """Changes psn_insu_stas of an enrolment: 1 normal, 2 paused, 4 ended."""
+    RegisterPeople: _grpc.UnaryUnaryMultiCallable[_identity_pb2.RegisterPeopleRequest, _identity_pb2.RegisterPeopleResponse]
+    """Registers and enrols many at once by the rules of RegisterPerson and Enrol, with an answer for each row. Sending
+    the same rows again changes nothing.
+    """
+    UpdatePerson: _grpc.UnaryUnaryMultiCallable[_identity_pb2.UpdatePersonRequest, _identity_pb2.UpdatePersonResponse]
+    """Corrects what is on record: the name; birth date and sex where the certificate does not tell them."""
+    ChangeCertificate: _grpc.UnaryUnaryMultiCallable[_identity_pb2.ChangeCertificateRequest, _identity_pb2.ChangeCertificateResponse]
+    """Another certificate takes the place of the present one (a newborn gets an ID number); the former one goes on
+    finding the person.
+    """
+    ReportDeath: _grpc.UnaryUnaryMultiCallable[_identity_pb2.ReportDeathRequest, _identity_pb2.ReportDeathResponse]
+    """Records a death: every enrolment ends. Reporting the same again changes nothing."""
+    WithdrawDeath: _grpc.UnaryUnaryMultiCallable[_identity_pb2.WithdrawDeathRequest, _identity_pb2.WithdrawDeathResponse]
+    """Takes back a death that was reported by mistake; enrolments must be begun anew."""
+    MergePersons: _grpc.UnaryUnaryMultiCallable[_identity_pb2.MergePersonsRequest, _identity_pb2.MergePersonsResponse]
+    """Two records are one person: what belongs to the double goes to the one that is kept."""
     CheckEligibility: _grpc.UnaryUnaryMultiCallable[_eligibility_pb2.CheckEligibilityRequest, _eligibility_pb2.CheckEligibilityResponse]
     """2001 人员待遇享受检查: may this person fund, benefit, settle online on a date, and by which rule not."""
     StreamSnapshot: _grpc.UnaryStreamMultiCallable[_identity_pb2.StreamSnapshotRequest, _identity_pb2.StreamSnapshotResponse]
@@ -60,6 +76,22 @@ class IdentityServiceAsyncStub(IdentityServiceStub):
     """Adds or changes an enrolment (参保登记): insutype, insured area, status. Moving is an enrolment in another area."""
     ChangeInsuranceStatus: _aio.UnaryUnaryMultiCallable[_identity_pb2.ChangeInsuranceStatusRequest, _identity_pb2.ChangeInsuranceStatusResponse]  # type: ignore[assignment]
     """Changes psn_insu_stas of an enrolment: 1 normal, 2 paused, 4 ended."""
+    RegisterPeople: _aio.UnaryUnaryMultiCallable[_identity_pb2.RegisterPeopleRequest, _identity_pb2.RegisterPeopleResponse]  # type: ignore[assignment]
+    """Registers and enrols many at once by the rules of RegisterPerson and Enrol, with an answer for each row. Sending
+    the same rows again changes nothing.
+    """
+    UpdatePerson: _aio.UnaryUnaryMultiCallable[_identity_pb2.UpdatePersonRequest, _identity_pb2.UpdatePersonResponse]  # type: ignore[assignment]
+    """Corrects what is on record: the name; birth date and sex where the certificate does not tell them."""
+    ChangeCertificate: _aio.UnaryUnaryMultiCallable[_identity_pb2.ChangeCertificateRequest, _identity_pb2.ChangeCertificateResponse]  # type: ignore[assignment]
+    """Another certificate takes the place of the present one (a newborn gets an ID number); the former one goes on
+    finding the person.
+    """
+    ReportDeath: _aio.UnaryUnaryMultiCallable[_identity_pb2.ReportDeathRequest, _identity_pb2.ReportDeathResponse]  # type: ignore[assignment]
+    """Records a death: every enrolment ends. Reporting the same again changes nothing."""
+    WithdrawDeath: _aio.UnaryUnaryMultiCallable[_identity_pb2.WithdrawDeathRequest, _identity_pb2.WithdrawDeathResponse]  # type: ignore[assignment]
+    """Takes back a death that was reported by mistake; enrolments must be begun anew."""
+    MergePersons: _aio.UnaryUnaryMultiCallable[_identity_pb2.MergePersonsRequest, _identity_pb2.MergePersonsResponse]  # type: ignore[assignment]
+    """Two records are one person: what belongs to the double goes to the one that is kept."""
     CheckEligibility: _aio.UnaryUnaryMultiCallable[_eligibility_pb2.CheckEligibilityRequest, _eligibility_pb2.CheckEligibilityResponse]  # type: ignore[assignment]
     """2001 人员待遇享受检查: may this person fund, benefit, settle online on a date, and by which rule not."""
     StreamSnapshot: _aio.UnaryStreamMultiCallable[_identity_pb2.StreamSnapshotRequest, _identity_pb2.StreamSnapshotResponse]  # type: ignore[assignment]
@@ -99,6 +131,58 @@ class IdentityServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_identity_pb2.ChangeInsuranceStatusResponse, _abc.Awaitable[_identity_pb2.ChangeInsuranceStatusResponse]]:
         """Changes psn_insu_stas of an enrolment: 1 normal, 2 paused, 4 ended."""
+
+    @_abc_1.abstractmethod
+    def RegisterPeople(
+        self,
+        request: _identity_pb2.RegisterPeopleRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_identity_pb2.RegisterPeopleResponse, _abc.Awaitable[_identity_pb2.RegisterPeopleResponse]]:
+        """Registers and enrols many at once by the rules of RegisterPerson and Enrol, with an answer for each row. Sending
+        the same rows again changes nothing.
+        """
+
+    @_abc_1.abstractmethod
+    def UpdatePerson(
+        self,
+        request: _identity_pb2.UpdatePersonRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_identity_pb2.UpdatePersonResponse, _abc.Awaitable[_identity_pb2.UpdatePersonResponse]]:
+        """Corrects what is on record: the name; birth date and sex where the certificate does not tell them."""
+
+    @_abc_1.abstractmethod
+    def ChangeCertificate(
+        self,
+        request: _identity_pb2.ChangeCertificateRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_identity_pb2.ChangeCertificateResponse, _abc.Awaitable[_identity_pb2.ChangeCertificateResponse]]:
+        """Another certificate takes the place of the present one (a newborn gets an ID number); the former one goes on
+        finding the person.
+        """
+
+    @_abc_1.abstractmethod
+    def ReportDeath(
+        self,
+        request: _identity_pb2.ReportDeathRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_identity_pb2.ReportDeathResponse, _abc.Awaitable[_identity_pb2.ReportDeathResponse]]:
+        """Records a death: every enrolment ends. Reporting the same again changes nothing."""
+
+    @_abc_1.abstractmethod
+    def WithdrawDeath(
+        self,
+        request: _identity_pb2.WithdrawDeathRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_identity_pb2.WithdrawDeathResponse, _abc.Awaitable[_identity_pb2.WithdrawDeathResponse]]:
+        """Takes back a death that was reported by mistake; enrolments must be begun anew."""
+
+    @_abc_1.abstractmethod
+    def MergePersons(
+        self,
+        request: _identity_pb2.MergePersonsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_identity_pb2.MergePersonsResponse, _abc.Awaitable[_identity_pb2.MergePersonsResponse]]:
+        """Two records are one person: what belongs to the double goes to the one that is kept."""
 
     @_abc_1.abstractmethod
     def CheckEligibility(

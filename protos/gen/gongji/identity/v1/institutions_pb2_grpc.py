@@ -26,7 +26,7 @@ if _version_not_supported:
 
 
 class InstitutionServiceStub:
-    """The institutions (定点医药机构).
+    """The institutions (定点医药机构) and their terminals.
     """
 
     def __init__(self, channel):
@@ -40,14 +40,136 @@ class InstitutionServiceStub:
                 request_serializer=gongji_dot_identity_dot_v1_dot_institutions__pb2.RegisterInstitutionRequest.SerializeToString,
                 response_deserializer=gongji_dot_identity_dot_v1_dot_institutions__pb2.RegisterInstitutionResponse.FromString,
                 _registered_method=True)
+        self.SuspendInstitution = channel.unary_unary(
+                '/gongji.identity.v1.InstitutionService/SuspendInstitution',
+                request_serializer=gongji_dot_identity_dot_v1_dot_institutions__pb2.SuspendInstitutionRequest.SerializeToString,
+                response_deserializer=gongji_dot_identity_dot_v1_dot_institutions__pb2.SuspendInstitutionResponse.FromString,
+                _registered_method=True)
+        self.ResumeInstitution = channel.unary_unary(
+                '/gongji.identity.v1.InstitutionService/ResumeInstitution',
+                request_serializer=gongji_dot_identity_dot_v1_dot_institutions__pb2.ResumeInstitutionRequest.SerializeToString,
+                response_deserializer=gongji_dot_identity_dot_v1_dot_institutions__pb2.ResumeInstitutionResponse.FromString,
+                _registered_method=True)
+        self.EndInstitution = channel.unary_unary(
+                '/gongji.identity.v1.InstitutionService/EndInstitution',
+                request_serializer=gongji_dot_identity_dot_v1_dot_institutions__pb2.EndInstitutionRequest.SerializeToString,
+                response_deserializer=gongji_dot_identity_dot_v1_dot_institutions__pb2.EndInstitutionResponse.FromString,
+                _registered_method=True)
+        self.GetInstitution = channel.unary_unary(
+                '/gongji.identity.v1.InstitutionService/GetInstitution',
+                request_serializer=gongji_dot_identity_dot_v1_dot_institutions__pb2.GetInstitutionRequest.SerializeToString,
+                response_deserializer=gongji_dot_identity_dot_v1_dot_institutions__pb2.GetInstitutionResponse.FromString,
+                _registered_method=True)
+        self.ListInstitutions = channel.unary_unary(
+                '/gongji.identity.v1.InstitutionService/ListInstitutions',
+                request_serializer=gongji_dot_identity_dot_v1_dot_institutions__pb2.ListInstitutionsRequest.SerializeToString,
+                response_deserializer=gongji_dot_identity_dot_v1_dot_institutions__pb2.ListInstitutionsResponse.FromString,
+                _registered_method=True)
+        self.RegisterTerminal = channel.unary_unary(
+                '/gongji.identity.v1.InstitutionService/RegisterTerminal',
+                request_serializer=gongji_dot_identity_dot_v1_dot_institutions__pb2.RegisterTerminalRequest.SerializeToString,
+                response_deserializer=gongji_dot_identity_dot_v1_dot_institutions__pb2.RegisterTerminalResponse.FromString,
+                _registered_method=True)
+        self.RetireTerminal = channel.unary_unary(
+                '/gongji.identity.v1.InstitutionService/RetireTerminal',
+                request_serializer=gongji_dot_identity_dot_v1_dot_institutions__pb2.RetireTerminalRequest.SerializeToString,
+                response_deserializer=gongji_dot_identity_dot_v1_dot_institutions__pb2.RetireTerminalResponse.FromString,
+                _registered_method=True)
+        self.ListTerminals = channel.unary_unary(
+                '/gongji.identity.v1.InstitutionService/ListTerminals',
+                request_serializer=gongji_dot_identity_dot_v1_dot_institutions__pb2.ListTerminalsRequest.SerializeToString,
+                response_deserializer=gongji_dot_identity_dot_v1_dot_institutions__pb2.ListTerminalsResponse.FromString,
+                _registered_method=True)
+        self.SignIn = channel.unary_unary(
+                '/gongji.identity.v1.InstitutionService/SignIn',
+                request_serializer=gongji_dot_identity_dot_v1_dot_institutions__pb2.SignInRequest.SerializeToString,
+                response_deserializer=gongji_dot_identity_dot_v1_dot_institutions__pb2.SignInResponse.FromString,
+                _registered_method=True)
+        self.SignOut = channel.unary_unary(
+                '/gongji.identity.v1.InstitutionService/SignOut',
+                request_serializer=gongji_dot_identity_dot_v1_dot_institutions__pb2.SignOutRequest.SerializeToString,
+                response_deserializer=gongji_dot_identity_dot_v1_dot_institutions__pb2.SignOutResponse.FromString,
+                _registered_method=True)
 
 
 class InstitutionServiceServicer:
-    """The institutions (定点医药机构).
+    """The institutions (定点医药机构) and their terminals.
     """
 
     def RegisterInstitution(self, request, context):
-        """Registers a designated institution (定点医药机构) or changes it.
+        """Registers a designated institution (定点医药机构) or changes what describes it. Its state is decided by the three
+        calls below; here it is said of an institution that is new.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def SuspendInstitution(self, request, context):
+        """Suspends a designated institution: no new bill is taken, refunds go on.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ResumeInstitution(self, request, context):
+        """Lets a suspended institution take bills again.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def EndInstitution(self, request, context):
+        """Ends an institution's agreement for good.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetInstitution(self, request, context):
+        """One institution with its sanctions and what was decided about it.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListInstitutions(self, request, context):
+        """The institutions of an area, by code.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def RegisterTerminal(self, request, context):
+        """Registers a terminal of an institution, changes its name or place, or takes a retired one into service again.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def RetireTerminal(self, request, context):
+        """Takes a terminal out of service; whoever is signed in there is signed out.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListTerminals(self, request, context):
+        """The terminals of an institution, by number, those retired too.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def SignIn(self, request, context):
+        """9001 签到: a cashier begins work at a terminal. Again by the same cashier it answers the sign-in that stands; by
+        another it ends that one. Codes are decoded and bills planned at signed-in terminals alone.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def SignOut(self, request, context):
+        """9002 签退: the work at a terminal ends. Again it changes nothing.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -61,6 +183,56 @@ def add_InstitutionServiceServicer_to_server(servicer, server):
                     request_deserializer=gongji_dot_identity_dot_v1_dot_institutions__pb2.RegisterInstitutionRequest.FromString,
                     response_serializer=gongji_dot_identity_dot_v1_dot_institutions__pb2.RegisterInstitutionResponse.SerializeToString,
             ),
+            'SuspendInstitution': grpc.unary_unary_rpc_method_handler(
+                    servicer.SuspendInstitution,
+                    request_deserializer=gongji_dot_identity_dot_v1_dot_institutions__pb2.SuspendInstitutionRequest.FromString,
+                    response_serializer=gongji_dot_identity_dot_v1_dot_institutions__pb2.SuspendInstitutionResponse.SerializeToString,
+            ),
+            'ResumeInstitution': grpc.unary_unary_rpc_method_handler(
+                    servicer.ResumeInstitution,
+                    request_deserializer=gongji_dot_identity_dot_v1_dot_institutions__pb2.ResumeInstitutionRequest.FromString,
+                    response_serializer=gongji_dot_identity_dot_v1_dot_institutions__pb2.ResumeInstitutionResponse.SerializeToString,
+            ),
+            'EndInstitution': grpc.unary_unary_rpc_method_handler(
+                    servicer.EndInstitution,
+                    request_deserializer=gongji_dot_identity_dot_v1_dot_institutions__pb2.EndInstitutionRequest.FromString,
+                    response_serializer=gongji_dot_identity_dot_v1_dot_institutions__pb2.EndInstitutionResponse.SerializeToString,
+            ),
+            'GetInstitution': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetInstitution,
+                    request_deserializer=gongji_dot_identity_dot_v1_dot_institutions__pb2.GetInstitutionRequest.FromString,
+                    response_serializer=gongji_dot_identity_dot_v1_dot_institutions__pb2.GetInstitutionResponse.SerializeToString,
+            ),
+            'ListInstitutions': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListInstitutions,
+                    request_deserializer=gongji_dot_identity_dot_v1_dot_institutions__pb2.ListInstitutionsRequest.FromString,
+                    response_serializer=gongji_dot_identity_dot_v1_dot_institutions__pb2.ListInstitutionsResponse.SerializeToString,
+            ),
+            'RegisterTerminal': grpc.unary_unary_rpc_method_handler(
+                    servicer.RegisterTerminal,
+                    request_deserializer=gongji_dot_identity_dot_v1_dot_institutions__pb2.RegisterTerminalRequest.FromString,
+                    response_serializer=gongji_dot_identity_dot_v1_dot_institutions__pb2.RegisterTerminalResponse.SerializeToString,
+            ),
+            'RetireTerminal': grpc.unary_unary_rpc_method_handler(
+                    servicer.RetireTerminal,
+                    request_deserializer=gongji_dot_identity_dot_v1_dot_institutions__pb2.RetireTerminalRequest.FromString,
+                    response_serializer=gongji_dot_identity_dot_v1_dot_institutions__pb2.RetireTerminalResponse.SerializeToString,
+            ),
+            'ListTerminals': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListTerminals,
+                    request_deserializer=gongji_dot_identity_dot_v1_dot_institutions__pb2.ListTerminalsRequest.FromString,
+                    response_serializer=gongji_dot_identity_dot_v1_dot_institutions__pb2.ListTerminalsResponse.SerializeToString,
+            ),
+            'SignIn': grpc.unary_unary_rpc_method_handler(
+                    servicer.SignIn,
+                    request_deserializer=gongji_dot_identity_dot_v1_dot_institutions__pb2.SignInRequest.FromString,
+                    response_serializer=gongji_dot_identity_dot_v1_dot_institutions__pb2.SignInResponse.SerializeToString,
+            ),
+            'SignOut': grpc.unary_unary_rpc_method_handler(
+                    servicer.SignOut,
+                    request_deserializer=gongji_dot_identity_dot_v1_dot_institutions__pb2.SignOutRequest.FromString,
+                    response_serializer=gongji_dot_identity_dot_v1_dot_institutions__pb2.SignOutResponse.SerializeToString,
+            ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
             'gongji.identity.v1.InstitutionService', rpc_method_handlers)
@@ -70,7 +242,7 @@ def add_InstitutionServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class InstitutionService:
-    """The institutions (定点医药机构).
+    """The institutions (定点医药机构) and their terminals.
     """
 
     @staticmethod
@@ -90,6 +262,276 @@ class InstitutionService:
             '/gongji.identity.v1.InstitutionService/RegisterInstitution',
             gongji_dot_identity_dot_v1_dot_institutions__pb2.RegisterInstitutionRequest.SerializeToString,
             gongji_dot_identity_dot_v1_dot_institutions__pb2.RegisterInstitutionResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def SuspendInstitution(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/gongji.identity.v1.InstitutionService/SuspendInstitution',
+            gongji_dot_identity_dot_v1_dot_institutions__pb2.SuspendInstitutionRequest.SerializeToString,
+            gongji_dot_identity_dot_v1_dot_institutions__pb2.SuspendInstitutionResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ResumeInstitution(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/gongji.identity.v1.InstitutionService/ResumeInstitution',
+            gongji_dot_identity_dot_v1_dot_institutions__pb2.ResumeInstitutionRequest.SerializeToString,
+            gongji_dot_identity_dot_v1_dot_institutions__pb2.ResumeInstitutionResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def EndInstitution(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/gongji.identity.v1.InstitutionService/EndInstitution',
+            gongji_dot_identity_dot_v1_dot_institutions__pb2.EndInstitutionRequest.SerializeToString,
+            gongji_dot_identity_dot_v1_dot_institutions__pb2.EndInstitutionResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetInstitution(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/gongji.identity.v1.InstitutionService/GetInstitution',
+            gongji_dot_identity_dot_v1_dot_institutions__pb2.GetInstitutionRequest.SerializeToString,
+            gongji_dot_identity_dot_v1_dot_institutions__pb2.GetInstitutionResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListInstitutions(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/gongji.identity.v1.InstitutionService/ListInstitutions',
+            gongji_dot_identity_dot_v1_dot_institutions__pb2.ListInstitutionsRequest.SerializeToString,
+            gongji_dot_identity_dot_v1_dot_institutions__pb2.ListInstitutionsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RegisterTerminal(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/gongji.identity.v1.InstitutionService/RegisterTerminal',
+            gongji_dot_identity_dot_v1_dot_institutions__pb2.RegisterTerminalRequest.SerializeToString,
+            gongji_dot_identity_dot_v1_dot_institutions__pb2.RegisterTerminalResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RetireTerminal(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/gongji.identity.v1.InstitutionService/RetireTerminal',
+            gongji_dot_identity_dot_v1_dot_institutions__pb2.RetireTerminalRequest.SerializeToString,
+            gongji_dot_identity_dot_v1_dot_institutions__pb2.RetireTerminalResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListTerminals(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/gongji.identity.v1.InstitutionService/ListTerminals',
+            gongji_dot_identity_dot_v1_dot_institutions__pb2.ListTerminalsRequest.SerializeToString,
+            gongji_dot_identity_dot_v1_dot_institutions__pb2.ListTerminalsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def SignIn(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/gongji.identity.v1.InstitutionService/SignIn',
+            gongji_dot_identity_dot_v1_dot_institutions__pb2.SignInRequest.SerializeToString,
+            gongji_dot_identity_dot_v1_dot_institutions__pb2.SignInResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def SignOut(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/gongji.identity.v1.InstitutionService/SignOut',
+            gongji_dot_identity_dot_v1_dot_institutions__pb2.SignOutRequest.SerializeToString,
+            gongji_dot_identity_dot_v1_dot_institutions__pb2.SignOutResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -7,6 +7,7 @@ from collections import abc as _abc
 from gongji.identity.v1 import person_pb2 as _person_pb2
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
+from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 import builtins as _builtins
@@ -53,6 +54,60 @@ EVIDENCE_COMMITMENT: Evidence.ValueType  # 5
 """承诺书 (告知承诺制)."""
 Global___Evidence: _TypeAlias = Evidence  # noqa: Y015
 
+class _RegistryFinding:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _RegistryFindingEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_RegistryFinding.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    REGISTRY_FINDING_UNSPECIFIED: _RegistryFinding.ValueType  # 0
+    """It was not asked."""
+    REGISTRY_FINDING_CONFIRMED: _RegistryFinding.ValueType  # 1
+    """It says the same."""
+    REGISTRY_FINDING_DENIED: _RegistryFinding.ValueType  # 2
+    """It says otherwise; an officer decides."""
+    REGISTRY_FINDING_UNKNOWN: _RegistryFinding.ValueType  # 3
+    """It says nothing; an officer decides."""
+
+class RegistryFinding(_RegistryFinding, metaclass=_RegistryFindingEnumTypeWrapper):
+    """What the civil registry says of a fact."""
+
+REGISTRY_FINDING_UNSPECIFIED: RegistryFinding.ValueType  # 0
+"""It was not asked."""
+REGISTRY_FINDING_CONFIRMED: RegistryFinding.ValueType  # 1
+"""It says the same."""
+REGISTRY_FINDING_DENIED: RegistryFinding.ValueType  # 2
+"""It says otherwise; an officer decides."""
+REGISTRY_FINDING_UNKNOWN: RegistryFinding.ValueType  # 3
+"""It says nothing; an officer decides."""
+Global___RegistryFinding: _TypeAlias = RegistryFinding  # noqa: Y015
+
+class _KinshipDecider:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _KinshipDeciderEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_KinshipDecider.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    KINSHIP_DECIDER_UNSPECIFIED: _KinshipDecider.ValueType  # 0
+    KINSHIP_DECIDER_OFFICER: _KinshipDecider.ValueType  # 1
+    """Named by opter."""
+    KINSHIP_DECIDER_REGISTRY: _KinshipDecider.ValueType  # 2
+    """The civil registry confirmed it."""
+    KINSHIP_DECIDER_ROOM: _KinshipDecider.ValueType  # 3
+    """A rule: the evidence expired, another fact took its place, two records were merged."""
+
+class KinshipDecider(_KinshipDecider, metaclass=_KinshipDeciderEnumTypeWrapper):
+    """Who took a decision about a fact."""
+
+KINSHIP_DECIDER_UNSPECIFIED: KinshipDecider.ValueType  # 0
+KINSHIP_DECIDER_OFFICER: KinshipDecider.ValueType  # 1
+"""Named by opter."""
+KINSHIP_DECIDER_REGISTRY: KinshipDecider.ValueType  # 2
+"""The civil registry confirmed it."""
+KINSHIP_DECIDER_ROOM: KinshipDecider.ValueType  # 3
+"""A rule: the evidence expired, another fact took its place, two records were merged."""
+Global___KinshipDecider: _TypeAlias = KinshipDecider  # noqa: Y015
+
 @_typing.final
 class SubmitKinshipFactRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
@@ -63,6 +118,8 @@ class SubmitKinshipFactRequest(_message.Message):
     EVIDENCE_FIELD_NUMBER: _builtins.int
     FROM_DATE_FIELD_NUMBER: _builtins.int
     TO_DATE_FIELD_NUMBER: _builtins.int
+    ISSUED_ON_FIELD_NUMBER: _builtins.int
+    EXPIRES_ON_FIELD_NUMBER: _builtins.int
     kind: _person_pb2.KinshipFactKind.ValueType
     psn_no: _builtins.str
     other_psn_no: _builtins.str
@@ -71,6 +128,10 @@ class SubmitKinshipFactRequest(_message.Message):
     """MARRIED_TO: the wedding."""
     to_date: _builtins.str
     """MARRIED_TO: the end, if it ended."""
+    issued_on: _builtins.str
+    """The document's day. A 承诺书 without one is of today."""
+    expires_on: _builtins.str
+    """The first day on which the document proves nothing any more. A 承诺书 counts for 365 days at most."""
     def __init__(
         self,
         *,
@@ -80,10 +141,12 @@ class SubmitKinshipFactRequest(_message.Message):
         evidence: Global___Evidence.ValueType = ...,
         from_date: _builtins.str = ...,
         to_date: _builtins.str = ...,
+        issued_on: _builtins.str = ...,
+        expires_on: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["evidence", b"evidence", "from_date", b"from_date", "kind", b"kind", "other_psn_no", b"other_psn_no", "psn_no", b"psn_no", "to_date", b"to_date"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["evidence", b"evidence", "expires_on", b"expires_on", "from_date", b"from_date", "issued_on", b"issued_on", "kind", b"kind", "other_psn_no", b"other_psn_no", "psn_no", b"psn_no", "to_date", b"to_date"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -95,21 +158,154 @@ class SubmitKinshipFactResponse(_message.Message):
 
     FACT_ID_FIELD_NUMBER: _builtins.int
     STATE_FIELD_NUMBER: _builtins.int
+    FINDING_FIELD_NUMBER: _builtins.int
     fact_id: _builtins.str
     state: _person_pb2.KinshipFactState.ValueType
+    finding: Global___RegistryFinding.ValueType
+    """What the civil registry said."""
     def __init__(
         self,
         *,
         fact_id: _builtins.str = ...,
         state: _person_pb2.KinshipFactState.ValueType = ...,
+        finding: Global___RegistryFinding.ValueType = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["fact_id", b"fact_id", "state", b"state"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["fact_id", b"fact_id", "finding", b"finding", "state", b"state"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___SubmitKinshipFactResponse: _TypeAlias = SubmitKinshipFactResponse  # noqa: Y015
+
+@_typing.final
+class KinshipDecision(_message.Message):
+    """One decision about a fact."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    STATE_FIELD_NUMBER: _builtins.int
+    DECIDER_FIELD_NUMBER: _builtins.int
+    OPTER_FIELD_NUMBER: _builtins.int
+    CAUSE_FIELD_NUMBER: _builtins.int
+    DECIDED_TIME_FIELD_NUMBER: _builtins.int
+    state: _person_pb2.KinshipFactState.ValueType
+    decider: Global___KinshipDecider.ValueType
+    opter: _builtins.str
+    """经办人, of an officer's decision."""
+    cause: _builtins.str
+    """Why it was rejected, revoked or ended."""
+    @_builtins.property
+    def decided_time(self) -> _timestamp_pb2.Timestamp: ...
+    def __init__(
+        self,
+        *,
+        state: _person_pb2.KinshipFactState.ValueType = ...,
+        decider: Global___KinshipDecider.ValueType = ...,
+        opter: _builtins.str = ...,
+        cause: _builtins.str = ...,
+        decided_time: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["decided_time", b"decided_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cause", b"cause", "decided_time", b"decided_time", "decider", b"decider", "opter", b"opter", "state", b"state"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___KinshipDecision: _TypeAlias = KinshipDecision  # noqa: Y015
+
+@_typing.final
+class KinshipParty(_message.Message):
+    """Someone a fact speaks of, as an officer sees him."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PSN_NO_FIELD_NUMBER: _builtins.int
+    NAME_MASKED_FIELD_NUMBER: _builtins.int
+    BRDY_FIELD_NUMBER: _builtins.int
+    psn_no: _builtins.str
+    name_masked: _builtins.str
+    """王*国."""
+    brdy: _builtins.str
+    def __init__(
+        self,
+        *,
+        psn_no: _builtins.str = ...,
+        name_masked: _builtins.str = ...,
+        brdy: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["brdy", b"brdy", "name_masked", b"name_masked", "psn_no", b"psn_no"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___KinshipParty: _TypeAlias = KinshipParty  # noqa: Y015
+
+@_typing.final
+class KinshipFact(_message.Message):
+    """A fact with its evidence, its state and how it came there."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    FACT_ID_FIELD_NUMBER: _builtins.int
+    KIND_FIELD_NUMBER: _builtins.int
+    PERSON_FIELD_NUMBER: _builtins.int
+    OTHER_FIELD_NUMBER: _builtins.int
+    EVIDENCE_FIELD_NUMBER: _builtins.int
+    FROM_DATE_FIELD_NUMBER: _builtins.int
+    TO_DATE_FIELD_NUMBER: _builtins.int
+    ISSUED_ON_FIELD_NUMBER: _builtins.int
+    EXPIRES_ON_FIELD_NUMBER: _builtins.int
+    STATE_FIELD_NUMBER: _builtins.int
+    SUBMITTED_TIME_FIELD_NUMBER: _builtins.int
+    FINDING_FIELD_NUMBER: _builtins.int
+    DECISIONS_FIELD_NUMBER: _builtins.int
+    fact_id: _builtins.str
+    kind: _person_pb2.KinshipFactKind.ValueType
+    evidence: Global___Evidence.ValueType
+    from_date: _builtins.str
+    to_date: _builtins.str
+    issued_on: _builtins.str
+    expires_on: _builtins.str
+    state: _person_pb2.KinshipFactState.ValueType
+    finding: Global___RegistryFinding.ValueType
+    @_builtins.property
+    def person(self) -> Global___KinshipParty: ...
+    @_builtins.property
+    def other(self) -> Global___KinshipParty: ...
+    @_builtins.property
+    def submitted_time(self) -> _timestamp_pb2.Timestamp:
+        """Since then it waits, while it is submitted."""
+
+    @_builtins.property
+    def decisions(self) -> _containers.RepeatedCompositeFieldContainer[Global___KinshipDecision]:
+        """The oldest first; left out in lists of reviews, where there is none yet."""
+
+    def __init__(
+        self,
+        *,
+        fact_id: _builtins.str = ...,
+        kind: _person_pb2.KinshipFactKind.ValueType = ...,
+        person: Global___KinshipParty | None = ...,
+        other: Global___KinshipParty | None = ...,
+        evidence: Global___Evidence.ValueType = ...,
+        from_date: _builtins.str = ...,
+        to_date: _builtins.str = ...,
+        issued_on: _builtins.str = ...,
+        expires_on: _builtins.str = ...,
+        state: _person_pb2.KinshipFactState.ValueType = ...,
+        submitted_time: _timestamp_pb2.Timestamp | None = ...,
+        finding: Global___RegistryFinding.ValueType = ...,
+        decisions: _abc.Iterable[Global___KinshipDecision] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["other", b"other", "person", b"person", "submitted_time", b"submitted_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["decisions", b"decisions", "evidence", b"evidence", "expires_on", b"expires_on", "fact_id", b"fact_id", "finding", b"finding", "from_date", b"from_date", "issued_on", b"issued_on", "kind", b"kind", "other", b"other", "person", b"person", "state", b"state", "submitted_time", b"submitted_time", "to_date", b"to_date"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___KinshipFact: _TypeAlias = KinshipFact  # noqa: Y015
 
 @_typing.final
 class ReviewKinshipFactRequest(_message.Message):
@@ -118,20 +314,24 @@ class ReviewKinshipFactRequest(_message.Message):
     FACT_ID_FIELD_NUMBER: _builtins.int
     STATE_FIELD_NUMBER: _builtins.int
     CAUSE_FIELD_NUMBER: _builtins.int
+    OPTER_FIELD_NUMBER: _builtins.int
     fact_id: _builtins.str
     state: _person_pb2.KinshipFactState.ValueType
     cause: _builtins.str
     """Needed to reject or revoke."""
+    opter: _builtins.str
+    """经办人: who decides."""
     def __init__(
         self,
         *,
         fact_id: _builtins.str = ...,
         state: _person_pb2.KinshipFactState.ValueType = ...,
         cause: _builtins.str = ...,
+        opter: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["cause", b"cause", "fact_id", b"fact_id", "state", b"state"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cause", b"cause", "fact_id", b"fact_id", "opter", b"opter", "state", b"state"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -155,6 +355,297 @@ class ReviewKinshipFactResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ReviewKinshipFactResponse: _TypeAlias = ReviewKinshipFactResponse  # noqa: Y015
+
+@_typing.final
+class CheckWithRegistryRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    FACT_ID_FIELD_NUMBER: _builtins.int
+    fact_id: _builtins.str
+    def __init__(
+        self,
+        *,
+        fact_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["fact_id", b"fact_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CheckWithRegistryRequest: _TypeAlias = CheckWithRegistryRequest  # noqa: Y015
+
+@_typing.final
+class CheckWithRegistryResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    STATE_FIELD_NUMBER: _builtins.int
+    FINDING_FIELD_NUMBER: _builtins.int
+    OBSTACLE_FIELD_NUMBER: _builtins.int
+    state: _person_pb2.KinshipFactState.ValueType
+    finding: Global___RegistryFinding.ValueType
+    obstacle: _builtins.str
+    """Confirmed, yet not verified: the reason for which it contradicts what is on record."""
+    def __init__(
+        self,
+        *,
+        state: _person_pb2.KinshipFactState.ValueType = ...,
+        finding: Global___RegistryFinding.ValueType = ...,
+        obstacle: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["finding", b"finding", "obstacle", b"obstacle", "state", b"state"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CheckWithRegistryResponse: _TypeAlias = CheckWithRegistryResponse  # noqa: Y015
+
+@_typing.final
+class ListReviewsRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PAGE_SIZE_FIELD_NUMBER: _builtins.int
+    PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    page_size: _builtins.int
+    """50 when 0."""
+    page_token: _builtins.str
+    def __init__(
+        self,
+        *,
+        page_size: _builtins.int = ...,
+        page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["page_size", b"page_size", "page_token", b"page_token"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListReviewsRequest: _TypeAlias = ListReviewsRequest  # noqa: Y015
+
+@_typing.final
+class ListReviewsResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    FACTS_FIELD_NUMBER: _builtins.int
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    next_page_token: _builtins.str
+    """Empty on the last page."""
+    @_builtins.property
+    def facts(self) -> _containers.RepeatedCompositeFieldContainer[Global___KinshipFact]: ...
+    def __init__(
+        self,
+        *,
+        facts: _abc.Iterable[Global___KinshipFact] | None = ...,
+        next_page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["facts", b"facts", "next_page_token", b"next_page_token"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListReviewsResponse: _TypeAlias = ListReviewsResponse  # noqa: Y015
+
+@_typing.final
+class GetKinshipFactRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    FACT_ID_FIELD_NUMBER: _builtins.int
+    fact_id: _builtins.str
+    def __init__(
+        self,
+        *,
+        fact_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["fact_id", b"fact_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetKinshipFactRequest: _TypeAlias = GetKinshipFactRequest  # noqa: Y015
+
+@_typing.final
+class GetKinshipFactResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    FACT_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def fact(self) -> Global___KinshipFact: ...
+    def __init__(
+        self,
+        *,
+        fact: Global___KinshipFact | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["fact", b"fact"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["fact", b"fact"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetKinshipFactResponse: _TypeAlias = GetKinshipFactResponse  # noqa: Y015
+
+@_typing.final
+class ListKinshipFactsRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PSN_NO_FIELD_NUMBER: _builtins.int
+    PAGE_SIZE_FIELD_NUMBER: _builtins.int
+    PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    psn_no: _builtins.str
+    page_size: _builtins.int
+    """50 when 0."""
+    page_token: _builtins.str
+    def __init__(
+        self,
+        *,
+        psn_no: _builtins.str = ...,
+        page_size: _builtins.int = ...,
+        page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["page_size", b"page_size", "page_token", b"page_token", "psn_no", b"psn_no"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListKinshipFactsRequest: _TypeAlias = ListKinshipFactsRequest  # noqa: Y015
+
+@_typing.final
+class ListKinshipFactsResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    FACTS_FIELD_NUMBER: _builtins.int
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    next_page_token: _builtins.str
+    """Empty on the last page."""
+    @_builtins.property
+    def facts(self) -> _containers.RepeatedCompositeFieldContainer[Global___KinshipFact]: ...
+    def __init__(
+        self,
+        *,
+        facts: _abc.Iterable[Global___KinshipFact] | None = ...,
+        next_page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["facts", b"facts", "next_page_token", b"next_page_token"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListKinshipFactsResponse: _TypeAlias = ListKinshipFactsResponse  # noqa: Y015
+
+@_typing.final
+class RegistryRow(_message.Message):
+    """One row of the file as it stands there: what is wrong with it is said of the row, the others are taken in."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    KIND_FIELD_NUMBER: _builtins.int
+    CERTNO_A_FIELD_NUMBER: _builtins.int
+    CERTNO_B_FIELD_NUMBER: _builtins.int
+    FROM_DATE_FIELD_NUMBER: _builtins.int
+    TO_DATE_FIELD_NUMBER: _builtins.int
+    kind: _builtins.str
+    """PARENT_OF (certno_a of certno_b), MARRIED_TO, SIBLING_OF."""
+    certno_a: _builtins.str
+    certno_b: _builtins.str
+    from_date: _builtins.str
+    """MARRIED_TO: the wedding."""
+    to_date: _builtins.str
+    """MARRIED_TO: the end, if it ended."""
+    def __init__(
+        self,
+        *,
+        kind: _builtins.str = ...,
+        certno_a: _builtins.str = ...,
+        certno_b: _builtins.str = ...,
+        from_date: _builtins.str = ...,
+        to_date: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["certno_a", b"certno_a", "certno_b", b"certno_b", "from_date", b"from_date", "kind", b"kind", "to_date", b"to_date"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RegistryRow: _TypeAlias = RegistryRow  # noqa: Y015
+
+@_typing.final
+class LoadRegistryRowsRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ROWS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def rows(self) -> _containers.RepeatedCompositeFieldContainer[Global___RegistryRow]: ...
+    def __init__(
+        self,
+        *,
+        rows: _abc.Iterable[Global___RegistryRow] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["rows", b"rows"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___LoadRegistryRowsRequest: _TypeAlias = LoadRegistryRowsRequest  # noqa: Y015
+
+@_typing.final
+class RefusedRegistryRow(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ROW_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    FIELD_FIELD_NUMBER: _builtins.int
+    row: _builtins.int
+    """Its place in the request, from 0."""
+    reason: _builtins.str
+    field: _builtins.str
+    def __init__(
+        self,
+        *,
+        row: _builtins.int = ...,
+        reason: _builtins.str = ...,
+        field: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["field", b"field", "reason", b"reason", "row", b"row"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RefusedRegistryRow: _TypeAlias = RefusedRegistryRow  # noqa: Y015
+
+@_typing.final
+class LoadRegistryRowsResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TAKEN_FIELD_NUMBER: _builtins.int
+    KNOWN_FIELD_NUMBER: _builtins.int
+    REFUSED_FIELD_NUMBER: _builtins.int
+    taken: _builtins.int
+    """Rows that are new or gave a wedding its end."""
+    known: _builtins.int
+    """Rows that said nothing new."""
+    @_builtins.property
+    def refused(self) -> _containers.RepeatedCompositeFieldContainer[Global___RefusedRegistryRow]: ...
+    def __init__(
+        self,
+        *,
+        taken: _builtins.int = ...,
+        known: _builtins.int = ...,
+        refused: _abc.Iterable[Global___RefusedRegistryRow] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["known", b"known", "refused", b"refused", "taken", b"taken"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___LoadRegistryRowsResponse: _TypeAlias = LoadRegistryRowsResponse  # noqa: Y015
 
 @_typing.final
 class VerifyKinshipRequest(_message.Message):
@@ -189,13 +680,18 @@ class VerifyKinshipResponse(_message.Message):
     RELATION_FIELD_NUMBER: _builtins.int
     FACT_IDS_FIELD_NUMBER: _builtins.int
     REASON_FIELD_NUMBER: _builtins.int
+    CHAIN_FIELD_NUMBER: _builtins.int
     relation: _person_pb2.Relation.ValueType
     """What psn_no is to other_psn_no."""
     reason: _builtins.str
-    """Why there is none: NO_CHAIN, IN_LAW_ONLY, SAME_PERSON, ENDED."""
+    """Why there is none: NO_CHAIN, IN_LAW_ONLY, SAME_PERSON, ENDED, DECEASED."""
     @_builtins.property
     def fact_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """The chain that proves it, from psn_no to other_psn_no."""
+
+    @_builtins.property
+    def chain(self) -> _containers.RepeatedCompositeFieldContainer[Global___KinshipLink]:
+        """The same chain with what each fact says."""
 
     def __init__(
         self,
@@ -203,11 +699,44 @@ class VerifyKinshipResponse(_message.Message):
         relation: _person_pb2.Relation.ValueType = ...,
         fact_ids: _abc.Iterable[_builtins.str] | None = ...,
         reason: _builtins.str = ...,
+        chain: _abc.Iterable[Global___KinshipLink] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["fact_ids", b"fact_ids", "reason", b"reason", "relation", b"relation"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["chain", b"chain", "fact_ids", b"fact_ids", "reason", b"reason", "relation", b"relation"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___VerifyKinshipResponse: _TypeAlias = VerifyKinshipResponse  # noqa: Y015
+
+@_typing.final
+class KinshipLink(_message.Message):
+    """One fact of a chain."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    FACT_ID_FIELD_NUMBER: _builtins.int
+    KIND_FIELD_NUMBER: _builtins.int
+    PSN_NO_FIELD_NUMBER: _builtins.int
+    OTHER_PSN_NO_FIELD_NUMBER: _builtins.int
+    fact_id: _builtins.str
+    kind: _person_pb2.KinshipFactKind.ValueType
+    psn_no: _builtins.str
+    """PARENT_OF: the parent."""
+    other_psn_no: _builtins.str
+    """PARENT_OF: the child."""
+    def __init__(
+        self,
+        *,
+        fact_id: _builtins.str = ...,
+        kind: _person_pb2.KinshipFactKind.ValueType = ...,
+        psn_no: _builtins.str = ...,
+        other_psn_no: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["fact_id", b"fact_id", "kind", b"kind", "other_psn_no", b"other_psn_no", "psn_no", b"psn_no"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___KinshipLink: _TypeAlias = KinshipLink  # noqa: Y015

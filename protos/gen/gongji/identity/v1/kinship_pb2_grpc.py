@@ -45,6 +45,31 @@ class KinshipServiceStub:
                 request_serializer=gongji_dot_identity_dot_v1_dot_kinship__pb2.ReviewKinshipFactRequest.SerializeToString,
                 response_deserializer=gongji_dot_identity_dot_v1_dot_kinship__pb2.ReviewKinshipFactResponse.FromString,
                 _registered_method=True)
+        self.CheckWithRegistry = channel.unary_unary(
+                '/gongji.identity.v1.KinshipService/CheckWithRegistry',
+                request_serializer=gongji_dot_identity_dot_v1_dot_kinship__pb2.CheckWithRegistryRequest.SerializeToString,
+                response_deserializer=gongji_dot_identity_dot_v1_dot_kinship__pb2.CheckWithRegistryResponse.FromString,
+                _registered_method=True)
+        self.ListReviews = channel.unary_unary(
+                '/gongji.identity.v1.KinshipService/ListReviews',
+                request_serializer=gongji_dot_identity_dot_v1_dot_kinship__pb2.ListReviewsRequest.SerializeToString,
+                response_deserializer=gongji_dot_identity_dot_v1_dot_kinship__pb2.ListReviewsResponse.FromString,
+                _registered_method=True)
+        self.GetKinshipFact = channel.unary_unary(
+                '/gongji.identity.v1.KinshipService/GetKinshipFact',
+                request_serializer=gongji_dot_identity_dot_v1_dot_kinship__pb2.GetKinshipFactRequest.SerializeToString,
+                response_deserializer=gongji_dot_identity_dot_v1_dot_kinship__pb2.GetKinshipFactResponse.FromString,
+                _registered_method=True)
+        self.ListKinshipFacts = channel.unary_unary(
+                '/gongji.identity.v1.KinshipService/ListKinshipFacts',
+                request_serializer=gongji_dot_identity_dot_v1_dot_kinship__pb2.ListKinshipFactsRequest.SerializeToString,
+                response_deserializer=gongji_dot_identity_dot_v1_dot_kinship__pb2.ListKinshipFactsResponse.FromString,
+                _registered_method=True)
+        self.LoadRegistryRows = channel.unary_unary(
+                '/gongji.identity.v1.KinshipService/LoadRegistryRows',
+                request_serializer=gongji_dot_identity_dot_v1_dot_kinship__pb2.LoadRegistryRowsRequest.SerializeToString,
+                response_deserializer=gongji_dot_identity_dot_v1_dot_kinship__pb2.LoadRegistryRowsResponse.FromString,
+                _registered_method=True)
         self.VerifyKinship = channel.unary_unary(
                 '/gongji.identity.v1.KinshipService/VerifyKinship',
                 request_serializer=gongji_dot_identity_dot_v1_dot_kinship__pb2.VerifyKinshipRequest.SerializeToString,
@@ -57,7 +82,8 @@ class KinshipServiceServicer:
     """
 
     def SubmitKinshipFact(self, request, context):
-        """Submits a kinship fact with its evidence; nothing rests on it before it is verified.
+        """Submits a kinship fact with its evidence; nothing rests on it before it is verified. The civil registry is asked
+        at once: what it confirms is verified, all else waits for an officer.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -65,6 +91,42 @@ class KinshipServiceServicer:
 
     def ReviewKinshipFact(self, request, context):
         """An officer verifies or rejects a submitted fact, or revokes a verified one.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def CheckWithRegistry(self, request, context):
+        """Asks the civil registry about a submitted fact once more: its latest file may know what the one before did not.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListReviews(self, request, context):
+        """The facts that wait for an officer, the one that has waited longest first.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetKinshipFact(self, request, context):
+        """One fact with everything that was decided about it.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListKinshipFacts(self, request, context):
+        """Every fact that speaks of a person, whatever became of it, the oldest first.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def LoadRegistryRows(self, request, context):
+        """Takes in rows of the civil registry's batch file. Repeated rows are harmless; a wedding's row again with an end
+        gives it that end. Certificates are kept as keyed blind indexes alone.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -89,6 +151,31 @@ def add_KinshipServiceServicer_to_server(servicer, server):
                     servicer.ReviewKinshipFact,
                     request_deserializer=gongji_dot_identity_dot_v1_dot_kinship__pb2.ReviewKinshipFactRequest.FromString,
                     response_serializer=gongji_dot_identity_dot_v1_dot_kinship__pb2.ReviewKinshipFactResponse.SerializeToString,
+            ),
+            'CheckWithRegistry': grpc.unary_unary_rpc_method_handler(
+                    servicer.CheckWithRegistry,
+                    request_deserializer=gongji_dot_identity_dot_v1_dot_kinship__pb2.CheckWithRegistryRequest.FromString,
+                    response_serializer=gongji_dot_identity_dot_v1_dot_kinship__pb2.CheckWithRegistryResponse.SerializeToString,
+            ),
+            'ListReviews': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListReviews,
+                    request_deserializer=gongji_dot_identity_dot_v1_dot_kinship__pb2.ListReviewsRequest.FromString,
+                    response_serializer=gongji_dot_identity_dot_v1_dot_kinship__pb2.ListReviewsResponse.SerializeToString,
+            ),
+            'GetKinshipFact': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetKinshipFact,
+                    request_deserializer=gongji_dot_identity_dot_v1_dot_kinship__pb2.GetKinshipFactRequest.FromString,
+                    response_serializer=gongji_dot_identity_dot_v1_dot_kinship__pb2.GetKinshipFactResponse.SerializeToString,
+            ),
+            'ListKinshipFacts': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListKinshipFacts,
+                    request_deserializer=gongji_dot_identity_dot_v1_dot_kinship__pb2.ListKinshipFactsRequest.FromString,
+                    response_serializer=gongji_dot_identity_dot_v1_dot_kinship__pb2.ListKinshipFactsResponse.SerializeToString,
+            ),
+            'LoadRegistryRows': grpc.unary_unary_rpc_method_handler(
+                    servicer.LoadRegistryRows,
+                    request_deserializer=gongji_dot_identity_dot_v1_dot_kinship__pb2.LoadRegistryRowsRequest.FromString,
+                    response_serializer=gongji_dot_identity_dot_v1_dot_kinship__pb2.LoadRegistryRowsResponse.SerializeToString,
             ),
             'VerifyKinship': grpc.unary_unary_rpc_method_handler(
                     servicer.VerifyKinship,
@@ -151,6 +238,141 @@ class KinshipService:
             '/gongji.identity.v1.KinshipService/ReviewKinshipFact',
             gongji_dot_identity_dot_v1_dot_kinship__pb2.ReviewKinshipFactRequest.SerializeToString,
             gongji_dot_identity_dot_v1_dot_kinship__pb2.ReviewKinshipFactResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def CheckWithRegistry(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/gongji.identity.v1.KinshipService/CheckWithRegistry',
+            gongji_dot_identity_dot_v1_dot_kinship__pb2.CheckWithRegistryRequest.SerializeToString,
+            gongji_dot_identity_dot_v1_dot_kinship__pb2.CheckWithRegistryResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListReviews(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/gongji.identity.v1.KinshipService/ListReviews',
+            gongji_dot_identity_dot_v1_dot_kinship__pb2.ListReviewsRequest.SerializeToString,
+            gongji_dot_identity_dot_v1_dot_kinship__pb2.ListReviewsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetKinshipFact(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/gongji.identity.v1.KinshipService/GetKinshipFact',
+            gongji_dot_identity_dot_v1_dot_kinship__pb2.GetKinshipFactRequest.SerializeToString,
+            gongji_dot_identity_dot_v1_dot_kinship__pb2.GetKinshipFactResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListKinshipFacts(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/gongji.identity.v1.KinshipService/ListKinshipFacts',
+            gongji_dot_identity_dot_v1_dot_kinship__pb2.ListKinshipFactsRequest.SerializeToString,
+            gongji_dot_identity_dot_v1_dot_kinship__pb2.ListKinshipFactsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def LoadRegistryRows(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/gongji.identity.v1.KinshipService/LoadRegistryRows',
+            gongji_dot_identity_dot_v1_dot_kinship__pb2.LoadRegistryRowsRequest.SerializeToString,
+            gongji_dot_identity_dot_v1_dot_kinship__pb2.LoadRegistryRowsResponse.FromString,
             options,
             channel_credentials,
             insecure,

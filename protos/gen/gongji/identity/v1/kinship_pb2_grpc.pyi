@@ -34,9 +34,23 @@ class KinshipServiceStub:
     @_typing.overload
     def __new__(cls, channel: _aio.Channel) -> KinshipServiceAsyncStub: ...
     SubmitKinshipFact: _grpc.UnaryUnaryMultiCallable[_kinship_pb2.SubmitKinshipFactRequest, _kinship_pb2.SubmitKinshipFactResponse]
-    """Submits a kinship fact with its evidence; nothing rests on it before it is verified."""
+    """Submits a kinship fact with its evidence; nothing rests on it before it is verified. The civil registry is asked
+    at once: what it confirms is verified, all else waits for an officer.
+    """
     ReviewKinshipFact: _grpc.UnaryUnaryMultiCallable[_kinship_pb2.ReviewKinshipFactRequest, _kinship_pb2.ReviewKinshipFactResponse]
     """An officer verifies or rejects a submitted fact, or revokes a verified one."""
+    CheckWithRegistry: _grpc.UnaryUnaryMultiCallable[_kinship_pb2.CheckWithRegistryRequest, _kinship_pb2.CheckWithRegistryResponse]
+    """Asks the civil registry about a submitted fact once more: its latest file may know what the one before did not."""
+    ListReviews: _grpc.UnaryUnaryMultiCallable[_kinship_pb2.ListReviewsRequest, _kinship_pb2.ListReviewsResponse]
+    """The facts that wait for an officer, the one that has waited longest first."""
+    GetKinshipFact: _grpc.UnaryUnaryMultiCallable[_kinship_pb2.GetKinshipFactRequest, _kinship_pb2.GetKinshipFactResponse]
+    """One fact with everything that was decided about it."""
+    ListKinshipFacts: _grpc.UnaryUnaryMultiCallable[_kinship_pb2.ListKinshipFactsRequest, _kinship_pb2.ListKinshipFactsResponse]
+    """Every fact that speaks of a person, whatever became of it, the oldest first."""
+    LoadRegistryRows: _grpc.UnaryUnaryMultiCallable[_kinship_pb2.LoadRegistryRowsRequest, _kinship_pb2.LoadRegistryRowsResponse]
+    """Takes in rows of the civil registry's batch file. Repeated rows are harmless; a wedding's row again with an end
+    gives it that end. Certificates are kept as keyed blind indexes alone.
+    """
     VerifyKinship: _grpc.UnaryUnaryMultiCallable[_kinship_pb2.VerifyKinshipRequest, _kinship_pb2.VerifyKinshipResponse]
     """The relation of two people on a date and the chain of facts that proves it, or why there is none."""
 
@@ -46,9 +60,23 @@ class KinshipServiceAsyncStub(KinshipServiceStub):
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     SubmitKinshipFact: _aio.UnaryUnaryMultiCallable[_kinship_pb2.SubmitKinshipFactRequest, _kinship_pb2.SubmitKinshipFactResponse]  # type: ignore[assignment]
-    """Submits a kinship fact with its evidence; nothing rests on it before it is verified."""
+    """Submits a kinship fact with its evidence; nothing rests on it before it is verified. The civil registry is asked
+    at once: what it confirms is verified, all else waits for an officer.
+    """
     ReviewKinshipFact: _aio.UnaryUnaryMultiCallable[_kinship_pb2.ReviewKinshipFactRequest, _kinship_pb2.ReviewKinshipFactResponse]  # type: ignore[assignment]
     """An officer verifies or rejects a submitted fact, or revokes a verified one."""
+    CheckWithRegistry: _aio.UnaryUnaryMultiCallable[_kinship_pb2.CheckWithRegistryRequest, _kinship_pb2.CheckWithRegistryResponse]  # type: ignore[assignment]
+    """Asks the civil registry about a submitted fact once more: its latest file may know what the one before did not."""
+    ListReviews: _aio.UnaryUnaryMultiCallable[_kinship_pb2.ListReviewsRequest, _kinship_pb2.ListReviewsResponse]  # type: ignore[assignment]
+    """The facts that wait for an officer, the one that has waited longest first."""
+    GetKinshipFact: _aio.UnaryUnaryMultiCallable[_kinship_pb2.GetKinshipFactRequest, _kinship_pb2.GetKinshipFactResponse]  # type: ignore[assignment]
+    """One fact with everything that was decided about it."""
+    ListKinshipFacts: _aio.UnaryUnaryMultiCallable[_kinship_pb2.ListKinshipFactsRequest, _kinship_pb2.ListKinshipFactsResponse]  # type: ignore[assignment]
+    """Every fact that speaks of a person, whatever became of it, the oldest first."""
+    LoadRegistryRows: _aio.UnaryUnaryMultiCallable[_kinship_pb2.LoadRegistryRowsRequest, _kinship_pb2.LoadRegistryRowsResponse]  # type: ignore[assignment]
+    """Takes in rows of the civil registry's batch file. Repeated rows are harmless; a wedding's row again with an end
+    gives it that end. Certificates are kept as keyed blind indexes alone.
+    """
     VerifyKinship: _aio.UnaryUnaryMultiCallable[_kinship_pb2.VerifyKinshipRequest, _kinship_pb2.VerifyKinshipResponse]  # type: ignore[assignment]
     """The relation of two people on a date and the chain of facts that proves it, or why there is none."""
 
@@ -61,7 +89,9 @@ class KinshipServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _kinship_pb2.SubmitKinshipFactRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_kinship_pb2.SubmitKinshipFactResponse, _abc.Awaitable[_kinship_pb2.SubmitKinshipFactResponse]]:
-        """Submits a kinship fact with its evidence; nothing rests on it before it is verified."""
+        """Submits a kinship fact with its evidence; nothing rests on it before it is verified. The civil registry is asked
+        at once: what it confirms is verified, all else waits for an officer.
+        """
 
     @_abc_1.abstractmethod
     def ReviewKinshipFact(
@@ -70,6 +100,48 @@ class KinshipServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_kinship_pb2.ReviewKinshipFactResponse, _abc.Awaitable[_kinship_pb2.ReviewKinshipFactResponse]]:
         """An officer verifies or rejects a submitted fact, or revokes a verified one."""
+
+    @_abc_1.abstractmethod
+    def CheckWithRegistry(
+        self,
+        request: _kinship_pb2.CheckWithRegistryRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_kinship_pb2.CheckWithRegistryResponse, _abc.Awaitable[_kinship_pb2.CheckWithRegistryResponse]]:
+        """Asks the civil registry about a submitted fact once more: its latest file may know what the one before did not."""
+
+    @_abc_1.abstractmethod
+    def ListReviews(
+        self,
+        request: _kinship_pb2.ListReviewsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_kinship_pb2.ListReviewsResponse, _abc.Awaitable[_kinship_pb2.ListReviewsResponse]]:
+        """The facts that wait for an officer, the one that has waited longest first."""
+
+    @_abc_1.abstractmethod
+    def GetKinshipFact(
+        self,
+        request: _kinship_pb2.GetKinshipFactRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_kinship_pb2.GetKinshipFactResponse, _abc.Awaitable[_kinship_pb2.GetKinshipFactResponse]]:
+        """One fact with everything that was decided about it."""
+
+    @_abc_1.abstractmethod
+    def ListKinshipFacts(
+        self,
+        request: _kinship_pb2.ListKinshipFactsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_kinship_pb2.ListKinshipFactsResponse, _abc.Awaitable[_kinship_pb2.ListKinshipFactsResponse]]:
+        """Every fact that speaks of a person, whatever became of it, the oldest first."""
+
+    @_abc_1.abstractmethod
+    def LoadRegistryRows(
+        self,
+        request: _kinship_pb2.LoadRegistryRowsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_kinship_pb2.LoadRegistryRowsResponse, _abc.Awaitable[_kinship_pb2.LoadRegistryRowsResponse]]:
+        """Takes in rows of the civil registry's batch file. Repeated rows are harmless; a wedding's row again with an end
+        gives it that end. Certificates are kept as keyed blind indexes alone.
+        """
 
     @_abc_1.abstractmethod
     def VerifyKinship(

@@ -94,6 +94,8 @@ class _KinshipFactStateEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Kins
     """Final."""
     KINSHIP_FACT_STATE_REVOKED: _KinshipFactState.ValueType  # 4
     """Final."""
+    KINSHIP_FACT_STATE_EXPIRED: _KinshipFactState.ValueType  # 5
+    """Final: its evidence ran out."""
 
 class KinshipFactState(_KinshipFactState, metaclass=_KinshipFactStateEnumTypeWrapper): ...
 
@@ -106,6 +108,8 @@ KINSHIP_FACT_STATE_REJECTED: KinshipFactState.ValueType  # 3
 """Final."""
 KINSHIP_FACT_STATE_REVOKED: KinshipFactState.ValueType  # 4
 """Final."""
+KINSHIP_FACT_STATE_EXPIRED: KinshipFactState.ValueType  # 5
+"""Final: its evidence ran out."""
 Global___KinshipFactState: _TypeAlias = KinshipFactState  # noqa: Y015
 
 class _Relation:
@@ -168,6 +172,83 @@ INSTITUTION_STATE_SUSPENDED: InstitutionState.ValueType  # 2
 INSTITUTION_STATE_ENDED: InstitutionState.ValueType  # 3
 """As suspended, for good."""
 Global___InstitutionState: _TypeAlias = InstitutionState  # noqa: Y015
+
+class _InstitutionLevel:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _InstitutionLevelEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_InstitutionLevel.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    INSTITUTION_LEVEL_UNSPECIFIED: _InstitutionLevel.ValueType  # 0
+    INSTITUTION_LEVEL_UNGRADED: _InstitutionLevel.ValueType  # 1
+    """未定级."""
+    INSTITUTION_LEVEL_ONE: _InstitutionLevel.ValueType  # 2
+    """一级."""
+    INSTITUTION_LEVEL_TWO: _InstitutionLevel.ValueType  # 3
+    """二级."""
+    INSTITUTION_LEVEL_THREE: _InstitutionLevel.ValueType  # 4
+    """三级."""
+
+class InstitutionLevel(_InstitutionLevel, metaclass=_InstitutionLevelEnumTypeWrapper):
+    """医院等级."""
+
+INSTITUTION_LEVEL_UNSPECIFIED: InstitutionLevel.ValueType  # 0
+INSTITUTION_LEVEL_UNGRADED: InstitutionLevel.ValueType  # 1
+"""未定级."""
+INSTITUTION_LEVEL_ONE: InstitutionLevel.ValueType  # 2
+"""一级."""
+INSTITUTION_LEVEL_TWO: InstitutionLevel.ValueType  # 3
+"""二级."""
+INSTITUTION_LEVEL_THREE: InstitutionLevel.ValueType  # 4
+"""三级."""
+Global___InstitutionLevel: _TypeAlias = InstitutionLevel  # noqa: Y015
+
+class _InstitutionCapability:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _InstitutionCapabilityEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_InstitutionCapability.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    INSTITUTION_CAPABILITY_UNSPECIFIED: _InstitutionCapability.ValueType  # 0
+    INSTITUTION_CAPABILITY_INPATIENT: _InstitutionCapability.ValueType  # 1
+    """住院 (2303, 2304). Hospitals alone."""
+    INSTITUTION_CAPABILITY_CHRONIC: _InstitutionCapability.ValueType  # 2
+    """门诊慢特病."""
+    INSTITUTION_CAPABILITY_DUAL_CHANNEL: _InstitutionCapability.ValueType  # 3
+    """双通道: negotiated drugs at a pharmacy on the terms of a hospital."""
+
+class InstitutionCapability(_InstitutionCapability, metaclass=_InstitutionCapabilityEnumTypeWrapper):
+    """What an institution may settle beside ordinary bills; whether it takes wallets is wallet_capable."""
+
+INSTITUTION_CAPABILITY_UNSPECIFIED: InstitutionCapability.ValueType  # 0
+INSTITUTION_CAPABILITY_INPATIENT: InstitutionCapability.ValueType  # 1
+"""住院 (2303, 2304). Hospitals alone."""
+INSTITUTION_CAPABILITY_CHRONIC: InstitutionCapability.ValueType  # 2
+"""门诊慢特病."""
+INSTITUTION_CAPABILITY_DUAL_CHANNEL: InstitutionCapability.ValueType  # 3
+"""双通道: negotiated drugs at a pharmacy on the terms of a hospital."""
+Global___InstitutionCapability: _TypeAlias = InstitutionCapability  # noqa: Y015
+
+class _TerminalState:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _TerminalStateEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_TerminalState.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    TERMINAL_STATE_UNSPECIFIED: _TerminalState.ValueType  # 0
+    TERMINAL_STATE_ACTIVE: _TerminalState.ValueType  # 1
+    """In service."""
+    TERMINAL_STATE_RETIRED: _TerminalState.ValueType  # 2
+    """Out of service, until it is registered again."""
+
+class TerminalState(_TerminalState, metaclass=_TerminalStateEnumTypeWrapper): ...
+
+TERMINAL_STATE_UNSPECIFIED: TerminalState.ValueType  # 0
+TERMINAL_STATE_ACTIVE: TerminalState.ValueType  # 1
+"""In service."""
+TERMINAL_STATE_RETIRED: TerminalState.ValueType  # 2
+"""Out of service, until it is registered again."""
+Global___TerminalState: _TypeAlias = TerminalState  # noqa: Y015
 
 @_typing.final
 class Enrolment(_message.Message):
@@ -239,10 +320,17 @@ class Person(_message.Message):
     BRDY_FIELD_NUMBER: _builtins.int
     ENROLMENTS_FIELD_NUMBER: _builtins.int
     SANCTIONS_FIELD_NUMBER: _builtins.int
+    DEATH_DATE_FIELD_NUMBER: _builtins.int
+    MERGED_INTO_FIELD_NUMBER: _builtins.int
+    REAL_NAME_TIME_FIELD_NUMBER: _builtins.int
     psn_no: _builtins.str
     name_masked: _builtins.str
     """王*国."""
     brdy: _builtins.str
+    death_date: _builtins.str
+    """死亡日期, yyyy-MM-dd; empty while the person lives."""
+    merged_into: _builtins.str
+    """The psn_no that stands for this person since two records were found to be one; empty otherwise."""
     @_builtins.property
     def enrolments(self) -> _containers.RepeatedCompositeFieldContainer[Global___Enrolment]:
         """The latest of each insutype."""
@@ -250,6 +338,10 @@ class Person(_message.Message):
     @_builtins.property
     def sanctions(self) -> _containers.RepeatedCompositeFieldContainer[Global___Sanction]:
         """In force or to come."""
+
+    @_builtins.property
+    def real_name_time(self) -> _timestamp_pb2.Timestamp:
+        """实名: when a face was last verified to be this person's."""
 
     def __init__(
         self,
@@ -259,10 +351,13 @@ class Person(_message.Message):
         brdy: _builtins.str = ...,
         enrolments: _abc.Iterable[Global___Enrolment] | None = ...,
         sanctions: _abc.Iterable[Global___Sanction] | None = ...,
+        death_date: _builtins.str = ...,
+        merged_into: _builtins.str = ...,
+        real_name_time: _timestamp_pb2.Timestamp | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["real_name_time", b"real_name_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["brdy", b"brdy", "enrolments", b"enrolments", "name_masked", b"name_masked", "psn_no", b"psn_no", "sanctions", b"sanctions"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["brdy", b"brdy", "death_date", b"death_date", "enrolments", b"enrolments", "merged_into", b"merged_into", "name_masked", b"name_masked", "psn_no", b"psn_no", "real_name_time", b"real_name_time", "sanctions", b"sanctions"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -278,10 +373,27 @@ class Institution(_message.Message):
     FIXMEDINS_NAME_FIELD_NUMBER: _builtins.int
     STATE_FIELD_NUMBER: _builtins.int
     WALLET_CAPABLE_FIELD_NUMBER: _builtins.int
+    LEVEL_FIELD_NUMBER: _builtins.int
+    AGREEMENT_FROM_DATE_FIELD_NUMBER: _builtins.int
+    AGREEMENT_TO_DATE_FIELD_NUMBER: _builtins.int
+    CAPABILITIES_FIELD_NUMBER: _builtins.int
+    PLACE_FIELD_NUMBER: _builtins.int
     fixmedins_code: _builtins.str
     fixmedins_name: _builtins.str
     state: Global___InstitutionState.ValueType
     wallet_capable: _builtins.bool
+    level: Global___InstitutionLevel.ValueType
+    """Not said of a pharmacy."""
+    agreement_from_date: _builtins.str
+    """The agreement's first day; outside it no bill is taken, whatever the state says."""
+    agreement_to_date: _builtins.str
+    """Its last day."""
+    @_builtins.property
+    def capabilities(self) -> _containers.RepeatedScalarFieldContainer[Global___InstitutionCapability.ValueType]: ...
+    @_builtins.property
+    def place(self) -> Global___Place:
+        """Where it stands."""
+
     def __init__(
         self,
         *,
@@ -289,11 +401,94 @@ class Institution(_message.Message):
         fixmedins_name: _builtins.str = ...,
         state: Global___InstitutionState.ValueType = ...,
         wallet_capable: _builtins.bool = ...,
+        level: Global___InstitutionLevel.ValueType = ...,
+        agreement_from_date: _builtins.str = ...,
+        agreement_to_date: _builtins.str = ...,
+        capabilities: _abc.Iterable[Global___InstitutionCapability.ValueType] | None = ...,
+        place: Global___Place | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["place", b"place"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["fixmedins_code", b"fixmedins_code", "fixmedins_name", b"fixmedins_name", "state", b"state", "wallet_capable", b"wallet_capable"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["agreement_from_date", b"agreement_from_date", "agreement_to_date", b"agreement_to_date", "capabilities", b"capabilities", "fixmedins_code", b"fixmedins_code", "fixmedins_name", b"fixmedins_name", "level", b"level", "place", b"place", "state", b"state", "wallet_capable", b"wallet_capable"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Institution: _TypeAlias = Institution  # noqa: Y015
+
+@_typing.final
+class Place(_message.Message):
+    """Where something stands, in millionths of a degree (WGS 84), within the country; longitude first."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    LONGITUDE_UDEG_FIELD_NUMBER: _builtins.int
+    LATITUDE_UDEG_FIELD_NUMBER: _builtins.int
+    ADMDVS_FIELD_NUMBER: _builtins.int
+    longitude_udeg: _builtins.int
+    latitude_udeg: _builtins.int
+    admdvs: _builtins.str
+    """The address's area, where it is another than the institution's."""
+    def __init__(
+        self,
+        *,
+        longitude_udeg: _builtins.int = ...,
+        latitude_udeg: _builtins.int = ...,
+        admdvs: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["admdvs", b"admdvs", "latitude_udeg", b"latitude_udeg", "longitude_udeg", b"longitude_udeg"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Place: _TypeAlias = Place  # noqa: Y015
+
+@_typing.final
+class Terminal(_message.Message):
+    """A terminal of an institution (终端), and until when somebody is signed in there."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    FIXMEDINS_CODE_FIELD_NUMBER: _builtins.int
+    TERMINAL_NO_FIELD_NUMBER: _builtins.int
+    TERMINAL_NAME_FIELD_NUMBER: _builtins.int
+    STATE_FIELD_NUMBER: _builtins.int
+    PLACE_FIELD_NUMBER: _builtins.int
+    SIGN_NO_FIELD_NUMBER: _builtins.int
+    SIGN_TIME_FIELD_NUMBER: _builtins.int
+    SIGN_ENDS_TIME_FIELD_NUMBER: _builtins.int
+    fixmedins_code: _builtins.str
+    terminal_no: _builtins.str
+    terminal_name: _builtins.str
+    state: Global___TerminalState.ValueType
+    sign_no: _builtins.str
+    """签到编号 of the last sign-in; empty when it was ended."""
+    @_builtins.property
+    def place(self) -> Global___Place:
+        """Its own, where it has one."""
+
+    @_builtins.property
+    def sign_time(self) -> _timestamp_pb2.Timestamp: ...
+    @_builtins.property
+    def sign_ends_time(self) -> _timestamp_pb2.Timestamp:
+        """The sign-in counts before this."""
+
+    def __init__(
+        self,
+        *,
+        fixmedins_code: _builtins.str = ...,
+        terminal_no: _builtins.str = ...,
+        terminal_name: _builtins.str = ...,
+        state: Global___TerminalState.ValueType = ...,
+        place: Global___Place | None = ...,
+        sign_no: _builtins.str = ...,
+        sign_time: _timestamp_pb2.Timestamp | None = ...,
+        sign_ends_time: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["place", b"place", "sign_ends_time", b"sign_ends_time", "sign_time", b"sign_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["fixmedins_code", b"fixmedins_code", "place", b"place", "sign_ends_time", b"sign_ends_time", "sign_no", b"sign_no", "sign_time", b"sign_time", "state", b"state", "terminal_name", b"terminal_name", "terminal_no", b"terminal_no"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Terminal: _TypeAlias = Terminal  # noqa: Y015
