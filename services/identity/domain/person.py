@@ -182,8 +182,8 @@ def with_sanctions(person: Person, sanctions: tuple[Sanction, ...]) -> Person:
 def died(person: Person, death_date: date, *, today: date) -> Person:
     """The person with his death on record and every enrolment ended; the same person if that is so already.
 
-    First that applies: INVALID DEATH_DATE_WRONG (to come, or before the birth); PRECONDITION DEATH_DATE_DIFFERS: another
-    date is on record, which is withdrawn first.
+    First that applies: INVALID DEATH_DATE_WRONG (to come, or before the birth); PRECONDITION DEATH_DATE_DIFFERS: the
+    date on record is another, which is withdrawn first.
     """
     if not person.brdy <= death_date <= today:
         raise Failure(Kind.INVALID, "DEATH_DATE_WRONG", field="death_date")

@@ -6,7 +6,6 @@ from collections.abc import AsyncIterator, Sequence
 from typing import Final
 
 import sqlalchemy as sa
-from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from chassis import outbox
@@ -15,21 +14,34 @@ from chassis.outbox import OutgoingEvent
 from services.identity.tables.events import LATEST_EVENTS
 
 SNAPSHOT_PAGE_SIZE_MAX: Final = 500
+_PLACE: Final = sa.text("""
+    INSERT INTO latest_events AS latest (aggregate, version, payload)
+    SELECT aggregate, version, payload
+    FROM unnest(CAST(:aggregates AS text[]), CAST(:versions AS bigint[]), CAST(:payloads AS bytea[]))
+        AS told (aggregate, version, payload)
+    ORDER BY aggregate
+    ON CONFLICT (aggregate) DO UPDATE SET version = excluded.version, payload = excluded.payload
+    WHERE latest.version < excluded.version""")
 
 
 async def tell(connection: AsyncConnection, events: Sequence[OutgoingEvent]) -> None:
-    """Puts events into the outbox and in the place of their aggregate's latest; the caller holds the row's lock."""
+    """Puts events into the outbox and in the place of their aggregate's latest; the caller holds the rows' locks.
+
+    Few statements however many events there are.
+    """
+    if not events:
+        return
     await outbox.put(connection, events)
-    for event in events:
-        row = {"aggregate": event.aggregate, "version": event.version, "payload": event.payload}
-        statement = insert(LATEST_EVENTS).values(row)
-        await connection.execute(
-            statement.on_conflict_do_update(
-                index_elements=[LATEST_EVENTS.c.aggregate],
-                set_={"version": event.version, "payload": event.payload},
-                where=LATEST_EVENTS.c.version < event.version,
-            )
-        )
+    latest = {event.aggregate: event for event in sorted(events, key=lambda each: (each.aggregate, each.version))}
+    rows = list(latest.values())
+    await connection.execute(
+        _PLACE,
+        {
+            "aggregates": [event.aggregate for event in rows],
+            "versions": [event.version for event in rows],
+            "payloads": [event.payload for event in rows],
+        },
+    )
 
 
 async def snapshot(database: Database) -> AsyncIterator[Sequence[bytes]]:
