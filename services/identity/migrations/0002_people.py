@@ -23,6 +23,7 @@ STATEMENTS = (
         ADD CONSTRAINT persons_merged_with_self CHECK (merged_into <> psn_no)
     """,
     "COMMENT ON COLUMN persons.certno_index IS 'Keyed blind index over kind and number; none once merged.'",
+    "COMMENT ON COLUMN persons.real_name_at IS 'When a face was last verified to be this person''s.'",
     "CREATE INDEX persons_merged_into ON persons (merged_into) WHERE merged_into IS NOT NULL",
     """
     CREATE TABLE former_certificates (

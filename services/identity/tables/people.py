@@ -28,7 +28,7 @@ PERSONS: Final = sa.Table(
     sa.Column("death_date", sa.Date),
     sa.Column("death_evidence", sa.Text),
     sa.Column("merged_into", sa.Text, sa.ForeignKey("persons.psn_no")),
-    sa.Column("real_name_at", INSTANT),
+    sa.Column("real_name_at", INSTANT, comment="When a face was last verified to be this person's."),
     sa.UniqueConstraint("certno_index", name="persons_certificate"),
     sa.CheckConstraint("psn_no ~ '^[0-9]{10,30}$'", name="persons_psn_no"),
     sa.CheckConstraint(f"octet_length(certno_index) = {_INDEX_BYTES}", name="persons_certno_index"),
