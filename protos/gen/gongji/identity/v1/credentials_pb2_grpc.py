@@ -45,6 +45,26 @@ class CredentialServiceStub:
                 request_serializer=gongji_dot_identity_dot_v1_dot_credentials__pb2.DecodeCredentialRequest.SerializeToString,
                 response_deserializer=gongji_dot_identity_dot_v1_dot_credentials__pb2.DecodeCredentialResponse.FromString,
                 _registered_method=True)
+        self.ListSigningKeys = channel.unary_unary(
+                '/gongji.identity.v1.CredentialService/ListSigningKeys',
+                request_serializer=gongji_dot_identity_dot_v1_dot_credentials__pb2.ListSigningKeysRequest.SerializeToString,
+                response_deserializer=gongji_dot_identity_dot_v1_dot_credentials__pb2.ListSigningKeysResponse.FromString,
+                _registered_method=True)
+        self.AddWard = channel.unary_unary(
+                '/gongji.identity.v1.CredentialService/AddWard',
+                request_serializer=gongji_dot_identity_dot_v1_dot_credentials__pb2.AddWardRequest.SerializeToString,
+                response_deserializer=gongji_dot_identity_dot_v1_dot_credentials__pb2.AddWardResponse.FromString,
+                _registered_method=True)
+        self.RemoveWard = channel.unary_unary(
+                '/gongji.identity.v1.CredentialService/RemoveWard',
+                request_serializer=gongji_dot_identity_dot_v1_dot_credentials__pb2.RemoveWardRequest.SerializeToString,
+                response_deserializer=gongji_dot_identity_dot_v1_dot_credentials__pb2.RemoveWardResponse.FromString,
+                _registered_method=True)
+        self.ListWards = channel.unary_unary(
+                '/gongji.identity.v1.CredentialService/ListWards',
+                request_serializer=gongji_dot_identity_dot_v1_dot_credentials__pb2.ListWardsRequest.SerializeToString,
+                response_deserializer=gongji_dot_identity_dot_v1_dot_credentials__pb2.ListWardsResponse.FromString,
+                _registered_method=True)
 
 
 class CredentialServiceServicer:
@@ -52,14 +72,42 @@ class CredentialServiceServicer:
     """
 
     def IssueCode(self, request, context):
-        """Issues a dynamic 医保码 for the person's own phone: signed, short-lived, single use.
+        """Issues a dynamic 医保码 for the person's own phone, or a ward's for a guardian's: signed, short-lived, single use.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def DecodeCredential(self, request, context):
-        """ec.query: a terminal decodes a code once and gets the ecToken of this visit.
+        """ec.query: a terminal decodes what the patient shows and gets the ecToken of this visit. A code counts once.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListSigningKeys(self, request, context):
+        """The public keys whose ecTokens count now or will, as the event SigningKeyActivated tells them.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def AddWard(self, request, context):
+        """亲情账户: a guardian may show a child's or parent's code on his own phone from now on. Moves no money.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def RemoveWard(self, request, context):
+        """The guardian may no longer; again: no change. Either of the two asks.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListWards(self, request, context):
+        """Whose codes a guardian may show.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -77,6 +125,26 @@ def add_CredentialServiceServicer_to_server(servicer, server):
                     servicer.DecodeCredential,
                     request_deserializer=gongji_dot_identity_dot_v1_dot_credentials__pb2.DecodeCredentialRequest.FromString,
                     response_serializer=gongji_dot_identity_dot_v1_dot_credentials__pb2.DecodeCredentialResponse.SerializeToString,
+            ),
+            'ListSigningKeys': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListSigningKeys,
+                    request_deserializer=gongji_dot_identity_dot_v1_dot_credentials__pb2.ListSigningKeysRequest.FromString,
+                    response_serializer=gongji_dot_identity_dot_v1_dot_credentials__pb2.ListSigningKeysResponse.SerializeToString,
+            ),
+            'AddWard': grpc.unary_unary_rpc_method_handler(
+                    servicer.AddWard,
+                    request_deserializer=gongji_dot_identity_dot_v1_dot_credentials__pb2.AddWardRequest.FromString,
+                    response_serializer=gongji_dot_identity_dot_v1_dot_credentials__pb2.AddWardResponse.SerializeToString,
+            ),
+            'RemoveWard': grpc.unary_unary_rpc_method_handler(
+                    servicer.RemoveWard,
+                    request_deserializer=gongji_dot_identity_dot_v1_dot_credentials__pb2.RemoveWardRequest.FromString,
+                    response_serializer=gongji_dot_identity_dot_v1_dot_credentials__pb2.RemoveWardResponse.SerializeToString,
+            ),
+            'ListWards': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListWards,
+                    request_deserializer=gongji_dot_identity_dot_v1_dot_credentials__pb2.ListWardsRequest.FromString,
+                    response_serializer=gongji_dot_identity_dot_v1_dot_credentials__pb2.ListWardsResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -134,6 +202,114 @@ class CredentialService:
             '/gongji.identity.v1.CredentialService/DecodeCredential',
             gongji_dot_identity_dot_v1_dot_credentials__pb2.DecodeCredentialRequest.SerializeToString,
             gongji_dot_identity_dot_v1_dot_credentials__pb2.DecodeCredentialResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListSigningKeys(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/gongji.identity.v1.CredentialService/ListSigningKeys',
+            gongji_dot_identity_dot_v1_dot_credentials__pb2.ListSigningKeysRequest.SerializeToString,
+            gongji_dot_identity_dot_v1_dot_credentials__pb2.ListSigningKeysResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def AddWard(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/gongji.identity.v1.CredentialService/AddWard',
+            gongji_dot_identity_dot_v1_dot_credentials__pb2.AddWardRequest.SerializeToString,
+            gongji_dot_identity_dot_v1_dot_credentials__pb2.AddWardResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RemoveWard(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/gongji.identity.v1.CredentialService/RemoveWard',
+            gongji_dot_identity_dot_v1_dot_credentials__pb2.RemoveWardRequest.SerializeToString,
+            gongji_dot_identity_dot_v1_dot_credentials__pb2.RemoveWardResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListWards(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/gongji.identity.v1.CredentialService/ListWards',
+            gongji_dot_identity_dot_v1_dot_credentials__pb2.ListWardsRequest.SerializeToString,
+            gongji_dot_identity_dot_v1_dot_credentials__pb2.ListWardsResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -96,6 +96,11 @@ class IdentityServiceStub:
                 request_serializer=gongji_dot_identity_dot_v1_dot_identity__pb2.StreamSnapshotRequest.SerializeToString,
                 response_deserializer=gongji_dot_identity_dot_v1_dot_identity__pb2.StreamSnapshotResponse.FromString,
                 _registered_method=True)
+        self.StreamChanges = channel.unary_stream(
+                '/gongji.identity.v1.IdentityService/StreamChanges',
+                request_serializer=gongji_dot_identity_dot_v1_dot_identity__pb2.StreamChangesRequest.SerializeToString,
+                response_deserializer=gongji_dot_identity_dot_v1_dot_identity__pb2.StreamChangesResponse.FromString,
+                _registered_method=True)
 
 
 class IdentityServiceServicer:
@@ -188,6 +193,14 @@ class IdentityServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def StreamChanges(self, request, context):
+        """The latest events of the aggregates that changed since a cursor, and the next cursor: for a room whose news must
+        not depend on NATS. Nothing is skipped, however late its transaction ended; the same may come twice.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_IdentityServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -250,6 +263,11 @@ def add_IdentityServiceServicer_to_server(servicer, server):
                     servicer.StreamSnapshot,
                     request_deserializer=gongji_dot_identity_dot_v1_dot_identity__pb2.StreamSnapshotRequest.FromString,
                     response_serializer=gongji_dot_identity_dot_v1_dot_identity__pb2.StreamSnapshotResponse.SerializeToString,
+            ),
+            'StreamChanges': grpc.unary_stream_rpc_method_handler(
+                    servicer.StreamChanges,
+                    request_deserializer=gongji_dot_identity_dot_v1_dot_identity__pb2.StreamChangesRequest.FromString,
+                    response_serializer=gongji_dot_identity_dot_v1_dot_identity__pb2.StreamChangesResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -577,6 +595,33 @@ class IdentityService:
             '/gongji.identity.v1.IdentityService/StreamSnapshot',
             gongji_dot_identity_dot_v1_dot_identity__pb2.StreamSnapshotRequest.SerializeToString,
             gongji_dot_identity_dot_v1_dot_identity__pb2.StreamSnapshotResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def StreamChanges(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/gongji.identity.v1.IdentityService/StreamChanges',
+            gongji_dot_identity_dot_v1_dot_identity__pb2.StreamChangesRequest.SerializeToString,
+            gongji_dot_identity_dot_v1_dot_identity__pb2.StreamChangesResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -62,6 +62,10 @@ class IdentityServiceStub:
     """2001 人员待遇享受检查: may this person fund, benefit, settle online on a date, and by which rule not."""
     StreamSnapshot: _grpc.UnaryStreamMultiCallable[_identity_pb2.StreamSnapshotRequest, _identity_pb2.StreamSnapshotResponse]
     """Every aggregate's latest event, for a consumer that starts anew."""
+    StreamChanges: _grpc.UnaryStreamMultiCallable[_identity_pb2.StreamChangesRequest, _identity_pb2.StreamChangesResponse]
+    """The latest events of the aggregates that changed since a cursor, and the next cursor: for a room whose news must
+    not depend on NATS. Nothing is skipped, however late its transaction ended; the same may come twice.
+    """
 
 @_typing.type_check_only
 class IdentityServiceAsyncStub(IdentityServiceStub):
@@ -96,6 +100,10 @@ class IdentityServiceAsyncStub(IdentityServiceStub):
     """2001 人员待遇享受检查: may this person fund, benefit, settle online on a date, and by which rule not."""
     StreamSnapshot: _aio.UnaryStreamMultiCallable[_identity_pb2.StreamSnapshotRequest, _identity_pb2.StreamSnapshotResponse]  # type: ignore[assignment]
     """Every aggregate's latest event, for a consumer that starts anew."""
+    StreamChanges: _aio.UnaryStreamMultiCallable[_identity_pb2.StreamChangesRequest, _identity_pb2.StreamChangesResponse]  # type: ignore[assignment]
+    """The latest events of the aggregates that changed since a cursor, and the next cursor: for a room whose news must
+    not depend on NATS. Nothing is skipped, however late its transaction ended; the same may come twice.
+    """
 
 class IdentityServiceServicer(metaclass=_abc_1.ABCMeta):
     """The people (参保人)."""
@@ -199,5 +207,15 @@ class IdentityServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_identity_pb2.StreamSnapshotResponse], _abc.AsyncIterator[_identity_pb2.StreamSnapshotResponse]]:
         """Every aggregate's latest event, for a consumer that starts anew."""
+
+    @_abc_1.abstractmethod
+    def StreamChanges(
+        self,
+        request: _identity_pb2.StreamChangesRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_identity_pb2.StreamChangesResponse], _abc.AsyncIterator[_identity_pb2.StreamChangesResponse]]:
+        """The latest events of the aggregates that changed since a cursor, and the next cursor: for a room whose news must
+        not depend on NATS. Nothing is skipped, however late its transaction ended; the same may come twice.
+        """
 
 def add_IdentityServiceServicer_to_server(servicer: IdentityServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

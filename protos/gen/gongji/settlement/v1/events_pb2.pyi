@@ -35,6 +35,7 @@ class SettlementEvent(_message.Message):
     BILL_REFUNDED_FIELD_NUMBER: _builtins.int
     ACCOUNT_CREDITED_FIELD_NUMBER: _builtins.int
     ACCOUNT_FREEZE_CHANGED_FIELD_NUMBER: _builtins.int
+    CREDENTIAL_REFUSED_FIELD_NUMBER: _builtins.int
     event_id: _builtins.str
     aggregate_id: _builtins.str
     version: _builtins.int
@@ -56,6 +57,10 @@ class SettlementEvent(_message.Message):
     def account_freeze_changed(self) -> Global___AccountFreezeChanged:
         """Aggregate: freeze:<request_id>."""
 
+    @_builtins.property
+    def credential_refused(self) -> Global___CredentialRefused:
+        """Aggregate: refusal:<event_id>."""
+
     def __init__(
         self,
         *,
@@ -67,12 +72,13 @@ class SettlementEvent(_message.Message):
         bill_refunded: Global___BillRefunded | None = ...,
         account_credited: Global___AccountCredited | None = ...,
         account_freeze_changed: Global___AccountFreezeChanged | None = ...,
+        credential_refused: Global___CredentialRefused | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["account_credited", b"account_credited", "account_freeze_changed", b"account_freeze_changed", "bill_refunded", b"bill_refunded", "bill_settled", b"bill_settled", "fact", b"fact", "occurred_time", b"occurred_time"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["account_credited", b"account_credited", "account_freeze_changed", b"account_freeze_changed", "bill_refunded", b"bill_refunded", "bill_settled", b"bill_settled", "credential_refused", b"credential_refused", "fact", b"fact", "occurred_time", b"occurred_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["account_credited", b"account_credited", "account_freeze_changed", b"account_freeze_changed", "aggregate_id", b"aggregate_id", "bill_refunded", b"bill_refunded", "bill_settled", b"bill_settled", "event_id", b"event_id", "fact", b"fact", "occurred_time", b"occurred_time", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["account_credited", b"account_credited", "account_freeze_changed", b"account_freeze_changed", "aggregate_id", b"aggregate_id", "bill_refunded", b"bill_refunded", "bill_settled", b"bill_settled", "credential_refused", b"credential_refused", "event_id", b"event_id", "fact", b"fact", "occurred_time", b"occurred_time", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_fact: _TypeAlias = _typing.Literal["bill_settled", "bill_refunded", "account_credited", "account_freeze_changed"]  # noqa: Y015
+    _WhichOneofReturnType_fact: _TypeAlias = _typing.Literal["bill_settled", "bill_refunded", "account_credited", "account_freeze_changed", "credential_refused"]  # noqa: Y015
     _WhichOneofArgType_fact: _TypeAlias = _typing.Literal["fact", b"fact"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_fact) -> _WhichOneofReturnType_fact | None: ...
 
@@ -257,3 +263,42 @@ class AccountFreezeChanged(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___AccountFreezeChanged: _TypeAlias = AccountFreezeChanged  # noqa: Y015
+
+@_typing.final
+class CredentialRefused(_message.Message):
+    """A credential was presented for a bill that it does not count for. One token refused for one patient for one reason
+    is one event, however often the terminal asks.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PATIENT_PSN_NO_FIELD_NUMBER: _builtins.int
+    PRESENTED_PSN_NO_FIELD_NUMBER: _builtins.int
+    FIXMEDINS_CODE_FIELD_NUMBER: _builtins.int
+    TERMINAL_NO_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    patient_psn_no: _builtins.str
+    """Whose bill it was to pay."""
+    presented_psn_no: _builtins.str
+    """Whose credential it is."""
+    fixmedins_code: _builtins.str
+    """Where it was presented."""
+    terminal_no: _builtins.str
+    reason: _builtins.str
+    """FUNDER_CREDENTIAL_USED, CREDENTIAL_NOT_OF_PATIENT, EC_TOKEN_OF_ANOTHER_TERMINAL."""
+    def __init__(
+        self,
+        *,
+        patient_psn_no: _builtins.str = ...,
+        presented_psn_no: _builtins.str = ...,
+        fixmedins_code: _builtins.str = ...,
+        terminal_no: _builtins.str = ...,
+        reason: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["fixmedins_code", b"fixmedins_code", "patient_psn_no", b"patient_psn_no", "presented_psn_no", b"presented_psn_no", "reason", b"reason", "terminal_no", b"terminal_no"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CredentialRefused: _TypeAlias = CredentialRefused  # noqa: Y015
