@@ -359,6 +359,7 @@ class ScenarioFamily:
                     basis_clause="条例 art. 41",
                     decision_no=f"D-{person.psn_no}",
                     organ="乌鲁木齐市医疗保障局",
+                    opter="scenario",
                 )
             )
 

@@ -79,6 +79,7 @@ async def sanction(town: Town, resident: Resident) -> None:
             basis_clause="条例 art. 41",
             decision_no=f"D-{uuid4().hex[:12]}",
             organ="乌鲁木齐市医疗保障局",
+            opter="zhang01",
         )
     )
 

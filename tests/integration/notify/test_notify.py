@@ -119,6 +119,7 @@ async def test_a_sanction_is_told_once(desk: Desk) -> None:
             basis_clause="条例 art. 41",
             decision_no=f"D{person[:20]}",
             organ="哈密市医疗保障局",
+            opter="zhang01",
         )
     )
     await desk.until_told(person, 1)

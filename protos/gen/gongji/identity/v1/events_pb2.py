@@ -23,28 +23,31 @@ _sym_db = _symbol_database.Default()
 
 
 from gongji.identity.v1 import person_pb2 as gongji_dot_identity_dot_v1_dot_person__pb2
+from gongji.identity.v1 import risk_pb2 as gongji_dot_identity_dot_v1_dot_risk__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1fgongji/identity/v1/events.proto\x12\x12gongji.identity.v1\x1a\x1fgongji/identity/v1/person.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xd1\x03\n\rIdentityEvent\x12\x10\n\x08\x65vent_id\x18\x01 \x01(\t\x12\x14\n\x0c\x61ggregate_id\x18\x02 \x01(\t\x12\x0f\n\x07version\x18\x03 \x01(\x04\x12\x31\n\roccurred_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12;\n\x0eperson_changed\x18\x05 \x01(\x0b\x32!.gongji.identity.v1.PersonChangedH\x00\x12\x45\n\x13institution_changed\x18\x06 \x01(\x0b\x32&.gongji.identity.v1.InstitutionChangedH\x00\x12H\n\x15signing_key_activated\x18\x07 \x01(\x0b\x32\'.gongji.identity.v1.SigningKeyActivatedH\x00\x12=\n\x0fkinship_changed\x18\x08 \x01(\x0b\x32\".gongji.identity.v1.KinshipChangedH\x00\x12?\n\x10terminal_changed\x18\x32 \x01(\x0b\x32#.gongji.identity.v1.TerminalChangedH\x00\x42\x06\n\x04\x66\x61\x63t\";\n\rPersonChanged\x12*\n\x06person\x18\x01 \x01(\x0b\x32\x1a.gongji.identity.v1.Person\"{\n\x12InstitutionChanged\x12\x34\n\x0binstitution\x18\x01 \x01(\x0b\x32\x1f.gongji.identity.v1.Institution\x12/\n\tsanctions\x18\x32 \x03(\x0b\x32\x1c.gongji.identity.v1.Sanction\"A\n\x0fTerminalChanged\x12.\n\x08terminal\x18\x01 \x01(\x0b\x32\x1c.gongji.identity.v1.Terminal\"\x9f\x01\n\x13SigningKeyActivated\x12\x0b\n\x03kid\x18\x01 \x01(\t\x12\x12\n\npublic_key\x18\x02 \x01(\x0c\x12\x33\n\x0fnot_before_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x32\n\x0enot_after_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\xe7\x01\n\x0eKinshipChanged\x12\x0f\n\x07\x66\x61\x63t_id\x18\x01 \x01(\t\x12\x31\n\x04kind\x18\x02 \x01(\x0e\x32#.gongji.identity.v1.KinshipFactKind\x12\x33\n\x05state\x18\x03 \x01(\x0e\x32$.gongji.identity.v1.KinshipFactState\x12\x0e\n\x06psn_no\x18\x04 \x01(\t\x12\x14\n\x0cother_psn_no\x18\x05 \x01(\t\x12\x36\n\trelations\x18( \x03(\x0b\x32#.gongji.identity.v1.RelationChanged\"\x92\x01\n\x0fRelationChanged\x12\x0e\n\x06psn_no\x18\x01 \x01(\t\x12\x14\n\x0cother_psn_no\x18\x02 \x01(\t\x12,\n\x06\x62\x65\x66ore\x18\x03 \x01(\x0e\x32\x1c.gongji.identity.v1.Relation\x12+\n\x05\x61\x66ter\x18\x04 \x01(\x0e\x32\x1c.gongji.identity.v1.Relationb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1fgongji/identity/v1/events.proto\x12\x12gongji.identity.v1\x1a\x1fgongji/identity/v1/person.proto\x1a\x1dgongji/identity/v1/risk.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\x93\x04\n\rIdentityEvent\x12\x10\n\x08\x65vent_id\x18\x01 \x01(\t\x12\x14\n\x0c\x61ggregate_id\x18\x02 \x01(\t\x12\x0f\n\x07version\x18\x03 \x01(\x04\x12\x31\n\roccurred_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12;\n\x0eperson_changed\x18\x05 \x01(\x0b\x32!.gongji.identity.v1.PersonChangedH\x00\x12\x45\n\x13institution_changed\x18\x06 \x01(\x0b\x32&.gongji.identity.v1.InstitutionChangedH\x00\x12H\n\x15signing_key_activated\x18\x07 \x01(\x0b\x32\'.gongji.identity.v1.SigningKeyActivatedH\x00\x12=\n\x0fkinship_changed\x18\x08 \x01(\x0b\x32\".gongji.identity.v1.KinshipChangedH\x00\x12?\n\x10terminal_changed\x18\x32 \x01(\x0b\x32#.gongji.identity.v1.TerminalChangedH\x00\x12@\n\x11risk_event_raised\x18< \x01(\x0b\x32#.gongji.identity.v1.RiskEventRaisedH\x00\x42\x06\n\x04\x66\x61\x63t\";\n\rPersonChanged\x12*\n\x06person\x18\x01 \x01(\x0b\x32\x1a.gongji.identity.v1.Person\"{\n\x12InstitutionChanged\x12\x34\n\x0binstitution\x18\x01 \x01(\x0b\x32\x1f.gongji.identity.v1.Institution\x12/\n\tsanctions\x18\x32 \x03(\x0b\x32\x1c.gongji.identity.v1.Sanction\"A\n\x0fTerminalChanged\x12.\n\x08terminal\x18\x01 \x01(\x0b\x32\x1c.gongji.identity.v1.Terminal\"\x9f\x01\n\x13SigningKeyActivated\x12\x0b\n\x03kid\x18\x01 \x01(\t\x12\x12\n\npublic_key\x18\x02 \x01(\x0c\x12\x33\n\x0fnot_before_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x32\n\x0enot_after_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\xe7\x01\n\x0eKinshipChanged\x12\x0f\n\x07\x66\x61\x63t_id\x18\x01 \x01(\t\x12\x31\n\x04kind\x18\x02 \x01(\x0e\x32#.gongji.identity.v1.KinshipFactKind\x12\x33\n\x05state\x18\x03 \x01(\x0e\x32$.gongji.identity.v1.KinshipFactState\x12\x0e\n\x06psn_no\x18\x04 \x01(\t\x12\x14\n\x0cother_psn_no\x18\x05 \x01(\t\x12\x36\n\trelations\x18( \x03(\x0b\x32#.gongji.identity.v1.RelationChanged\"\x92\x01\n\x0fRelationChanged\x12\x0e\n\x06psn_no\x18\x01 \x01(\t\x12\x14\n\x0cother_psn_no\x18\x02 \x01(\t\x12,\n\x06\x62\x65\x66ore\x18\x03 \x01(\x0e\x32\x1c.gongji.identity.v1.Relation\x12+\n\x05\x61\x66ter\x18\x04 \x01(\x0e\x32\x1c.gongji.identity.v1.Relation\"\x95\x01\n\x0fRiskEventRaised\x12\x15\n\rrisk_event_id\x18\x01 \x01(\t\x12*\n\x04kind\x18\x02 \x01(\x0e\x32\x1c.gongji.identity.v1.RiskKind\x12\x0e\n\x06psn_no\x18\x03 \x01(\t\x12/\n\x0braised_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestampb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'gongji.identity.v1.events_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_IDENTITYEVENT']._serialized_start=122
-  _globals['_IDENTITYEVENT']._serialized_end=587
-  _globals['_PERSONCHANGED']._serialized_start=589
-  _globals['_PERSONCHANGED']._serialized_end=648
-  _globals['_INSTITUTIONCHANGED']._serialized_start=650
-  _globals['_INSTITUTIONCHANGED']._serialized_end=773
-  _globals['_TERMINALCHANGED']._serialized_start=775
-  _globals['_TERMINALCHANGED']._serialized_end=840
-  _globals['_SIGNINGKEYACTIVATED']._serialized_start=843
-  _globals['_SIGNINGKEYACTIVATED']._serialized_end=1002
-  _globals['_KINSHIPCHANGED']._serialized_start=1005
-  _globals['_KINSHIPCHANGED']._serialized_end=1236
-  _globals['_RELATIONCHANGED']._serialized_start=1239
-  _globals['_RELATIONCHANGED']._serialized_end=1385
+  _globals['_IDENTITYEVENT']._serialized_start=153
+  _globals['_IDENTITYEVENT']._serialized_end=684
+  _globals['_PERSONCHANGED']._serialized_start=686
+  _globals['_PERSONCHANGED']._serialized_end=745
+  _globals['_INSTITUTIONCHANGED']._serialized_start=747
+  _globals['_INSTITUTIONCHANGED']._serialized_end=870
+  _globals['_TERMINALCHANGED']._serialized_start=872
+  _globals['_TERMINALCHANGED']._serialized_end=937
+  _globals['_SIGNINGKEYACTIVATED']._serialized_start=940
+  _globals['_SIGNINGKEYACTIVATED']._serialized_end=1099
+  _globals['_KINSHIPCHANGED']._serialized_start=1102
+  _globals['_KINSHIPCHANGED']._serialized_end=1333
+  _globals['_RELATIONCHANGED']._serialized_start=1336
+  _globals['_RELATIONCHANGED']._serialized_end=1482
+  _globals['_RISKEVENTRAISED']._serialized_start=1485
+  _globals['_RISKEVENTRAISED']._serialized_end=1634
 # @@protoc_insertion_point(module_scope)

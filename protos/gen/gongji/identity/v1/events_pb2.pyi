@@ -7,6 +7,7 @@ whole public state, so the latest suffices; a consumer ignores a version it has 
 
 from collections import abc as _abc
 from gongji.identity.v1 import person_pb2 as _person_pb2
+from gongji.identity.v1 import risk_pb2 as _risk_pb2
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
@@ -35,6 +36,7 @@ class IdentityEvent(_message.Message):
     SIGNING_KEY_ACTIVATED_FIELD_NUMBER: _builtins.int
     KINSHIP_CHANGED_FIELD_NUMBER: _builtins.int
     TERMINAL_CHANGED_FIELD_NUMBER: _builtins.int
+    RISK_EVENT_RAISED_FIELD_NUMBER: _builtins.int
     event_id: _builtins.str
     aggregate_id: _builtins.str
     version: _builtins.int
@@ -61,6 +63,10 @@ class IdentityEvent(_message.Message):
     def terminal_changed(self) -> Global___TerminalChanged:
         """Aggregate: terminal:<fixmedins_code>/<terminal_no>."""
 
+    @_builtins.property
+    def risk_event_raised(self) -> Global___RiskEventRaised:
+        """Aggregate: risk:<risk_event_id>."""
+
     def __init__(
         self,
         *,
@@ -73,12 +79,13 @@ class IdentityEvent(_message.Message):
         signing_key_activated: Global___SigningKeyActivated | None = ...,
         kinship_changed: Global___KinshipChanged | None = ...,
         terminal_changed: Global___TerminalChanged | None = ...,
+        risk_event_raised: Global___RiskEventRaised | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["fact", b"fact", "institution_changed", b"institution_changed", "kinship_changed", b"kinship_changed", "occurred_time", b"occurred_time", "person_changed", b"person_changed", "signing_key_activated", b"signing_key_activated", "terminal_changed", b"terminal_changed"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["fact", b"fact", "institution_changed", b"institution_changed", "kinship_changed", b"kinship_changed", "occurred_time", b"occurred_time", "person_changed", b"person_changed", "risk_event_raised", b"risk_event_raised", "signing_key_activated", b"signing_key_activated", "terminal_changed", b"terminal_changed"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["aggregate_id", b"aggregate_id", "event_id", b"event_id", "fact", b"fact", "institution_changed", b"institution_changed", "kinship_changed", b"kinship_changed", "occurred_time", b"occurred_time", "person_changed", b"person_changed", "signing_key_activated", b"signing_key_activated", "terminal_changed", b"terminal_changed", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["aggregate_id", b"aggregate_id", "event_id", b"event_id", "fact", b"fact", "institution_changed", b"institution_changed", "kinship_changed", b"kinship_changed", "occurred_time", b"occurred_time", "person_changed", b"person_changed", "risk_event_raised", b"risk_event_raised", "signing_key_activated", b"signing_key_activated", "terminal_changed", b"terminal_changed", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_fact: _TypeAlias = _typing.Literal["person_changed", "institution_changed", "signing_key_activated", "kinship_changed", "terminal_changed"]  # noqa: Y015
+    _WhichOneofReturnType_fact: _TypeAlias = _typing.Literal["person_changed", "institution_changed", "signing_key_activated", "kinship_changed", "terminal_changed", "risk_event_raised"]  # noqa: Y015
     _WhichOneofArgType_fact: _TypeAlias = _typing.Literal["fact", b"fact"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_fact) -> _WhichOneofReturnType_fact | None: ...
 
@@ -255,3 +262,37 @@ class RelationChanged(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___RelationChanged: _TypeAlias = RelationChanged  # noqa: Y015
+
+@_typing.final
+class RiskEventRaised(_message.Message):
+    """Something looks like misuse, told once when it is first seen; not kept for a consumer that starts anew. Where it is
+    about a person, he is told of unusual use (domain §9). An officer judges it; nothing follows by itself.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RISK_EVENT_ID_FIELD_NUMBER: _builtins.int
+    KIND_FIELD_NUMBER: _builtins.int
+    PSN_NO_FIELD_NUMBER: _builtins.int
+    RAISED_TIME_FIELD_NUMBER: _builtins.int
+    risk_event_id: _builtins.str
+    kind: _risk_pb2.RiskKind.ValueType
+    psn_no: _builtins.str
+    """Whose credential or account it is about."""
+    @_builtins.property
+    def raised_time(self) -> _timestamp_pb2.Timestamp: ...
+    def __init__(
+        self,
+        *,
+        risk_event_id: _builtins.str = ...,
+        kind: _risk_pb2.RiskKind.ValueType = ...,
+        psn_no: _builtins.str = ...,
+        raised_time: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["raised_time", b"raised_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["kind", b"kind", "psn_no", b"psn_no", "raised_time", b"raised_time", "risk_event_id", b"risk_event_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RiskEventRaised: _TypeAlias = RiskEventRaised  # noqa: Y015

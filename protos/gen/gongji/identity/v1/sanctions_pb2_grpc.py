@@ -26,7 +26,7 @@ if _version_not_supported:
 
 
 class SanctionServiceStub:
-    """The sanctions (暂停联网结算).
+    """The sanctions (暂停联网结算) of persons and institutions.
     """
 
     def __init__(self, channel):
@@ -45,14 +45,34 @@ class SanctionServiceStub:
                 request_serializer=gongji_dot_identity_dot_v1_dot_sanctions__pb2.LiftSanctionRequest.SerializeToString,
                 response_deserializer=gongji_dot_identity_dot_v1_dot_sanctions__pb2.LiftSanctionResponse.FromString,
                 _registered_method=True)
+        self.ListSanctions = channel.unary_unary(
+                '/gongji.identity.v1.SanctionService/ListSanctions',
+                request_serializer=gongji_dot_identity_dot_v1_dot_sanctions__pb2.ListSanctionsRequest.SerializeToString,
+                response_deserializer=gongji_dot_identity_dot_v1_dot_sanctions__pb2.ListSanctionsResponse.FromString,
+                _registered_method=True)
+        self.FileAppeal = channel.unary_unary(
+                '/gongji.identity.v1.SanctionService/FileAppeal',
+                request_serializer=gongji_dot_identity_dot_v1_dot_sanctions__pb2.FileAppealRequest.SerializeToString,
+                response_deserializer=gongji_dot_identity_dot_v1_dot_sanctions__pb2.FileAppealResponse.FromString,
+                _registered_method=True)
+        self.DecideAppeal = channel.unary_unary(
+                '/gongji.identity.v1.SanctionService/DecideAppeal',
+                request_serializer=gongji_dot_identity_dot_v1_dot_sanctions__pb2.DecideAppealRequest.SerializeToString,
+                response_deserializer=gongji_dot_identity_dot_v1_dot_sanctions__pb2.DecideAppealResponse.FromString,
+                _registered_method=True)
+        self.ListAppeals = channel.unary_unary(
+                '/gongji.identity.v1.SanctionService/ListAppeals',
+                request_serializer=gongji_dot_identity_dot_v1_dot_sanctions__pb2.ListAppealsRequest.SerializeToString,
+                response_deserializer=gongji_dot_identity_dot_v1_dot_sanctions__pb2.ListAppealsResponse.FromString,
+                _registered_method=True)
 
 
 class SanctionServiceServicer:
-    """The sanctions (暂停联网结算).
+    """The sanctions (暂停联网结算) of persons and institutions.
     """
 
     def ImposeSanction(self, request, context):
-        """Imposes a sanction on a person (暂停联网结算, 条例 art. 41).
+        """Imposes a sanction on a person or an institution (暂停联网结算, 条例 art. 41), in force as soon as it is answered.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -60,6 +80,34 @@ class SanctionServiceServicer:
 
     def LiftSanction(self, request, context):
         """Lifts a sanction before its end.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListSanctions(self, request, context):
+        """Every sanction of a person or an institution with the decision it rests on, the oldest first.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def FileAppeal(self, request, context):
+        """Records an appeal (复议、诉讼). The sanction stays in force until the appeal is granted.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def DecideAppeal(self, request, context):
+        """Records what became of an appeal; one that is granted lifts the sanction.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListAppeals(self, request, context):
+        """The appeals that wait for a decision, the oldest first.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -78,6 +126,26 @@ def add_SanctionServiceServicer_to_server(servicer, server):
                     request_deserializer=gongji_dot_identity_dot_v1_dot_sanctions__pb2.LiftSanctionRequest.FromString,
                     response_serializer=gongji_dot_identity_dot_v1_dot_sanctions__pb2.LiftSanctionResponse.SerializeToString,
             ),
+            'ListSanctions': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListSanctions,
+                    request_deserializer=gongji_dot_identity_dot_v1_dot_sanctions__pb2.ListSanctionsRequest.FromString,
+                    response_serializer=gongji_dot_identity_dot_v1_dot_sanctions__pb2.ListSanctionsResponse.SerializeToString,
+            ),
+            'FileAppeal': grpc.unary_unary_rpc_method_handler(
+                    servicer.FileAppeal,
+                    request_deserializer=gongji_dot_identity_dot_v1_dot_sanctions__pb2.FileAppealRequest.FromString,
+                    response_serializer=gongji_dot_identity_dot_v1_dot_sanctions__pb2.FileAppealResponse.SerializeToString,
+            ),
+            'DecideAppeal': grpc.unary_unary_rpc_method_handler(
+                    servicer.DecideAppeal,
+                    request_deserializer=gongji_dot_identity_dot_v1_dot_sanctions__pb2.DecideAppealRequest.FromString,
+                    response_serializer=gongji_dot_identity_dot_v1_dot_sanctions__pb2.DecideAppealResponse.SerializeToString,
+            ),
+            'ListAppeals': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListAppeals,
+                    request_deserializer=gongji_dot_identity_dot_v1_dot_sanctions__pb2.ListAppealsRequest.FromString,
+                    response_serializer=gongji_dot_identity_dot_v1_dot_sanctions__pb2.ListAppealsResponse.SerializeToString,
+            ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
             'gongji.identity.v1.SanctionService', rpc_method_handlers)
@@ -87,7 +155,7 @@ def add_SanctionServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class SanctionService:
-    """The sanctions (暂停联网结算).
+    """The sanctions (暂停联网结算) of persons and institutions.
     """
 
     @staticmethod
@@ -134,6 +202,114 @@ class SanctionService:
             '/gongji.identity.v1.SanctionService/LiftSanction',
             gongji_dot_identity_dot_v1_dot_sanctions__pb2.LiftSanctionRequest.SerializeToString,
             gongji_dot_identity_dot_v1_dot_sanctions__pb2.LiftSanctionResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListSanctions(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/gongji.identity.v1.SanctionService/ListSanctions',
+            gongji_dot_identity_dot_v1_dot_sanctions__pb2.ListSanctionsRequest.SerializeToString,
+            gongji_dot_identity_dot_v1_dot_sanctions__pb2.ListSanctionsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def FileAppeal(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/gongji.identity.v1.SanctionService/FileAppeal',
+            gongji_dot_identity_dot_v1_dot_sanctions__pb2.FileAppealRequest.SerializeToString,
+            gongji_dot_identity_dot_v1_dot_sanctions__pb2.FileAppealResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def DecideAppeal(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/gongji.identity.v1.SanctionService/DecideAppeal',
+            gongji_dot_identity_dot_v1_dot_sanctions__pb2.DecideAppealRequest.SerializeToString,
+            gongji_dot_identity_dot_v1_dot_sanctions__pb2.DecideAppealResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListAppeals(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/gongji.identity.v1.SanctionService/ListAppeals',
+            gongji_dot_identity_dot_v1_dot_sanctions__pb2.ListAppealsRequest.SerializeToString,
+            gongji_dot_identity_dot_v1_dot_sanctions__pb2.ListAppealsResponse.FromString,
             options,
             channel_credentials,
             insecure,
