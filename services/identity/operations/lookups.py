@@ -1,0 +1,44 @@
+"""The audit of look-ups: written in the transaction that shows somebody, read by whom it is about (domain §10)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import datetime
+from typing import Final
+
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from chassis import telemetry
+from chassis.db import Database
+from kernel.ids import PsnNo
+from services.identity.domain.lookup import Lookup
+from services.identity.domain.person import known
+from services.identity.store import lookups as store
+from services.identity.store import people
+
+LISTED: Final = "LOOKUPS_LISTED"
+"""The purpose in the audit when somebody asks who looked a person up: that too is a look-up."""
+
+
+async def record(
+    connection: AsyncConnection, psn_nos: Iterable[PsnNo], *, purpose: str, asked_by: str, now: datetime
+) -> None:
+    """Puts a look-up of each of these people on record, in the transaction in which they are shown."""
+    await store.insert_lookups(
+        connection, psn_nos, purpose=purpose, asked_by=asked_by, trace_id=telemetry.trace_id(), now=now
+    )
+
+
+async def list_lookups(
+    *, database: Database, psn_no: PsnNo, before: int | None, limit: int, asked_by: str, now: datetime
+) -> list[Lookup]:
+    """So many look-ups of a person, newest first, those of doubles merged into him among them; PERSON_UNKNOWN.
+
+    The look-up that this call is stands in no answer of its own: it is put on record after reading.
+    """
+    async with database.transaction() as connection:
+        known(await people.load_person(connection, psn_no))
+        numbers = await store.numbers_of(connection, psn_no)
+        found = await store.lookups_before(connection, numbers, before, limit=limit)
+        await record(connection, [psn_no], purpose=LISTED, asked_by=asked_by, now=now)
+        return found

@@ -1,0 +1,58 @@
+"""Who looked people up: written with every look-up, read by the people themselves."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from datetime import datetime
+
+import sqlalchemy as sa
+from sqlalchemy.dialects.postgresql import ARRAY
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from kernel.ids import PsnNo
+from services.identity.domain.lookup import Lookup
+from services.identity.tables.people import LOOKUPS, PERSONS
+
+
+async def insert_lookups(
+    connection: AsyncConnection,
+    psn_nos: Iterable[PsnNo],
+    *,
+    purpose: str,
+    asked_by: str,
+    trace_id: str,
+    now: datetime,
+) -> None:
+    """Records that somebody looked these people up, each once; nothing for nobody."""
+    rows = [
+        {"psn_no": psn_no, "purpose": purpose, "asked_by": asked_by, "trace_id": trace_id, "looked_up_at": now}
+        for psn_no in sorted(set(psn_nos))
+    ]
+    if rows:
+        await connection.execute(sa.insert(LOOKUPS).values(rows))
+
+
+async def lookups_before(
+    connection: AsyncConnection, psn_nos: Sequence[PsnNo], number: int | None, *, limit: int
+) -> list[Lookup]:
+    """So many look-ups of one person, whatever number he had, newest first, from before this one on."""
+    statement = sa.select(LOOKUPS).where(LOOKUPS.c.psn_no == any_of(psn_nos)).order_by(LOOKUPS.c.id.desc()).limit(limit)
+    if number is not None:
+        statement = statement.where(LOOKUPS.c.id < number)
+    return [
+        Lookup(row.id, row.purpose, row.asked_by, row.declared, row.looked_up_at)
+        for row in await connection.execute(statement)
+    ]
+
+
+async def numbers_of(connection: AsyncConnection, psn_no: PsnNo) -> list[PsnNo]:
+    """His number, and those of the doubles that were merged into him: what stands under them is his as well."""
+    doubles = await connection.scalars(
+        sa.select(PERSONS.c.psn_no).where(PERSONS.c.merged_into == psn_no).order_by(PERSONS.c.psn_no)
+    )
+    return [psn_no, *map(PsnNo, doubles)]
+
+
+def any_of(psn_nos: Sequence[PsnNo]) -> sa.ColumnElement[str]:
+    """``= ANY`` of these numbers: one prepared statement serves any count of them."""
+    return sa.any_(sa.cast(sa.literal(list(psn_nos), ARRAY(sa.Text)), ARRAY(sa.Text)))
