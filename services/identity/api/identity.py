@@ -7,16 +7,20 @@ from dataclasses import dataclass
 
 from chassis.rpc.interceptors import Context
 from chassis.rpc.server import RpcServer
+from gongji.identity.v1 import eligibility_pb2
 from gongji.identity.v1 import identity_pb2 as pb
 from gongji.identity.v1.identity_pb2_grpc import IdentityServiceServicer, add_IdentityServiceServicer_to_server
-from kernel.ids import parsed_psn_no
+from kernel.clock import business_date
+from kernel.ids import parsed_fixmedins_code, parsed_psn_no
 from kernel.policy import known_area
 from services.identity.api.room import Room, asked_by
 from services.identity.domain.person import InsuranceStatus, Insutype
-from services.identity.operations import people
+from services.identity.operations import eligibility, people
 from services.identity.store import events
 from services.identity.wire import people as wire
+from services.identity.wire.eligibility import eligibility_message
 from services.identity.wire.events import snapshot_message
+from services.identity.wire.values import parsed_date
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +82,23 @@ class IdentityApi(IdentityServiceServicer):
             randomness=room.randomness,
         )
         return pb.ChangeInsuranceStatusResponse(person=wire.person_message(person, now=now))
+
+    async def CheckEligibility(
+        self, request: eligibility_pb2.CheckEligibilityRequest, context: Context
+    ) -> eligibility_pb2.CheckEligibilityResponse:
+        room, now = self.room, self.room.clock.now()
+        psn_no = parsed_psn_no(request.psn_no, field="psn_no")
+        on_date = parsed_date(request.on_date, field="on_date") or business_date(now)
+        code = request.fixmedins_code
+        found = await eligibility.check_eligibility(
+            database=room.database,
+            psn_no=psn_no,
+            on_date=on_date,
+            fixmedins_code=parsed_fixmedins_code(code, field="fixmedins_code") if code else None,
+            asked_by=asked_by(context),
+            now=now,
+        )
+        return eligibility_message(psn_no, on_date, found)
 
     async def StreamSnapshot(
         self, _request: pb.StreamSnapshotRequest, _: Context

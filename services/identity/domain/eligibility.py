@@ -14,6 +14,7 @@ from types import MappingProxyType
 from typing import Final
 
 from kernel.clock import SHANGHAI, business_date
+from services.identity.domain.institution import Institution, InstitutionState, is_within
 from services.identity.domain.person import Enrolment, InsuranceStatus, Insutype
 from services.identity.domain.sanction import Sanction
 
@@ -112,12 +113,13 @@ class Standing:
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
-    """The institution where the bill shall be settled, as of that instant; ``known`` is False if there is none."""
+class Site:
+    """Where the bill shall be settled; None if the code that was given is no institution's.
 
-    known: bool
-    designated: bool = False
-    sanctions: tuple[Sanction, ...] = ()
+    Its state is that of today: which days it was suspended is not asked. Its agreement and its sanctions have dates.
+    """
+
+    institution: Institution | None
 
 
 Eligibilities = Mapping[Use, tuple[Hindrance, ...]]
@@ -128,7 +130,7 @@ def judged_at(on_date: date, *, now: datetime) -> datetime:
     return now if on_date == business_date(now) else datetime.combine(on_date, time.max, SHANGHAI)
 
 
-def eligibilities(standing: Standing, place: Place | None, *, at: datetime) -> Eligibilities:
+def eligibilities(standing: Standing, site: Site | None, *, at: datetime) -> Eligibilities:
     """For each use every rule that says no, in the order of ``HindranceReason``; none means yes.
 
     Somebody funds as a normally insured employee (310, 1); he benefits and settles online with any normal enrolment.
@@ -140,7 +142,7 @@ def eligibilities(standing: Standing, place: Place | None, *, at: datetime) -> E
     return {
         Use.FUND: (*personal, *employed),
         Use.BENEFIT: (*personal, *insured),
-        Use.NETWORKED_SETTLEMENT: (*personal, *insured, *_at_place(place, at)),
+        Use.NETWORKED_SETTLEMENT: (*personal, *insured, *_at_site(site, at)),
     }
 
 
@@ -173,15 +175,20 @@ def _uninsured(enrolments: list[Enrolment] | tuple[Enrolment, ...]) -> Iterator[
         yield _hindrance(HindranceReason.INSURANCE_ENDED)
 
 
-def _at_place(place: Place | None, at: datetime) -> Iterator[Hindrance]:
-    if place is None:
+def _at_site(site: Site | None, at: datetime) -> Iterator[Hindrance]:
+    if site is None:
         return
-    if not place.known:
+    institution = site.institution
+    if institution is None:
         yield _hindrance(HindranceReason.INSTITUTION_UNKNOWN)
         return
-    if not place.designated:
+    day, first = business_date(at), institution.agreement_from
+    if institution.state is not InstitutionState.DESIGNATED:
         yield _hindrance(HindranceReason.INSTITUTION_NOT_DESIGNATED)
-    yield from _sanctioned(HindranceReason.INSTITUTION_SANCTIONED, place.sanctions, at)
+    elif not is_within(first, institution.agreement_to, day):
+        to_come = first is not None and day < first
+        yield _hindrance(HindranceReason.INSTITUTION_NOT_DESIGNATED, until=first if to_come else None)
+    yield from _sanctioned(HindranceReason.INSTITUTION_SANCTIONED, institution.sanctions, at)
 
 
 def _sanctioned(reason: HindranceReason, sanctions: tuple[Sanction, ...], at: datetime) -> Iterator[Hindrance]:
