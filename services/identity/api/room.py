@@ -30,6 +30,8 @@ class Room:
     randomness: Randomness
     code_lifetime_s: int
     ec_token_lifetime: timedelta
+    sandbox_verifiers: bool = False
+    """Whether verifiers that vouch for whoever asks count."""
 
 
 def asked_by(context: Context) -> str:

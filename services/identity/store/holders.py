@@ -1,0 +1,38 @@
+"""People as credentials need to know them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import sqlalchemy as sa
+from sqlalchemy.dialects.postgresql import ARRAY
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from kernel.ids import PsnNo
+from services.identity.domain.holder import Holder
+from services.identity.tables.people import PERSONS
+
+
+async def load_holder(connection: AsyncConnection, psn_no: PsnNo, *, lock: bool = False) -> Holder | None:
+    """A person; with ``lock``, nobody else changes him until this transaction ends."""
+    return (await load_holders(connection, [psn_no], lock=lock)).get(psn_no)
+
+
+async def load_holders(
+    connection: AsyncConnection, psn_nos: Iterable[PsnNo], *, lock: bool = False
+) -> dict[PsnNo, Holder]:
+    """Those of the people who are on record; with ``lock``, locked in the order of their numbers."""
+    wanted = sa.any_(sa.literal(list(psn_nos), ARRAY(sa.Text)))
+    statement = (
+        sa.select(PERSONS.c.psn_no, PERSONS.c.brdy, PERSONS.c.death_date, PERSONS.c.merged_into)
+        .where(PERSONS.c.psn_no == wanted)
+        .order_by(PERSONS.c.psn_no)
+    )
+    if lock:
+        statement = statement.with_for_update(key_share=True)
+    return {
+        PsnNo(row.psn_no): Holder(
+            PsnNo(row.psn_no), row.brdy, row.death_date, None if row.merged_into is None else PsnNo(row.merged_into)
+        )
+        for row in await connection.execute(statement)
+    }
