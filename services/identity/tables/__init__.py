@@ -9,6 +9,7 @@ from services.identity.tables import (
     kinship,
     people,
     rights,
+    risk,
     sanctions,
     wards,
 )
@@ -24,6 +25,7 @@ __all__ = [
     "kinship",
     "people",
     "rights",
+    "risk",
     "sanctions",
     "wards",
 ]

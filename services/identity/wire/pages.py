@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from base64 import urlsafe_b64decode, urlsafe_b64encode
 from typing import Final
+from uuid import UUID
 
 from kernel.failures import Failure, Kind
 
@@ -44,6 +45,17 @@ def parts_of(token: str, count: int, *, field: str = "page_token") -> tuple[str,
     if len(parts) != count or not all(part.isprintable() for part in parts):
         raise malformed(field)
     return parts
+
+
+def id_of(token: str) -> UUID | None:
+    """The id that a page ended with, where an id is all of the token; None for the first page, else as ``parts_of``."""
+    parts = parts_of(token, 1)
+    if parts is None:
+        return None
+    try:
+        return UUID(parts[0])
+    except ValueError:
+        raise malformed() from None
 
 
 def malformed(field: str = "page_token") -> Failure:

@@ -2,12 +2,22 @@
 
 from __future__ import annotations
 
+from uuid import UUID
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from kernel.failures import Failure, Kind
-from services.identity.wire.pages import PAGE_SIZE_DEFAULT, PAGE_SIZE_MAX, malformed, page_size, parts_of, token_of
+from services.identity.wire.pages import (
+    PAGE_SIZE_DEFAULT,
+    PAGE_SIZE_MAX,
+    id_of,
+    malformed,
+    page_size,
+    parts_of,
+    token_of,
+)
 
 PART = st.text(st.characters(codec="ascii", exclude_characters="|", exclude_categories=["Cc"]), max_size=20)
 
@@ -54,3 +64,12 @@ def test_a_page_has_the_usual_size_unless_asked() -> None:
         PAGE_SIZE_MAX,
         PAGE_SIZE_MAX,
     ]
+
+
+def test_an_id_is_brought_back_and_nothing_else() -> None:
+    """A token of one id gives that id, an empty one the first page, any other text the refusal."""
+    assert id_of(token_of(str(UUID(int=7)))) == UUID(int=7)
+    assert id_of("") is None
+    with pytest.raises(Failure) as refused:
+        id_of(token_of("seven"))
+    assert refused.value == malformed()
