@@ -19,7 +19,7 @@ from services.identity.operations import eligibility, people
 from services.identity.store import events
 from services.identity.wire import people as wire
 from services.identity.wire.eligibility import eligibility_message
-from services.identity.wire.events import snapshot_message
+from services.identity.wire.events import caught_message, change_message, snapshot_message
 from services.identity.wire.values import parsed_date
 
 
@@ -103,6 +103,16 @@ class IdentityApi(IdentityServiceServicer):
     async def StreamSnapshot(
         self, _request: pb.StreamSnapshotRequest, _: Context
     ) -> AsyncIterator[pb.StreamSnapshotResponse]:
-        async for page in events.snapshot(self.room.database):
+        async for page, cursor in events.snapshot(self.room.database):
             for payload in page:
-                yield snapshot_message(payload)
+                yield snapshot_message(payload, cursor=cursor)
+
+    async def StreamChanges(
+        self, request: pb.StreamChangesRequest, _: Context
+    ) -> AsyncIterator[pb.StreamChangesResponse]:
+        async for part in events.changes(self.room.database, after=int(request.after or 0)):
+            if isinstance(part, events.Caught):
+                yield caught_message(cursor=part.cursor, as_of=part.as_of)
+            else:
+                for payload in part:
+                    yield change_message(payload)

@@ -34,7 +34,7 @@ async def use_code(
     CODE_ALREADY_USED. The code's signature and time have been checked before.
     """
     async with database.transaction() as connection:
-        check_designated(await institutions.load_institution(connection, fixmedins_code))
+        check_designated(await institutions.load_institution(connection, fixmedins_code), now=now)
         first = await institutions.use_code(
             connection, code, fixmedins_code=fixmedins_code, terminal_no=terminal_no, now=now
         )

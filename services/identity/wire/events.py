@@ -28,6 +28,16 @@ def event(
     )
 
 
-def snapshot_message(payload: bytes) -> identity_pb2.StreamSnapshotResponse:
+def snapshot_message(payload: bytes, *, cursor: int) -> identity_pb2.StreamSnapshotResponse:
+    """An event as it was told, and the moment that the snapshot shows."""
+    return identity_pb2.StreamSnapshotResponse(event=events_pb2.IdentityEvent.FromString(payload), cursor=str(cursor))
+
+
+def change_message(payload: bytes) -> identity_pb2.StreamChangesResponse:
     """An event as it was told."""
-    return identity_pb2.StreamSnapshotResponse(event=events_pb2.IdentityEvent.FromString(payload))
+    return identity_pb2.StreamChangesResponse(event=events_pb2.IdentityEvent.FromString(payload))
+
+
+def caught_message(*, cursor: int, as_of: datetime) -> identity_pb2.StreamChangesResponse:
+    """How far the answer reaches; the last message."""
+    return identity_pb2.StreamChangesResponse(cursor=str(cursor), as_of_time=timestamp_of(as_of))
