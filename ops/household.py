@@ -117,7 +117,9 @@ async def prove_relation(desks: Desks, *, person: PsnNo, other: PsnNo, relation:
         )
     )
     await desks.kinship.ReviewKinshipFact(
-        kinship_pb2.ReviewKinshipFactRequest(fact_id=fact.fact_id, state=person_pb2.KINSHIP_FACT_STATE_VERIFIED)
+        kinship_pb2.ReviewKinshipFactRequest(
+            fact_id=fact.fact_id, state=person_pb2.KINSHIP_FACT_STATE_VERIFIED, opter="scenario"
+        )
     )
 
 

@@ -28,8 +28,9 @@ from services.identity.api.room import Room
 from services.identity.api.sanctions import SanctionApi
 from services.identity.domain.credential import CODE_LIFETIME_MAX_S, CODE_LIFETIME_MIN_S
 from services.identity.domain.sealing import Seals, Secrets, new_secrets, parsed_secrets
+from services.identity.operations.registry import BatchFileRegistry
 from services.identity.operations.signing_keys import check_secrets
-from services.identity.recovery import SigningKeys
+from services.identity.recovery import ExpiringFacts, SigningKeys
 
 NAME: Final = "identity"
 MIGRATIONS: Final = Path(__file__).parent / "migrations"
@@ -117,6 +118,8 @@ async def serve(process: Process, settings: Settings) -> None:
     )
     await keys.refresh()
     process.supervise("signing keys", keys.run())
+    facts = ExpiringFacts(database=database, clock=clock, randomness=randomness)
+    process.supervise("expiring facts", facts.run())
 
     room = Room(
         database=database,
@@ -130,7 +133,7 @@ async def serve(process: Process, settings: Settings) -> None:
     server = RpcServer(settings, process.health)
     IdentityApi(room).add_to(server)
     CredentialApi(room).add_to(server)
-    KinshipApi(room).add_to(server)
+    KinshipApi(room, BatchFileRegistry(database)).add_to(server)
     SanctionApi(room).add_to(server)
     InstitutionApi(room).add_to(server)
     await process.ready(await process.listen(server))

@@ -1,4 +1,4 @@
-"""What identity does by the clock: it keeps the ring of signing keys fresh."""
+"""What identity does by the clock: it keeps the ring of signing keys fresh and ends kinship facts on their day."""
 
 from __future__ import annotations
 
@@ -8,16 +8,22 @@ from typing import Final
 
 from chassis import telemetry
 from chassis.db import Database, is_transient
-from kernel.clock import Clock
+from kernel.clock import Clock, business_date
+from kernel.failures import Failure
 from kernel.randomness import Randomness
 from services.identity.domain.sealing import Seals
 from services.identity.domain.signing import KEY_LEAD, KeyRing
+from services.identity.operations.kinship import expire_fact
 from services.identity.operations.signing_keys import current_ring
+from services.identity.store.kinship import expired_facts
 
 _log = telemetry.logger("recovery")
 
 KEY_CHECK_S: Final = 60.0
 """How often keys are looked at; well below KEY_LEAD, so that a key is known here before it signs anywhere."""
+EXPIRY_CHECK_S: Final = 60.0
+"""How often facts are looked for whose document proves nothing any more: a minute after midnight at the latest."""
+EXPIRED_AT_ONCE_MAX: Final = 200
 UNKNOWN_KEY_PAUSE_S: Final = 1.0
 """How often at most a key that nobody knows makes us look again, so that forgeries cost no statements."""
 
@@ -73,3 +79,42 @@ class SigningKeys:
                 if not is_transient(error):
                     raise
                 _log.warning("the signing keys could not be looked at", problem=type(error).__name__)
+
+
+class ExpiringFacts:
+    """Kinship facts whose evidence runs out: each ends on its day in Shanghai, and what rested on it is told.
+
+    Several replicas do no harm: whoever comes second finds the fact ended.
+    """
+
+    def __init__(self, *, database: Database, clock: Clock, randomness: Randomness) -> None:
+        self._database = database
+        self._clock = clock
+        self._randomness = randomness
+
+    async def sweep(self) -> int:
+        """Ends all that have run out; how many this replica ended."""
+        ended = 0
+        while True:
+            now = self._clock.now()
+            async with self._database.transaction() as connection:
+                due = await expired_facts(connection, today=business_date(now), count_max=EXPIRED_AT_ONCE_MAX)
+            for fact_id in due:
+                ended += await expire_fact(
+                    database=self._database, fact_id=fact_id, now=now, randomness=self._randomness
+                )
+            if len(due) < EXPIRED_AT_ONCE_MAX:
+                return ended
+
+    async def run(self) -> None:
+        """Runs until cancelled; a database that is away, or a family that others are changing, is waited for."""
+        while True:
+            try:
+                await self.sweep()
+            except Failure as failure:
+                _log.warning("a kinship fact could not be ended yet", reason=failure.reason)
+            except Exception as error:
+                if not is_transient(error):
+                    raise
+                _log.warning("kinship facts could not be looked at", problem=type(error).__name__)
+            await asyncio.sleep(EXPIRY_CHECK_S)

@@ -1,4 +1,4 @@
-"""Kinship facts, and the question what two people are to each other."""
+"""Kinship facts, their review and the civil registry, and the question what two people are to each other."""
 
 from __future__ import annotations
 
@@ -11,11 +11,14 @@ from gongji.identity.v1 import kinship_pb2 as pb
 from gongji.identity.v1.kinship_pb2_grpc import KinshipServiceServicer, add_KinshipServiceServicer_to_server
 from kernel.clock import business_date
 from kernel.ids import parsed_psn_no
-from services.identity.api.room import Room
+from services.identity.api.room import Room, asked_by
 from services.identity.operations import kinship
 from services.identity.operations.drawn import new_id
+from services.identity.operations.kinship import Registry
+from services.identity.operations.registry import load_rows
 from services.identity.wire import kinship as wire
-from services.identity.wire.values import parsed_date, parsed_text
+from services.identity.wire.pages import page_size
+from services.identity.wire.values import parsed_date
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,6 +26,7 @@ class KinshipApi(KinshipServiceServicer):
     """Serves ``gongji.identity.v1.KinshipService``; the chassis maps what is raised below."""
 
     room: Room
+    registry: Registry
 
     def add_to(self, server: RpcServer) -> None:
         """Registers this face with the server."""
@@ -30,24 +34,90 @@ class KinshipApi(KinshipServiceServicer):
 
     async def SubmitKinshipFact(self, request: pb.SubmitKinshipFactRequest, _: Context) -> pb.SubmitKinshipFactResponse:
         room, now = self.room, self.room.clock.now()
-        fact = await kinship.submit_fact(
+        checked = await kinship.submit_fact(
             database=room.database,
+            registry=self.registry,
             fact=wire.submitted_fact(request, fact_id=new_id(now, room.randomness)),
             now=now,
+            randomness=room.randomness,
         )
-        return pb.SubmitKinshipFactResponse(fact_id=str(fact.fact_id), state=wire.fact_state_value(fact.state))
+        return pb.SubmitKinshipFactResponse(
+            fact_id=str(checked.fact.fact_id),
+            state=wire.fact_state_value(checked.fact.state),
+            finding=wire.finding_value(checked.finding),
+        )
 
     async def ReviewKinshipFact(self, request: pb.ReviewKinshipFactRequest, _: Context) -> pb.ReviewKinshipFactResponse:
         room, now = self.room, self.room.clock.now()
         state = await kinship.review_fact(
             database=room.database,
             fact_id=UUID(request.fact_id),
-            state=wire.fact_state(request.state),
-            cause=parsed_text(request.cause, field="cause") if request.cause else "",
+            decision=wire.officers_decision(request),
             now=now,
             randomness=room.randomness,
         )
         return pb.ReviewKinshipFactResponse(state=wire.fact_state_value(state))
+
+    async def CheckWithRegistry(self, request: pb.CheckWithRegistryRequest, _: Context) -> pb.CheckWithRegistryResponse:
+        room, now = self.room, self.room.clock.now()
+        checked = await kinship.check_with_registry(
+            database=room.database,
+            registry=self.registry,
+            fact_id=UUID(request.fact_id),
+            now=now,
+            randomness=room.randomness,
+        )
+        return pb.CheckWithRegistryResponse(
+            state=wire.fact_state_value(checked.fact.state),
+            finding=wire.finding_value(checked.finding),
+            obstacle=checked.obstacle,
+        )
+
+    async def ListReviews(self, request: pb.ListReviewsRequest, context: Context) -> pb.ListReviewsResponse:
+        count_max = page_size(request.page_size)
+        shown = await kinship.list_reviews(
+            database=self.room.database,
+            after=wire.parsed_review_token(request.page_token),
+            count_max=count_max,
+            asked_by=asked_by(context),
+            now=self.room.clock.now(),
+        )
+        return pb.ListReviewsResponse(
+            facts=map(wire.fact_message, shown),
+            next_page_token=wire.review_token(shown[-1]) if len(shown) == count_max else "",
+        )
+
+    async def GetKinshipFact(self, request: pb.GetKinshipFactRequest, context: Context) -> pb.GetKinshipFactResponse:
+        shown = await kinship.get_fact(
+            database=self.room.database,
+            fact_id=UUID(request.fact_id),
+            asked_by=asked_by(context),
+            now=self.room.clock.now(),
+        )
+        return pb.GetKinshipFactResponse(fact=wire.fact_message(shown))
+
+    async def ListKinshipFacts(
+        self, request: pb.ListKinshipFactsRequest, context: Context
+    ) -> pb.ListKinshipFactsResponse:
+        count_max = page_size(request.page_size)
+        shown = await kinship.list_facts(
+            database=self.room.database,
+            psn_no=parsed_psn_no(request.psn_no, field="psn_no"),
+            after=wire.parsed_fact_token(request.page_token),
+            count_max=count_max,
+            asked_by=asked_by(context),
+            now=self.room.clock.now(),
+        )
+        return pb.ListKinshipFactsResponse(
+            facts=map(wire.fact_message, shown),
+            next_page_token=wire.fact_token(shown[-1]) if len(shown) == count_max else "",
+        )
+
+    async def LoadRegistryRows(self, request: pb.LoadRegistryRowsRequest, _: Context) -> pb.LoadRegistryRowsResponse:
+        room, now = self.room, self.room.clock.now()
+        rows, refused = wire.registry_rows(request, today=business_date(now))
+        taken = await load_rows(database=room.database, seals=room.seals, rows=rows, now=now)
+        return pb.LoadRegistryRowsResponse(taken=taken, known=len(rows) - taken, refused=refused)
 
     async def VerifyKinship(self, request: pb.VerifyKinshipRequest, _: Context) -> pb.VerifyKinshipResponse:
         room = self.room
@@ -55,6 +125,7 @@ class KinshipApi(KinshipServiceServicer):
             database=room.database,
             psn_no=parsed_psn_no(request.psn_no, field="psn_no"),
             other_psn_no=parsed_psn_no(request.other_psn_no, field="other_psn_no"),
-            on_date=parsed_date(request.on_date, field="on_date") or business_date(room.clock.now()),
+            now=room.clock.now(),
+            on_date=parsed_date(request.on_date, field="on_date"),
         )
         return wire.kinship_message(found)

@@ -4,18 +4,20 @@ Only facts are kept: parent-of, married from…to, sibling as a household regist
 anew from the facts verified at the moment of asking, so what rested on a divorced marriage or a withdrawn document is
 gone by itself. A chain holds two facts at most and never a marriage beside another fact: parents-in-law,
 children-in-law, siblings-in-law and step-relatives are not 近亲属.
+
+An adoption is a parent-of like any other, by a court's or notary's paper. It ends the relation to the birth parents
+only once an officer has revoked those facts: an open adoption within a family, say, leaves them as they are.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import date
 from enum import Enum
-from typing import Final, TypeAlias
+from typing import TypeAlias
 from uuid import UUID
 
-from kernel.failures import Failure, Kind
 from kernel.ids import PsnNo
 from kernel.policy import Relation
 from services.identity.domain.certificate import Sex
@@ -32,10 +34,11 @@ class FactKind(Enum):
 class FactState(Enum):
     """Where a fact stands; the comment says who acts next."""
 
-    SUBMITTED = "SUBMITTED"  # An officer reviews it.
+    SUBMITTED = "SUBMITTED"  # An officer reviews it, unless the registry confirms it.
     VERIFIED = "VERIFIED"  # Nobody; relations rest on it.
     REJECTED = "REJECTED"  # Nobody; final.
     REVOKED = "REVOKED"  # Nobody; final.
+    EXPIRED = "EXPIRED"  # Nobody; final. Its evidence ran out; a newer document is a new fact.
 
 
 class Evidence(Enum):
@@ -52,14 +55,19 @@ class NoRelation(Enum):
     """Why there is no relation that counts; the first that applies."""
 
     SAME_PERSON = "SAME_PERSON"
-    ENDED = "ENDED"  # A marriage that is over.
+    ENDED = "ENDED"  # A marriage that was divorced.
+    DECEASED = "DECEASED"  # A marriage that death ended.
     IN_LAW_ONLY = "IN_LAW_ONLY"  # A spouse's relative or a relative's spouse.
     NO_CHAIN = "NO_CHAIN"
 
 
 @dataclass(frozen=True, slots=True)
 class Fact:
-    """One statement about two people. Dates stand with marriages only; ``to_date`` is the first day it is over."""
+    """One statement about two people and the document that proves it.
+
+    ``from_date`` and ``to_date`` stand with marriages only; ``to_date`` is the first day it is over, ``expires_on`` the
+    first on which the document proves nothing any more.
+    """
 
     fact_id: UUID
     kind: FactKind
@@ -69,20 +77,32 @@ class Fact:
     from_date: date | None = None
     to_date: date | None = None
     state: FactState = FactState.SUBMITTED
+    issued_on: date | None = None
+    expires_on: date | None = None
 
     @property
     def pair(self) -> frozenset[PsnNo]:
         """The two people, whoever was named first."""
         return frozenset({self.psn_no, self.other_psn_no})
 
+    def other_than(self, psn_no: PsnNo) -> PsnNo:
+        """The one of the two who is not this one."""
+        return self.other_psn_no if self.psn_no == psn_no else self.psn_no
+
+    def proves_on(self, today: date) -> bool:
+        """Whether its document still counts."""
+        return self.expires_on is None or today < self.expires_on
+
 
 @dataclass(frozen=True, slots=True)
 class Relative:
-    """Someone a fact speaks of, as far as the rules need to know him."""
+    """Someone a fact speaks of, as far as the rules need to know him; ``merged_into`` as ``Person`` has it."""
 
     psn_no: PsnNo
     brdy: date
     sex: Sex
+    death_date: date | None = None
+    merged_into: PsnNo | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,41 +110,32 @@ class Kinship:
     """The answer to "what is a to b": a relation and the facts that prove it from a to b, or why there is none."""
 
     relation: Relation | None
-    chain: tuple[UUID, ...] = ()
+    chain: tuple[Fact, ...] = ()
     reason: NoRelation | None = None
 
 
-_PROVES: Final = {
-    FactKind.PARENT_OF: frozenset(Evidence) - {Evidence.MARRIAGE_CERTIFICATE},
-    FactKind.MARRIED_TO: frozenset(Evidence) - {Evidence.BIRTH_CERTIFICATE},
-    FactKind.SIBLING_OF: frozenset(Evidence) - {Evidence.MARRIAGE_CERTIFICATE, Evidence.BIRTH_CERTIFICATE},
-}
-_REVIEWS: Final = frozenset(
-    {
-        (FactState.SUBMITTED, FactState.VERIFIED),
-        (FactState.SUBMITTED, FactState.REJECTED),
-        (FactState.VERIFIED, FactState.REVOKED),
-    }
-)
 _Step: TypeAlias = tuple[PsnNo, Fact]
-_Found: TypeAlias = tuple[Relation, tuple[UUID, ...]]
+_Found: TypeAlias = tuple[Relation, tuple[Fact, ...]]
 
 
-class Facts:
-    """Verified facts, found by person; facts in another state are left out.
+class Family:
+    """Verified facts, found by person, and the people they speak of; facts in another state are left out.
 
-    ``kinship`` needs those that touch either person or a spouse of either; ``check_new`` those that touch either
-    person and, for a parent, all that lie above the parent.
+    ``kinship`` needs the facts that touch either person or a spouse of either, and the people these speak of.
     """
 
-    def __init__(self, facts: Iterable[Fact]) -> None:
+    def __init__(self, facts: Iterable[Fact], people: Mapping[PsnNo, Relative]) -> None:
+        self.people = people
+        self.facts = {
+            fact.fact_id: fact
+            for fact in sorted(facts, key=lambda each: each.fact_id)
+            if fact.state is FactState.VERIFIED
+        }
         self._parents: dict[PsnNo, list[Fact]] = {}
         self._children: dict[PsnNo, list[Fact]] = {}
         self._marriages: dict[PsnNo, list[Fact]] = {}
         self._siblings: dict[PsnNo, list[Fact]] = {}
-        for fact in sorted(facts, key=lambda each: each.fact_id):
-            if fact.state is not FactState.VERIFIED:
-                continue
+        for fact in self.facts.values():
             match fact.kind:
                 case FactKind.PARENT_OF:
                     self._parents.setdefault(fact.other_psn_no, []).append(fact)
@@ -136,6 +147,14 @@ class Facts:
                     for psn_no in fact.pair:
                         self._siblings.setdefault(psn_no, []).append(fact)
 
+    def with_facts(self, changed: Iterable[Fact]) -> Family:
+        """The family with these facts as they are now, in place of what they were."""
+        return Family((self.facts | {fact.fact_id: fact for fact in changed}).values(), self.people)
+
+    def with_person(self, changed: Relative) -> Family:
+        """The family with this person as he is now."""
+        return Family(self.facts.values(), {**self.people, changed.psn_no: changed})
+
     def parents(self, psn_no: PsnNo) -> Iterator[_Step]:
         """Each parent with the fact that says so, oldest fact first; so in all that follow."""
         return ((fact.psn_no, fact) for fact in self._parents.get(psn_no, ()))
@@ -146,162 +165,93 @@ class Facts:
 
     def registered_siblings(self, psn_no: PsnNo) -> Iterator[_Step]:
         """Each sibling whom a fact names as such."""
-        return ((_other(fact, psn_no), fact) for fact in self._siblings.get(psn_no, ()))
+        return ((fact.other_than(psn_no), fact) for fact in self._siblings.get(psn_no, ()))
 
     def marriages(self, psn_no: PsnNo) -> Iterator[_Step]:
         """Each spouse of any time."""
-        return ((_other(fact, psn_no), fact) for fact in self._marriages.get(psn_no, ()))
+        return ((fact.other_than(psn_no), fact) for fact in self._marriages.get(psn_no, ()))
 
     def spouses(self, psn_no: PsnNo, on_date: date) -> Iterator[_Step]:
         """The spouse on a date; the rules leave room for one only, the type does not."""
-        return ((spouse, fact) for spouse, fact in self.marriages(psn_no) if _lasts_on(fact, on_date))
+        return ((spouse, fact) for spouse, fact in self.marriages(psn_no) if self._lasts_on(fact, on_date))
+
+    def death_of(self, marriage: Fact) -> date | None:
+        """When the first of the two died; from that day on the survivor is widowed."""
+        found = (self.people.get(psn_no) for psn_no in marriage.pair)
+        return min((each.death_date for each in found if each and each.death_date), default=None)
+
+    def end_of(self, marriage: Fact) -> date | None:
+        """The first day on which a marriage is over, by divorce or by death; None while it lasts."""
+        ends = (marriage.to_date, self.death_of(marriage))
+        return min((end for end in ends if end is not None), default=None)
+
+    def is_son(self, psn_no: PsnNo) -> bool:
+        """Whether grandchildren through him are 孙子女, and his parents paternal grandparents."""
+        return self.people[psn_no].sex is Sex.MALE
+
+    def _lasts_on(self, marriage: Fact, on_date: date) -> bool:
+        end = self.end_of(marriage)
+        return marriage.from_date is not None and marriage.from_date <= on_date and (end is None or on_date < end)
 
 
-def kinship(a: PsnNo, b: PsnNo, *, on_date: date, facts: Facts, sexes: dict[PsnNo, Sex]) -> Kinship:
-    """What ``a`` is to ``b`` on a date, with the shortest chain that proves it, or why they are not 近亲属.
-
-    ``sexes`` must know the parents of both: a grandparent is paternal or maternal by the parent in between.
-    """
+def kinship(a: PsnNo, b: PsnNo, *, on_date: date, family: Family) -> Kinship:
+    """What ``a`` is to ``b`` on a date, with the shortest chain that proves it, or why they are not 近亲属."""
     if a == b:
         return Kinship(None, reason=NoRelation.SAME_PERSON)
-    spouse = next((fact for other, fact in facts.spouses(a, on_date) if other == b), None)
-    if spouse is not None:
-        return Kinship(Relation.SPOUSE, (spouse.fact_id,))
-    found = next(_by_blood(a, b, facts, sexes), None)
+    found = proven(a, b, on_date=on_date, family=family)
     if found is not None:
         return Kinship(*found)
-    if any(other == b and _is_over(fact, on_date) for other, fact in facts.marriages(a)):
-        return Kinship(None, reason=NoRelation.ENDED)
-    if _in_law(a, b, on_date=on_date, facts=facts, sexes=sexes):
+    over = [fact for other, fact in family.marriages(a) if other == b and _is_over(family.end_of(fact), on_date)]
+    if over:
+        divorced = all(_is_over(fact.to_date, on_date) for fact in over)
+        return Kinship(None, reason=NoRelation.ENDED if divorced else NoRelation.DECEASED)
+    if _in_law(a, b, on_date=on_date, family=family):
         return Kinship(None, reason=NoRelation.IN_LAW_ONLY)
     return Kinship(None, reason=NoRelation.NO_CHAIN)
 
 
-def _by_blood(a: PsnNo, b: PsnNo, facts: Facts, sexes: dict[PsnNo, Sex]) -> Iterator[_Found]:
+def proven(a: PsnNo, b: PsnNo, *, on_date: date, family: Family) -> _Found | None:
+    """The relation of ``a`` to ``b`` with its chain; None if there is none, without the reason."""
+    spouse = next((fact for other, fact in family.spouses(a, on_date) if other == b), None)
+    if spouse is not None:
+        return Relation.SPOUSE, (spouse,)
+    return next(_by_blood(a, b, family), None)
+
+
+def _by_blood(a: PsnNo, b: PsnNo, family: Family) -> Iterator[_Found]:
     """Every relation without a marriage, in the order in which the first one is the answer."""
     one_step = (
-        (Relation.PARENT, facts.children(a)),
-        (Relation.CHILD, facts.parents(a)),
-        (Relation.SIBLING, facts.registered_siblings(a)),
+        (Relation.PARENT, family.children(a)),
+        (Relation.CHILD, family.parents(a)),
+        (Relation.SIBLING, family.registered_siblings(a)),
     )
     for relation, relatives in one_step:
-        yield from ((relation, (fact.fact_id,)) for relative, fact in relatives if relative == b)
+        yield from ((relation, (fact,)) for relative, fact in relatives if relative == b)
     # One common parent is enough: half-siblings are siblings.
-    yield from ((Relation.SIBLING, chain) for _, chain in _through(facts.parents(a), facts.parents(b)))
+    yield from ((Relation.SIBLING, chain) for _, chain in _through(family.parents(a), family.parents(b)))
     two_steps = (
-        (Relation.PATERNAL_GRANDPARENT, Relation.MATERNAL_GRANDPARENT, facts.children(a), facts.parents(b)),
-        (Relation.GRANDCHILD, Relation.DAUGHTERS_CHILD, facts.parents(a), facts.children(b)),
+        (Relation.PATERNAL_GRANDPARENT, Relation.MATERNAL_GRANDPARENT, family.children(a), family.parents(b)),
+        (Relation.GRANDCHILD, Relation.DAUGHTERS_CHILD, family.parents(a), family.children(b)),
     )
     for through_father, through_mother, first, last in two_steps:
         found = list(_through(first, last))
-        yield from ((through_father, chain) for parent, chain in found if sexes[parent] is Sex.MALE)
-        yield from ((through_mother, chain) for parent, chain in found if sexes[parent] is Sex.FEMALE)
+        yield from ((through_father, chain) for parent, chain in found if family.is_son(parent))
+        yield from ((through_mother, chain) for parent, chain in found if not family.is_son(parent))
 
 
-def _through(first: Iterator[_Step], last: Iterator[_Step]) -> Iterator[tuple[PsnNo, tuple[UUID, UUID]]]:
+def _through(first: Iterator[_Step], last: Iterator[_Step]) -> Iterator[tuple[PsnNo, tuple[Fact, Fact]]]:
     """Each person to whom both lead, with the chain over that person."""
     lasts = dict(last)
-    return ((psn_no, (fact.fact_id, lasts[psn_no].fact_id)) for psn_no, fact in first if psn_no in lasts)
+    return ((psn_no, (fact, lasts[psn_no])) for psn_no, fact in first if psn_no in lasts)
 
 
-def _in_law(a: PsnNo, b: PsnNo, *, on_date: date, facts: Facts, sexes: dict[PsnNo, Sex]) -> bool:
+def _in_law(a: PsnNo, b: PsnNo, *, on_date: date, family: Family) -> bool:
     """Whether one of them is married to a relative of the other."""
-    pairs = [(spouse, b) for spouse, _ in facts.spouses(a, on_date)] + [
-        (a, spouse) for spouse, _ in facts.spouses(b, on_date)
+    pairs = [(spouse, b) for spouse, _ in family.spouses(a, on_date)] + [
+        (a, spouse) for spouse, _ in family.spouses(b, on_date)
     ]
-    return any(one != other and next(_by_blood(one, other, facts, sexes), None) for one, other in pairs)
+    return any(one != other and next(_by_blood(one, other, family), None) for one, other in pairs)
 
 
-def check_new(fact: Fact, *, person: Relative, other: Relative, facts: Facts, today: date) -> None:
-    """Whether this fact can be true beside the verified ones; asked when it is submitted and again when verified.
-
-    The first that applies: INVALID KINSHIP_WITH_SELF, KINSHIP_DATES_UNEXPECTED, MARRIAGE_DATE_MISSING,
-    MARRIAGE_DATES_WRONG, EVIDENCE_DOES_NOT_PROVE; PRECONDITION KINSHIP_CYCLE, PARENT_NOT_OLDER, SPOUSE_ALREADY.
-    """
-    check_form(fact, today=today)
-    match fact.kind:
-        case FactKind.PARENT_OF:
-            if fact.other_psn_no in _ancestors(fact.psn_no, facts):
-                raise Failure(Kind.PRECONDITION, "KINSHIP_CYCLE", field="other_psn_no")
-            if person.brdy >= other.brdy:
-                raise Failure(Kind.PRECONDITION, "PARENT_NOT_OLDER", field="psn_no")
-        case FactKind.MARRIED_TO:
-            married = (each for psn_no in sorted(fact.pair) for _, each in facts.marriages(psn_no))
-            if any(not replaces(fact, each) and _overlap(fact, each) for each in married):
-                raise Failure(Kind.PRECONDITION, "SPOUSE_ALREADY", field="from_date")
-        case FactKind.SIBLING_OF:
-            pass
-
-
-def check_form(fact: Fact, *, today: date) -> None:
-    """The part of ``check_new`` that needs no other fact: what is INVALID whatever the world is like."""
-    if fact.psn_no == fact.other_psn_no:
-        raise Failure(Kind.INVALID, "KINSHIP_WITH_SELF", field="other_psn_no")
-    if fact.kind is not FactKind.MARRIED_TO:
-        if fact.from_date is not None or fact.to_date is not None:
-            raise Failure(Kind.INVALID, "KINSHIP_DATES_UNEXPECTED", field="from_date")
-    elif fact.from_date is None:
-        raise Failure(Kind.INVALID, "MARRIAGE_DATE_MISSING", field="from_date")
-    elif fact.from_date > today:
-        raise Failure(Kind.INVALID, "MARRIAGE_DATES_WRONG", field="from_date")
-    elif fact.to_date is not None and not fact.from_date < fact.to_date <= today:
-        raise Failure(Kind.INVALID, "MARRIAGE_DATES_WRONG", field="to_date")
-    if fact.evidence not in _PROVES[fact.kind]:
-        raise Failure(Kind.INVALID, "EVIDENCE_DOES_NOT_PROVE", field="evidence", kind=fact.kind.value)
-
-
-def same_statement(one: Fact, other: Fact) -> bool:
-    """Whether two facts say the same, whatever proves them: a second submission then is the first."""
-    if one.kind is not other.kind or (one.from_date, one.to_date) != (other.from_date, other.to_date):
-        return False
-    if one.kind is FactKind.PARENT_OF:
-        return (one.psn_no, one.other_psn_no) == (other.psn_no, other.other_psn_no)
-    return one.pair == other.pair
-
-
-def replaces(fact: Fact, other: Fact) -> bool:
-    """Whether this is the same marriage with another end: verified, it takes the other's place (a divorce)."""
-    return (
-        fact.kind is other.kind is FactKind.MARRIED_TO and fact.pair == other.pair and fact.from_date == other.from_date
-    )
-
-
-def check_review(state: FactState, wanted: FactState, *, cause: str) -> None:
-    """Whether an officer may take a fact from one state to another, first that applies.
-
-    PRECONDITION FACT_NOT_REVIEWABLE (only submitted → verified or rejected, verified → revoked); INVALID CAUSE_MISSING
-    to reject or revoke.
-    """
-    if (state, wanted) not in _REVIEWS:
-        raise Failure(Kind.PRECONDITION, "FACT_NOT_REVIEWABLE", state=state.value)
-    if wanted is not FactState.VERIFIED and not cause.strip():
-        raise Failure(Kind.INVALID, "CAUSE_MISSING", field="cause")
-
-
-def _ancestors(psn_no: PsnNo, facts: Facts) -> set[PsnNo]:
-    found: set[PsnNo] = set()
-    waiting = [psn_no]
-    while waiting:
-        for parent, _ in facts.parents(waiting.pop()):
-            if parent not in found:
-                found.add(parent)
-                waiting.append(parent)
-    return found
-
-
-def _other(fact: Fact, psn_no: PsnNo) -> PsnNo:
-    return fact.other_psn_no if fact.psn_no == psn_no else fact.psn_no
-
-
-def _lasts_on(marriage: Fact, on_date: date) -> bool:
-    begun = marriage.from_date is not None and marriage.from_date <= on_date
-    return begun and not _is_over(marriage, on_date)
-
-
-def _is_over(marriage: Fact, on_date: date) -> bool:
-    return marriage.to_date is not None and marriage.to_date <= on_date
-
-
-def _overlap(one: Fact, other: Fact) -> bool:
-    first = max(one.from_date or date.min, other.from_date or date.min)
-    return first < min(one.to_date or date.max, other.to_date or date.max)
+def _is_over(end: date | None, on_date: date) -> bool:
+    return end is not None and end <= on_date

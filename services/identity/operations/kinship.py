@@ -1,10 +1,10 @@
-"""Kinship facts: submitted, reviewed, and asked for a relation."""
+"""Kinship facts: submitted, checked with the civil registry, reviewed, expired, and asked for a relation."""
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass
 from datetime import date, datetime
-from typing import Final
+from typing import Final, Protocol
 from uuid import UUID
 
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -14,115 +14,229 @@ from kernel.clock import business_date
 from kernel.failures import Failure, Kind
 from kernel.ids import PsnNo
 from kernel.randomness import Randomness
-from services.identity.domain import kinship as rules
-from services.identity.domain.kinship import Fact, FactKind, Facts, FactState, Kinship, Relative
-from services.identity.operations.drawn import new_id
-from services.identity.store import events
+from services.identity.domain import kinship_rules as rules
+from services.identity.domain.kinship import Fact, FactKind, FactState, Family, Kinship, kinship
+from services.identity.domain.kinship_rules import Decider, Decision
+from services.identity.domain.registry import Finding
+from services.identity.operations import lookups
+from services.identity.operations.kinship_ground import Ground, decide, locked_ground, on_record
 from services.identity.store import kinship as store
-from services.identity.wire import kinship as wire
+from services.identity.store import kinship_lists as lists
+from services.identity.store.kinship import KeptFact
+from services.identity.store.kinship_lists import ShownFact
 
-REPLACED: Final = "REPLACED"
-"""The cause of a marriage fact that fell because the same marriage was verified with another end."""
+REVIEW: Final = "KINSHIP_REVIEW"
+"""The purpose in the audit when an officer sees whom a fact speaks of."""
 
 
-async def submit_fact(*, database: Database, fact: Fact, now: datetime) -> Fact:
-    """The submitted fact, or the live one that says the same already.
+class Registry(Protocol):
+    """The civil registry, however it is asked: today by its batch file, tomorrow perhaps by a call."""
 
-    Refusals in this order: what ``check_form`` lists, PERSON_UNKNOWN (NOT_FOUND, with the field), the rest of
-    ``check_new``.
+    async def check(self, fact: Fact) -> Finding:
+        """What it says of a fact. A registry that cannot be reached raises, and the fact waits for an officer."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Checked:
+    """A fact after the registry was asked; ``obstacle`` is why it contradicts what is on record though confirmed."""
+
+    fact: Fact
+    finding: Finding | None
+    obstacle: str = ""
+
+
+async def submit_fact(
+    *, database: Database, registry: Registry, fact: Fact, now: datetime, randomness: Randomness
+) -> Checked:
+    """The submitted fact, or the live one that says the same for at least as long; the registry is asked once.
+
+    Refusals in this order: what ``check_form`` lists, PERSON_UNKNOWN (NOT_FOUND, with the field), PERSON_MERGED
+    (PRECONDITION), the rest of ``check_new``.
     """
     today = business_date(now)
+    fact = rules.dated(fact, today=today)
     rules.check_form(fact, today=today)
     async with database.transaction() as connection:
-        person, other = await _pair(connection, fact, lock=True)
-        near = await store.live_facts(connection, fact.pair)
-        earlier = next((each for each in near if rules.same_statement(each, fact)), None)
-        if earlier is not None:
-            return earlier
-        await _check_new(connection, fact, person, other, near, today=today)
-        await store.insert_fact(connection, fact, now=now)
-        return fact
+        people = await store.relatives(connection, fact.pair, lock=True)
+        on_record(people, fact.psn_no, field="psn_no")
+        on_record(people, fact.other_psn_no, field="other_psn_no")
+        live = await store.live_facts(connection, fact.pair)
+        earlier = next((each for each in live if rules.says_enough(each, fact)), None)
+        if earlier is None:
+            spouses = {each.other_than(psn_no) for psn_no in fact.pair for each in live if psn_no in each.pair}
+            people |= await store.relatives(connection, spouses - people.keys())
+            await _check_new(connection, fact, Family(live, people), today=today)
+            await store.insert_fact(connection, fact, now=now)
+            earlier = fact
+        kept = _kept(await store.load_fact(connection, earlier.fact_id))
+    if kept.fact.state is FactState.SUBMITTED and kept.finding is None:
+        return await check_with_registry(
+            database=database, registry=registry, fact_id=kept.fact.fact_id, now=now, randomness=randomness
+        )
+    return Checked(kept.fact, kept.finding)
+
+
+async def check_with_registry(
+    *, database: Database, registry: Registry, fact_id: UUID, now: datetime, randomness: Randomness
+) -> Checked:
+    """Asks the registry about a submitted fact: what it confirms is verified, what it denies waits with the finding.
+
+    FACT_UNKNOWN (NOT_FOUND), FACT_NOT_REVIEWABLE (PRECONDITION) unless it is submitted. A confirmed fact that
+    contradicts those on record stays for an officer, with the contradiction's reason.
+    """
+    async with database.transaction() as connection:
+        waiting = _kept(await store.load_fact(connection, fact_id)).fact
+    rules.check_review(waiting.state, FactState.VERIFIED, cause="")
+    # No transaction is open while a registry is asked: it may take its time.
+    finding = await registry.check(waiting)
+    async with database.transaction() as connection:
+        ground, kept = await _grounded(connection, fact_id)
+        if kept.fact.state is not FactState.SUBMITTED:
+            return Checked(kept.fact, kept.finding)
+        await store.save_finding(connection, fact_id, finding)
+        if finding is not Finding.CONFIRMED:
+            return Checked(kept.fact, finding)
+        try:
+            await _check_new(connection, kept.fact, ground.family, today=business_date(now))
+        except Failure as failure:
+            return Checked(kept.fact, finding, obstacle=failure.reason)
+        decision = Decision(FactState.VERIFIED, Decider.REGISTRY)
+        await _verify(connection, ground, kept.fact, decision, now=now, randomness=randomness)
+        return Checked(_kept(await store.load_fact(connection, fact_id)).fact, finding)
 
 
 async def review_fact(
-    *, database: Database, fact_id: UUID, state: FactState, cause: str, now: datetime, randomness: Randomness
+    *, database: Database, fact_id: UUID, decision: Decision, now: datetime, randomness: Randomness
 ) -> FactState:
     """The fact's state after an officer's decision; the same decision again changes nothing.
 
-    FACT_UNKNOWN (NOT_FOUND), then as ``check_review``, then, to verify, as ``check_new``. Verifying and revoking are
-    told; a marriage verified with another end takes the place of the fact it corrects, which falls.
+    FACT_UNKNOWN (NOT_FOUND), then as ``check_review``, then, to verify, PERSON_MERGED and as ``check_new``. Verifying
+    and revoking are told with every relation gained and lost. A marriage verified with another end, and a fact verified
+    by a document that counts longer, take the place of the fact that said so before, which falls.
     """
     async with database.transaction() as connection:
-        known = await store.load_fact(connection, fact_id)
-        if known is None:
-            raise Failure(Kind.NOT_FOUND, "FACT_UNKNOWN", field="fact_id")
-        # People before facts, in the order of their numbers: whoever judges facts about the same two waits here.
-        person, other = await _pair(connection, known[0], lock=True)
-        locked = await store.load_fact(connection, fact_id, lock=True)
-        if locked is None:
-            raise Failure(Kind.NOT_FOUND, "FACT_UNKNOWN", field="fact_id")
-        fact, version = locked
-        if fact.state is state:
-            return state
-        rules.check_review(fact.state, state, cause=cause)
-        if state is FactState.VERIFIED:
-            near = await store.live_facts(connection, fact.pair)
-            await _check_new(connection, fact, person, other, near, today=business_date(now))
-            for corrected in near:
-                if corrected.state is FactState.VERIFIED and rules.replaces(fact, corrected):
-                    await _revoke_replaced(connection, corrected.fact_id, now=now, randomness=randomness)
-        decided = replace(fact, state=state)
-        await _write(connection, decided, version, cause=cause, now=now, randomness=randomness)
-        return state
+        ground, kept = await _grounded(connection, fact_id)
+        fact = kept.fact
+        if fact.state is decision.state:
+            return fact.state
+        rules.check_review(fact.state, decision.state, cause=decision.cause)
+        if decision.state is FactState.VERIFIED:
+            ground.person(fact.psn_no, field="psn_no")
+            ground.person(fact.other_psn_no, field="other_psn_no")
+            await _check_new(connection, fact, ground.family, today=business_date(now))
+            await _verify(connection, ground, fact, decision, now=now, randomness=randomness)
+        else:
+            await decide(connection, ground, [(fact, decision)], now=now, randomness=randomness)
+        return decision.state
 
 
-async def verify_kinship(*, database: Database, psn_no: PsnNo, other_psn_no: PsnNo, on_date: date) -> Kinship:
-    """What the one is to the other on a date; PERSON_UNKNOWN (NOT_FOUND, with the field)."""
+async def expire_fact(*, database: Database, fact_id: UUID, now: datetime, randomness: Randomness) -> bool:
+    """Ends a live fact whose document proves nothing any more, and tells what rested on it; whether it was so."""
     async with database.transaction() as connection:
-        found = await store.relatives(connection, {psn_no, other_psn_no})
-        _known(found, psn_no, "psn_no")
-        _known(found, other_psn_no, "other_psn_no")
-        near = await store.facts_around(connection, psn_no, other_psn_no)
-        parents = {fact.psn_no for fact in near if fact.kind is FactKind.PARENT_OF}
-        sexes = {each.psn_no: each.sex for each in (await store.relatives(connection, parents)).values()}
-    return rules.kinship(psn_no, other_psn_no, on_date=on_date, facts=Facts(near), sexes=sexes)
+        ground, kept = await _grounded(connection, fact_id)
+        fact = kept.fact
+        live = fact.state in {FactState.SUBMITTED, FactState.VERIFIED}
+        if not live or fact.proves_on(business_date(now)):
+            return False
+        decision = Decision(FactState.EXPIRED, Decider.ROOM, cause=rules.EXPIRED)
+        await decide(connection, ground, [(fact, decision)], now=now, randomness=randomness)
+        return True
 
 
-async def _check_new(
-    connection: AsyncConnection, fact: Fact, person: Relative, other: Relative, near: list[Fact], *, today: date
+async def verify_kinship(
+    *, database: Database, psn_no: PsnNo, other_psn_no: PsnNo, now: datetime, on_date: date | None = None
+) -> Kinship:
+    """What the one is to the other on a date, today unless another is given; PERSON_UNKNOWN (NOT_FOUND).
+
+    Marriages and deaths are judged on that date, documents as of now: what is proven no more proves nothing of the past
+    either. One statement, whoever is asked about.
+    """
+    today = business_date(now)
+    async with database.driver_connection() as driver:
+        facts, people = await store.family_around(driver, {psn_no, other_psn_no})
+    for number, field in ((psn_no, "psn_no"), (other_psn_no, "other_psn_no")):
+        if number not in people:
+            raise Failure(Kind.NOT_FOUND, "PERSON_UNKNOWN", field=field)
+    family = Family((fact for fact in facts if fact.proves_on(today)), people)
+    return kinship(psn_no, other_psn_no, on_date=on_date or today, family=family)
+
+
+async def get_fact(*, database: Database, fact_id: UUID, asked_by: str, now: datetime) -> ShownFact:
+    """A fact with its decisions; both people's look-up is on record. FACT_UNKNOWN (NOT_FOUND)."""
+    async with database.transaction() as connection:
+        shown = await lists.one(connection, fact_id)
+        if shown is None:
+            raise _unknown()
+        await _audit(connection, [shown], asked_by=asked_by, now=now)
+        return shown
+
+
+async def list_reviews(
+    *, database: Database, after: tuple[datetime, UUID] | None, count_max: int, asked_by: str, now: datetime
+) -> list[ShownFact]:
+    """The submitted facts behind this one, the one that has waited longest first; the look-ups are on record."""
+    async with database.transaction() as connection:
+        shown = await lists.waiting(connection, after=after, count_max=count_max)
+        await _audit(connection, shown, asked_by=asked_by, now=now)
+        return shown
+
+
+async def list_facts(
+    *, database: Database, psn_no: PsnNo, after: UUID | None, count_max: int, asked_by: str, now: datetime
+) -> list[ShownFact]:
+    """A person's facts behind this one in any state, with their decisions; PERSON_UNKNOWN (NOT_FOUND)."""
+    async with database.transaction() as connection:
+        if not await store.relatives(connection, {psn_no}):
+            raise Failure(Kind.NOT_FOUND, "PERSON_UNKNOWN", field="psn_no")
+        shown = await lists.of_person(connection, psn_no, after=after, count_max=count_max)
+        await _audit(connection, shown, asked_by=asked_by, now=now)
+        return shown
+
+
+async def _grounded(connection: AsyncConnection, fact_id: UUID) -> tuple[Ground, KeptFact]:
+    """The locked ground of a fact, and the fact as it is once nobody else can change it."""
+    before = _kept(await store.load_fact(connection, fact_id)).fact
+    ground = await locked_ground(connection, before.pair)
+    kept = _kept(await store.load_fact(connection, fact_id, lock=True))
+    if kept.fact.pair != before.pair:
+        # Two records became one while we waited, and the fact went to the other: this is not its ground.
+        raise Failure(Kind.CONFLICT, "KINSHIP_BUSY")
+    return ground, kept
+
+
+async def _verify(
+    connection: AsyncConnection,
+    ground: Ground,
+    fact: Fact,
+    decision: Decision,
+    *,
+    now: datetime,
+    randomness: Randomness,
 ) -> None:
+    replaced = [
+        (each, Decision(FactState.REVOKED, Decider.ROOM, cause=rules.REPLACED))
+        for each in ground.family.facts.values()
+        if rules.takes_place_of(fact, each)
+    ]
+    await decide(connection, ground, [(fact, decision), *replaced], now=now, randomness=randomness)
+
+
+async def _check_new(connection: AsyncConnection, fact: Fact, family: Family, *, today: date) -> None:
     above = await store.facts_above(connection, fact.psn_no) if fact.kind is FactKind.PARENT_OF else []
-    facts = {each.fact_id: each for each in (*near, *above)}
-    rules.check_new(fact, person=person, other=other, facts=Facts(facts.values()), today=today)
+    rules.check_new(fact, family=family.with_facts(above), today=today)
 
 
-async def _revoke_replaced(
-    connection: AsyncConnection, fact_id: UUID, *, now: datetime, randomness: Randomness
-) -> None:
-    locked = await store.load_fact(connection, fact_id, lock=True)
-    if locked is not None and locked[0].state is FactState.VERIFIED:
-        fallen = replace(locked[0], state=FactState.REVOKED)
-        await _write(connection, fallen, locked[1], cause=REPLACED, now=now, randomness=randomness)
+async def _audit(connection: AsyncConnection, shown: list[ShownFact], *, asked_by: str, now: datetime) -> None:
+    seen = {party.psn_no for each in shown for party in (each.person, each.other)}
+    await lookups.record(connection, seen, purpose=REVIEW, asked_by=asked_by, now=now)
 
 
-async def _write(
-    connection: AsyncConnection, fact: Fact, version: int, *, cause: str, now: datetime, randomness: Randomness
-) -> None:
-    """Writes a decided fact; tells of it unless it was rejected, since nothing ever rested on it then."""
-    told = fact.state is not FactState.REJECTED
-    version += told
-    await store.review_fact(connection, fact.fact_id, fact.state, cause=cause, version=version, now=now)
-    if told:
-        event_id = new_id(now, randomness)
-        await events.tell(connection, [wire.kinship_changed(fact, version=version, event_id=event_id, now=now)])
+def _kept(found: KeptFact | None) -> KeptFact:
+    if found is None:
+        raise _unknown()
+    return found
 
 
-async def _pair(connection: AsyncConnection, fact: Fact, *, lock: bool) -> tuple[Relative, Relative]:
-    found = await store.relatives(connection, fact.pair, lock=lock)
-    return _known(found, fact.psn_no, "psn_no"), _known(found, fact.other_psn_no, "other_psn_no")
-
-
-def _known(found: dict[PsnNo, Relative], psn_no: PsnNo, field: str) -> Relative:
-    if psn_no not in found:
-        raise Failure(Kind.NOT_FOUND, "PERSON_UNKNOWN", field=field)
-    return found[psn_no]
+def _unknown() -> Failure:
+    return Failure(Kind.NOT_FOUND, "FACT_UNKNOWN", field="fact_id")

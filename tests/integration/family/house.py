@@ -126,7 +126,9 @@ class House:
             )
         )
         await self.kinship.ReviewKinshipFact(
-            kinship_pb2.ReviewKinshipFactRequest(fact_id=fact.fact_id, state=person_pb2.KINSHIP_FACT_STATE_VERIFIED)
+            kinship_pb2.ReviewKinshipFactRequest(
+                fact_id=fact.fact_id, state=person_pb2.KINSHIP_FACT_STATE_VERIFIED, opter="zhang01"
+            )
         )
 
     async def sign(self, psn_no: str) -> None:

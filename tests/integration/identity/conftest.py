@@ -42,6 +42,7 @@ from services.identity.api.room import Room
 from services.identity.api.sanctions import SanctionApi
 from services.identity.app import MIGRATIONS, NAME, Settings, make_secrets_file, read_secrets
 from services.identity.domain.sealing import Seals
+from services.identity.operations.registry import BatchFileRegistry
 from services.identity.operations.signing_keys import check_secrets
 from services.identity.recovery import SigningKeys
 from tests.servers import NatsServer
@@ -224,8 +225,9 @@ async def start_identity(
                 code_lifetime_s=settings.code_lifetime_s,
                 ec_token_lifetime=timedelta(hours=settings.ec_token_lifetime_h),
             )
-            for face in (IdentityApi, CredentialApi, KinshipApi, SanctionApi, InstitutionApi):
+            for face in (IdentityApi, CredentialApi, SanctionApi, InstitutionApi):
                 face(room).add_to(server)
+            KinshipApi(room, BatchFileRegistry(db)).add_to(server)
             ports = await server.start()
             stack.push_async_callback(server.stop, 0)
             opened = await stack.enter_async_context(channel(f"127.0.0.1:{ports['grpc']}", call_timeout_s=20))
