@@ -50,6 +50,17 @@ class DeathEvidence(Enum):
     COURT_DECLARATION = "COURT_DECLARATION"  # 法院宣告死亡判决.
 
 
+class PersonChange(Enum):
+    """What an officer changed of a record; the value is what the database keeps."""
+
+    PARTICULARS = "PARTICULARS"
+    CERTIFICATE = "CERTIFICATE"
+    DEATH = "DEATH"
+    DEATH_WITHDRAWN = "DEATH_WITHDRAWN"
+    MERGED = "MERGED"  # This record is the double.
+    DOUBLE_TAKEN_IN = "DOUBLE_TAKEN_IN"  # This record is kept.
+
+
 @dataclass(frozen=True, slots=True)
 class EnrolmentChange:
     """How an insutype of a person was from this instant on, until its next change."""

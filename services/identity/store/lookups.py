@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from datetime import datetime
+from typing import Final
 
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import ARRAY
@@ -12,6 +13,11 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from kernel.ids import PsnNo
 from services.identity.domain.lookup import Lookup
 from services.identity.tables.people import LOOKUPS, PERSONS
+
+_ADD: Final = sa.text("""
+    INSERT INTO lookups (psn_no, purpose, asked_by, trace_id, looked_up_at)
+    SELECT psn_no, CAST(:purpose AS text), CAST(:asked_by AS text), CAST(:trace_id AS text), CAST(:now AS timestamptz)
+    FROM unnest(CAST(:psn_nos AS text[])) AS seen (psn_no)""")
 
 
 async def insert_lookups(
@@ -24,12 +30,11 @@ async def insert_lookups(
     now: datetime,
 ) -> None:
     """Records that somebody looked these people up, each once; nothing for nobody."""
-    rows = [
-        {"psn_no": psn_no, "purpose": purpose, "asked_by": asked_by, "trace_id": trace_id, "looked_up_at": now}
-        for psn_no in sorted(set(psn_nos))
-    ]
-    if rows:
-        await connection.execute(sa.insert(LOOKUPS).values(rows))
+    wanted = sorted(set(psn_nos))
+    if wanted:
+        await connection.execute(
+            _ADD, {"psn_nos": wanted, "purpose": purpose, "asked_by": asked_by, "trace_id": trace_id, "now": now}
+        )
 
 
 async def lookups_before(

@@ -10,14 +10,20 @@ from chassis.outbox import OutgoingEvent
 from gongji.identity.v1 import events_pb2, identity_pb2, person_pb2
 from kernel.clock import business_date
 from kernel.ids import parsed_psn_no
-from services.identity.domain.certificate import CertificateKind, Sex
-from services.identity.domain.person import Person
+from services.identity.domain.certificate import Certificate, CertificateKind, Sex, parsed_certificate
+from services.identity.domain.name import parsed_name
+from services.identity.domain.particulars import Wanted
+from services.identity.domain.person import DeathEvidence, Person
 from services.identity.domain.registration import Registration, checked_registration
 from services.identity.wire.events import event
 from services.identity.wire.values import parsed_date, timestamp_of
 
 _CERTIFICATE_KINDS: Final = {
     person_pb2.CertificateType.Value(f"CERTIFICATE_TYPE_{kind.name}"): kind for kind in CertificateKind
+}
+
+_DEATH_EVIDENCES: Final = {
+    identity_pb2.DeathEvidence.Value(f"DEATH_EVIDENCE_{evidence.name}"): evidence for evidence in DeathEvidence
 }
 
 
@@ -32,6 +38,25 @@ def registration(request: identity_pb2.RegisterPersonRequest, *, now: datetime) 
         psn_no=parsed_psn_no(request.psn_no, field="psn_no") if request.psn_no else None,
         today=business_date(now),
     )
+
+
+def wanted(request: identity_pb2.UpdatePersonRequest) -> Wanted:
+    """What shall be on record; DATE_MALFORMED, NAME_MALFORMED (INVALID)."""
+    return Wanted(
+        name=parsed_name(request.psn_name) if request.psn_name else None,
+        brdy=parsed_date(request.brdy, field="brdy"),
+        sex=Sex(request.gend) if request.gend else None,
+    )
+
+
+def certificate(request: identity_pb2.ChangeCertificateRequest, *, now: datetime) -> Certificate:
+    """The new certificate; refusals as ``parsed_certificate``."""
+    return parsed_certificate(_CERTIFICATE_KINDS[request.psn_cert_type], request.certno, today=business_date(now))
+
+
+def death_evidence(evidence: identity_pb2.DeathEvidence.ValueType) -> DeathEvidence:
+    """On which document a death rests."""
+    return _DEATH_EVIDENCES[evidence]
 
 
 def person_message(person: Person, *, now: datetime) -> person_pb2.Person:

@@ -24,6 +24,14 @@ def parsed_date(text: str, *, field: str) -> date | None:
         raise Failure(Kind.INVALID, "DATE_MALFORMED", field=field) from None
 
 
+def given_date(text: str, *, field: str) -> date:
+    """As ``parsed_date``, where a date must be given."""
+    given = parsed_date(text, field=field)
+    if given is None:
+        raise Failure(Kind.INVALID, "DATE_MALFORMED", field=field)
+    return given
+
+
 def parsed_instant(timestamp: Timestamp, *, field: str) -> datetime:
     """An instant to the microsecond; TIME_OUT_OF_RANGE (INVALID) if no decision under the 条例 can speak of it."""
     try:

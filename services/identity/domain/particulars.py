@@ -1,0 +1,81 @@
+"""Correcting what is on record of a person, and another certificate in place of the present one (domain §1, §10)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from datetime import date
+
+from kernel.failures import Failure, Kind
+from services.identity.domain.certificate import Certificate, Sex
+from services.identity.domain.name import masked_name
+from services.identity.domain.person import Person, birth_date_of, sex_of
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What shall be on record from now on; None leaves a part as it is. The name is in its kept form."""
+
+    name: str | None = field(default=None, repr=False)
+    brdy: date | None = None
+    sex: Sex | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """A person with what only a key holder can read of him."""
+
+    person: Person
+    certificate: Certificate
+    name: str = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Updated:
+    """A record as it is to be, and the names of the fields that differ; none if nothing does."""
+
+    person: Person
+    name: str = field(repr=False)
+    fields: tuple[str, ...] = ()
+
+
+def updated(record: Record, wanted: Wanted, *, today: date) -> Updated:
+    """The record corrected; its version grows only if something that others see is another.
+
+    First that applies: INVALID UPDATE_EMPTY, BIRTH_DATE_DIFFERS or BIRTH_DATE_WRONG, SEX_DIFFERS (an 18-character
+    certificate tells both); PRECONDITION BIRTH_DATE_AFTER_DEATH.
+    """
+    if wanted == Wanted():
+        raise Failure(Kind.INVALID, "UPDATE_EMPTY")
+    before = record.person
+    name = record.name if wanted.name is None else wanted.name
+    brdy = before.brdy if wanted.brdy is None else birth_date_of(record.certificate, wanted.brdy, today=today)
+    sex = before.sex if wanted.sex is None else sex_of(record.certificate, wanted.sex)
+    if before.death_date is not None and brdy > before.death_date:
+        raise Failure(Kind.PRECONDITION, "BIRTH_DATE_AFTER_DEATH", field="brdy")
+    differs = {"psn_name": name != record.name, "brdy": brdy != before.brdy, "gend": sex is not before.sex}
+    return Updated(_seen(before, name, brdy, sex), name, tuple(each for each, other in differs.items() if other))
+
+
+def with_certificate(record: Record, certificate: Certificate, name: str | None) -> Updated:
+    """The record under another certificate, with the name that stands on it if that is another.
+
+    PERSON_DIFFERS (EXISTS, with the field) if the certificate tells another birth date or sex than the record: then
+    one of them is wrong, or it is somebody else's. The caller sees to it that the certificate is nobody else's.
+    """
+    before = record.person
+    if certificate.brdy not in {None, before.brdy}:
+        raise Failure(Kind.EXISTS, "PERSON_DIFFERS", field="brdy")
+    if certificate.sex not in {None, before.sex}:
+        raise Failure(Kind.EXISTS, "PERSON_DIFFERS", field="gend")
+    after = record.name if name is None else name
+    same = (certificate.kind, certificate.number) == (record.certificate.kind, record.certificate.number)
+    differs = {"certno": not same, "psn_name": after != record.name}
+    return Updated(
+        _seen(before, after, before.brdy, before.sex), after, tuple(each for each, other in differs.items() if other)
+    )
+
+
+def _seen(before: Person, name: str, brdy: date, sex: Sex) -> Person:
+    after = replace(before, name_masked=masked_name(name), brdy=brdy, sex=sex)
+    others_see = (after.name_masked, after.brdy) != (before.name_masked, before.brdy)
+    return replace(after, version=before.version + others_see)

@@ -1,0 +1,94 @@
+"""Two records become one: everything the double holds goes to the record that is kept, or ends, in one transaction."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from chassis.db import Database
+from kernel.failures import Failure, Kind
+from kernel.ids import PsnNo
+from services.identity.domain import merging as rules
+from services.identity.domain.person import Person, PersonChange
+from services.identity.operations import lookups
+from services.identity.operations.kinship_ground import Ground, locked_ground, merge_facts
+from services.identity.operations.particulars import Decision
+from services.identity.operations.people import tell
+from services.identity.operations.sealed import certno_of, opened_certno, sealed_certno
+from services.identity.store import certificates, people
+from services.identity.store import merging as store
+from services.identity.store.certificates import FormerCertificate
+
+MERGED: Final = "PERSONS_MERGED"
+"""The purpose in the audit."""
+
+
+async def merge_persons(
+    *, database: Database, keep: PsnNo, double: PsnNo, asked_by: str, decision: Decision
+) -> tuple[Person, Person]:
+    """The record that is kept, and the double as it is from now on; the same again changes nothing.
+
+    First that applies: INVALID MERGE_WITH_SELF; as ``is_merged``; as ``check_one_person``; PRECONDITION MERGE_CONFLICT
+    with the refusal that a kinship fact of the double would meet beside those of the other. A refusal leaves everything
+    as it was.
+    """
+    if keep == double:
+        raise Failure(Kind.INVALID, "MERGE_WITH_SELF", field="double_psn_no")
+    async with database.transaction() as connection:
+        ground = await locked_ground(connection, {keep, double})
+        found = await people.load_people(connection, [keep, double], lock=True)
+        before, gone = found.get(keep), found.get(double)
+        if not rules.is_merged(before, gone) and before is not None and gone is not None:
+            rules.check_one_person(before, gone, has_doubles=await store.has_doubles(connection, double))
+            found = await _merge(connection, ground, before, gone, decision)
+        await lookups.record(connection, [keep, double], purpose=MERGED, asked_by=asked_by, now=decision.now)
+        return found[keep], found[double]
+
+
+async def _merge(
+    connection: AsyncConnection, ground: Ground, before: Person, gone: Person, decision: Decision
+) -> dict[PsnNo, Person]:
+    now, randomness = decision.now, decision.randomness
+    keep, double = before.psn_no, gone.psn_no
+    after, ended = rules.merged(before, gone)
+    try:
+        await merge_facts(connection, ground, keep=keep, double=double, now=now, randomness=randomness)
+    except Failure as refusal:
+        if refusal.kind is Kind.CONFLICT:
+            raise
+        raise Failure(Kind.PRECONDITION, "MERGE_CONFLICT", conflict=refusal.reason) from None
+    await _move_certificates(connection, keep, double, decision)
+    await store.save_merged(connection, double, keep)
+    await store.move_sanctions(connection, double, keep)
+    await store.end_credentials(connection, double, opter=decision.opter, now=now)
+    changed = [(one, other) for one, other in ((before, after), (gone, ended)) if one is not other]
+    await people.save_people(connection, changed, now=now)
+    for psn_no, other, change in (
+        (double, keep, PersonChange.MERGED),
+        (keep, double, PersonChange.DOUBLE_TAKEN_IN),
+    ):
+        await people.insert_change(
+            connection, psn_no, change, other_psn_no=other, opter=decision.opter, cause=decision.cause, now=now
+        )
+    for _, person in changed:
+        await tell(connection, person, now=now, randomness=randomness)
+    return {keep: after, double: ended}
+
+
+async def _move_certificates(connection: AsyncConnection, keep: PsnNo, double: PsnNo, decision: Decision) -> None:
+    """Every certificate of the double, present and former, finds the record that is kept from now on."""
+    sealed = await people.sealed_person(connection, double)
+    present = await certificates.certno_index_of(connection, double)
+    numbers = [
+        (former, opened_certno(double, former.certno, seals=decision.seals))
+        for former in await certificates.former_certificates(connection, double)
+    ]
+    if present is not None:
+        former = FormerCertificate(present, sealed.kind, sealed.certno, decision.now)
+        numbers.append((former, certno_of(sealed, seals=decision.seals)))
+    for former, number in numbers:
+        ours = sealed_certno(keep, number, seals=decision.seals, randomness=decision.randomness)
+        await certificates.put_former(
+            connection, keep, FormerCertificate(former.certno_index, former.kind, ours, former.until_at)
+        )

@@ -1,0 +1,61 @@
+"""Many registrations in one message: each row judged by itself, as a single call would be."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import datetime
+from typing import Final
+
+from chassis.rpc.interceptors import checked_request
+from gongji.identity.v1 import identity_pb2 as pb
+from kernel.failures import Failure, Kind
+from kernel.policy import known_area
+from services.identity.domain.person import Enrolment, InsuranceStatus, Insutype
+from services.identity.domain.registration import Outcome, Row
+from services.identity.wire.people import registration
+
+_ANYBODY: Final = "0" * 10
+"""Stands for the number that EnrolRequest needs, while only where and how he is insured is looked at."""
+
+
+def rows(request: pb.RegisterPeopleRequest, *, now: datetime) -> list[Row | Failure]:
+    """Each row, or why RegisterPerson or Enrol would refuse it before they look at the register."""
+    return [_row(message, now=now) for message in request.rows]
+
+
+def people_message(outcomes: Iterable[Outcome]) -> pb.RegisterPeopleResponse:
+    """What became of each row."""
+    return pb.RegisterPeopleResponse(answers=map(_answer, outcomes))
+
+
+def _row(message: pb.PersonRow, *, now: datetime) -> Row | Failure:
+    single = pb.RegisterPersonRequest(
+        psn_cert_type=message.psn_cert_type,
+        certno=message.certno,
+        psn_name=message.psn_name,
+        brdy=message.brdy,
+        psn_no=message.psn_no,
+        gend=message.gend,
+    )
+    try:
+        checked_request(single)
+        return Row(registration(single, now=now), _enrolment(message))
+    except Failure as refusal:
+        return refusal
+
+
+def _enrolment(message: pb.PersonRow) -> Enrolment | None:
+    if not message.insutype and not message.insuplc_admdvs:
+        return None
+    if not message.insutype or not message.insuplc_admdvs:
+        missing = "insuplc_admdvs" if message.insutype else "insutype"
+        raise Failure(Kind.INVALID, "ENROLMENT_INCOMPLETE", field=missing)
+    checked_request(pb.EnrolRequest(psn_no=_ANYBODY, insutype=message.insutype, insuplc_admdvs=message.insuplc_admdvs))
+    area = known_area(message.insuplc_admdvs, field="insuplc_admdvs")
+    return Enrolment(Insutype(message.insutype), area, InsuranceStatus.NORMAL)
+
+
+def _answer(outcome: Outcome) -> pb.PersonRowAnswer:
+    if isinstance(outcome, Failure):
+        return pb.PersonRowAnswer(reason=outcome.reason, field=outcome.metadata.get("field", ""))
+    return pb.PersonRowAnswer(psn_no=outcome.psn_no, existed=outcome.existed)
