@@ -80,6 +80,14 @@ class Correction:
     decided_at: datetime | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class SeenCorrection:
+    """A correction, and the masked name of whom it is about as it is recorded now."""
+
+    correction: Correction
+    name_masked: str
+
+
 def checked_wanted(
     field: CorrectionField, text: str, kind: CertificateKind | None, *, today: date, where: str = "value"
 ) -> Wanted:

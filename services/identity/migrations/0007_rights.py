@@ -40,6 +40,7 @@ STATEMENTS = (
     "CREATE UNIQUE INDEX corrections_waiting ON corrections (psn_no, field) WHERE state = 'REQUESTED'",
     "CREATE INDEX corrections_psn_no ON corrections (psn_no, correction_id)",
     "CREATE INDEX corrections_state_id ON corrections (state, correction_id)",
+    "CREATE INDEX used_codes_shown_by ON used_codes (shown_by, used_at) WHERE shown_by IS NOT NULL",
     "COMMENT ON TABLE corrections IS 'What people ask to have put right of their record, and what was decided.'",
     "COMMENT ON COLUMN corrections.key_id IS 'The encryption key of the sealed value.'",
 )

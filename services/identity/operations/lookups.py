@@ -30,15 +30,17 @@ async def record(
 
 
 async def list_lookups(
-    *, database: Database, psn_no: PsnNo, before: int | None, limit: int, asked_by: str, now: datetime
-) -> list[Lookup]:
-    """So many look-ups of a person, newest first, those of doubles merged into him among them; PERSON_UNKNOWN.
+    *, database: Database, psn_no: PsnNo, before: int | None, size: int, asked_by: str, now: datetime
+) -> tuple[list[Lookup], bool]:
+    """A page of a person's look-ups, newest first, and whether more follow; PERSON_UNKNOWN (NOT_FOUND).
+
+    Those of doubles that were merged into him are among them.
 
     The look-up that this call is stands in no answer of its own: it is put on record after reading.
     """
     async with database.transaction() as connection:
         known(await people.load_person(connection, psn_no))
         numbers = await store.numbers_of(connection, psn_no)
-        found = await store.lookups_before(connection, numbers, before, limit=limit)
+        found = await store.lookups_before(connection, numbers, before, limit=size + 1)
         await record(connection, [psn_no], purpose=LISTED, asked_by=asked_by, now=now)
-        return found
+        return found[:size], len(found) > size

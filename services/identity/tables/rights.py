@@ -1,4 +1,4 @@
-"""Corrections that people ask for; the wanted values stand sealed."""
+"""Corrections that people ask for; the wanted values stand sealed. And what an export needs to find its rows."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import Final
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import BYTEA
 
+from services.identity.tables.credentials import USED_CODES
 from services.identity.tables.metadata import INSTANT, METADATA, person_column
 
 CORRECTIONS: Final = sa.Table(
@@ -44,3 +45,10 @@ sa.Index(
 )
 sa.Index("corrections_psn_no", CORRECTIONS.c.psn_no, CORRECTIONS.c.correction_id)
 sa.Index("corrections_state_id", CORRECTIONS.c.state, CORRECTIONS.c.correction_id)
+
+sa.Index(
+    "used_codes_shown_by",
+    USED_CODES.c.shown_by,
+    USED_CODES.c.used_at,
+    postgresql_where=USED_CODES.c.shown_by.is_not(None),
+)

@@ -1,0 +1,118 @@
+"""Everything held about a person, handed to him: his face first, the look-up on record, then page by page."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable, Mapping
+from datetime import datetime
+from types import MappingProxyType
+from typing import Any, Final
+from uuid import UUID
+
+import sqlalchemy as sa
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from chassis.db import Database
+from kernel.ids import PsnNo
+from kernel.randomness import Randomness
+from services.identity.domain import rights as document
+from services.identity.domain.attestation import Purpose
+from services.identity.domain.certificate import CertificateKind
+from services.identity.domain.person import writable
+from services.identity.domain.rights import SECTIONS, Section
+from services.identity.domain.sealing import Sealed, Seals
+from services.identity.operations import attestations, lookups
+from services.identity.operations.corrections import opened_value
+from services.identity.operations.drawn import new_id
+from services.identity.operations.sealed import certno_of, name_of, opened_certno
+from services.identity.store import people
+from services.identity.store import rights as store
+from services.identity.store.lookups import numbers_of
+
+EXPORTED: Final = "DATA_EXPORTED"
+"""The purpose in the audit."""
+PIECE_BYTES: Final = 32 << 10
+"""So much of the document goes into one message; a row longer than that goes whole."""
+
+
+async def begin_export(
+    *,
+    database: Database,
+    psn_no: PsnNo,
+    attestation_id: UUID,
+    asked_by: str,
+    now: datetime,
+    randomness: Randomness,
+) -> None:
+    """Lets one export begin: the attestation is used up and the look-up on record before anything is shown.
+
+    Refusals in this order: PERSON_UNKNOWN, PERSON_MERGED, then those of an attestation's use. An export that breaks off
+    needs another attestation.
+    """
+    async with database.transaction() as connection:
+        writable(await people.load_person(connection, psn_no))
+        used_for = f"export:{new_id(now, randomness)}"
+        await attestations.use(connection, attestation_id, psn_no, Purpose.EXPORT_DATA, used_for, now=now)
+        await lookups.record(connection, [psn_no], purpose=EXPORTED, asked_by=asked_by, now=now)
+
+
+async def exported(*, database: Database, seals: Seals, psn_no: PsnNo, now: datetime) -> AsyncIterator[bytes]:
+    """The document in pieces, all of one moment, of an export that has begun; few rows are in memory at once."""
+    piece = bytearray(document.beginning(exported_at=now).encode())
+    async with database.transaction() as connection:
+        await connection.execute(sa.text("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY"))
+        numbers = await numbers_of(connection, psn_no)
+        for section in SECTIONS:
+            async for text in _section(connection, section, numbers, seals):
+                piece += text.encode()
+                if len(piece) >= PIECE_BYTES:
+                    yield bytes(piece)
+                    piece.clear()
+    yield bytes(piece) + document.END.encode()
+
+
+async def _section(
+    connection: AsyncConnection, section: Section, numbers: list[PsnNo], seals: Seals
+) -> AsyncIterator[str]:
+    empty = True
+    yield document.section_beginning(section)
+    async for row in store.rows(connection, section.name, numbers):
+        yield document.row_text(section, _opened(section.name, row, seals), first=empty)
+        empty = False
+    yield document.section_end(section, empty=empty)
+
+
+def _opened(section: str, row: Mapping[str, Any], seals: Seals) -> Mapping[str, object]:
+    open_row = _OPENED.get(section)
+    return row if open_row is None else open_row(row, seals)
+
+
+def _person(row: Mapping[str, Any], seals: Seals) -> Mapping[str, object]:
+    sealed = people.SealedPerson(
+        PsnNo(row["psn_no"]),
+        CertificateKind(row["psn_cert_type"]),
+        certno=Sealed(row["key_id"], row["certno_sealed"]),
+        name=Sealed(row["key_id"], row["psn_name_sealed"]),
+    )
+    return _clear(row) | {"certno": certno_of(sealed, seals=seals), "psn_name": name_of(sealed, seals=seals)}
+
+
+def _former_certificate(row: Mapping[str, Any], seals: Seals) -> Mapping[str, object]:
+    psn_no, sealed = PsnNo(row["psn_no"]), Sealed(row["key_id"], row["certno_sealed"])
+    opened = _clear(row) | {"certno": opened_certno(psn_no, sealed, seals=seals)}
+    return {name: value for name, value in opened.items() if name != "psn_no"}
+
+
+def _correction(row: Mapping[str, Any], seals: Seals) -> Mapping[str, object]:
+    sealed = Sealed(row["key_id"], row["value_sealed"])
+    opened = _clear(row) | {"value": opened_value(row["correction_id"], sealed, seals=seals)}
+    return {name: value for name, value in opened.items() if name != "correction_id"}
+
+
+def _clear(row: Mapping[str, Any]) -> dict[str, object]:
+    """What of a row is not sealed."""
+    return {name: value for name, value in row.items() if name != "key_id" and not name.endswith("_sealed")}
+
+
+_OPENED: Final[Mapping[str, Callable[[Mapping[str, Any], Seals], Mapping[str, object]]]] = MappingProxyType(
+    {"person": _person, "former_certificates": _former_certificate, "corrections": _correction}
+)
