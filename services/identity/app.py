@@ -24,6 +24,7 @@ from services.identity.api.credentials import CredentialApi
 from services.identity.api.identity import IdentityApi
 from services.identity.api.institutions import InstitutionApi
 from services.identity.api.kinship import KinshipApi
+from services.identity.api.rights import RightsApi
 from services.identity.api.room import Room
 from services.identity.api.sanctions import SanctionApi
 from services.identity.domain.credential import CODE_LIFETIME_MAX_S, CODE_LIFETIME_MIN_S
@@ -135,6 +136,7 @@ async def serve(process: Process, settings: Settings) -> None:
     CredentialApi(room).add_to(server)
     KinshipApi(room, BatchFileRegistry(database)).add_to(server)
     SanctionApi(room).add_to(server)
+    RightsApi(room).add_to(server)
     InstitutionApi(room).add_to(server)
     await process.ready(await process.listen(server))
     await process.stopped()

@@ -29,6 +29,7 @@ from gongji.identity.v1 import (
     institutions_pb2_grpc,
     kinship_pb2_grpc,
     person_pb2,
+    rights_pb2_grpc,
     sanctions_pb2_grpc,
 )
 from kernel.failures import Failure
@@ -38,6 +39,7 @@ from services.identity.api.credentials import CredentialApi
 from services.identity.api.identity import IdentityApi
 from services.identity.api.institutions import InstitutionApi
 from services.identity.api.kinship import KinshipApi
+from services.identity.api.rights import RightsApi
 from services.identity.api.room import Room
 from services.identity.api.sanctions import SanctionApi
 from services.identity.app import MIGRATIONS, NAME, Settings, make_secrets_file, read_secrets
@@ -78,6 +80,7 @@ class Identity:
     kinship: kinship_pb2_grpc.KinshipServiceAsyncStub
     sanctions: sanctions_pb2_grpc.SanctionServiceAsyncStub
     institutions: institutions_pb2_grpc.InstitutionServiceAsyncStub
+    rights: rights_pb2_grpc.RightsServiceAsyncStub
     clock: SetClock
     database: Database
     keys: SigningKeys
@@ -225,7 +228,7 @@ async def start_identity(
                 code_lifetime_s=settings.code_lifetime_s,
                 ec_token_lifetime=timedelta(hours=settings.ec_token_lifetime_h),
             )
-            for face in (IdentityApi, CredentialApi, SanctionApi, InstitutionApi):
+            for face in (IdentityApi, CredentialApi, SanctionApi, InstitutionApi, RightsApi):
                 face(room).add_to(server)
             KinshipApi(room, BatchFileRegistry(db)).add_to(server)
             ports = await server.start()
@@ -237,6 +240,7 @@ async def start_identity(
                 kinship_pb2_grpc.KinshipServiceStub(opened),
                 sanctions_pb2_grpc.SanctionServiceStub(opened),
                 institutions_pb2_grpc.InstitutionServiceStub(opened),
+                rights_pb2_grpc.RightsServiceStub(opened),
                 clock,
                 db,
                 keys,

@@ -9,9 +9,18 @@ from google.protobuf.descriptor import FieldDescriptor
 from google.protobuf.message import Message
 
 from chassis.rpc.catalogue import catalogue
-from gongji.identity.v1 import credentials_pb2, identity_pb2, institutions_pb2, kinship_pb2, person_pb2, sanctions_pb2
+from gongji.identity.v1 import (
+    credentials_pb2,
+    identity_pb2,
+    institutions_pb2,
+    kinship_pb2,
+    person_pb2,
+    rights_pb2,
+    sanctions_pb2,
+)
 from kernel.failures import Failure
 from tests.integration.identity.conftest import HOSPITAL, LI, START, WANG, Identity
+from tests.integration.identity.sound_rights import sound_rights
 
 TEXTS = [
     "",
@@ -78,7 +87,7 @@ def sound_requests() -> dict[str, Message]:
     )
     sanction.from_time.FromDatetime(START)
     sanction.to_time.FromDatetime(START.replace(month=START.month + 4))
-    return {
+    return sound_rights() | {
         "RegisterPerson": identity_pb2.RegisterPersonRequest(
             psn_cert_type=person_pb2.CERTIFICATE_TYPE_BIRTH_CERTIFICATE,
             certno="S650123456",
@@ -123,7 +132,7 @@ def sound_requests() -> dict[str, Message]:
 
 def test_every_method_is_tried() -> None:
     """No method of the room is missing here, the one without a field apart."""
-    modules = (identity_pb2, credentials_pb2, kinship_pb2, sanctions_pb2, institutions_pb2)
+    modules = (identity_pb2, credentials_pb2, kinship_pb2, sanctions_pb2, institutions_pb2, rights_pb2)
     methods = {
         method
         for module in modules
@@ -141,14 +150,26 @@ async def test_no_field_breaks_a_call(identity: Identity, method: str) -> None:
     await identity.hospital()
     call = next(
         getattr(stub, method)
-        for stub in (identity.stub, identity.credentials, identity.kinship, identity.sanctions, identity.institutions)
+        for stub in (
+            identity.stub,
+            identity.credentials,
+            identity.kinship,
+            identity.sanctions,
+            identity.institutions,
+            identity.rights,
+        )
         if hasattr(stub, method)
     )
     requests = mutants(sound_requests()[method])
     assert len(requests) >= len(TEXTS)
     for request in requests:
         try:
-            await call(request)
+            answer = call(request)
+            if hasattr(answer, "__aiter__"):
+                async for _ in answer:
+                    pass
+            else:
+                await answer
         except Failure as failure:
             assert failure.reason in catalogue()  # noqa: PT017  An answer is as good as a refusal.
             assert "650103198503124518" not in str(failure)  # noqa: PT017  As above.
