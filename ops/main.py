@@ -6,6 +6,7 @@ import typer
 
 from ops.closing.command import alarms, deadletters, suspense
 from ops.demo.command import demo
+from ops.identity.command import identity
 from ops.payments.command import payments
 from ops.plan import plan
 from ops.restore.command import restore
@@ -24,6 +25,7 @@ app.command()(demo)
 app.command()(plan)
 app.command()(verify)
 app.add_typer(payments)
+app.add_typer(identity)
 app.add_typer(restore)
 app.add_typer(alarms)
 app.add_typer(suspense)

@@ -1,0 +1,1 @@
+"""`gongji identity ...`: what an insurance office does with whole files."""
