@@ -24,6 +24,7 @@ _KIND_WORDS: Final = {
     CostKind.FULL_OWN: "全自费 full-own",
 }
 _SKIP_WORDS: Final = {
+    SkipReason.IDENTITY_STALE: "暂不能确认家庭成员状态 identity was not heard for too long",
     SkipReason.UNBOUND: "已解除共济 the binding was ended",
     SkipReason.SANCTIONED: "暂停联网结算 suspended from online settlement",
     SkipReason.NOT_INSURED: "非正常参保职工 not a normally insured employee",

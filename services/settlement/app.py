@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from datetime import timedelta
 from functools import partial
 from pathlib import Path
 from typing import Final
 from uuid import UUID
 
-from pydantic import Field
+from pydantic import Field, ValidationInfo, field_validator
 
 from chassis.bus import Bus, Stream
 from chassis.clock import database_clock
@@ -18,8 +19,10 @@ from chassis.inbox import ACK_WAIT_S
 from chassis.migrate import Migrations
 from chassis.outbox import OutboxPublisher
 from chassis.process import Process, run
+from chassis.rpc.client import channel
 from chassis.rpc.server import RpcServer
 from chassis.settings import ServiceSettings, load, made_at_start
+from kernel.callers import service
 from kernel.ids import AdmDvs, PlanId, time_ordered_uuid
 from kernel.policy import PolicySet
 from kernel.randomness import SYSTEM_RANDOMNESS
@@ -31,8 +34,10 @@ from services.settlement.consumer import events, inquire
 from services.settlement.domain.payment import RETENTION_DEFAULT
 from services.settlement.domain.plan import Plan
 from services.settlement.operations.engine import Engine, EngineSettings
+from services.settlement.operations.freshness import Freshness
 from services.settlement.operations.payments import PlanDocument
 from services.settlement.operations.planning import Desk, replan
+from services.settlement.operations.refusing import Refusals
 from services.settlement.saga.payment import Payment
 from services.settlement.store.payments import read_standing
 
@@ -58,8 +63,24 @@ class Settings(ServiceSettings):
     )
     identity_address: str | None = Field(
         default=None,
-        description="Where identity answers: its snapshot is read once, when this database is new.",
+        validate_default=True,
+        description="Where identity answers: what changed there is asked for every few seconds. Production needs it.",
         examples=["identity:7001"],
+    )
+    identity_sweep_s: float = Field(
+        default=4.0,
+        gt=0,
+        le=60,
+        description="How often identity is asked what changed; with the answer's time, how late a sanction may count.",
+        examples=["4"],
+    )
+    identity_age_max_s: float = Field(
+        default=30.0,
+        validate_default=True,
+        gt=0,
+        le=3600,
+        description="When identity was not heard for so long, mutual aid pauses rather than pay a sanctioned person.",
+        examples=["30"],
     )
     family_address: str | None = Field(
         default=None,
@@ -95,6 +116,20 @@ class Settings(ServiceSettings):
         examples=["180"],
     )
 
+    @field_validator("identity_address")
+    @classmethod
+    def _needed_in_production(cls, address: str | None, info: ValidationInfo) -> str | None:
+        if address is None and info.data.get("environment") == "production":
+            raise ValueError("is needed in production: without it nobody would notice that sanctions are missed")
+        return address
+
+    @field_validator("identity_age_max_s")
+    @classmethod
+    def _longer_than_a_sweep(cls, age_max_s: float, info: ValidationInfo) -> float:
+        if age_max_s <= info.data.get("identity_sweep_s", 0):
+            raise ValueError("must be above GONGJI_IDENTITY_SWEEP_S")
+        return age_max_s
+
 
 async def serve(process: Process, settings: Settings, *, policies: PolicySet) -> None:
     """Runs the process until it is asked to stop."""
@@ -118,11 +153,12 @@ async def serve(process: Process, settings: Settings, *, policies: PolicySet) ->
     )
     for consumer in events.consumers(database, bus, ack_wait_s=settings.event_ack_wait_s):
         process.supervise("events", consumer.run())
+    freshness = await followed(process, settings, database)
 
     async with database.driver_connection() as connection:
         standing = await read_standing(connection)
     ledgers = LedgerClient(bus, epoch=standing.epoch)
-    desk = Desk(database, ledgers, policies)
+    desk = Desk(database, ledgers, policies, freshness, Refusals(database))
 
     def new_id() -> UUID:
         return time_ordered_uuid(clock.now(), SYSTEM_RANDOMNESS)
@@ -157,6 +193,17 @@ async def serve(process: Process, settings: Settings, *, policies: PolicySet) ->
     AccountApi(desk, engine, clock).add_to(server)
     await process.ready(await process.listen(server))
     await process.stopped()
+
+
+async def followed(process: Process, settings: Settings, database: Database) -> Freshness:
+    """Identity, asked by the clock from now on; how recently it was heard."""
+    if settings.identity_address is None:
+        return Freshness(age_max_s=math.inf)
+    freshness = Freshness(age_max_s=settings.identity_age_max_s)
+    identity = await process.enter(channel(settings.identity_address, caller=service(NAME)))
+    following = recovery.follow_identity(database, identity, freshness, pause_s=settings.identity_sweep_s)
+    process.supervise("recovery", following)
+    return freshness
 
 
 def main() -> None:

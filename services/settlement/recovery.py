@@ -11,10 +11,17 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Final
 
+import grpc
+
 from chassis import telemetry
-from chassis.db import is_transient
+from chassis.db import Database, is_transient
+from chassis.rpc.failures import PeerError
+from kernel.failures import Failure
+from services.settlement.consumer.events import IDENTITY, hear_identity
+from services.settlement.operations import projecting
 from services.settlement.operations.accounts import sweep_freezes
 from services.settlement.operations.engine import Engine
+from services.settlement.operations.freshness import Freshness
 from services.settlement.store.payments import read_standing
 
 _log = telemetry.logger("recovery")
@@ -24,6 +31,8 @@ SWEEP_SIZE_MAX: Final = 500
 ROOM_PAUSE_S: Final = 0.02
 FREEZES_MAX: Final = 50
 TROUBLE_PAUSE_S: Final = 1.0
+_AWAY: Final = (Failure, PeerError, TimeoutError, EOFError)
+"""How identity may fail to answer: refused, broken, silent, cut short."""
 
 
 async def sweep_payments(engine: Engine, *, pause_s: float = SWEEP_S) -> None:
@@ -57,6 +66,40 @@ async def watch_standing(engine: Engine, *, pause_s: float = SWEEP_S) -> None:
                 raise
             _log.warning("the coordinator's standing waits for the database", problem=type(error).__name__)
             await asyncio.sleep(TROUBLE_PAUSE_S)
+
+
+async def follow_identity(
+    database: Database, identity: grpc.aio.Channel, freshness: Freshness, *, pause_s: float
+) -> None:
+    """Asks identity what has changed until cancelled, so that its news do not depend on NATS (domain §8).
+
+    Each success is noted in ``freshness``; while there is none, it grows old, and mutual aid pauses. What another
+    process of this room heard before we started counts as well: the tables are the same.
+    """
+    loop = asyncio.get_running_loop()
+    cursor: int | None = None
+    was_stale = freshness.is_stale
+    while True:
+        began = loop.time()
+        try:
+            if cursor is None:
+                cursor, age_s = await projecting.last_heard(database, source=IDENTITY) or (0, float("inf"))
+                freshness.heard(age_s=age_s)
+            caught = await hear_identity(database, identity, after=cursor)
+            cursor = caught.cursor
+            freshness.heard(age_s=loop.time() - began)
+        except _AWAY as error:
+            reason = error.reason if isinstance(error, Failure) else type(error).__name__
+            _log.warning("identity does not answer", problem=reason, age_s=round(freshness.age_s, 1))
+        except Exception as error:
+            if not is_transient(error):
+                raise
+            _log.warning("identity's news wait for the database", problem=type(error).__name__)
+        freshness.measure()
+        if freshness.is_stale != was_stale:
+            was_stale = freshness.is_stale
+            _log.warning("mutual aid is paused" if was_stale else "mutual aid goes on", age_s=round(freshness.age_s, 1))
+        await asyncio.sleep(max(pause_s - (loop.time() - began), 0))
 
 
 async def _sweep(once: Callable[[], Awaitable[int]], size_max: int, pause_s: float, what: str) -> None:

@@ -45,6 +45,7 @@ class SettlementApi(SettlementServiceServicer):
             key=wire.request_key(request.key),
             plan_id=PlanId(UUID(request.plan_id)),
             plan_digest=request.plan_digest,
+            freshness=self.desk.freshness,
             now=self.clock.now(),
         )
         match outcome:
@@ -83,10 +84,11 @@ class SettlementApi(SettlementServiceServicer):
         self, request: pb.ReverseTransactionRequest, _: Context
     ) -> pb.ReverseTransactionResponse:
         # A key that nobody has seen is blocked for ever, so the institution must at least be one that exists.
+        now = self.clock.now()
         await planning.check_institution(
-            self.desk.database, fixmedins_code=FixmedinsCode(request.fixmedins_code), infno=str(request.oinfno)
+            self.desk.database, fixmedins_code=FixmedinsCode(request.fixmedins_code), infno=str(request.oinfno), now=now
         )
-        outcome = await payments.reverse(self.engine, original_key=wire.original_key(request), now=self.clock.now())
+        outcome = await payments.reverse(self.engine, original_key=wire.original_key(request), now=now)
         match outcome:
             case Stopped():
                 return pb.ReverseTransactionResponse(state=pb.SETTLEMENT_STATE_REVERSED)

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator, Callable
 from typing import Final
 
+import grpc
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from chassis.bus import Bus, Stream
@@ -17,22 +18,26 @@ from gongji.family.v1.events_pb2 import FamilyEvent
 from gongji.family.v1.family_pb2 import StreamSnapshotRequest as FamilySnapshotRequest
 from gongji.family.v1.family_pb2_grpc import FamilyServiceStub
 from gongji.identity.v1.events_pb2 import IdentityEvent
+from gongji.identity.v1.identity_pb2 import StreamChangesRequest
 from gongji.identity.v1.identity_pb2 import StreamSnapshotRequest as IdentitySnapshotRequest
 from gongji.identity.v1.identity_pb2_grpc import IdentityServiceStub
 from kernel.failures import Failure, Kind
-from services.settlement.domain.facts import Fact
+from services.settlement.domain.facts import Caught, Fact
 from services.settlement.operations import projecting
-from services.settlement.wire.projections import fact_of_family, fact_of_identity
+from services.settlement.wire.projections import caught_up, fact_of_family, fact_of_identity
 
 _log = logger("events")
 
 CONSUMER: Final = "settlement"
 IDENTITY: Final = "identity"
 FAMILY: Final = "family"
-IDENTITY_SUBJECTS: Final = ("person_changed", "institution_changed", "signing_key_activated")
+IDENTITY_SUBJECTS: Final = ("person_changed", "institution_changed", "terminal_changed", "signing_key_activated")
 FAMILY_SUBJECTS: Final = ("binding_changed",)
 SNAPSHOT_TIMEOUT_S: Final = 600.0
 SNAPSHOT_PAUSE_S: Final = 0.5
+CHANGES_SILENCE_MAX_S: Final = 5.0
+"""Between two messages of an answer to StreamChanges; after this identity counts as away."""
+CURSOR_AHEAD: Final = "CHANGES_CURSOR_AHEAD"
 
 
 def consumers(database: Database, bus: Bus, *, ack_wait_s: float) -> list[Consumer]:
@@ -60,7 +65,7 @@ def consumers(database: Database, bus: Bus, *, ack_wait_s: float) -> list[Consum
 
 
 async def take_identity_event(connection: AsyncConnection, event: IncomingEvent) -> None:
-    """A person, an institution or a key as identity now tells of it."""
+    """A person, an institution, a terminal or a key as identity now tells of it."""
     if (fact := fact_of_identity(IdentityEvent.FromString(event.payload))) is not None:
         await projecting.apply(connection, fact=fact, version=event.version)
 
@@ -85,7 +90,7 @@ async def read_snapshots(database: Database, *, identity_address: str | None, fa
 
 
 async def _read_snapshot(
-    database: Database, source: str, address: str, facts: Callable[[str], AsyncIterator[tuple[Fact, int]]]
+    database: Database, source: str, address: str, facts: Callable[[str], AsyncIterator[tuple[Fact, int] | Caught]]
 ) -> None:
     while not await projecting.snapshot_is_taken(database, source=source):
         try:
@@ -99,7 +104,7 @@ async def _read_snapshot(
             _log.info("the snapshot was read", source=source, facts=count)
 
 
-async def _identity_facts(address: str) -> AsyncIterator[tuple[Fact, int]]:
+async def _identity_facts(address: str) -> AsyncIterator[tuple[Fact, int] | Caught]:
     async with channel(address) as identity:
         stub = IdentityServiceStub(identity)
         async for answer in stub.StreamSnapshot(IdentitySnapshotRequest(), timeout=SNAPSHOT_TIMEOUT_S):
@@ -107,7 +112,46 @@ async def _identity_facts(address: str) -> AsyncIterator[tuple[Fact, int]]:
                 yield fact, answer.event.version
 
 
-async def _family_facts(address: str) -> AsyncIterator[tuple[Fact, int]]:
+async def identity_changes(identity: grpc.aio.Channel, *, after: int) -> AsyncIterator[tuple[Fact, int] | Caught]:
+    """What identity has said since the cursor, and last how far that reaches; TimeoutError when it falls silent."""
+    stub = IdentityServiceStub(identity)
+    request = StreamChangesRequest(after=str(after) if after else "")
+    answers = aiter(stub.StreamChanges(request, timeout=SNAPSHOT_TIMEOUT_S))
+    while True:
+        try:
+            async with asyncio.timeout(CHANGES_SILENCE_MAX_S):
+                answer = await anext(answers)
+        except StopAsyncIteration:
+            return
+        if answer.cursor:
+            yield caught_up(answer)
+        elif (fact := fact_of_identity(answer.event)) is not None:
+            yield fact, answer.event.version
+
+
+async def hear_identity(database: Database, identity: grpc.aio.Channel, *, after: int) -> Caught:
+    """Asks identity what changed since the cursor and keeps it, whatever NATS has brought; how far that reaches.
+
+    A cursor that identity no longer knows is forgotten, and it is asked from its beginning.
+    """
+    try:
+        caught, count = await projecting.take_changes(
+            database, source=IDENTITY, facts=identity_changes(identity, after=after)
+        )
+    except Failure as failure:
+        if failure.reason != CURSOR_AHEAD:
+            raise
+        _log.warning("identity was restored; everything it says is read anew")
+        await projecting.begin_anew(database, source=IDENTITY)
+        caught, count = await projecting.take_changes(
+            database, source=IDENTITY, facts=identity_changes(identity, after=0)
+        )
+    if count:
+        _log.debug("identity was heard", facts=count)
+    return caught
+
+
+async def _family_facts(address: str) -> AsyncIterator[tuple[Fact, int] | Caught]:
     async with channel(address) as family:
         stub = FamilyServiceStub(family)
         async for answer in stub.StreamSnapshot(FamilySnapshotRequest(), timeout=SNAPSHOT_TIMEOUT_S):

@@ -10,7 +10,7 @@ from uuid import UUID
 from kernel.ids import AdmDvs, AuthorisationId, PsnNo
 from kernel.money import Fen
 from services.settlement.domain.credential import SigningKey
-from services.settlement.domain.visit import BindingState, Enrolment, Institution
+from services.settlement.domain.visit import BindingState, Enrolment, Institution, Terminal
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +34,14 @@ class ProjectedPerson:
 
 
 @dataclass(frozen=True, slots=True)
+class ProjectedInstitution:
+    """An institution's whole public state; ``institution.sanctioned`` says nothing here, the sanctions do."""
+
+    institution: Institution
+    sanctions: tuple[ProjectedSanction, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class ProjectedBinding:
     """A binding's whole public state."""
 
@@ -50,5 +58,13 @@ class ProjectedBinding:
     funder_area: AdmDvs
 
 
-Fact: TypeAlias = ProjectedPerson | Institution | SigningKey | ProjectedBinding
+Fact: TypeAlias = ProjectedPerson | ProjectedInstitution | Terminal | SigningKey | ProjectedBinding
 """What an event tells settlement; the rest of what the two services say is not its business."""
+
+
+@dataclass(frozen=True, slots=True)
+class Caught:
+    """Up to where a source has said everything: its next cursor, and the instant, by its clock, that this covers."""
+
+    cursor: int
+    as_of: datetime

@@ -36,6 +36,7 @@ class Role(Enum):
 class SkipReason(Enum):
     """Why a funder is left out, in the order of examination: the first that applies is the one shown."""
 
+    IDENTITY_STALE = "IDENTITY_STALE"  # Live plans only: what is known of everyone is too old to rule out a sanction.
     UNBOUND = "UNBOUND"  # A person ended the binding.
     SANCTIONED = "SANCTIONED"  # Suspended from online settlement (domain §8).
     NOT_INSURED = "NOT_INSURED"  # Not a normally insured employee.
@@ -70,6 +71,7 @@ class Binding:
     used_fen: Fen = 0  # Used and held together.
     order: int | None = None  # 扣款顺序 as the beneficiary set it.
     unbound: bool = False
+    stale: bool = False  # True when identity was not heard for too long; nothing else counts then.
     authorisation_id: AuthorisationId | None = None  # What the funder's ledger knows it by; None in a dry run.
 
 
@@ -255,6 +257,7 @@ class _Offer:
 
 
 _SKIP_RULES: Final[tuple[tuple[SkipReason, Callable[[Binding, Person], bool]], ...]] = (
+    (SkipReason.IDENTITY_STALE, lambda binding, _: binding.stale),
     (SkipReason.UNBOUND, lambda binding, _: binding.unbound),
     (SkipReason.SANCTIONED, lambda binding, _: binding.funder.sanctioned),
     (

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import date, datetime
 from enum import Enum
 from typing import Final
 
@@ -27,6 +27,8 @@ from services.settlement.domain.split import (
 
 OF_PHARMACIES: Final = frozenset({"2101", "2102", "2103"})
 """The transactions a pharmacy sends; all others are a hospital's."""
+OF_INPATIENTS: Final = frozenset({"2303", "2304", "2305"})
+"""The transactions of 住院."""
 
 
 class InstitutionState(Enum):
@@ -68,11 +70,27 @@ class Institution:
     fixmedins_code: FixmedinsCode
     state: InstitutionState
     wallet_capable: bool
+    inpatient: bool = True
+    agreement_from: date | None = None
+    agreement_to: date | None = None
+    sanctioned: bool = False
+    """Judged for the instant of the visit."""
 
     @property
     def area(self) -> AdmDvs:
         """就医地: the six digits after the letter."""
         return AdmDvs(self.fixmedins_code[1:7])
+
+
+@dataclass(frozen=True, slots=True)
+class Terminal:
+    """A terminal of an institution; ``sign_ends_at`` is None where nobody is signed in."""
+
+    fixmedins_code: FixmedinsCode
+    terminal_no: str
+    in_service: bool
+    sign_no: str
+    sign_ends_at: datetime | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,15 +196,43 @@ def known_institution(institution: Institution | None, *, fixmedins_code: Fixmed
     return institution
 
 
-def check_takes_bills(institution: Institution) -> None:
-    """New bills are taken from designated institutions alone; INSTITUTION_NOT_DESIGNATED otherwise."""
-    if institution.state is not InstitutionState.DESIGNATED:
+def check_takes_bills(institution: Institution, *, infno: str, today: date) -> None:
+    """Whether a new bill is taken there for this transaction.
+
+    Refusals in this order: INSTITUTION_NOT_DESIGNATED (suspended, ended, or outside the days of its agreement);
+    INSTITUTION_SANCTIONED (domain §8: pay in full, claim later); TRANSACTION_NOT_FOR_INSTITUTION (住院 where there is
+    none).
+    """
+    begins, ends = institution.agreement_from, institution.agreement_to
+    within = (begins is None or begins <= today) and (ends is None or today <= ends)
+    if institution.state is not InstitutionState.DESIGNATED or not within:
         raise Failure(
             Kind.PRECONDITION,
             "INSTITUTION_NOT_DESIGNATED",
             fixmedins_code=institution.fixmedins_code,
             state=institution.state.value,
         )
+    if institution.sanctioned:
+        raise Failure(Kind.PRECONDITION, "INSTITUTION_SANCTIONED", fixmedins_code=institution.fixmedins_code)
+    if infno in OF_INPATIENTS and not institution.inpatient:
+        raise Failure(
+            Kind.INVALID,
+            "TRANSACTION_NOT_FOR_INSTITUTION",
+            field="infno",
+            infno=infno,
+            fixmedins_code=institution.fixmedins_code,
+        )
+
+
+def check_signed_in(terminal: Terminal | None, *, now: datetime) -> None:
+    """Bills are planned at terminals where somebody is signed in (9001); refunds and queries need nobody.
+
+    TERMINAL_UNKNOWN (never registered, or out of service); TERMINAL_NOT_SIGNED_IN.
+    """
+    if terminal is None or not terminal.in_service:
+        raise Failure(Kind.NOT_FOUND, "TERMINAL_UNKNOWN", field="terminal_no")
+    if terminal.sign_ends_at is None or terminal.sign_ends_at <= now:
+        raise Failure(Kind.PRECONDITION, "TERMINAL_NOT_SIGNED_IN", fixmedins_code=terminal.fixmedins_code)
 
 
 def circle_of(
@@ -211,13 +257,16 @@ def circle_of(
     return Circle(known, tuple(latest.values()), people), enrolment
 
 
-def questions_of(circle: Circle, enrolment: Enrolment) -> dict[AdmDvs, AreaQuestion]:
-    """What to ask each ledger, by area: the patient's account and wallet, each active funder's account and leave."""
+def questions_of(circle: Circle, enrolment: Enrolment, *, paused: bool = False) -> dict[AdmDvs, AreaQuestion]:
+    """What to ask each ledger, by area: the patient's account and wallet, each active funder's account and leave.
+
+    While mutual aid is ``paused``, nothing of the funders.
+    """
     accounts: dict[AdmDvs, list[PsnNo]] = {}
     authorisations: dict[AdmDvs, list[AuthorisationId]] = {}
     patient = circle.patient.psn_no
     accounts.setdefault(enrolment.insuplc_admdvs, []).append(patient)
-    for binding in circle.bindings:
+    for binding in () if paused else circle.bindings:
         if binding.state is BindingState.ACTIVE and binding.authorisation_id is not None:
             accounts.setdefault(binding.funder_area, []).append(binding.funder)
             authorisations.setdefault(binding.funder_area, []).append(binding.authorisation_id)
@@ -239,9 +288,11 @@ def visit_of(
     bill: Bill,
     readings: Mapping[AdmDvs, AreaReading | None],
     year: int,
+    paused: bool = False,
 ) -> Visit:
     """The arguments of ``split``; a reading is None where the ledger kept silent.
 
+    While mutual aid is ``paused``, every funder is left out: what is known of them is too old to be relied on.
     OWN_AREA_UNREACHABLE when that is the patient's own: without his own money first there is no order of deduction.
     """
     at_home = readings.get(enrolment.insuplc_admdvs)
@@ -258,7 +309,7 @@ def visit_of(
         patient=patient,
         area=institution.area,
         bill=bill,
-        bindings=tuple(binding for binding in bindings if binding is not None),
+        bindings=tuple(replace(binding, stale=paused) for binding in bindings if binding is not None),
         wallet_capable=institution.wallet_capable,
     )
 

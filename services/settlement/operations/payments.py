@@ -17,7 +17,9 @@ from kernel.failures import Failure, Kind
 from kernel.ids import PaymentId, PlanId
 from kernel.values import value
 from services.settlement.domain.payment import REVOKES, SETTLES, Key, check_key, request_hash
+from services.settlement.domain.split import Role
 from services.settlement.operations.engine import Engine
+from services.settlement.operations.freshness import Freshness
 from services.settlement.saga.coordinator import Write
 from services.settlement.saga.payment import PAID_STATES, REVERSED, Payment
 from services.settlement.saga.requests import (
@@ -26,6 +28,7 @@ from services.settlement.saga.requests import (
     Bury,
     GiveBack,
     check_same_request,
+    mutual_aid_paused_failure,
     refusal_failure,
     reversed_failure,
 )
@@ -88,19 +91,21 @@ class Found:
 
 
 async def settle(
-    engine: Engine, *, key: Key, plan_id: PlanId, plan_digest: bytes, now: datetime
+    engine: Engine, *, key: Key, plan_id: PlanId, plan_digest: bytes, freshness: Freshness, now: datetime
 ) -> Settled | Replanned:
     """2207 / 2102 / 2304: pays exactly that plan or nothing. The same key again gives the same answer.
 
-    ``now`` judges the msgid's age only. Failures: those of ``check_key``; PLAN_UNKNOWN, PLAN_NOT_OF_INSTITUTION,
-    INFNO_DOES_NOT_FIT, PLAN_DIGEST_MISMATCH, PLAN_EXPIRED, PLAN_STALE, PATIENT_BUSY (nothing stored, the key stays
-    free); KEY_REUSED_WITH_OTHER_CONTENT (never executed); PAYMENT_REVERSED; COORDINATOR_RESTORING;
-    REQUEST_PREDATES_RESTORE; PAYMENT_IN_PROGRESS (undecided when the
-    call's time is over: send the same request again); the refusal's own reason when no new plan can be made.
+    ``now`` judges the msgid's age only. Failures: those of ``check_key``; MUTUAL_AID_PAUSED, PLAN_UNKNOWN,
+    PLAN_NOT_OF_INSTITUTION, INFNO_DOES_NOT_FIT, PLAN_DIGEST_MISMATCH, PLAN_EXPIRED, PLAN_STALE, PATIENT_BUSY (nothing
+    stored, the key stays free); KEY_REUSED_WITH_OTHER_CONTENT (never executed); PAYMENT_REVERSED;
+    COORDINATOR_RESTORING; REQUEST_PREDATES_RESTORE; PAYMENT_IN_PROGRESS (undecided when the call's time is over: send
+    the same request again); the refusal's own reason when no new plan can be made.
     """
     check_key(key, infnos=SETTLES, now=now, retention=engine.settings.retention)
     content = request_hash("settle", plan_id.bytes, plan_digest)
     await _check_not_lost(engine, key)
+    if freshness.is_stale:
+        await _check_mutual_aid(engine, key, plan_id)
     begun = await engine.begin(
         Beginning(PaymentId(engine.new_id()), key, content, plan_id, plan_digest, telemetry.traceparent())
     )
@@ -189,6 +194,16 @@ async def _check_not_lost(engine: Engine, key: Key) -> None:
         async with engine.database.driver_connection() as connection:
             if await store.by_key(connection, key) is None:
                 raise predates_failure(key)
+
+
+async def _check_mutual_aid(engine: Engine, key: Key, plan_id: PlanId) -> None:
+    """MUTUAL_AID_PAUSED if this would begin a payment by funders. What has begun under the key goes on."""
+    async with engine.database.driver_connection() as connection:
+        if await store.by_key(connection, key) is not None:
+            return
+        plan = await plans.document(connection, plan_id)
+    if plan is not None and any(leg.role is Role.FUNDER for leg in store.legs_in(plan)):
+        raise mutual_aid_paused_failure()
 
 
 async def _replanned(engine: Engine, payment: Payment, plan: PlanDocument) -> Replanned:

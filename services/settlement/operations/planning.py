@@ -14,7 +14,7 @@ from typing import Any, Final
 
 from chassis.db import Database
 from chassis.faults import fault_point
-from kernel.clock import business_year
+from kernel.clock import business_date, business_year
 from kernel.failures import Failure, Kind
 from kernel.ids import AdmDvs, FixmedinsCode, PlanId, PsnNo
 from kernel.policy import PolicySet
@@ -32,6 +32,8 @@ from services.settlement.domain.visit import (
     KnownBinding,
     KnownPerson,
     Presented,
+    Terminal,
+    check_signed_in,
     check_takes_bills,
     circle_of,
     funders_among,
@@ -39,6 +41,8 @@ from services.settlement.domain.visit import (
     questions_of,
     visit_of,
 )
+from services.settlement.operations.freshness import Freshness
+from services.settlement.operations.refusing import Refusals
 from services.settlement.store import plans
 from services.settlement.store import projections as projected
 
@@ -47,11 +51,13 @@ AREA_UNREACHABLE: Final = "AREA_UNREACHABLE"
 
 @dataclass(frozen=True, slots=True)
 class Desk:
-    """What planning works with: the room's database, the ledgers, the policies in force."""
+    """What planning works with: the room's database, the ledgers, the policies in force, how recent the rest is."""
 
     database: Database
     ledgers: LedgerClient
     policies: PolicySet
+    freshness: Freshness
+    refusals: Refusals
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +65,7 @@ class _Known:
     """What the projections say around one patient."""
 
     institution: Institution
+    terminal: Terminal | None
     bindings: list[KnownBinding]
     people: Mapping[PsnNo, KnownPerson]
     year: int
@@ -69,24 +76,33 @@ class _Known:
 async def pre_settle(desk: Desk, *, visit: Presented, plan_id: PlanId, now: datetime) -> StoredPlan:
     """2206 / 2101 / 2303: who would pay what for this bill. Stores the plan, moves nothing.
 
-    Failures: those of ``check_bill``, ``known_institution``, ``check_takes_bills``, ``verified_claims``,
-    ``check_claims``, ``circle_of``, ``visit_of`` and ``split``; nothing is stored then.
+    Failures: those of ``check_bill``, ``known_institution``, ``check_takes_bills``, ``check_signed_in``,
+    ``verified_claims``, ``check_claims``, ``circle_of``, ``visit_of`` and ``split``; no plan is stored then. What
+    ``check_claims`` refuses of somebody's credential is told to those who look for misuse.
     """
     check_bill(visit.bill)
     kid = key_id_of(visit.ec_token)
     async with desk.database.driver_connection() as connection:
-        known = await _known(connection, visit.fixmedins_code, visit.infno, visit.psn_no, now)
+        known = await _known(
+            connection, visit.fixmedins_code, visit.infno, visit.psn_no, now, terminal_no=visit.terminal_no
+        )
+        check_signed_in(known.terminal, now=now)
         key = await projected.find_signing_key(connection, kid)
     if key is None:
         raise Failure(Kind.UNAUTHENTICATED, "EC_TOKEN_INVALID", because="an unknown key")
-    check_claims(
-        verified_claims(visit.ec_token, key, now=now),
-        patient=visit.psn_no,
-        funders=funders_among(known.bindings),
-        fixmedins_code=visit.fixmedins_code,
-        terminal_no=visit.terminal_no,
-        now=now,
-    )
+    claims = verified_claims(visit.ec_token, key, now=now)
+    try:
+        check_claims(
+            claims,
+            patient=visit.psn_no,
+            funders=funders_among(known.bindings),
+            fixmedins_code=visit.fixmedins_code,
+            terminal_no=visit.terminal_no,
+            now=now,
+        )
+    except Failure as refusal:
+        await desk.refusals.tell(visit, presented=claims.psn_no, reason=refusal.reason, now=now)
+        raise
     return await _planned(
         desk,
         known,
@@ -124,10 +140,10 @@ async def replan(
     )
 
 
-async def check_institution(database: Database, *, fixmedins_code: FixmedinsCode, infno: str) -> None:
+async def check_institution(database: Database, *, fixmedins_code: FixmedinsCode, infno: str, now: datetime) -> None:
     """INSTITUTION_UNKNOWN or TRANSACTION_NOT_FOR_INSTITUTION; one that no longer takes bills may still give back."""
     async with database.driver_connection() as connection:
-        institution = await projected.find_institution(connection, fixmedins_code)
+        institution, _ = await projected.find_institution(connection, fixmedins_code, now=now)
     known_institution(institution, fixmedins_code=fixmedins_code, infno=infno)
 
 
@@ -145,16 +161,17 @@ async def _known(
     infno: str,
     patient: PsnNo,
     now: datetime,
+    *,
+    terminal_no: str = "",
 ) -> _Known:
-    institution = known_institution(
-        await projected.find_institution(connection, fixmedins_code), fixmedins_code=fixmedins_code, infno=infno
-    )
-    check_takes_bills(institution)
+    found, terminal = await projected.find_institution(connection, fixmedins_code, now=now, terminal_no=terminal_no)
+    institution = known_institution(found, fixmedins_code=fixmedins_code, infno=infno)
+    check_takes_bills(institution, infno=infno, today=business_date(now))
     bindings = await projected.bindings_of(connection, patient)
     people = await projected.people(connection, [patient, *(binding.funder for binding in bindings)], now=now)
     year = business_year(now)
     patient_version = await plans.patient_version(connection, psn_no=patient, year=year)
-    return _Known(institution, bindings, people, year, patient_version)
+    return _Known(institution, terminal, bindings, people, year, patient_version)
 
 
 async def _planned(
@@ -169,9 +186,18 @@ async def _planned(
     silent: frozenset[AdmDvs],
     plan_id: PlanId,
 ) -> StoredPlan:
+    paused = desk.freshness.is_stale
     circle, enrolment = circle_of(patient, known.people, known.bindings)
-    readings = await _read(desk.ledgers, questions_of(circle, enrolment), silent)
-    visit = visit_of(circle, enrolment, institution=known.institution, bill=bill, readings=readings, year=known.year)
+    readings = await _read(desk.ledgers, questions_of(circle, enrolment, paused=paused), silent)
+    visit = visit_of(
+        circle,
+        enrolment,
+        institution=known.institution,
+        bill=bill,
+        readings=readings,
+        year=known.year,
+        paused=paused,
+    )
     own = readings[enrolment.insuplc_admdvs]
     own_account = None if own is None else own.accounts.get(patient)
     plan = plan_of(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from typing import Final, assert_never
 
@@ -10,8 +11,8 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from chassis.db import Database
 from chassis.faults import fault_point
 from services.settlement.domain.credential import SigningKey
-from services.settlement.domain.facts import Fact, ProjectedBinding, ProjectedPerson
-from services.settlement.domain.visit import Institution
+from services.settlement.domain.facts import Caught, Fact, ProjectedBinding, ProjectedInstitution, ProjectedPerson
+from services.settlement.domain.visit import Terminal
 from services.settlement.store import projections as projected
 
 SNAPSHOT_BATCH_SIZE: Final = 500
@@ -22,8 +23,10 @@ async def apply(connection: AsyncConnection, *, fact: Fact, version: int) -> Non
     match fact:
         case ProjectedPerson():
             await projected.save_person(connection, fact, version)
-        case Institution():
+        case ProjectedInstitution():
             await projected.save_institution(connection, fact, version)
+        case Terminal():
+            await projected.save_terminal(connection, fact, version)
         case SigningKey():
             await projected.save_signing_key(connection, fact, version)
         case ProjectedBinding():
@@ -38,25 +41,74 @@ async def snapshot_is_taken(database: Database, *, source: str) -> bool:
         return await projected.snapshot_taken(connection, source)
 
 
-async def take_snapshot(database: Database, *, source: str, facts: AsyncIterator[tuple[Fact, int]]) -> int:
+async def take_snapshot(database: Database, *, source: str, facts: AsyncIterator[tuple[Fact, int] | Caught]) -> int:
     """Keeps every fact and its version, and notes that the source was read whole; how many there were.
 
     It may end anywhere and begin anew: each fact is kept at its version.
     """
-    count = 0
-    batch: list[tuple[Fact, int]] = []
-    async for pair in facts:
-        batch.append(pair)
-        count += 1
-        if len(batch) == SNAPSHOT_BATCH_SIZE:
-            await _keep(database, batch)
-            batch.clear()
-    await _keep(database, batch)
+    asked_at = asyncio.get_running_loop().time()
+    count, caught = await _keep_all(database, facts)
+    if caught is not None:
+        await _note_heard(database, source, caught, asked_at)
     async with database.transaction() as connection:
         await projected.note_snapshot(connection, source)
         fault_point("settlement.snapshot.before_commit")
     fault_point("settlement.snapshot.after_commit")
     return count
+
+
+async def take_changes(
+    database: Database, *, source: str, facts: AsyncIterator[tuple[Fact, int] | Caught]
+) -> tuple[Caught, int]:
+    """Keeps what changed since a cursor, then notes how far that reaches; how far, and how many facts there were.
+
+    It may end anywhere and begin anew with the old cursor: each fact is kept at its version. EOFError if the answer
+    ended without saying how far it reaches.
+    """
+    asked_at = asyncio.get_running_loop().time()
+    count, caught = await _keep_all(database, facts)
+    if caught is None:
+        raise EOFError("the answer does not say how far it reaches")
+    await _note_heard(database, source, caught, asked_at)
+    return caught, count
+
+
+async def begin_anew(database: Database, *, source: str) -> None:
+    """The next question is asked from the beginning: the source no longer knows our cursor."""
+    async with database.driver_connection() as connection:
+        await projected.forget_cursor(connection, source)
+
+
+async def last_heard(database: Database, *, source: str) -> tuple[int, float] | None:
+    """The cursor to go on from, and how many seconds ago the source was last heard; None if it never was."""
+    async with database.driver_connection() as connection:
+        return await projected.heard(connection, source)
+
+
+async def _note_heard(database: Database, source: str, caught: Caught, asked_at: float) -> None:
+    """After the facts, never before them: a crash in between asks for them again."""
+    async with database.driver_connection() as connection:
+        asked_s_ago = asyncio.get_running_loop().time() - asked_at
+        await projected.note_heard(connection, source, caught, asked_s_ago=asked_s_ago)
+
+
+async def _keep_all(database: Database, facts: AsyncIterator[tuple[Fact, int] | Caught]) -> tuple[int, Caught | None]:
+    """Keeps the facts in batches; how many there were, and how far they reach if that was said."""
+    count = 0
+    caught: Caught | None = None
+    batch: list[tuple[Fact, int]] = []
+    async for part in facts:
+        if isinstance(part, Caught):
+            caught = part
+            continue
+        batch.append(part)
+        count += 1
+        if len(batch) == SNAPSHOT_BATCH_SIZE:
+            await _keep(database, batch)
+            batch.clear()
+    if batch:
+        await _keep(database, batch)
+    return count, caught
 
 
 async def _keep(database: Database, batch: list[tuple[Fact, int]]) -> None:

@@ -90,13 +90,15 @@ class PlanFacts:
     patient_version: int
     is_expired: bool
     version_now: int  # Of the patient's year, read under its lock.
+    is_sanctioned: bool = False  # The patient, a funder or the institution, since the plan was made.
 
 
 def check_plan(plan: PlanFacts | None, *, key: Key, digest: bytes) -> None:
     """A plan may be paid by this request.
 
     Refusals in this order: PLAN_UNKNOWN; PLAN_NOT_OF_INSTITUTION; INFNO_DOES_NOT_FIT; PLAN_DIGEST_MISMATCH;
-    PLAN_EXPIRED; PLAN_STALE (another settlement or refund of the patient came between). Nothing is stored.
+    PLAN_EXPIRED; PLAN_STALE (another settlement or refund of the patient came between, or a sanction of somebody who
+    takes part: planned anew, the visit says whose). Nothing is stored.
     """
     if plan is None:
         raise Failure(Kind.NOT_FOUND, "PLAN_UNKNOWN")
@@ -108,8 +110,13 @@ def check_plan(plan: PlanFacts | None, *, key: Key, digest: bytes) -> None:
         raise Failure(Kind.INVALID, "PLAN_DIGEST_MISMATCH")
     if plan.is_expired:
         raise Failure(Kind.PRECONDITION, "PLAN_EXPIRED")
-    if plan.patient_version != plan.version_now:
+    if plan.patient_version != plan.version_now or plan.is_sanctioned:
         raise Failure(Kind.CONFLICT, "PLAN_STALE")
+
+
+def mutual_aid_paused_failure() -> Failure:
+    """Nobody can rule out at present that a funder is sanctioned (domain §8): the same request may pass in a moment."""
+    return Failure(Kind.UNAVAILABLE, "MUTUAL_AID_PAUSED")
 
 
 def patient_busy_failure() -> Failure:

@@ -112,7 +112,14 @@ WITH judged AS MATERIALIZED (
     SELECT q.n, q.payment_id, q.fixmedins_code, q.infno, q.msgid, q.request_hash, q.traceparent, l.plan_id, l.digest,
            l.fixmedins_code AS plan_fixmedins_code, l.infno AS plan_infno, l.patient_version, l.psn_no, l.year, l.legs,
            l.amount_fen, l.document, l.expires_at <= clock_timestamp() AS is_expired, y.version AS version_now,
-           l.fixmedins_code = q.fixmedins_code AND l.infno = q.plan_infno AND l.digest = q.plan_digest AS is_its_own
+           l.fixmedins_code = q.fixmedins_code AND l.infno = q.plan_infno AND l.digest = q.plan_digest AS is_its_own,
+           EXISTS (SELECT FROM sanctions s
+                   WHERE s.psn_no = ANY (
+                           l.psn_no || ARRAY(SELECT leg.value ->> 'psn_no' FROM jsonb_array_elements(l.legs) AS leg))
+                       AND s.from_at <= clock_timestamp() AND clock_timestamp() < s.to_at)
+           OR EXISTS (SELECT FROM institution_sanctions s
+                      WHERE s.fixmedins_code = ANY (ARRAY[l.fixmedins_code])
+                          AND s.from_at <= clock_timestamp() AND clock_timestamp() < s.to_at) AS is_sanctioned
     FROM unnest($1::begin_row[])
          AS q (n, payment_id, fixmedins_code, infno, msgid, request_hash, plan_id, plan_digest, plan_infno, traceparent)
     JOIN plans l ON l.plan_id = ANY (ARRAY[q.plan_id])
@@ -124,13 +131,13 @@ WITH judged AS MATERIALIZED (
     SELECT j.payment_id, 'SETTLE', 'TRYING', j.fixmedins_code, j.infno, j.msgid, j.request_hash, j.psn_no, j.year,
            j.plan_id, j.legs, j.amount_fen, $2, j.traceparent, now() + $3::interval, now() + $3::interval
     FROM judged j JOIN coordinator c ON c.epoch = $2 AND c.restoring_since IS NULL
-    WHERE j.is_its_own AND NOT j.is_expired AND j.version_now = j.patient_version
+    WHERE j.is_its_own AND NOT j.is_expired AND j.version_now = j.patient_version AND NOT j.is_sanctioned
     ORDER BY j.fixmedins_code, j.infno, j.msgid
     ON CONFLICT DO NOTHING
     RETURNING payment_id, created_at, deadline_at
 )
 SELECT j.n, j.plan_id, j.digest, j.plan_fixmedins_code, j.plan_infno, j.patient_version, j.psn_no, j.year, j.document,
-       j.is_expired, j.version_now, b.created_at, b.deadline_at
+       j.is_expired, j.version_now, j.is_sanctioned, b.created_at, b.deadline_at
 FROM judged j LEFT JOIN begun b USING (payment_id)"""
 
 
@@ -192,6 +199,7 @@ def _judged(row: Any) -> JudgedPlan:  # noqa: ANN401  Untyped driver.
         patient_version=row["patient_version"],
         is_expired=row["is_expired"],
         version_now=row["version_now"],
+        is_sanctioned=row["is_sanctioned"],
     )
     return JudgedPlan(facts, row["psn_no"], row["year"], row["document"], row["created_at"], row["deadline_at"])
 

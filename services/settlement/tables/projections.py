@@ -1,4 +1,4 @@
-"""What settlement knows of other rooms, from their events: persons, institutions, signing keys, bindings.
+"""What settlement knows of other rooms, from their events: persons, institutions, terminals, signing keys, bindings.
 
 Each row is the latest public state of one aggregate of its owner; ``version`` is that aggregate's own, and an older or
 equal one is ignored. Nothing here is decided here, so nothing here is ever corrected by hand: it is read again.
@@ -13,6 +13,7 @@ from sqlalchemy import (
     Boolean,
     CheckConstraint,
     Column,
+    Date,
     DateTime,
     ForeignKey,
     Index,
@@ -66,10 +67,40 @@ INSTITUTIONS: Final = Table(
     Column("version", BigInteger, nullable=False),
     Column("state", Text, nullable=False),
     Column("wallet_capable", Boolean, nullable=False),
+    Column("inpatient", Boolean, nullable=False, server_default="true", comment="Whether it settles 住院."),
+    Column("agreement_from", Date, comment="The agreement's first day; NULL = open."),
+    Column("agreement_to", Date, comment="Its last day; NULL = open."),
     CheckConstraint("version >= 1", name="version"),
     CheckConstraint("fixmedins_code ~ '^[HP][1-9][0-9]{10}$'", name="code"),
     CheckConstraint("state IN ('DESIGNATED', 'SUSPENDED', 'ENDED')", name="state"),
     comment="Designated institutions (定点医药机构).",
+)
+
+INSTITUTION_SANCTIONS: Final = Table(
+    "institution_sanctions",
+    METADATA,
+    Column("sanction_id", Uuid, primary_key=True),
+    Column("fixmedins_code", Text, ForeignKey("institutions.fixmedins_code", ondelete="CASCADE"), nullable=False),
+    Column("from_at", DateTime(timezone=True), nullable=False),
+    Column("to_at", DateTime(timezone=True), nullable=False),
+    CheckConstraint("from_at < to_at", name="period"),
+    Index(None, "fixmedins_code"),
+    comment="Institutions' suspensions from online settlement, in force or to come (domain §8).",
+)
+
+TERMINALS: Final = Table(
+    "terminals",
+    METADATA,
+    Column("fixmedins_code", Text, primary_key=True),
+    Column("terminal_no", Text, primary_key=True),
+    Column("version", BigInteger, nullable=False),
+    Column("state", Text, nullable=False),
+    Column("sign_no", Text, nullable=False, comment="The last sign-in (签到编号), empty when it was ended."),
+    Column("sign_ends_at", DateTime(timezone=True), comment="Before this the sign-in counts."),
+    CheckConstraint("version >= 1", name="version"),
+    CheckConstraint("state IN ('ACTIVE', 'RETIRED')", name="state"),
+    CheckConstraint("(sign_no = '') = (sign_ends_at IS NULL)", name="sign_in"),
+    comment="Terminals as identity last told of them. No key to institutions: the two are told apart.",
 )
 
 SIGNING_KEYS: Final = Table(
@@ -118,4 +149,16 @@ PROJECTION_SOURCES: Final = Table(
     Column("source", Text, primary_key=True, comment="The service that speaks: identity or family."),
     Column("snapshot_at", DateTime(timezone=True), nullable=False),
     comment="Whose snapshot has been read whole; from then on its stream suffices.",
+)
+
+PROJECTION_FRESHNESS: Final = Table(
+    "projection_freshness",
+    METADATA,
+    Column("source", Text, primary_key=True, comment="The service that was asked: identity."),
+    Column("cursor", BigInteger, nullable=False, comment="What to ask it after the next time; its own."),
+    Column(
+        "as_of", DateTime(timezone=True), nullable=False, comment="All that it committed before this, by its clock."
+    ),
+    Column("asked_at", DateTime(timezone=True), nullable=False, comment="When it was asked, by this database's clock."),
+    comment="How recently a source said that nothing is missing here.",
 )

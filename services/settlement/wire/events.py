@@ -97,6 +97,33 @@ def account_freeze_changed(
     return _outgoing(event, aggregate, "account_freeze_changed", occurred_at, traceparent)
 
 
+def credential_refused(
+    *,
+    event_id: UUID,
+    patient: str,
+    presented: str,
+    fixmedins_code: str,
+    terminal_no: str,
+    reason: str,
+    occurred_at: datetime,
+    traceparent: str = "",
+) -> OutgoingEvent:
+    """A credential was presented for a bill that it does not count for."""
+    aggregate = f"refusal:{event_id}"
+    event = _event(aggregate, occurred_at)
+    event.event_id = str(event_id)
+    event.credential_refused.CopyFrom(
+        events_pb2.CredentialRefused(
+            patient_psn_no=patient,
+            presented_psn_no=presented,
+            fixmedins_code=fixmedins_code,
+            terminal_no=terminal_no,
+            reason=reason,
+        )
+    )
+    return _outgoing(event, aggregate, "credential_refused", occurred_at, traceparent)
+
+
 def _changes(payment: Payment) -> list[events_pb2.AccountChange]:
     after = {told.leg_no: told.free_fen for told in payment.balances_after}
     return [

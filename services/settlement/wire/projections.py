@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from collections.abc import Iterable
+from datetime import UTC, date, datetime
 from typing import Final
 from uuid import UUID
 
@@ -11,14 +12,28 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from gongji.family.v1.binding_pb2 import Binding
 from gongji.family.v1.binding_pb2 import BindingState as WireBindingState
 from gongji.family.v1.events_pb2 import FamilyEvent
-from gongji.identity.v1.events_pb2 import IdentityEvent, SigningKeyActivated
-from gongji.identity.v1.person_pb2 import Institution as WireInstitution
+from gongji.identity.v1.events_pb2 import IdentityEvent, InstitutionChanged, SigningKeyActivated
+from gongji.identity.v1.identity_pb2 import StreamChangesResponse
+from gongji.identity.v1.person_pb2 import (
+    INSTITUTION_CAPABILITY_INPATIENT,
+    TERMINAL_STATE_ACTIVE,
+    Person,
+    Relation,
+    Sanction,
+)
 from gongji.identity.v1.person_pb2 import InstitutionState as WireInstitutionState
-from gongji.identity.v1.person_pb2 import Person, Relation
+from gongji.identity.v1.person_pb2 import Terminal as WireTerminal
 from kernel.ids import AdmDvs, AuthorisationId, FixmedinsCode, PsnNo
 from services.settlement.domain.credential import SigningKey
-from services.settlement.domain.facts import Fact, ProjectedBinding, ProjectedPerson, ProjectedSanction
-from services.settlement.domain.visit import BindingState, Enrolment, Institution, InstitutionState
+from services.settlement.domain.facts import (
+    Caught,
+    Fact,
+    ProjectedBinding,
+    ProjectedInstitution,
+    ProjectedPerson,
+    ProjectedSanction,
+)
+from services.settlement.domain.visit import BindingState, Enrolment, Institution, InstitutionState, Terminal
 
 _RELATION_PREFIX: Final = "RELATION_"
 
@@ -29,7 +44,9 @@ def fact_of_identity(event: IdentityEvent) -> Fact | None:
         case "person_changed":
             return _person(event.person_changed.person)
         case "institution_changed":
-            return _institution(event.institution_changed.institution)
+            return _institution(event.institution_changed)
+        case "terminal_changed":
+            return _terminal(event.terminal_changed.terminal)
         case "signing_key_activated":
             return _signing_key(event.signing_key_activated)
         case _:
@@ -43,6 +60,11 @@ def fact_of_family(event: FamilyEvent) -> Fact | None:
     return _binding(event.binding_changed.binding, occurred_at=_instant(event.occurred_time))
 
 
+def caught_up(answer: StreamChangesResponse) -> Caught:
+    """How far identity's answer reaches, of its last message."""
+    return Caught(int(answer.cursor), _instant(answer.as_of_time))
+
+
 def _person(message: Person) -> ProjectedPerson:
     return ProjectedPerson(
         psn_no=PsnNo(message.psn_no),
@@ -52,18 +74,41 @@ def _person(message: Person) -> ProjectedPerson:
             Enrolment(enrolment.insutype, AdmDvs(enrolment.insuplc_admdvs), enrolment.psn_insu_stas)
             for enrolment in message.enrolments
         ),
-        sanctions=tuple(
-            ProjectedSanction(UUID(sanction.sanction_id), _instant(sanction.from_time), _instant(sanction.to_time))
-            for sanction in message.sanctions
-            # One that was lifted before it began has no time left in which it is in force.
-            if _instant(sanction.from_time) < _instant(sanction.to_time)
-        ),
+        sanctions=_sanctions(message.sanctions),
     )
 
 
-def _institution(message: WireInstitution) -> Institution:
+def _sanctions(messages: Iterable[Sanction]) -> tuple[ProjectedSanction, ...]:
+    return tuple(
+        ProjectedSanction(UUID(sanction.sanction_id), _instant(sanction.from_time), _instant(sanction.to_time))
+        for sanction in messages
+        # One that was lifted before it began has no time left in which it is in force.
+        if _instant(sanction.from_time) < _instant(sanction.to_time)
+    )
+
+
+def _institution(told: InstitutionChanged) -> ProjectedInstitution:
+    message = told.institution
     state = WireInstitutionState.Name(message.state).removeprefix("INSTITUTION_STATE_")
-    return Institution(FixmedinsCode(message.fixmedins_code), InstitutionState(state), message.wallet_capable)
+    institution = Institution(
+        FixmedinsCode(message.fixmedins_code),
+        InstitutionState(state),
+        message.wallet_capable,
+        inpatient=INSTITUTION_CAPABILITY_INPATIENT in message.capabilities,
+        agreement_from=_day(message.agreement_from_date),
+        agreement_to=_day(message.agreement_to_date),
+    )
+    return ProjectedInstitution(institution, _sanctions(told.sanctions))
+
+
+def _terminal(message: WireTerminal) -> Terminal:
+    return Terminal(
+        FixmedinsCode(message.fixmedins_code),
+        message.terminal_no,
+        message.state == TERMINAL_STATE_ACTIVE,
+        message.sign_no,
+        _instant(message.sign_ends_time) if message.sign_no else None,
+    )
 
 
 def _signing_key(message: SigningKeyActivated) -> SigningKey:
@@ -86,6 +131,10 @@ def _binding(message: Binding, *, occurred_at: datetime) -> ProjectedBinding:
         authorisation_id=AuthorisationId(UUID(message.authorisation_id)) if message.authorisation_id else None,
         funder_area=AdmDvs(message.funder_area),
     )
+
+
+def _day(text: str) -> date | None:
+    return date.fromisoformat(text) if text else None
 
 
 def _instant(timestamp: Timestamp) -> datetime:

@@ -37,6 +37,8 @@ WITHOUT_POINTS: Final[Mapping[str, str]] = {
     "services/settlement/operations/payments.py look_up": "reads",
     "services/settlement/operations/payments.py _plan_of": "reads",
     "services/settlement/operations/payments.py _check_not_lost": "reads",
+    "services/settlement/operations/payments.py _check_mutual_aid": "reads",
+    "services/settlement/operations/projecting.py last_heard": "reads",
     "services/settlement/operations/transfers.py _voted": "reads; what it writes goes through decide",
     "services/settlement/recovery.py watch_standing": "reads",
     "services/settlement/app.py serve": "reads",
@@ -57,6 +59,9 @@ WITHOUT_POINTS: Final[Mapping[str, str]] = {
     # One statement without a message beside it, done again at every start or by the clock, the same in any number.
     "services/settlement/ledger/app.py keep": "notes the area, at every start",
     "services/settlement/ledger/app.py serve": "as keep, which is a function inside it",
+    "services/settlement/operations/projecting.py _note_heard": "notes how recently identity was heard, by the clock",
+    "services/settlement/operations/projecting.py begin_anew": "identity is asked from the beginning, by the clock",
+    "services/settlement/operations/refusing.py tell": "one event without a change beside it; a refused request again",
     "chassis/outbox.py purge": "deletes what is a week old, by the clock",
     "chassis/inbox.py _purge": "deletes what is 15 days old, by the clock",
     # Elsewhere.
