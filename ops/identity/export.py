@@ -1,0 +1,205 @@
+"""Everything held about one person in one file: identity's document, and what other rooms show him by their RPCs."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final, TypeVar
+
+import grpc
+from google.protobuf.descriptor import FieldDescriptor
+from google.protobuf.message import Message
+from google.protobuf.timestamp_pb2 import Timestamp
+
+from chassis.rpc.client import channel
+from gongji.family.v1 import family_pb2, family_pb2_grpc
+from gongji.identity.v1 import rights_pb2, rights_pb2_grpc
+from gongji.notify.v1 import notify_pb2, notify_pb2_grpc
+from gongji.settlement.v1 import account_pb2, account_pb2_grpc
+from kernel.callers import Caller
+from kernel.clock import SHANGHAI
+from kernel.failures import Failure
+
+FORMAT: Final = "gongji-person-file/1"
+ROOMS: Final = ("identity", "family", "settlement", "notify")
+EXPORT_TIMEOUT_S: Final = 600.0
+PAGE_LINES: Final = 500
+PAGE_MESSAGES: Final = 200
+INSUTYPE_EMPLOYEE: Final = "310"
+ACCOUNT_KINDS: Final = {"personal": account_pb2.ACCOUNT_KIND_PERSONAL, "wallet": account_pb2.ACCOUNT_KIND_WALLET}
+_OWNER_ONLY: Final = 0o600
+
+Part = TypeVar("Part")
+
+
+@dataclass(frozen=True, slots=True)
+class Rooms:
+    """The stubs that the file is put together from."""
+
+    rights: rights_pb2_grpc.RightsServiceAsyncStub
+    family: family_pb2_grpc.FamilyServiceAsyncStub
+    accounts: account_pb2_grpc.AccountServiceAsyncStub
+    notify: notify_pb2_grpc.NotifyServiceAsyncStub
+
+
+@asynccontextmanager
+async def rooms_at(address_of: Callable[[str], str], caller: Caller) -> AsyncIterator[Rooms]:
+    """Opens a channel to each room, ``address_of`` its name; every call says that it comes from ``caller``."""
+    async with AsyncExitStack() as stack:
+        opened: dict[str, grpc.aio.Channel] = {
+            room: await stack.enter_async_context(channel(address_of(room), caller=caller)) for room in ROOMS
+        }
+        yield Rooms(
+            rights_pb2_grpc.RightsServiceStub(opened["identity"]),
+            family_pb2_grpc.FamilyServiceStub(opened["family"]),
+            account_pb2_grpc.AccountServiceStub(opened["settlement"]),
+            notify_pb2_grpc.NotifyServiceStub(opened["notify"]),
+        )
+
+
+async def everything(rooms: Rooms, *, psn_no: str, attestation_id: str) -> tuple[dict[str, Any], list[str]]:
+    """The whole file's content, and which parts of it could not be had, each with the reason.
+
+    Refusals are those of ExportPerson. What another room does not answer is left out by name and not by chance: the
+    attestation counts once, so the file is written with what there is.
+    """
+    request = rights_pb2.ExportPersonRequest(psn_no=psn_no, attestation_id=attestation_id)
+    answers = rooms.rights.ExportPerson(request, timeout=EXPORT_TIMEOUT_S)
+    identity: dict[str, Any] = json.loads(b"".join([answer.content async for answer in answers]))
+    numbers = [psn_no, *(each["psn_no"] for each in identity["merged_numbers"])]
+    areas = sorted(
+        {each["insuplc_admdvs"] for each in identity["enrolment_history"] if each["insutype"] == INSUTYPE_EMPLOYEE}
+    )
+    missing: list[str] = []
+
+    async def part(name: str, work: Awaitable[Part], otherwise: Part) -> Part:
+        try:
+            return await work
+        except Failure as failure:
+            missing.append(f"{name}: {failure.reason}")
+            return otherwise
+
+    accounts = [
+        await part(f"account {number} {area} {name}", _account(rooms.accounts, number, area, kind), None)
+        for number in numbers
+        for area in areas
+        for name, kind in ACCOUNT_KINDS.items()
+    ]
+    return {
+        "format": FORMAT,
+        "identity": identity,
+        "family": await part("family", _family(rooms.family, numbers), None),
+        "accounts": [account for account in accounts if account is not None],
+        "messages": [each for n in numbers for each in await part("messages", _messages(rooms.notify, n), [])],
+        "missing": missing,
+    }, missing
+
+
+def write_file(path: Path, content: dict[str, Any]) -> None:
+    """Writes a file that only its owner can read, whole or not at all; FileExistsError if there is one already."""
+    unfinished = path.with_name(f".{path.name}.{os.getpid()}")
+    descriptor = os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_EXCL, _OWNER_ONLY)
+    try:
+        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+            json.dump(content, file, ensure_ascii=False, indent=1)
+            file.write("\n")
+            file.flush()
+            os.fsync(file.fileno())
+        path.hardlink_to(unfinished)
+    finally:
+        unfinished.unlink()
+
+
+async def _family(family: family_pb2_grpc.FamilyServiceAsyncStub, numbers: list[str]) -> dict[str, Any]:
+    """Groups as their members see them, and every invitation and binding that names the person.
+
+    Family lists nobody's groups: its snapshot is read, and what does not name the person is passed over.
+    """
+    mine = set(numbers)
+    groups: dict[str, str] = {}
+    invitations, bindings = [], []
+    async for answer in family.StreamSnapshot(family_pb2.StreamSnapshotRequest(), timeout=EXPORT_TIMEOUT_S):
+        event = answer.event
+        match event.WhichOneof("fact"):
+            case "member_joined" if event.member_joined.psn_no in mine:
+                groups[event.member_joined.group_id] = event.member_joined.psn_no
+            case "invitation_changed":
+                invitation = event.invitation_changed.invitation
+                if mine & {invitation.inviter_psn_no, invitation.invitee_psn_no}:
+                    invitations.append(as_json(invitation))
+            case "binding_changed":
+                binding = event.binding_changed.binding
+                if mine & {binding.funder_psn_no, binding.beneficiary_psn_no}:
+                    bindings.append(as_json(binding))
+            case _:
+                pass
+    seen = [
+        as_json((await family.GetGroup(family_pb2.GetGroupRequest(group_id=group_id, by_psn_no=number))).group)
+        for group_id, number in sorted(groups.items())
+    ]
+    return {"groups": seen, "invitations": invitations, "bindings": bindings}
+
+
+async def _account(
+    accounts: account_pb2_grpc.AccountServiceAsyncStub, psn_no: str, area: str, kind: account_pb2.AccountKind.ValueType
+) -> dict[str, Any] | None:
+    """An account with its balance and its whole statement; None if there is none."""
+    asked = account_pb2.GetBalanceRequest(psn_no=psn_no, account_kind=kind, area=area)
+    balance = (await accounts.GetBalance(asked)).balance
+    if not balance.exists:
+        return None
+    lines: list[Any] = []
+    last = 0
+    while True:
+        request = account_pb2.GetStatementRequest(
+            psn_no=psn_no, account_kind=kind, area=area, after_entry_no=last, entries_max=PAGE_LINES
+        )
+        page = await accounts.GetStatement(request)
+        lines += map(as_json, page.lines)
+        if not page.more or not page.lines:
+            break
+        last = page.lines[-1].entry_no
+    return {"balance": as_json(balance), "statement": lines}
+
+
+async def _messages(notify: notify_pb2_grpc.NotifyServiceAsyncStub, psn_no: str) -> list[Any]:
+    """Every message to the person, newest first."""
+    found: list[Any] = []
+    before = 0
+    while True:
+        page = await notify.ListMessages(
+            notify_pb2.ListMessagesRequest(psn_no=psn_no, before_message_no=before, messages_max=PAGE_MESSAGES)
+        )
+        found += map(as_json, page.messages)
+        if not page.more or not page.messages:
+            return found
+        before = page.messages[-1].message_no
+
+
+def as_json(message: Message) -> dict[str, Any]:
+    """A message under the names of its contract: amounts as numbers, enums by name, times in Shanghai."""
+    return {field.name: _value(message, field) for field in message.DESCRIPTOR.fields}
+
+
+def _value(message: Message, field: FieldDescriptor) -> Any:  # noqa: ANN401  Whatever JSON has.
+    value = getattr(message, field.name)
+    if field.is_repeated:
+        return [_one(field, each) for each in value]
+    if field.has_presence and not message.HasField(field.name):
+        return None
+    return _one(field, value)
+
+
+def _one(field: FieldDescriptor, value: Any) -> Any:  # noqa: ANN401  As above.
+    if isinstance(value, Timestamp):
+        return value.ToDatetime(tzinfo=SHANGHAI).isoformat()
+    if isinstance(value, Message):
+        return as_json(value)
+    if field.enum_type is not None:
+        found = field.enum_type.values_by_number.get(value)
+        return value if found is None else found.name
+    return value
