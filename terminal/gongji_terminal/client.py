@@ -20,8 +20,9 @@ from typing import Final, TypeAlias, TypeVar
 import grpc
 from google.protobuf.message import Message
 
-from gongji.identity.v1 import credentials_pb2
+from gongji.identity.v1 import credentials_pb2, institutions_pb2
 from gongji.identity.v1.credentials_pb2_grpc import CredentialServiceStub
+from gongji.identity.v1.institutions_pb2_grpc import InstitutionServiceStub
 from gongji.settlement.v1 import settlement_pb2 as pb
 from gongji.settlement.v1.settlement_pb2_grpc import SettlementServiceStub
 from gongji_terminal.failures import Retry, TerminalRefusal, Unanswered, failure_of
@@ -33,6 +34,10 @@ Answer = TypeVar("Answer")
 SETTLEMENT_UNKNOWN: Final = "SETTLEMENT_UNKNOWN"
 CANNOT_BE_REVERSED: Final = frozenset({"REVOCATION_STANDS", "REVOKE_WINDOW_CLOSED"})
 """The request was done and stays done: asking tells what."""
+NOT_SIGNED_IN: Final = frozenset({"TERMINAL_NOT_SIGNED_IN", "TERMINAL_UNKNOWN"})
+SIGN_IN_TOLD_S: Final = 10.0
+"""So long after its own sign-in a terminal does not believe that it is not signed in: settlement hears of it a moment
+later than identity answers."""
 CHANNEL_OPTIONS: Final = (
     ("grpc.enable_retries", 0),
     ("grpc.keepalive_time_ms", 30_000),
@@ -113,6 +118,8 @@ class Terminal:
     ) -> None:
         self._settlement = SettlementServiceStub(settlement)
         self._credentials = None if identity is None else CredentialServiceStub(identity)
+        self._institutions = None if identity is None else InstitutionServiceStub(identity)
+        self._signed_in_at = float("-inf")
         self._journal = journal
         self._patience = patience or Patience()
         self._now = now
@@ -149,6 +156,28 @@ class Terminal:
                 number=number,
                 patience=patience,
             )
+
+    async def sign_in(self, opter: str) -> institutions_pb2.SignInResponse:
+        """9001 签到: the cashier begins work here, each day before the first code. Again it changes nothing."""
+        request = institutions_pb2.SignInRequest(
+            fixmedins_code=self.fixmedins_code, terminal_no=self.terminal_no, opter=opter
+        )
+        answer: institutions_pb2.SignInResponse = await self._patiently(self._sign_desk.SignIn, request)
+        self._signed_in_at = time.monotonic()
+        return answer
+
+    async def sign_out(self, sign_no: str) -> institutions_pb2.SignOutResponse:
+        """9002 签退: the work of this sign-in ends. Again it changes nothing."""
+        request = institutions_pb2.SignOutRequest(fixmedins_code=self.fixmedins_code, sign_no=sign_no)
+        answer: institutions_pb2.SignOutResponse = await self._patiently(self._sign_desk.SignOut, request)
+        self._signed_in_at = float("-inf")
+        return answer
+
+    @property
+    def _sign_desk(self) -> InstitutionServiceStub:
+        if self._institutions is None:
+            raise ValueError("this terminal was given no channel to identity")
+        return self._institutions
 
     async def decode(self, code: str) -> credentials_pb2.DecodeCredentialResponse:
         """ec.query: the patient's own code becomes the ecToken of this visit. A code works once, so it is sent once."""
@@ -329,7 +358,7 @@ class Terminal:
             except Unanswered as silence:
                 unanswered = last = silence
             except TerminalRefusal as refusal:
-                if refusal.retry is not Retry.SAME_REQUEST:
+                if refusal.retry is not Retry.SAME_REQUEST and not self._is_not_told_yet(refusal):
                     raise
                 last = refusal
             if entry is not None:
@@ -340,6 +369,11 @@ class Terminal:
                 raise last if unanswered is None else unanswered
             await asyncio.sleep(wait_s)
             pause_s = min(pause_s * 2, self._patience.pause_max_s)
+
+    def _is_not_told_yet(self, refusal: TerminalRefusal) -> bool:
+        """Whether it says that nobody is signed in here, so soon after somebody was that it may not have heard."""
+        just_signed_in = time.monotonic() - self._signed_in_at < SIGN_IN_TOLD_S
+        return just_signed_in and refusal.reason in NOT_SIGNED_IN
 
     def _key(self, infno: str, msgid: str) -> pb.RequestKey:
         return pb.RequestKey(fixmedins_code=self.fixmedins_code, infno=_infno(infno), msgid=msgid)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import datetime
 from typing import Final
 
@@ -19,6 +20,7 @@ from services.identity.domain.institution import (
     InstitutionState,
     Place,
 )
+from services.identity.store import sanctions
 from services.identity.tables.credentials import USED_CODES
 from services.identity.tables.institutions import INSTITUTION_DECISIONS, INSTITUTIONS
 
@@ -41,16 +43,18 @@ async def insert_institution(connection: AsyncConnection, institution: Instituti
 async def load_institution(
     connection: AsyncConnection, fixmedins_code: FixmedinsCode, *, lock: bool = False
 ) -> Institution | None:
-    """An institution; with ``lock``, nobody else changes it until this transaction ends."""
+    """An institution with its sanctions; with ``lock``, nobody else changes it until this transaction ends."""
     statement = sa.select(INSTITUTIONS).where(INSTITUTIONS.c.fixmedins_code == fixmedins_code)
     if lock:
         statement = statement.with_for_update(key_share=True)
     row = (await connection.execute(statement)).one_or_none()
-    return None if row is None else _institution(row)
+    if row is None:
+        return None
+    return replace(_institution(row), sanctions=await sanctions.of_institution(connection, fixmedins_code))
 
 
 async def save_institution(connection: AsyncConnection, institution: Institution, *, now: datetime) -> None:
-    """Writes an institution whose lock the caller holds."""
+    """Writes an institution whose lock the caller holds; its sanctions have a table of their own."""
     await connection.execute(
         sa.update(INSTITUTIONS)
         .where(INSTITUTIONS.c.fixmedins_code == institution.fixmedins_code)
