@@ -85,6 +85,7 @@ class Identity:
     database: Database
     keys: SigningKeys
     bus: Bus
+    address: str = ""
 
     async def register(self, **fields: Any) -> identity_pb2.RegisterPersonResponse:  # noqa: ANN401  Any field there is.
         """Registers a person by identity card, unless the fields say otherwise."""
@@ -245,6 +246,7 @@ async def start_identity(
                 db,
                 keys,
                 bus,
+                address=f"127.0.0.1:{ports['grpc']}",
             )
 
         yield start

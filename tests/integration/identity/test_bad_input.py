@@ -20,6 +20,7 @@ from gongji.identity.v1 import (
 )
 from kernel.failures import Failure
 from tests.integration.identity.conftest import HOSPITAL, LI, START, WANG, Identity
+from tests.integration.identity.sound_people import sound_people
 from tests.integration.identity.sound_rights import sound_rights
 
 TEXTS = [
@@ -62,6 +63,9 @@ def mutants(request: Message) -> list[Message]:
     found: list[Message] = []
     for field in request.DESCRIPTOR.fields:
         inner = field.message_type
+        if field.is_repeated:
+            found += mutated_lists(request, field)
+            continue
         if inner is not None and inner.full_name != "google.protobuf.Timestamp":
             for mutant in mutants(getattr(request, field.name)):
                 copy = type(request)()
@@ -80,6 +84,23 @@ def mutants(request: Message) -> list[Message]:
     return found
 
 
+def mutated_lists(request: Message, field: Any) -> list[Message]:  # noqa: ANN401  As above.
+    """The request with a list of it emptied, made far too long, or with one item changed."""
+    items = list(getattr(request, field.name))
+    if field.message_type is not None:
+        changed = [[mutant] for item in items[:1] for mutant in mutants(item)]
+    else:
+        changed = [[value] for value in values(field)]
+    found = []
+    for lot in ([], items * 1000, *changed):
+        copy = type(request)()
+        copy.CopyFrom(request)
+        copy.ClearField(field.name)
+        getattr(copy, field.name).extend(lot)
+        found.append(copy)
+    return found
+
+
 def sound_requests() -> dict[str, Message]:
     """One request for each method, as somebody sends it in earnest."""
     sanction = sanctions_pb2.ImposeSanctionRequest(
@@ -87,47 +108,51 @@ def sound_requests() -> dict[str, Message]:
     )
     sanction.from_time.FromDatetime(START)
     sanction.to_time.FromDatetime(START.replace(month=START.month + 4))
-    return sound_rights() | {
-        "RegisterPerson": identity_pb2.RegisterPersonRequest(
-            psn_cert_type=person_pb2.CERTIFICATE_TYPE_BIRTH_CERTIFICATE,
-            certno="S650123456",
-            psn_name="王小宝",
-            brdy="2026-06-01",
-            gend="1",
-        ),
-        "GetPerson": identity_pb2.GetPersonRequest(psn_no=WANG["psn_no"], purpose="TEST"),
-        "Enrol": identity_pb2.EnrolRequest(psn_no=WANG["psn_no"], insutype="310", insuplc_admdvs="650100"),
-        "ChangeInsuranceStatus": identity_pb2.ChangeInsuranceStatusRequest(
-            psn_no=WANG["psn_no"], insutype="310", psn_insu_stas="2"
-        ),
-        "SubmitKinshipFact": kinship_pb2.SubmitKinshipFactRequest(
-            kind=person_pb2.KINSHIP_FACT_KIND_MARRIED_TO,
-            psn_no=WANG["psn_no"],
-            other_psn_no=LI["psn_no"],
-            evidence=kinship_pb2.EVIDENCE_MARRIAGE_CERTIFICATE,
-            from_date="2010-01-01",
-            to_date="2020-01-01",
-        ),
-        "ReviewKinshipFact": kinship_pb2.ReviewKinshipFactRequest(
-            fact_id="00000000-0000-7000-8000-000000000001", state=person_pb2.KINSHIP_FACT_STATE_REJECTED, cause="误"
-        ),
-        "VerifyKinship": kinship_pb2.VerifyKinshipRequest(
-            psn_no=WANG["psn_no"], other_psn_no=LI["psn_no"], on_date="2015-01-01"
-        ),
-        "IssueCode": credentials_pb2.IssueCodeRequest(psn_no=WANG["psn_no"]),
-        "DecodeCredential": credentials_pb2.DecodeCredentialRequest(
-            code="a.b.c", fixmedins_code=HOSPITAL, terminal_no="T1"
-        ),
-        "ImposeSanction": sanction,
-        "LiftSanction": sanctions_pb2.LiftSanctionRequest(
-            sanction_id="00000000-0000-7000-8000-000000000001", cause="误"
-        ),
-        "RegisterInstitution": institutions_pb2.RegisterInstitutionRequest(
-            institution=person_pb2.Institution(
-                fixmedins_code=HOSPITAL, fixmedins_name="共济医院", state=person_pb2.INSTITUTION_STATE_DESIGNATED
-            )
-        ),
-    }
+    return (
+        sound_people()
+        | sound_rights()
+        | {
+            "RegisterPerson": identity_pb2.RegisterPersonRequest(
+                psn_cert_type=person_pb2.CERTIFICATE_TYPE_BIRTH_CERTIFICATE,
+                certno="S650123456",
+                psn_name="王小宝",
+                brdy="2026-06-01",
+                gend="1",
+            ),
+            "GetPerson": identity_pb2.GetPersonRequest(psn_no=WANG["psn_no"], purpose="TEST"),
+            "Enrol": identity_pb2.EnrolRequest(psn_no=WANG["psn_no"], insutype="310", insuplc_admdvs="650100"),
+            "ChangeInsuranceStatus": identity_pb2.ChangeInsuranceStatusRequest(
+                psn_no=WANG["psn_no"], insutype="310", psn_insu_stas="2"
+            ),
+            "SubmitKinshipFact": kinship_pb2.SubmitKinshipFactRequest(
+                kind=person_pb2.KINSHIP_FACT_KIND_MARRIED_TO,
+                psn_no=WANG["psn_no"],
+                other_psn_no=LI["psn_no"],
+                evidence=kinship_pb2.EVIDENCE_MARRIAGE_CERTIFICATE,
+                from_date="2010-01-01",
+                to_date="2020-01-01",
+            ),
+            "ReviewKinshipFact": kinship_pb2.ReviewKinshipFactRequest(
+                fact_id="00000000-0000-7000-8000-000000000001", state=person_pb2.KINSHIP_FACT_STATE_REJECTED, cause="误"
+            ),
+            "VerifyKinship": kinship_pb2.VerifyKinshipRequest(
+                psn_no=WANG["psn_no"], other_psn_no=LI["psn_no"], on_date="2015-01-01"
+            ),
+            "IssueCode": credentials_pb2.IssueCodeRequest(psn_no=WANG["psn_no"]),
+            "DecodeCredential": credentials_pb2.DecodeCredentialRequest(
+                code="a.b.c", fixmedins_code=HOSPITAL, terminal_no="T1"
+            ),
+            "ImposeSanction": sanction,
+            "LiftSanction": sanctions_pb2.LiftSanctionRequest(
+                sanction_id="00000000-0000-7000-8000-000000000001", cause="误"
+            ),
+            "RegisterInstitution": institutions_pb2.RegisterInstitutionRequest(
+                institution=person_pb2.Institution(
+                    fixmedins_code=HOSPITAL, fixmedins_name="共济医院", state=person_pb2.INSTITUTION_STATE_DESIGNATED
+                )
+            ),
+        }
+    )
 
 
 def test_every_method_is_tried() -> None:
