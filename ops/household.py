@@ -30,6 +30,8 @@ from services.settlement.domain.split import INSUTYPE_EMPLOYEE, PSN_INSU_STAS_NO
 
 PLEDGE_TEXT_VERSION: Final = "2026-01"
 PLEDGE_TEXT: Final = "个人账户家庭共济承诺书：本人自愿将职工医保个人账户资金用于支付近亲属的医疗费用。"
+OPTER: Final = "gongji"
+"""经办人 of what is decided here."""
 SANCTION_LENGTH: Final = timedelta(days=150)
 EARLIER_BILL_FACTOR: Final = 100
 _IDS: Final = UUID("5c0f7d52-6f0b-4e0c-9a35-0d6f3c1f7a10")
@@ -52,8 +54,11 @@ async def register_institution(
         fixmedins_name=name,
         state=person_pb2.INSTITUTION_STATE_DESIGNATED,
         wallet_capable=wallet_capable,
+        capabilities=[person_pb2.INSTITUTION_CAPABILITY_INPATIENT] * fixmedins_code.startswith("H"),
     )
-    await desks.institutions.RegisterInstitution(institutions_pb2.RegisterInstitutionRequest(institution=institution))
+    await desks.institutions.RegisterInstitution(
+        institutions_pb2.RegisterInstitutionRequest(institution=institution, opter=OPTER)
+    )
 
 
 async def register_person(desks: Desks, *, psn_no: PsnNo, name: str, certno: str, insutype: str, area: AdmDvs) -> None:

@@ -91,7 +91,7 @@ async def _chapters(runtime: Runtime, view: View) -> None:
     async with AsyncExitStack() as stack:
         desks = await stack.enter_async_context(desks_at(world.address))
         counter = await stack.enter_async_context(
-            counter_at(desks, world.address, fixmedins_code=HOSPITAL, journal=journal)
+            counter_at(desks, world.address, fixmedins_code=HOSPITAL, journal=journal, at_work=False)
         )
         story = Story(world, desks, counter, view, told)
         view.chapter("0", "A family in two insurance areas")

@@ -22,7 +22,7 @@ from ops.demo.people import AUTHORISED_FEN, FAMILY, HOSPITAL, MOTHER, PATIENT, W
 from ops.demo.view import View
 from ops.desks import Desks
 from ops.embedded.world import World
-from ops.visits import Counter
+from ops.visits import Counter, begin_work
 from services.settlement.domain.bill import Bill
 
 MED_TYPE: Final = "11"
@@ -44,6 +44,7 @@ class Story:
     async def family(self) -> None:
         """Three people in two areas, a group, two bindings with an authorised amount, and an order of deduction."""
         await household.register_institution(self.desks, fixmedins_code=HOSPITAL, name="乌鲁木齐市共济医院")
+        await begin_work(self.desks, self.counter.terminal)
         for person in FAMILY:
             await household.register_person(
                 self.desks,

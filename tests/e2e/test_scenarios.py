@@ -22,7 +22,7 @@ from ops.places import Places
 from ops.scenario import Scenario, parsed_scenario
 from ops.told import wait_until_told
 from ops.verify.run import verify
-from ops.visits import counter_at
+from ops.visits import begin_work, counter_at
 from services.identity.domain.certificate import check_character
 from tests.conftest import MakeWorld
 
@@ -135,10 +135,12 @@ async def test_a_scenario_is_paid_for_real_as_it_is_planned(
             fixmedins_code=scenario.fixmedins_code,
             journal=journal,
             number=number,
+            at_work=False,
         ) as counter,
     ):
         family = ScenarioFamily(desks, scenario, told=partial(told, shared_world))
         await family.build()
+        await begin_work(desks, counter.terminal)
         await family.use(counter)
         await family.change(now=now)
         plan = await counter.plan(

@@ -136,7 +136,9 @@ async def test_the_five_processes_need_exactly_the_permissions_they_have(
     told = partial(wait_until_told, databases=rooms, nats_url=guarded.nats.observer_url, bus_prefix=PREFIX)
     async with (
         desks_at(town.address) as desks,
-        counter_at(desks, town.address, fixmedins_code=HOSPITAL, journal=tmp_path / "journal.sqlite") as counter,
+        counter_at(
+            desks, town.address, fixmedins_code=HOSPITAL, journal=tmp_path / "journal.sqlite", at_work=False
+        ) as counter,
     ):
         story = Story(town, desks, counter, view, told)
         await story.family()
