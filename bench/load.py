@@ -23,6 +23,7 @@ from bench.population import (
     BILL_FEN,
     FUNDERS,
     HOSPITAL,
+    MDTRT_ID,
     TERMINAL_NO,
     Population,
     Signer,
@@ -93,7 +94,7 @@ class Terminals:
             terminal_no=TERMINAL_NO,
             psn_no=psn_no,
             ec_token=self.token(psn_no),
-            mdtrt_id="M1",
+            mdtrt_id=MDTRT_ID,
             bill=pb.Bill(med_type=MED_TYPE, medfee_sumamt=BILL_FEN, inscp_scp_amt=BILL_FEN),
         )
         plan: pb.Plan = (await self.stub().PreSettle(request, timeout=CALL_MAX_S)).plan

@@ -31,6 +31,7 @@ AREAS: Final = ("650100", "650500", "650200", "652300", "654000", "652800", "653
 """Those that a population takes its own from; each pair of neighbours serves the same families."""
 HOSPITAL: Final = "H65010000017"
 TERMINAL_NO: Final = "T01"
+MDTRT_ID: Final = "M1"
 FUNDERS: Final = 3
 SHARE_FEN: Final = 300
 BILL_FEN: Final = FUNDERS * SHARE_FEN
@@ -117,6 +118,9 @@ class Signer:
             "sub": psn_no,
             "aud": HOSPITAL,
             "trm": TERMINAL_NO,
+            "mct": "01",
+            "biz": "01301",
+            "vis": MDTRT_ID,
             "iat": int(now.timestamp()),
             "exp": int((now + _TOKEN_LIFE).timestamp()),
             "jti": f"bench-{psn_no}",

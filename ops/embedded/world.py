@@ -66,7 +66,7 @@ TOLD_BY_THE_WORLD: Final = frozenset(
     for name in (
         *("ENVIRONMENT", "NATS_URL", "BUS_PREFIX", "GRPC_LISTEN", "READY_FILE", "MIGRATE_AT_START", "DATABASE_URL"),
         *("LEDGER_DATABASE_URL_TEMPLATE", "LEDGER_AREAS", "POLICIES_FOLDER", "IDENTITY_ADDRESS", "FAMILY_ADDRESS"),
-        "IDENTITY_SECRETS_FILE",
+        *("IDENTITY_SECRETS_FILE", "SANDBOX_VERIFIERS"),
     )
 )
 """The settings that a world gives its processes by itself."""
@@ -354,7 +354,8 @@ class World:
             case "identity" | "family":
                 return {f"{part.upper()}_ADDRESS": self.address(part)}
             case "secrets":
-                return {"IDENTITY_SECRETS_FILE": str(self._secrets_file)}
+                # Nobody real lives in a world of this machine, so a sandbox may vouch for faces.
+                return {"IDENTITY_SECRETS_FILE": str(self._secrets_file), "SANDBOX_VERIFIERS": "true"}
             case _:
                 message = f"a world has no {part!r} to tell of"
                 raise ValueError(message)

@@ -9,7 +9,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Annotated, Final
 
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator, Field, ValidationInfo, field_validator
 
 from chassis.bus import Bus, Stream
 from chassis.clock import database_clock
@@ -20,22 +20,32 @@ from chassis.process import Process, run
 from chassis.rpc.server import RpcServer
 from chassis.settings import EXIT_BAD_SETTINGS, ServiceSettings, load
 from kernel.randomness import SYSTEM_RANDOMNESS
+from services.identity import consumer
+from services.identity.api.attestations import AttestationApi
+from services.identity.api.cards import CardApi
 from services.identity.api.credentials import CredentialApi
 from services.identity.api.identity import IdentityApi
 from services.identity.api.institutions import InstitutionApi
 from services.identity.api.kinship import KinshipApi
 from services.identity.api.rights import RightsApi
+from services.identity.api.risk import RiskApi
 from services.identity.api.room import Room
 from services.identity.api.sanctions import SanctionApi
 from services.identity.domain.credential import CODE_LIFETIME_MAX_S, CODE_LIFETIME_MIN_S
-from services.identity.domain.sealing import Seals, Secrets, new_secrets, parsed_secrets
+from services.identity.domain.risk import Thresholds
+from services.identity.domain.sealing import Seals, Secrets, new_secrets, parsed_secrets, with_pin_pepper
+from services.identity.operations.cards import CardRoom
+from services.identity.operations.credentials import Presentation
+from services.identity.operations.decoding import Decoder
+from services.identity.operations.pins import Pins
 from services.identity.operations.registry import BatchFileRegistry
 from services.identity.operations.signing_keys import check_secrets
-from services.identity.recovery import ExpiringFacts, SigningKeys
+from services.identity.recovery import ExpiringFacts, RiskSweep, SigningKeys
 
 NAME: Final = "identity"
 MIGRATIONS: Final = Path(__file__).parent / "migrations"
 MAKE_SECRETS: Final = "make-secrets"
+ADD_PIN_PEPPER: Final = "add-pin-pepper"
 _FIRST_KEY_ID: Final = "k1"
 _OWNER_ONLY: Final = 0o600
 
@@ -70,6 +80,25 @@ def make_secrets_file(path: Path) -> bool:
     return True
 
 
+def add_pin_pepper(path: Path) -> bool:
+    """Adds the secret for PINs to a secrets file of before there were cards; False, and no change, if it has one.
+
+    The file is replaced as a whole. ValueError as ``read_secrets``; OSError if the folder cannot be written to.
+    """
+    read_secrets(path)
+    text = with_pin_pepper(path.read_text(encoding="utf-8"), secrets.token_bytes)
+    if text is None:
+        return False
+    unfinished = path.with_name(f".{path.name}.{os.getpid()}")
+    descriptor = os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_EXCL, _OWNER_ONLY)
+    with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    unfinished.replace(path)
+    return True
+
+
 def _checked_secrets_file(path: Path) -> Path:
     read_secrets(path)
     return path
@@ -92,6 +121,66 @@ class Settings(ServiceSettings):
     signing_key_days: int = Field(
         default=90, ge=7, le=730, description="How long a signing key counts; its successor is made days before."
     )
+    risk_sweep_s: float = Field(
+        default=15.0, gt=0, le=600, description="Pause between two looks for what an officer should see."
+    )
+    risk_travel_kmh: int = Field(
+        default=500,
+        ge=400,
+        le=1_200,
+        description="Faster nobody is from desk to desk: the hours at airports halve an airliner's speed.",
+    )
+    risk_small_buy_max_fen: int = Field(
+        default=10_000,
+        ge=100,
+        le=100_000,
+        description="A pharmacy bill of which a funder's account gave at most this is small: what adds up unseen.",
+    )
+    risk_small_buys: int = Field(
+        default=6,
+        ge=2,
+        le=1_000,
+        description="So many small pharmacy bills out of a funder's account are told; a sick family has two or three.",
+    )
+    risk_small_buys_window_h: int = Field(
+        default=24, ge=1, le=720, description="Within how long they count together: by default a day."
+    )
+    risk_refused_at_terminal: int = Field(
+        default=20,
+        ge=2,
+        le=10_000,
+        description="So many refused codes at one terminal are told; a bad line makes a few, a thief many.",
+    )
+    risk_refused_of_person: int = Field(
+        default=6, ge=2, le=10_000, description="So many of one person are told: one more than a card's PIN has tries."
+    )
+    risk_refused_window_min: int = Field(
+        default=10, ge=1, le=1_440, description="Within how long they count together: as long as one stands at a desk."
+    )
+
+    sandbox_verifiers: bool = Field(
+        default=False,
+        description="Whether verifiers count that vouch for any face that is asked for: in development alone.",
+    )
+
+    @field_validator("sandbox_verifiers")
+    @classmethod
+    def _not_in_production(cls, value: bool, info: ValidationInfo) -> bool:  # noqa: FBT001  Pydantic hands it so.
+        if value and info.data.get("environment") == "production":
+            raise ValueError("is refused where GONGJI_ENVIRONMENT is production")
+        return value
+
+    def risk_thresholds(self) -> Thresholds:
+        """From when on something is told to an officer."""
+        return Thresholds(
+            travel_kmh=self.risk_travel_kmh,
+            small_buy_max_fen=self.risk_small_buy_max_fen,
+            small_buys_min=self.risk_small_buys,
+            small_buys_window=timedelta(hours=self.risk_small_buys_window_h),
+            refused_at_terminal_min=self.risk_refused_at_terminal,
+            refused_of_person_min=self.risk_refused_of_person,
+            refused_window=timedelta(minutes=self.risk_refused_window_min),
+        )
 
 
 async def serve(process: Process, settings: Settings) -> None:
@@ -119,6 +208,17 @@ async def serve(process: Process, settings: Settings) -> None:
     )
     await keys.refresh()
     process.supervise("signing keys", keys.run())
+    thresholds = settings.risk_thresholds()
+    heard = consumer.settlements(database, bus, small_buy_max_fen=thresholds.small_buy_max_fen)
+    process.supervise("settlements", heard.run())
+    risks = RiskSweep(
+        database=database,
+        thresholds=thresholds,
+        pause_s=settings.risk_sweep_s,
+        clock=clock,
+        randomness=randomness,
+    )
+    process.supervise("risks", risks.run())
     facts = ExpiringFacts(database=database, clock=clock, randomness=randomness)
     process.supervise("expiring facts", facts.run())
 
@@ -130,13 +230,19 @@ async def serve(process: Process, settings: Settings) -> None:
         randomness=randomness,
         code_lifetime_s=settings.code_lifetime_s,
         ec_token_lifetime=ec_token_lifetime,
+        sandbox_verifiers=settings.sandbox_verifiers,
     )
     server = RpcServer(settings, process.health)
     IdentityApi(room).add_to(server)
-    CredentialApi(room).add_to(server)
+    decoder = Decoder(database, clock)
+    cards = CardRoom(database, seals, Pins(seals), randomness)
+    CredentialApi(room, Presentation(decoder, cards)).add_to(server)
+    CardApi(room, decoder, cards).add_to(server)
+    AttestationApi(room).add_to(server)
     KinshipApi(room, BatchFileRegistry(database)).add_to(server)
     SanctionApi(room).add_to(server)
     RightsApi(room).add_to(server)
+    RiskApi(room).add_to(server)
     InstitutionApi(room).add_to(server)
     await process.ready(await process.listen(server))
     await process.stopped()
@@ -148,11 +254,16 @@ def main() -> None:
         case [command, file] if command == MAKE_SECRETS:
             made = make_secrets_file(Path(file))
             sys.stderr.write(f"{file}: {'made' if made else 'is there already; left as it is'}\n")
+        case [command, file] if command == ADD_PIN_PEPPER:
+            added = add_pin_pepper(Path(file))
+            sys.stderr.write(f"{file}: {'the secret for PINs was added' if added else 'has one already'}\n")
         case [] | ["migrate"]:
             settings = load(Settings)
             run(NAME, settings, serve, migrations=Migrations(MIGRATIONS, [settings.database_url]))
         case _:
-            sys.stderr.write(f"usage: python -m services.identity.app [migrate | {MAKE_SECRETS} FILE]\n")
+            sys.stderr.write(
+                f"usage: python -m services.identity.app [migrate | {MAKE_SECRETS} FILE | {ADD_PIN_PEPPER} FILE]\n"
+            )
             sys.exit(EXIT_BAD_SETTINGS)
 
 

@@ -11,14 +11,17 @@ from chassis.db import Database, is_transient
 from kernel.clock import Clock, business_date
 from kernel.failures import Failure
 from kernel.randomness import Randomness
+from services.identity.domain.risk import Thresholds
 from services.identity.domain.sealing import Seals
-from services.identity.domain.signing import KEY_LEAD, KeyRing
+from services.identity.domain.signing import KEY_LEAD, KeyRing, key_id_of
+from services.identity.operations import risk
 from services.identity.operations.kinship import expire_fact
 from services.identity.operations.signing_keys import current_ring
 from services.identity.store.kinship import expired_facts
 
 _log = telemetry.logger("recovery")
 
+RISK_FORGET_S: Final = 3_600.0
 KEY_CHECK_S: Final = 60.0
 """How often keys are looked at; well below KEY_LEAD, so that a key is known here before it signs anywhere."""
 EXPIRY_CHECK_S: Final = 60.0
@@ -63,10 +66,15 @@ class SigningKeys:
             randomness=self._randomness,
         )
 
-    async def ring_with(self, kid: str) -> KeyRing:
-        """The ring, looked up anew if it does not know this key: another replica may have made it just now."""
-        if kid not in self.ring.kids and asyncio.get_running_loop().time() - self._looked_at >= UNKNOWN_KEY_PAUSE_S:
-            await self.refresh()
+    async def ring_for(self, token: str) -> KeyRing:
+        """The ring, looked up anew if it lacks the key of this token: another replica may have made it just now.
+
+        CODE_MALFORMED (UNAUTHENTICATED) if the token names no key.
+        """
+        if not self.ring.holds_key_of(token):
+            kid = key_id_of(token)
+            if kid not in self.ring.kids and asyncio.get_running_loop().time() - self._looked_at >= UNKNOWN_KEY_PAUSE_S:
+                await self.refresh()
         return self.ring
 
     async def run(self) -> None:
@@ -79,6 +87,43 @@ class SigningKeys:
                 if not is_transient(error):
                     raise
                 _log.warning("the signing keys could not be looked at", problem=type(error).__name__)
+
+
+class RiskSweep:
+    """What looks like misuse becomes a risk event. Several replicas share the work: one at a time judges a kind."""
+
+    def __init__(
+        self, *, database: Database, thresholds: Thresholds, pause_s: float, clock: Clock, randomness: Randomness
+    ) -> None:
+        self._database = database
+        self._thresholds = thresholds
+        self._pause_s = pause_s
+        self._clock = clock
+        self._randomness = randomness
+        self._forgot_at = float("-inf")
+
+    async def sweep(self) -> int:
+        """Judges what happened since the last time; how many risk events are new. Once an hour forgets what is old."""
+        now = self._clock.now()
+        raised = await risk.sweep(
+            database=self._database, thresholds=self._thresholds, now=now, randomness=self._randomness
+        )
+        if (seconds := asyncio.get_running_loop().time()) - self._forgot_at >= RISK_FORGET_S:
+            await risk.forget(database=self._database, now=now)
+            self._forgot_at = seconds
+        return raised
+
+    async def run(self) -> None:
+        """Runs until cancelled; a database that is away is waited for."""
+        while True:
+            try:
+                if raised := await self.sweep():
+                    _log.info("risk events were raised", count=raised)
+            except Exception as error:
+                if not is_transient(error):
+                    raise
+                _log.warning("risks could not be judged", problem=type(error).__name__)
+            await asyncio.sleep(self._pause_s)
 
 
 class ExpiringFacts:

@@ -38,6 +38,8 @@ NOT_SIGNED_IN: Final = frozenset({"TERMINAL_NOT_SIGNED_IN", "TERMINAL_UNKNOWN"})
 SIGN_IN_TOLD_S: Final = 10.0
 """So long after its own sign-in a terminal does not believe that it is not signed in: settlement hears of it a moment
 later than identity answers."""
+SETTLES: Final = {"H": "01301", "P": "02121"}
+"""用码业务类型 that ends with a payment, by an institution's letter: 结算 at a hospital, 药店购药 at a pharmacy."""
 CHANNEL_OPTIONS: Final = (
     ("grpc.enable_retries", 0),
     ("grpc.keepalive_time_ms", 30_000),
@@ -179,13 +181,35 @@ class Terminal:
             raise ValueError("this terminal was given no channel to identity")
         return self._institutions
 
-    async def decode(self, code: str) -> credentials_pb2.DecodeCredentialResponse:
-        """ec.query: the patient's own code becomes the ecToken of this visit. A code works once, so it is sent once."""
+    async def decode(
+        self,
+        shown: str | credentials_pb2.CardShown | credentials_pb2.CertificateShown,
+        *,
+        mdtrt_id: str,
+        business_type: str = "",
+        agent: credentials_pb2.CertificateShown | None = None,
+    ) -> credentials_pb2.DecodeCredentialResponse:
+        """ec.query: what the patient shows becomes the ecToken of this visit. A code works once, so it is sent once.
+
+        ``shown`` is a code, a card with its PIN or an identity card. ``business_type`` is one of the national
+        用码业务类型; when empty, the one that settles here. ``agent`` is who fetches the medicine (代买药).
+        """
         if self._credentials is None:
             raise ValueError("this terminal was given no channel to identity")
         request = credentials_pb2.DecodeCredentialRequest(
-            code=code, fixmedins_code=self.fixmedins_code, terminal_no=self.terminal_no
+            fixmedins_code=self.fixmedins_code,
+            terminal_no=self.terminal_no,
+            business_type=business_type or SETTLES[self.fixmedins_code[0]],
+            mdtrt_id=mdtrt_id,
+            agent=agent,
         )
+        match shown:
+            case str():
+                request.code = shown
+            case credentials_pb2.CardShown():
+                request.card.CopyFrom(shown)
+            case _:
+                request.identity_card.CopyFrom(shown)
         return await self._once(self._credentials.DecodeCredential, request)
 
     async def pre_settle(self, *, care: Care, psn_no: str, ec_token: str, mdtrt_id: str, bill: pb.Bill) -> pb.Plan:

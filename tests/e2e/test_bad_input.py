@@ -32,6 +32,7 @@ from tests.e2e.town import HOSPITAL, OTHER_HOSPITAL, OUTPATIENT, PHARMACY, Famil
 UNKNOWN_HOSPITAL: Final = FixmedinsCode("H65010099999")
 N16_2_MAX_FEN: Final = 10**16 - 1
 MEBIBYTE: Final = 1 << 20
+MDTRT_ID: Final = "BAD1"
 
 
 @dataclass
@@ -53,7 +54,7 @@ class Desk:
             "terminal_no": "T01",
             "psn_no": self.family.patient.psn_no,
             "ec_token": self.token,
-            "mdtrt_id": "BAD1",
+            "mdtrt_id": MDTRT_ID,
             "bill": pb.Bill(med_type=OUTPATIENT, **amounts),
         }
         return pb.PreSettleRequest(**{**fields, **changed})
@@ -75,7 +76,9 @@ class Desk:
     async def decode(self, code: str, *, at: FixmedinsCode = HOSPITAL) -> object:
         """A code shown at a terminal."""
         return await self.town.desks.credentials.DecodeCredential(
-            credentials_pb2.DecodeCredentialRequest(code=code, fixmedins_code=at, terminal_no="T01")
+            credentials_pb2.DecodeCredentialRequest(
+                code=code, fixmedins_code=at, terminal_no="T01", business_type="01301", mdtrt_id=MDTRT_ID
+            )
         )
 
 
@@ -88,7 +91,7 @@ async def desk(town: Town) -> Desk:
     await town.desks.settlement.Settle(settled)
     await town.at_rest()
     plan = await town.planned(family, 700)
-    token = await town.hospital.decode(patient)
+    token = await town.hospital.decode(patient, mdtrt_id=MDTRT_ID)
     await town.told()
     return Desk(town, family, token, plan, settled)
 
@@ -221,6 +224,14 @@ PEOPLE: Final[dict[str, tuple[str, Bad]]] = {
         "CREDENTIAL_NOT_OF_PATIENT",
         lambda d: d.pre_settle(ec_token=TOKENS["stranger"]),
     ),
+    "a token of another visit": (
+        "CREDENTIAL_OF_ANOTHER_VISIT",
+        lambda d: d.pre_settle(ec_token=TOKENS["other visit"]),
+    ),
+    "a token for registering": (
+        "EC_TOKEN_OF_ANOTHER_BUSINESS",
+        lambda d: d.pre_settle(ec_token=TOKENS["registration"]),
+    ),
     "a certificate with a wrong checksum": ("CERTIFICATE_CHECKSUM_WRONG", lambda d: _register(d, wrong_checksum=True)),
     "an old certificate of 15 digits": ("CERTIFICATE_15_DIGITS", lambda d: _register(d, certno="650103600101001")),
     "a name that is none": ("NAME_MALFORMED", lambda d: _register(d, name="1234")),
@@ -322,10 +333,15 @@ async def credentials(desk: Desk) -> None:
     stranger = (await town.family(new_resident())).patient
     issued = await town.desks.credentials.IssueCode(credentials_pb2.IssueCodeRequest(psn_no=desk.family.patient.psn_no))
     USED_CODES[:] = [str(issued.code)]
-    await town.hospital.terminal.decode(issued.code)
-    TOKENS["stranger"] = await town.hospital.decode(stranger.psn_no)
-    TOKENS["funder"] = await town.hospital.decode(desk.family.funders[0].psn_no)
-    TOKENS["elsewhere"] = await town.counters[OTHER_HOSPITAL].decode(desk.family.patient.psn_no)
+    await town.hospital.terminal.decode(issued.code, mdtrt_id=MDTRT_ID)
+    TOKENS["stranger"] = await town.hospital.decode(stranger.psn_no, mdtrt_id=MDTRT_ID)
+    TOKENS["funder"] = await town.hospital.decode(desk.family.funders[0].psn_no, mdtrt_id=MDTRT_ID)
+    patient = desk.family.patient.psn_no
+    TOKENS["elsewhere"] = await town.counters[OTHER_HOSPITAL].decode(patient, mdtrt_id=MDTRT_ID)
+    TOKENS["other visit"] = await town.hospital.decode(patient, mdtrt_id="BAD2")
+    issued = await town.desks.credentials.IssueCode(credentials_pb2.IssueCodeRequest(psn_no=patient))
+    registered = await town.hospital.terminal.decode(issued.code, mdtrt_id=MDTRT_ID, business_type="01101")
+    TOKENS["registration"] = str(registered.ec_token)
     town.personal |= set(USED_CODES) | set(TOKENS.values())
     await town.told()
 

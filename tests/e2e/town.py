@@ -88,10 +88,10 @@ class WatchedCounter(Counter):
 
     seen: set[str] = field(repr=False)
 
-    async def decode(self, psn_no: PsnNo) -> str:
+    async def decode(self, psn_no: PsnNo, *, mdtrt_id: str) -> str:
         """As at any counter."""
         issued = await self.desks.credentials.IssueCode(credentials_pb2.IssueCodeRequest(psn_no=psn_no))
-        token = (await self.terminal.decode(issued.code)).ec_token
+        token = (await self.terminal.decode(issued.code, mdtrt_id=mdtrt_id)).ec_token
         self.seen.update({str(issued.code), str(token)})
         return str(token)
 

@@ -1,32 +1,26 @@
-"""Dynamic codes: issued to a phone, decoded once at a terminal."""
+"""Dynamic codes issued to a phone, whatever is shown at a desk decoded, and wards."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Final
+from datetime import datetime
 from uuid import UUID
 
 from chassis.rpc.interceptors import Context
 from chassis.rpc.server import RpcServer
 from gongji.identity.v1 import credentials_pb2 as pb
 from gongji.identity.v1.credentials_pb2_grpc import CredentialServiceServicer, add_CredentialServiceServicer_to_server
-from kernel.ids import parsed_fixmedins_code, parsed_psn_no
-from services.identity.api.room import Room
-from services.identity.domain.credential import (
-    CODE_TYPE,
-    EC_TOKEN_TYPE,
-    EcToken,
-    checked_code,
-    code_claims,
-    ec_token_claims,
-    new_code,
-)
-from services.identity.domain.signing import key_id_of
-from services.identity.operations import credentials
+from kernel.failures import Failure
+from kernel.ids import parsed_psn_no
+from services.identity.api.room import Room, asked_by
+from services.identity.domain.credential import CODE_TYPE, EC_TOKEN_TYPE, code_claims, ec_token_claims
+from services.identity.domain.decoding import Shown, Visit
+from services.identity.domain.person import Person
+from services.identity.operations import credentials, wards
+from services.identity.operations.credentials import Claimed, Presentation
+from services.identity.wire import credentials as wire
 from services.identity.wire.people import person_message
 from services.identity.wire.values import timestamp_of
-
-_UUID_BITS: Final = 128
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +28,7 @@ class CredentialApi(CredentialServiceServicer):
     """Serves ``gongji.identity.v1.CredentialService``; the chassis maps what is raised below."""
 
     room: Room
+    presentation: Presentation
 
     def add_to(self, server: RpcServer) -> None:
         """Registers this face with the server."""
@@ -41,38 +36,82 @@ class CredentialApi(CredentialServiceServicer):
 
     async def IssueCode(self, request: pb.IssueCodeRequest, _: Context) -> pb.IssueCodeResponse:
         room, now = self.room, self.room.clock.now()
-        psn_no = parsed_psn_no(request.psn_no, field="psn_no")
-        await credentials.check_person_known(database=room.database, psn_no=psn_no)
-        code = new_code(psn_no, jti=self._jti(), now=now, lifetime_s=room.code_lifetime_s)
+        guardian = request.guardian_psn_no
+        code = await credentials.issue_code(
+            database=room.database,
+            psn_no=parsed_psn_no(request.psn_no, field="psn_no"),
+            guardian=parsed_psn_no(guardian, field="guardian_psn_no") if guardian else None,
+            lifetime_s=room.code_lifetime_s,
+            now=now,
+            randomness=room.randomness,
+        )
         return pb.IssueCodeResponse(
             code=room.keys.ring.sign(code_claims(code), as_type=CODE_TYPE, now=now),
             expires_time=timestamp_of(code.expires_at),
         )
 
     async def DecodeCredential(self, request: pb.DecodeCredentialRequest, _: Context) -> pb.DecodeCredentialResponse:
-        room, now = self.room, self.room.clock.now()
-        fixmedins_code = parsed_fixmedins_code(request.fixmedins_code, field="fixmedins_code")
-        ring = await room.keys.ring_with(key_id_of(request.code))
-        signed = ring.verify(request.code, now=now)
-        code = checked_code(signed.type, signed.claims, now=now)
-        person = await credentials.use_code(
-            database=room.database, code=code, fixmedins_code=fixmedins_code, terminal_no=request.terminal_no, now=now
-        )
-        issued_at = now.replace(microsecond=0)
-        token = EcToken(
-            psn_no=person.psn_no,
-            fixmedins_code=fixmedins_code,
-            terminal_no=request.terminal_no,
-            jti=self._jti(),
-            issued_at=issued_at,
-            expires_at=issued_at + room.ec_token_lifetime,
-        )
+        room, now, claimed = self.room, self.room.clock.now(), Claimed()
+        visit = wire.visit(request, now=now)
+        try:
+            shown, person = await self._presented(request, visit, claimed, now)
+        except Failure as failure:
+            await self.presentation.decoder.keep_refused(failure, visit.desk, psn_no=claimed.psn_no, jti=claimed.jti)
+            raise
+        token = credentials.token_for(shown, now=now, lifetime=room.ec_token_lifetime)
         return pb.DecodeCredentialResponse(
-            ec_token=ring.sign(ec_token_claims(token), as_type=EC_TOKEN_TYPE, now=now),
+            ec_token=room.keys.ring.sign(ec_token_claims(token), as_type=EC_TOKEN_TYPE, now=now),
             expires_time=timestamp_of(token.expires_at),
             person=person_message(person, now=now),
+            mdtrt_cert_type=token.mdtrt_cert_type.value,
         )
 
-    def _jti(self) -> UUID:
-        """Random throughout: a code's id tells nobody when or how many were issued."""
-        return UUID(int=self.room.randomness.getrandbits(_UUID_BITS), version=4)
+    async def ListSigningKeys(self, _request: pb.ListSigningKeysRequest, _: Context) -> pb.ListSigningKeysResponse:
+        now = self.room.clock.now()
+        return pb.ListSigningKeysResponse(
+            keys=[wire.signing_key_message(key) for key in self.room.keys.ring.public_keys if now < key.not_after]
+        )
+
+    async def AddWard(self, request: pb.AddWardRequest, _: Context) -> pb.AddWardResponse:
+        ward_attestation_id = request.ward_attestation_id
+        ward = await wards.add_ward(
+            database=self.room.database,
+            guardian=parsed_psn_no(request.guardian_psn_no, field="guardian_psn_no"),
+            ward=parsed_psn_no(request.ward_psn_no, field="ward_psn_no"),
+            guardian_attestation_id=UUID(request.guardian_attestation_id),
+            ward_attestation_id=UUID(ward_attestation_id) if ward_attestation_id else None,
+            now=self.room.clock.now(),
+        )
+        return pb.AddWardResponse(ward=wire.ward_message(ward))
+
+    async def RemoveWard(self, request: pb.RemoveWardRequest, _: Context) -> pb.RemoveWardResponse:
+        await wards.remove_ward(
+            database=self.room.database,
+            guardian=parsed_psn_no(request.guardian_psn_no, field="guardian_psn_no"),
+            ward=parsed_psn_no(request.ward_psn_no, field="ward_psn_no"),
+            now=self.room.clock.now(),
+        )
+        return pb.RemoveWardResponse()
+
+    async def ListWards(self, request: pb.ListWardsRequest, context: Context) -> pb.ListWardsResponse:
+        found = await wards.list_wards(
+            database=self.room.database,
+            guardian=parsed_psn_no(request.guardian_psn_no, field="guardian_psn_no"),
+            asked_by=asked_by(context),
+            now=self.room.clock.now(),
+        )
+        return pb.ListWardsResponse(wards=map(wire.ward_message, found))
+
+    async def _presented(
+        self, request: pb.DecodeCredentialRequest, visit: Visit, claimed: Claimed, now: datetime
+    ) -> tuple[Shown, Person]:
+        match request.WhichOneof("credential"):
+            case "card":
+                card = request.card
+                return await self.presentation.card(card.card_no, card.pin, visit, claimed, now=now)
+            case "identity_card":
+                stated = wire.certificate_shown(request.identity_card, now=now)
+                return await self.presentation.identity_card(stated, visit, claimed, now=now)
+            case _:
+                ring = await self.room.keys.ring_for(request.code)
+                return await self.presentation.code(ring.verify(request.code, now=now), visit, claimed, now=now)

@@ -1,10 +1,16 @@
-"""医保码 and ecToken: what their claims say and when a code is refused (domain §1). Signing itself is at the edge."""
+"""医保码 and ecToken: what their claims say and when a code is refused (domain §1). Signing itself is at the edge.
+
+A code is anyone's who holds the picture of it for a minute; so it counts once, and what it is exchanged for, the
+ecToken, counts for one terminal, one visit and one kind of business.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from enum import Enum
+from types import MappingProxyType
 from typing import Any, Final
 from uuid import UUID
 
@@ -20,23 +26,57 @@ CLOCK_SKEW_MAX_S: Final = 5
 """How far ahead another replica's clock may be when it issued a code."""
 
 
+BUSINESS_TYPES: Final = MappingProxyType(
+    {
+        "01101": "挂号",
+        "01102": "住院建档",
+        "01103": "入院登记",
+        "01104": "缴纳预缴金",
+        "01201": "问诊",
+        "01202": "预约检查",
+        "01203": "检查",
+        "01204": "治疗",
+        "01301": "结算",
+        "01302": "取药",
+        "01303": "取报告",
+        "01304": "打印票据和清单",
+        "01305": "病历材料复印",
+        "02121": "药店购药",
+        "02122": "下载外购处方",
+    }
+)
+"""用码业务类型 with their national names: what a credential is shown for. Settlement says which of them settle."""
+
+
+class CertType(Enum):
+    """就诊凭证类型 mdtrt_cert_type: what the patient showed, in the national values."""
+
+    CODE = "01"
+    IDENTITY_CARD = "02"
+    CARD = "03"
+
+
 @dataclass(frozen=True, slots=True)
 class Code:
-    """A dynamic code: whose, which, and until when."""
+    """A dynamic code: whose, which, until when, and on whose phone it is shown if not on his own."""
 
     psn_no: PsnNo
     jti: UUID
     issued_at: datetime
     expires_at: datetime
+    shown_by: PsnNo | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class EcToken:
-    """A visit's token: bound to a person, an institution and a terminal; settlement verifies it without a call."""
+    """A visit's token: bound to person, institution, terminal, visit and business; settlement verifies it by itself."""
 
     psn_no: PsnNo
     fixmedins_code: FixmedinsCode
     terminal_no: str
+    mdtrt_cert_type: CertType
+    business_type: str
+    mdtrt_id: str
     jti: UUID
     issued_at: datetime
     expires_at: datetime
@@ -52,10 +92,17 @@ class SigningKey:
     not_after: datetime
 
 
-def new_code(psn_no: PsnNo, *, jti: UUID, now: datetime, lifetime_s: int) -> Code:
+def checked_business_type(text: str) -> str:
+    """A business type of the national list; BUSINESS_TYPE_UNKNOWN (INVALID) otherwise."""
+    if text not in BUSINESS_TYPES:
+        raise Failure(Kind.INVALID, "BUSINESS_TYPE_UNKNOWN", field="business_type")
+    return text
+
+
+def new_code(psn_no: PsnNo, *, jti: UUID, now: datetime, lifetime_s: int, shown_by: PsnNo | None = None) -> Code:
     """A code that lives for so many whole seconds from now."""
     issued_at = now.replace(microsecond=0)
-    return Code(psn_no, jti, issued_at, issued_at + timedelta(seconds=lifetime_s))
+    return Code(psn_no, jti, issued_at, issued_at + timedelta(seconds=lifetime_s), shown_by)
 
 
 def code_claims(code: Code) -> dict[str, str | int]:
@@ -67,6 +114,7 @@ def code_claims(code: Code) -> dict[str, str | int]:
         "jti": str(code.jti),
         "iat": int(code.issued_at.timestamp()),
         "exp": int(code.expires_at.timestamp()),
+        **({} if code.shown_by is None else {"shw": code.shown_by}),
     }
 
 
@@ -76,6 +124,9 @@ def ec_token_claims(token: EcToken) -> dict[str, str | int]:
         "iss": ISSUER,
         "aud": token.fixmedins_code,
         "trm": token.terminal_no,
+        "mct": token.mdtrt_cert_type.value,
+        "biz": token.business_type,
+        "vis": token.mdtrt_id,
         "sub": token.psn_no,
         "jti": str(token.jti),
         "iat": int(token.issued_at.timestamp()),
@@ -96,6 +147,7 @@ def checked_code(type_: object, claims: Mapping[str, Any], *, now: datetime) -> 
         jti=UUID(claims["jti"]),
         issued_at=datetime.fromtimestamp(claims["iat"], UTC),
         expires_at=datetime.fromtimestamp(claims["exp"], UTC),
+        shown_by=PsnNo(claims["shw"]) if "shw" in claims else None,
     )
     if code.issued_at > now + timedelta(seconds=CLOCK_SKEW_MAX_S):
         raise Failure(Kind.UNAUTHENTICATED, "CODE_NOT_YET_VALID", field="code")

@@ -1,4 +1,7 @@
-"""ID numbers and names at rest: sealed with AES-256-GCM, found by a keyed blind index (domain §10)."""
+"""ID numbers and names at rest: sealed with AES-256-GCM, found by a keyed blind index (domain §10).
+
+PINs are not sealed, for nobody ever reads one; what proves them is mixed with a pepper out of the same secrets.
+"""
 
 from __future__ import annotations
 
@@ -16,6 +19,7 @@ from typing import Any, Final
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
+from kernel.failures import Failure, Kind
 from services.identity.domain.certificate import Certificate
 
 KEY_BYTES: Final = 32
@@ -43,6 +47,8 @@ class Secrets:
     current: str
     encryption_keys: Mapping[str, bytes] = field(repr=False)
     blind_index_key: bytes = field(repr=False)
+    pin_pepper: bytes | None = field(repr=False, default=None)
+    """None in a file of before there were cards: no PIN can be set or checked then."""
 
 
 class Seals:
@@ -53,6 +59,7 @@ class Seals:
         self._keys = {key_id: AESGCM(key) for key_id, key in secrets.encryption_keys.items()}
         self._encryption_keys = secrets.encryption_keys
         self._blind_index_key = secrets.blind_index_key
+        self._pin_pepper = secrets.pin_pepper
 
     def seal(self, plain: bytes, *, place: str, nonce: bytes) -> Sealed:
         """The sealed value for this place (``<psn_no>/certno``). A nonce must never be used twice."""
@@ -72,12 +79,24 @@ class Seals:
         """The same 32 bytes for the same certificate, which tell nothing to whoever lacks the key (HMAC-SHA-256)."""
         return self._hmac(f"{certificate.kind.value}:{certificate.number}".encode())
 
+    def card_index(self, card_no: str) -> bytes:
+        """As ``blind_index``, for a card's number."""
+        return self._hmac(f"CARD:{card_no}".encode())
+
+    def peppered(self, content: bytes) -> bytes:
+        """32 bytes that nobody makes of this content without the pepper; UNAVAILABLE PIN_PEPPER_MISSING."""
+        if self._pin_pepper is None:
+            raise Failure(Kind.UNAVAILABLE, "PIN_PEPPER_MISSING")
+        return hmac.digest(self._pin_pepper, content, hashlib.sha256)
+
     def fingerprints(self) -> dict[str, bytes]:
         """What tells, without telling the keys, whether a database was written with these keys."""
         prints = {
             f"encryption:{key_id}": hmac.digest(key, _CHECK_TEXT, hashlib.sha256)
             for key_id, key in self._encryption_keys.items()
         }
+        if self._pin_pepper is not None:
+            prints["pin_pepper"] = hmac.digest(self._pin_pepper, _CHECK_TEXT, hashlib.sha256)
         return prints | {"blind_index": self._hmac(_CHECK_TEXT)}
 
     def _hmac(self, content: bytes) -> bytes:
@@ -104,6 +123,7 @@ def parsed_secrets(text: str) -> Secrets:
         current=current,
         encryption_keys=MappingProxyType({key_id: _key(key, key_id) for key_id, key in keys.items()}),
         blind_index_key=_key(blind_index_key, "blind_index"),
+        pin_pepper=_pepper(document),
     )
 
 
@@ -112,8 +132,30 @@ def new_secrets(key_id: str, draw: Callable[[int], bytes]) -> str:
     document = {
         "encryption": {"current": key_id, "keys": {key_id: _text(draw(KEY_BYTES))}},
         "blind_index": {"key": _text(draw(KEY_BYTES))},
+        "pin": {"pepper": _text(draw(KEY_BYTES))},
     }
     return json.dumps(document, indent=2) + "\n"
+
+
+def with_pin_pepper(text: str, draw: Callable[[int], bytes]) -> str | None:
+    """A secrets file of before there were cards, with a fresh pepper in it; None if it has one already.
+
+    ValueError as ``parsed_secrets``.
+    """
+    if parsed_secrets(text).pin_pepper is not None:
+        return None
+    document = json.loads(text) | {"pin": {"pepper": _text(draw(KEY_BYTES))}}
+    return json.dumps(document, indent=2) + "\n"
+
+
+def _pepper(document: Mapping[str, Any]) -> bytes | None:
+    match document.get("pin"):
+        case None:
+            return None
+        case {"pepper": str(pepper)}:
+            return _key(pepper, "pin.pepper")
+        case _:
+            raise ValueError("the secrets file's section pin lacks its pepper")
 
 
 def _key(text: object, name: str) -> bytes:

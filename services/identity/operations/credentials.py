@@ -1,52 +1,170 @@
-"""Dynamic codes: issued to the person's own phone, decoded once at a terminal."""
+"""What the patient shows at the desk, judged by itself: a code, a card, an identity card; and codes for one's phone."""
 
 from __future__ import annotations
 
-from datetime import datetime
+import json
+from dataclasses import dataclass
+from datetime import datetime, timedelta
 from typing import Final
+from uuid import UUID
 
 from chassis import telemetry
 from chassis.db import Database
 from kernel.failures import Failure, Kind
-from kernel.ids import FixmedinsCode, PsnNo
-from services.identity.domain.credential import Code, code_already_used
-from services.identity.domain.institution import check_designated
-from services.identity.domain.person import Person, known
-from services.identity.store import institutions, people
+from kernel.ids import PsnNo
+from kernel.randomness import Randomness
+from services.identity.domain.credential import (
+    CODE_TYPE,
+    CertType,
+    Code,
+    EcToken,
+    checked_code,
+    new_code,
+)
+from services.identity.domain.decoding import CertificateShown, Shown, Visit, agent_place
+from services.identity.domain.holder import check_holder
+from services.identity.domain.name import same_name
+from services.identity.domain.person import Person
+from services.identity.domain.sealing import NONCE_BYTES, Sealed, Seals
+from services.identity.domain.signing import Signed
+from services.identity.operations.cards import CardRoom, try_pin
+from services.identity.operations.decoding import Decoder
+from services.identity.operations.drawn import new_bytes
+from services.identity.operations.sealed import name_of
+from services.identity.operations.wards import check_shows
+from services.identity.store import cards as kept_cards
+from services.identity.store import people
+from services.identity.store.holders import load_holder
 
-DECODED: Final = "CREDENTIAL_DECODED"
-"""The purpose in the audit when a terminal decodes a code."""
+_UUID_BITS: Final = 128
 
 
-async def check_person_known(*, database: Database, psn_no: PsnNo) -> None:
-    """PERSON_UNKNOWN (NOT_FOUND) if nobody has this number."""
-    async with database.transaction() as connection:
-        if not await people.is_known(connection, psn_no):
-            raise Failure(Kind.NOT_FOUND, "PERSON_UNKNOWN", field="psn_no")
+@dataclass(slots=True)
+class Claimed:
+    """Whose it is and which code, as far as that was known when it was refused."""
+
+    psn_no: PsnNo | None = None
+    jti: UUID | None = None
 
 
-async def use_code(
-    *, database: Database, code: Code, fixmedins_code: FixmedinsCode, terminal_no: str, now: datetime
-) -> Person:
-    """Whose code it is, for the terminal that comes first; the look-up is on record in the same transaction.
+async def issue_code(
+    *,
+    database: Database,
+    psn_no: PsnNo,
+    guardian: PsnNo | None,
+    lifetime_s: int,
+    now: datetime,
+    randomness: Randomness,
+) -> Code:
+    """A code to be signed; refusals as ``check_holder``, for a guardian's phone as ``check_shows``."""
+    if guardian is None:
+        async with database.transaction() as connection:
+            check_holder(await load_holder(connection, psn_no))
+    else:
+        await check_shows(database=database, guardian=guardian, ward=psn_no, now=now)
+    return new_code(psn_no, jti=drawn_id(randomness), now=now, lifetime_s=lifetime_s, shown_by=guardian)
 
-    Refusals in this order: INSTITUTION_UNKNOWN, INSTITUTION_NOT_DESIGNATED (both leave the code unused),
-    CODE_ALREADY_USED. The code's signature and time have been checked before.
-    """
-    async with database.transaction() as connection:
-        check_designated(await institutions.load_institution(connection, fixmedins_code), now=now)
-        first = await institutions.use_code(
-            connection, code, fixmedins_code=fixmedins_code, terminal_no=terminal_no, now=now
-        )
-        if not first:
-            raise code_already_used()
-        person = known(await people.load_person(connection, code.psn_no))
-        await people.insert_lookup(
-            connection,
-            code.psn_no,
-            purpose=DECODED,
-            asked_by=f"institution:{fixmedins_code}/{terminal_no}",
+
+@dataclass(frozen=True, slots=True)
+class Presentation:
+    """What a desk shows us, each time made into a token's holder; one for each replica."""
+
+    decoder: Decoder
+    cards: CardRoom
+
+    async def code(self, signed: Signed, visit: Visit, claimed: Claimed, *, now: datetime) -> tuple[Shown, Person]:
+        """The holder of a code whose signature was checked; refusals as ``checked_code``, then as ``Decoder.use``."""
+        if signed.type == CODE_TYPE:
+            claimed.psn_no, claimed.jti = PsnNo(signed.claims["sub"]), UUID(signed.claims["jti"])
+        code = checked_code(signed.type, signed.claims, now=now)
+        shown = self._shown(code.psn_no, visit, CertType.CODE, jti=code.jti, shown_by=code.shown_by)
+        return shown, await self.decoder.use(shown)
+
+    async def card(
+        self, card_no: str, pin: str, visit: Visit, claimed: Claimed, *, now: datetime
+    ) -> tuple[Shown, Person]:
+        """The holder of a card shown with its PIN; refusals as ``check_desk``, ``try_pin``, then ``Decoder.use``."""
+        await self.decoder.check_desk(visit.desk, now=now)
+        async with self.cards.database.transaction() as connection:
+            known = await kept_cards.card_of_number(connection, self.cards.seals.card_index(card_no))
+        claimed.psn_no = None if known is None else known.psn_no
+        card = await try_pin(self.cards, card_no=card_no, pin=pin)
+        shown = self._shown(card.psn_no, visit, CertType.CARD)
+        return shown, await self.decoder.use(shown)
+
+    async def identity_card(
+        self, stated: CertificateShown, visit: Visit, claimed: Claimed, *, now: datetime
+    ) -> tuple[Shown, Person]:
+        """The holder of a certificate; refusals as ``check_desk``, IDENTITY_CARD_UNKNOWN, then as ``Decoder.use``.
+
+        A number with another's name is refused as one that nobody has, so that names cannot be tried out.
+        """
+        await self.decoder.check_desk(visit.desk, now=now)
+        async with self.cards.database.transaction() as connection:
+            psn_no = await people.holder_of(connection, self.cards.seals.blind_index(stated.certificate))
+            sealed = None if psn_no is None else await people.sealed_person(connection, psn_no)
+        claimed.psn_no = psn_no
+        if psn_no is None or sealed is None or not same_name(name_of(sealed, seals=self.cards.seals), stated.name):
+            raise Failure(Kind.NOT_FOUND, "IDENTITY_CARD_UNKNOWN", field="identity_card")
+        shown = self._shown(psn_no, visit, CertType.IDENTITY_CARD)
+        return shown, await self.decoder.use(shown)
+
+    def _shown(
+        self,
+        psn_no: PsnNo,
+        visit: Visit,
+        mdtrt_cert_type: CertType,
+        *,
+        jti: UUID | None = None,
+        shown_by: PsnNo | None = None,
+    ) -> Shown:
+        token_jti = drawn_id(self.cards.randomness)
+        agent = None
+        if visit.agent is not None:
+            agent = _sealed_agent(visit.agent, token_jti, self.cards.seals, self.cards.randomness)
+        return Shown(
+            psn_no=psn_no,
+            jti=jti or token_jti,
+            token_jti=token_jti,
+            desk=visit.desk,
+            mdtrt_cert_type=mdtrt_cert_type,
+            business_type=visit.business_type,
+            mdtrt_id=visit.mdtrt_id,
+            shown_by=shown_by,
+            agent=agent,
             trace_id=telemetry.trace_id(),
-            now=now,
         )
-        return person
+
+
+def token_for(shown: Shown, *, now: datetime, lifetime: timedelta) -> EcToken:
+    """The ecToken of what was shown, to be signed."""
+    issued_at = now.replace(microsecond=0)
+    return EcToken(
+        psn_no=shown.psn_no,
+        fixmedins_code=shown.desk.fixmedins_code,
+        terminal_no=shown.desk.terminal_no,
+        mdtrt_cert_type=shown.mdtrt_cert_type,
+        business_type=shown.business_type,
+        mdtrt_id=shown.mdtrt_id,
+        jti=shown.token_jti,
+        issued_at=issued_at,
+        expires_at=issued_at + lifetime,
+    )
+
+
+def drawn_id(randomness: Randomness) -> UUID:
+    """Random throughout: a code's id tells nobody when or how many were issued."""
+    return UUID(int=randomness.getrandbits(_UUID_BITS), version=4)
+
+
+def _sealed_agent(agent: CertificateShown, token_jti: UUID, seals: Seals, randomness: Randomness) -> Sealed:
+    stated = {
+        "psn_cert_type": agent.certificate.kind.value,
+        "certno": agent.certificate.number,
+        "psn_name": agent.name,
+    }
+    return seals.seal(
+        json.dumps(stated, ensure_ascii=False).encode(),
+        place=agent_place(token_jti),
+        nonce=new_bytes(randomness, NONCE_BYTES),
+    )

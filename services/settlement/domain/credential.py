@@ -1,7 +1,7 @@
 """The ecToken: identity's signed word that this patient stood at this terminal with his own credential (domain §1).
 
 It is verified here without a call, by the public key that identity announced. 本人参保，本人享受待遇: a funder's
-credential is refused even inside the family.
+credential is refused even inside the family. A token counts for one visit, and for a business that settles.
 """
 
 from __future__ import annotations
@@ -25,6 +25,8 @@ ALGORITHM: Final = "Ed25519"
 ISSUER: Final = "gongji-identity"
 TOKEN_TYPE: Final = "gongji-ectoken"  # noqa: S105  A media type, not a secret.
 _KID: Final = re.compile(r"[0-9A-Za-z._:-]{1,64}")
+SETTLING_BUSINESSES: Final = frozenset({"01301", "02121"})
+"""用码业务类型 that end with a payment: 结算 at a hospital, 药店购药. What was shown to register, say, pays nothing."""
 CLOCK_SKEW_S: Final = 30
 """How far identity's clock may be ahead of ours before its token seems to come from the future."""
 
@@ -41,11 +43,13 @@ class SigningKey:
 
 @dataclass(frozen=True, slots=True)
 class Claims:
-    """What a verified ecToken says: who, at which terminal of which institution, when, and until when it counts."""
+    """What a verified ecToken says: who, at which terminal, for which visit and business, and when it counts."""
 
     psn_no: PsnNo
     fixmedins_code: str
     terminal_no: str
+    business_type: str
+    mdtrt_id: str
     issued_at: datetime
     expires_at: datetime
 
@@ -85,13 +89,15 @@ def check_claims(
     funders: Collection[PsnNo],
     fixmedins_code: FixmedinsCode,
     terminal_no: str,
+    mdtrt_id: str,
     now: datetime,
 ) -> None:
-    """The token counts for this patient, here and now.
+    """The token counts for this patient and this visit, here and now.
 
     Refusals in this order: EC_TOKEN_INVALID if it comes from the future; EC_TOKEN_EXPIRED;
     EC_TOKEN_OF_ANOTHER_TERMINAL; FUNDER_CREDENTIAL_USED where the holder is one of those bound for the patient;
-    CREDENTIAL_NOT_OF_PATIENT for anyone else's.
+    CREDENTIAL_NOT_OF_PATIENT for anyone else's; CREDENTIAL_OF_ANOTHER_VISIT; EC_TOKEN_OF_ANOTHER_BUSINESS where it was
+    shown for one that does not settle.
     """
     rules: tuple[tuple[str, Kind, Callable[[], bool]], ...] = (
         (
@@ -107,6 +113,8 @@ def check_claims(
         ),
         ("FUNDER_CREDENTIAL_USED", Kind.FORBIDDEN, lambda: claims.psn_no != patient and claims.psn_no in funders),
         ("CREDENTIAL_NOT_OF_PATIENT", Kind.FORBIDDEN, lambda: claims.psn_no != patient),
+        ("CREDENTIAL_OF_ANOTHER_VISIT", Kind.FORBIDDEN, lambda: claims.mdtrt_id != mdtrt_id),
+        ("EC_TOKEN_OF_ANOTHER_BUSINESS", Kind.FORBIDDEN, lambda: claims.business_type not in SETTLING_BUSINESSES),
     )
     for reason, kind, applies in rules:
         if applies():
@@ -116,13 +124,16 @@ def check_claims(
 def _claims_of(stated: object) -> Claims:
     if not isinstance(stated, Mapping) or stated.get("iss") != ISSUER:
         raise _invalid("another issuer")
-    subject, audience, terminal = (stated.get(name) for name in ("sub", "aud", "trm"))
-    if not (isinstance(subject, str) and isinstance(audience, str) and isinstance(terminal, str)):
+    texts = [stated.get(name) for name in ("sub", "aud", "trm", "biz", "vis")]
+    subject, audience, terminal, business, visit = (text if isinstance(text, str) else "" for text in texts)
+    if not (subject and audience and terminal and business and visit):
         raise _invalid("a claim is missing")
     return Claims(
         psn_no=PsnNo(subject),
         fixmedins_code=audience,
         terminal_no=terminal,
+        business_type=business,
+        mdtrt_id=visit,
         issued_at=_instant(stated.get("iat")),
         expires_at=_instant(stated.get("exp")),
     )

@@ -98,6 +98,7 @@ async def pre_settle(desk: Desk, *, visit: Presented, plan_id: PlanId, now: date
             funders=funders_among(known.bindings),
             fixmedins_code=visit.fixmedins_code,
             terminal_no=visit.terminal_no,
+            mdtrt_id=visit.mdtrt_id,
             now=now,
         )
     except Failure as refusal:

@@ -20,6 +20,8 @@ from chassis.outbox import OutboxPublisher
 from chassis.rpc.client import channel
 from chassis.rpc.server import Health, RpcServer
 from gongji.identity.v1 import (
+    attestations_pb2_grpc,
+    cards_pb2_grpc,
     credentials_pb2,
     credentials_pb2_grpc,
     events_pb2,
@@ -35,6 +37,8 @@ from gongji.identity.v1 import (
 from kernel.failures import Failure
 from kernel.randomness import SYSTEM_RANDOMNESS
 from ops.embedded.databases import Databases
+from services.identity.api.attestations import AttestationApi
+from services.identity.api.cards import CardApi
 from services.identity.api.credentials import CredentialApi
 from services.identity.api.identity import IdentityApi
 from services.identity.api.institutions import InstitutionApi
@@ -44,6 +48,10 @@ from services.identity.api.room import Room
 from services.identity.api.sanctions import SanctionApi
 from services.identity.app import MIGRATIONS, NAME, Settings, make_secrets_file, read_secrets
 from services.identity.domain.sealing import Seals
+from services.identity.operations.cards import CardRoom
+from services.identity.operations.credentials import Presentation
+from services.identity.operations.decoding import Decoder
+from services.identity.operations.pins import Pins
 from services.identity.operations.registry import BatchFileRegistry
 from services.identity.operations.signing_keys import check_secrets
 from services.identity.recovery import SigningKeys
@@ -77,6 +85,8 @@ class Identity:
 
     stub: identity_pb2_grpc.IdentityServiceAsyncStub
     credentials: credentials_pb2_grpc.CredentialServiceAsyncStub
+    cards: cards_pb2_grpc.CardServiceAsyncStub
+    attestations: attestations_pb2_grpc.AttestationServiceAsyncStub
     kinship: kinship_pb2_grpc.KinshipServiceAsyncStub
     sanctions: sanctions_pb2_grpc.SanctionServiceAsyncStub
     institutions: institutions_pb2_grpc.InstitutionServiceAsyncStub
@@ -113,16 +123,27 @@ class Identity:
         )
         return answer.institution
 
-    async def code(self, psn_no: str) -> str:
+    async def code(self, psn_no: str, **fields: str) -> str:
         """A fresh code of this person."""
-        return (await self.credentials.IssueCode(credentials_pb2.IssueCodeRequest(psn_no=psn_no))).code
+        return (await self.credentials.IssueCode(credentials_pb2.IssueCodeRequest(psn_no=psn_no, **fields))).code
 
-    async def decode(
-        self, code: str, *, fixmedins_code: str = HOSPITAL, terminal_no: str = "T1"
-    ) -> credentials_pb2.DecodeCredentialResponse:
-        """What a terminal gets for a code."""
+    async def decode(self, code: str = "", **fields: Any) -> credentials_pb2.DecodeCredentialResponse:  # noqa: ANN401  As above.
+        """What the hospital's first terminal gets for a code, or for what the fields say instead."""
+        shown: dict[str, Any] = {"code": code} if code else {}
+        desk = {"fixmedins_code": HOSPITAL, "terminal_no": "T1", "business_type": "01301", "mdtrt_id": "M1"}
         return await self.credentials.DecodeCredential(
-            credentials_pb2.DecodeCredentialRequest(code=code, fixmedins_code=fixmedins_code, terminal_no=terminal_no)
+            credentials_pb2.DecodeCredentialRequest(**shown, **{**desk, **fields})
+        )
+
+    async def signed_in(self, terminal_no: str = "T1", *, fixmedins_code: str = HOSPITAL) -> None:
+        """Registers a terminal and signs it in."""
+        await self.institutions.RegisterTerminal(
+            institutions_pb2.RegisterTerminalRequest(
+                fixmedins_code=fixmedins_code, terminal_no=terminal_no, terminal_name="收费一窗口", opter="li01"
+            )
+        )
+        await self.institutions.SignIn(
+            institutions_pb2.SignInRequest(fixmedins_code=fixmedins_code, terminal_no=terminal_no, opter="li01")
         )
 
     async def snapshot(self) -> dict[str, events_pb2.IdentityEvent]:
@@ -202,7 +223,7 @@ async def start_identity(
     )
     async with AsyncExitStack() as stack:
 
-        async def start(clock: SetClock | None = None) -> Identity:
+        async def start(clock: SetClock | None = None, *, sandbox_verifiers: bool = False) -> Identity:
             clock = clock or SetClock()
             db = await stack.enter_async_context(Database(migrated, application="identity"))
             bus = await stack.enter_async_context(Bus(nats.url, name="identity", prefix=bus_prefix))
@@ -228,9 +249,14 @@ async def start_identity(
                 randomness=SYSTEM_RANDOMNESS,
                 code_lifetime_s=settings.code_lifetime_s,
                 ec_token_lifetime=timedelta(hours=settings.ec_token_lifetime_h),
+                sandbox_verifiers=sandbox_verifiers,
             )
-            for face in (IdentityApi, CredentialApi, SanctionApi, InstitutionApi, RightsApi):
+            for face in (IdentityApi, AttestationApi, SanctionApi, InstitutionApi, RightsApi):
                 face(room).add_to(server)
+            decoder = Decoder(db, clock)
+            cards = CardRoom(db, seals, Pins(seals), SYSTEM_RANDOMNESS)
+            CredentialApi(room, Presentation(decoder, cards)).add_to(server)
+            CardApi(room, decoder, cards).add_to(server)
             KinshipApi(room, BatchFileRegistry(db)).add_to(server)
             ports = await server.start()
             stack.push_async_callback(server.stop, 0)
@@ -238,6 +264,8 @@ async def start_identity(
             return Identity(
                 identity_pb2_grpc.IdentityServiceStub(opened),
                 credentials_pb2_grpc.CredentialServiceStub(opened),
+                cards_pb2_grpc.CardServiceStub(opened),
+                attestations_pb2_grpc.AttestationServiceStub(opened),
                 kinship_pb2_grpc.KinshipServiceStub(opened),
                 sanctions_pb2_grpc.SanctionServiceStub(opened),
                 institutions_pb2_grpc.InstitutionServiceStub(opened),

@@ -47,6 +47,9 @@ def token_of(pair: OKPKey = PAIR, *, header: dict[str, Any] | None = None, **cha
         "sub": PATIENT,
         "aud": HOSPITAL,
         "trm": "T01",
+        "mct": "01",
+        "biz": "01301",
+        "vis": "M1",
         "iat": int((NOW - timedelta(minutes=5)).timestamp()),
         "exp": int((NOW + timedelta(hours=1)).timestamp()),
         "jti": "j",
@@ -58,7 +61,15 @@ def token_of(pair: OKPKey = PAIR, *, header: dict[str, Any] | None = None, **cha
 
 def check(claims: Claims) -> None:
     """Whether the claims count for the patient at T01 now, with one funder bound."""
-    check_claims(claims, patient=PATIENT, funders=[FUNDER], fixmedins_code=HOSPITAL, terminal_no="T01", now=NOW)
+    check_claims(
+        claims,
+        patient=PATIENT,
+        funders=[FUNDER],
+        fixmedins_code=HOSPITAL,
+        terminal_no="T01",
+        mdtrt_id="M1",
+        now=NOW,
+    )
 
 
 def test_a_fresh_token_of_the_patient_at_this_terminal_counts() -> None:
@@ -79,6 +90,10 @@ def test_a_fresh_token_of_the_patient_at_this_terminal_counts() -> None:
         ({"sub": FUNDER}, "FUNDER_CREDENTIAL_USED"),
         ({"sub": "650100000000009"}, "CREDENTIAL_NOT_OF_PATIENT"),
         ({"sub": FUNDER, "trm": "T02"}, "EC_TOKEN_OF_ANOTHER_TERMINAL"),
+        ({"vis": "M2"}, "CREDENTIAL_OF_ANOTHER_VISIT"),
+        ({"sub": FUNDER, "vis": "M2"}, "FUNDER_CREDENTIAL_USED"),
+        ({"biz": "01101"}, "EC_TOKEN_OF_ANOTHER_BUSINESS"),
+        ({"biz": "01101", "vis": "M2"}, "CREDENTIAL_OF_ANOTHER_VISIT"),
     ],
 )
 def test_each_claim_that_does_not_fit_has_its_own_refusal(changes: dict[str, Any], reason: str) -> None:
@@ -96,6 +111,10 @@ def test_each_claim_that_does_not_fit_has_its_own_refusal(changes: dict[str, Any
         token_of(iss="someone-else"),
         token_of(sub=None),
         token_of(trm=7),
+        token_of(vis=None),
+        token_of(vis=""),
+        token_of(biz=None),
+        token_of(biz=1301),
         token_of(exp=None),
         token_of(iat="soon"),
         token_of(exp=10**30),

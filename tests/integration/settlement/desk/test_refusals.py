@@ -17,6 +17,7 @@ from tests.integration.settlement.desk import said
 from tests.integration.settlement.desk.town import (
     HAMI,
     HOSPITAL,
+    MDTRT_ID,
     OTHER_HOSPITAL,
     PHARMACY,
     SILENT,
@@ -81,6 +82,16 @@ BAD_VISITS: Final[list[tuple[str, Callable[[str], dict[str, Any]], str]]] = [
         "token of another institution",
         lambda patient: {"ec_token": token(patient, fixmedins_code=OTHER_HOSPITAL)},
         "EC_TOKEN_OF_ANOTHER_TERMINAL",
+    ),
+    (
+        "token of another visit",
+        lambda patient: {"ec_token": token(patient, mdtrt_id="m2")},
+        "CREDENTIAL_OF_ANOTHER_VISIT",
+    ),
+    (
+        "token for registering",
+        lambda patient: {"mdtrt_id": MDTRT_ID, "ec_token": token(patient, biz="01101")},
+        "EC_TOKEN_OF_ANOTHER_BUSINESS",
     ),
     ("somebody else's token", lambda _: {"ec_token": token("650100999999999")}, "CREDENTIAL_NOT_OF_PATIENT"),
 ]

@@ -42,6 +42,7 @@ HAMI: Final = "650500"
 SILENT: Final = "650900"
 """An area whose ledger does not run."""
 HOSPITAL: Final = "H65010000001"
+MDTRT_ID: Final = "m1"
 OTHER_HOSPITAL: Final = "H65010000002"
 SUSPENDED_HOSPITAL: Final = "H65010000003"
 PHARMACY: Final = "P65010000001"
@@ -49,6 +50,14 @@ PAIR: Final = OKPKey.generate_key("Ed25519")
 KID: Final = "test-key"
 CALL_S: Final = 15.0
 Settings = TypeVar("Settings", bound=ProcessSettings)
+_KEPT_AS: Final = {
+    "person": "persons WHERE psn_no = $1",
+    "institution": "institutions WHERE fixmedins_code = $1",
+    "terminal": "terminals WHERE fixmedins_code || '/' || terminal_no = $1",
+    "key": "signing_keys WHERE kid = $1",
+    "binding": "bindings WHERE binding_id = $1",
+}
+"""Where settlement keeps an aggregate, by what its id begins with."""
 PATIENCE: Final = Patience(attempt_s=10, request_s=12, pause_first_s=0.02, pause_max_s=0.2)
 
 
@@ -63,6 +72,7 @@ def token(
     *,
     fixmedins_code: str = HOSPITAL,
     terminal_no: str = "T01",
+    mdtrt_id: str = MDTRT_ID,
     kid: str = KID,
     **changes: Any,  # noqa: ANN401  Any claim.
 ) -> str:
@@ -73,6 +83,9 @@ def token(
         "sub": psn_no,
         "aud": fixmedins_code,
         "trm": terminal_no,
+        "mct": "01",
+        "biz": "02121" if fixmedins_code.startswith("P") else "01301",
+        "vis": mdtrt_id,
         "iat": int(now.timestamp()),
         "exp": int((now + timedelta(hours=24)).timestamp()),
         "jti": str(uuid4()),
@@ -153,18 +166,21 @@ class Town:
 
     async def tell(self, event: said.Event) -> None:
         """Says an event and waits until settlement knows."""
-        table = {"person": "persons", "institution": "institutions", "key": "signing_keys", "binding": "bindings"}
         kind, _, key = event.aggregate_id.partition(":")
-        column = {"persons": "psn_no", "institutions": "fixmedins_code", "signing_keys": "kid"}.get(table[kind])
         await said.say(self.bus, [event])
-        statement = f"SELECT version FROM {table[kind]} WHERE {column or 'binding_id'} = $1"  # noqa: S608  Our own names.
+        statement = f"SELECT version FROM {_KEPT_AS[kind]}"  # noqa: S608  Our own names.
 
         async def known() -> bool:
             async with self.database.driver_connection() as connection:
-                version = await connection.fetchval(statement, key if column else UUID(key))
+                version = await connection.fetchval(statement, UUID(key) if kind == "binding" else key)
                 return bool(version is not None and version >= event.version)
 
         await said.until(known)
+
+    async def opens(self, code: str, **told: Any) -> None:  # noqa: ANN401  Whatever identity may tell of it.
+        """A designated institution, with somebody signed in at its T01."""
+        await self.tell(said.institution(code, **told))
+        await self.tell(said.terminal(code))
 
     async def balance(self, psn_no: str, area: str, kind: int = account_pb2.ACCOUNT_KIND_PERSONAL) -> tuple[int, int]:
         """(past, current) less what is held."""
@@ -213,7 +229,7 @@ class Town:
             **changes,
         }
         if "ec_token" not in fields:
-            fields["ec_token"] = token(psn_no, fixmedins_code=fields["fixmedins_code"])
+            fields["ec_token"] = token(psn_no, fixmedins_code=fields["fixmedins_code"], mdtrt_id=fields["mdtrt_id"])
         return settlement_pb2.PreSettleRequest(**fields)
 
     @asynccontextmanager
@@ -274,7 +290,7 @@ async def town(postgres: Databases, nats: NatsServer, folder: Path) -> AsyncIter
             raw_key = urlsafe_b64decode(str(PAIR.as_dict(private=False)["x"]).encode())
             await built.tell(said.signing_key(KID, raw_key))
             for code in (HOSPITAL, OTHER_HOSPITAL, PHARMACY):
-                await built.tell(said.institution(code))
+                await built.opens(code)
             await built.tell(said.institution(SUSPENDED_HOSPITAL, INSTITUTION_STATE_SUSPENDED))
             yield built
     finally:

@@ -1,0 +1,247 @@
+"""Cards: issued, activated by their holders, reported lost, and their PINs tried, changed and unlocked."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Final
+from uuid import UUID
+
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from chassis import telemetry
+from chassis.db import Database
+from kernel.failures import Failure, Kind
+from kernel.ids import PsnNo
+from kernel.randomness import Randomness
+from services.identity.domain import card as rules
+from services.identity.domain.attestation import Purpose
+from services.identity.domain.card import SALT_BYTES, Activation, Card, CardState, Pin
+from services.identity.domain.decoding import Desk
+from services.identity.domain.holder import Holder, check_holder
+from services.identity.domain.person import living, writable
+from services.identity.domain.sealing import NONCE_BYTES, Seals
+from services.identity.operations import attestations
+from services.identity.operations.drawn import new_bytes, new_id
+from services.identity.operations.pins import Pins
+from services.identity.operations.sealed import certno_of
+from services.identity.store import cards as store
+from services.identity.store import people
+from services.identity.store.cards import CardChange
+from services.identity.store.holders import load_holder
+
+ACTIVATION: Final = "CARD_ACTIVATION"
+LISTED: Final = "CARDS_LISTED"
+"""Purposes in the audit."""
+HOLDER: Final = "holder"
+"""Who changed a PIN that he knew."""
+
+
+@dataclass(frozen=True, slots=True)
+class CardRoom:
+    """What cards are worked with."""
+
+    database: Database
+    seals: Seals
+    pins: Pins
+    randomness: Randomness
+
+
+async def issue_card(room: CardRoom, *, psn_no: PsnNo, card_no: str, opter: str, now: datetime) -> tuple[Card, bool]:
+    """The card, and whether it was on record before.
+
+    Refusals in this order: as ``check_holder``; EXISTS CARD_NO_TAKEN, CARD_ALREADY_HELD (he holds another one); by its
+    state CARD_LOST, CARD_ENDED: a card that was given up is not issued again.
+    """
+    index = room.seals.card_index(card_no)
+    card_id = new_id(now, room.randomness)
+    card = Card(card_id, psn_no, rules.masked_card_no(card_no), CardState.ISSUED, issued_at=now)
+    sealed = room.seals.seal(card_no.encode(), place=_place(card_id), nonce=new_bytes(room.randomness, NONCE_BYTES))
+    async with room.database.transaction() as connection:
+        check_holder(await load_holder(connection, psn_no, lock=True))
+        known = await store.card_of_number(connection, index)
+        if known is not None:
+            return _same_card(known, psn_no), True
+        if await store.held_card(connection, psn_no) is not None:
+            raise Failure(Kind.EXISTS, "CARD_ALREADY_HELD", field="psn_no")
+        if not await store.insert_card(connection, card, sealed=sealed, card_no_index=index, opter=opter):
+            raise Failure(Kind.EXISTS, "CARD_NO_TAKEN", field="card_no")  # Just now, to somebody else.
+        await store.note(connection, card_id, CardChange.ISSUED, opter=opter, now=now)
+    return card, False
+
+
+async def begin_activation(room: CardRoom, *, card_no: str, desk: Desk, now: datetime) -> Activation:
+    """The accounts linked with a card that is not active yet; the look-up is on record.
+
+    CARD_UNKNOWN, as ``check_can_be_activated``, as ``check_holder``. The desk was judged before.
+    """
+    async with room.database.transaction() as connection:
+        card = rules.known_card(await store.card_of_number(connection, room.seals.card_index(card_no)))
+        activation = await _activation(connection, rules.check_can_be_activated(card))
+        await people.insert_lookup(
+            connection,
+            card.psn_no,
+            purpose=ACTIVATION,
+            asked_by=_place_of(desk),
+            trace_id=telemetry.trace_id(),
+            now=now,
+        )
+    return activation
+
+
+async def activate_card(
+    room: CardRoom, *, card_no: str, digest: str, pin: str, attestation_id: UUID, desk: Desk, now: datetime
+) -> Card:
+    """The active card.
+
+    Refusals in this order: CARD_UNKNOWN, as ``check_can_be_activated``, PIN_TRIVIAL, PIN_PEPPER_MISSING; as
+    ``check_holder``; ACTIVATION_STALE; as ``check_use`` of the attestation (purpose ACTIVATE_CARD).
+    """
+    index = room.seals.card_index(card_no)
+    async with room.database.transaction() as connection:
+        card = rules.check_can_be_activated(rules.known_card(await store.card_of_number(connection, index)))
+        await _check_pin(connection, room.seals, card.psn_no, pin, field="pin")
+    made = await room.pins.made(card.card_id, pin, salt=new_bytes(room.randomness, SALT_BYTES))
+    async with room.database.transaction() as connection:
+        # The person before the card, as everywhere; his enrolments stand still while they are compared.
+        await people.load_person(connection, card.psn_no, lock=True)
+        locked = rules.known_card(await store.card_of_number(connection, index, lock=True))
+        activation = await _activation(connection, rules.check_can_be_activated(locked))
+        rules.check_digest(digest, activation.digest)
+        await attestations.use(
+            connection, attestation_id, card.psn_no, Purpose.ACTIVATE_CARD, f"card:{card.card_id}", now=now
+        )
+        await store.activate(connection, card.card_id, made, place=_place_of(desk), now=now)
+        await store.note(connection, card.card_id, CardChange.ACTIVATED, opter=_place_of(desk), now=now)
+        return rules.known_card(await store.card_of_number(connection, index))
+
+
+async def report_lost(room: CardRoom, *, psn_no: PsnNo, opter: str, now: datetime) -> Card:
+    """The card that the person held, lost from now on; again: no change. CARD_UNKNOWN, by its state CARD_ENDED."""
+    async with room.database.transaction() as connection:
+        card = await store.held_card(connection, psn_no, lock=True)
+        if card is None:
+            last = rules.known_card(await store.last_card(connection, psn_no), field="psn_no")
+            return last if last.state is CardState.LOST else rules.check_active(last)
+        await store.end_card(connection, card.card_id, CardState.LOST, opter=opter, cause="LOST", now=now)
+        await store.note(connection, card.card_id, CardChange.LOST, opter=opter, now=now)
+        return rules.known_card(await store.last_card(connection, psn_no))
+
+
+async def list_cards(
+    room: CardRoom, *, psn_no: PsnNo, before: UUID | None, size: int, asked_by: str, now: datetime
+) -> tuple[list[Card], bool]:
+    """So many of a person's cards, newest first, and whether more follow; PERSON_UNKNOWN. The look-up is on record."""
+    async with room.database.transaction() as connection:
+        if await load_holder(connection, psn_no) is None:
+            raise Failure(Kind.NOT_FOUND, "PERSON_UNKNOWN", field="psn_no")
+        found = await store.cards_before(connection, psn_no, before, limit=size + 1)
+        await people.insert_lookup(
+            connection, psn_no, purpose=LISTED, asked_by=asked_by, trace_id=telemetry.trace_id(), now=now
+        )
+    return found[:size], len(found) > size
+
+
+async def try_pin(room: CardRoom, *, card_no: str, pin: str) -> Card:
+    """The active card, if this is its PIN; the try counts before the PIN is looked at (five wrong ones lock).
+
+    Refusals in this order: CARD_UNKNOWN; as ``check_active``; PIN_LOCKED; UNAVAILABLE SERVICE_BUSY,
+    PIN_PEPPER_MISSING; PIN_WRONG.
+    """
+    index = room.seals.card_index(card_no)
+    async with room.database.transaction() as connection:
+        card = await store.begin_try(connection, index)
+        if card is None:
+            rules.check_active(rules.known_card(await store.card_of_number(connection, index)))
+            raise rules.pin_locked()
+    kept = _kept(card)
+    if not rules.is_right(kept, await room.pins.made(card.card_id, pin, salt=kept.salt)):
+        raise rules.pin_wrong(card.pin_tries)
+    async with room.database.transaction() as connection:
+        if not await store.end_tries(connection, card.card_id, kept):
+            # Lost, or another PIN, since the try began.
+            rules.check_active(rules.known_card(await store.card_of_number(connection, index)))
+            raise rules.pin_wrong(card.pin_tries)
+    return card
+
+
+async def change_pin(room: CardRoom, *, card_no: str, pin: str, new_pin: str, now: datetime) -> None:
+    """Another PIN; refusals as ``try_pin``, then PIN_UNCHANGED, PIN_TRIVIAL."""
+    card = await try_pin(room, card_no=card_no, pin=pin)
+    if pin == new_pin:
+        raise Failure(Kind.INVALID, "PIN_UNCHANGED", field="new_pin")
+    async with room.database.transaction() as connection:
+        await _check_pin(connection, room.seals, card.psn_no, new_pin, field="new_pin")
+    made = await room.pins.made(card.card_id, new_pin, salt=new_bytes(room.randomness, SALT_BYTES))
+    async with room.database.transaction() as connection:
+        locked = rules.known_card(await store.card_of_number(connection, room.seals.card_index(card_no), lock=True))
+        if rules.check_active(locked).pin != card.pin:
+            raise rules.pin_wrong(card.pin_tries)  # Changed since it was tried.
+        await store.set_pin(connection, card.card_id, made)
+        await store.note(connection, card.card_id, CardChange.PIN_CHANGED, opter=HOLDER, now=now)
+
+
+async def unlock_pin(
+    room: CardRoom, *, psn_no: PsnNo, attestation_id: UUID, new_pin: str, opter: str, cause: str, now: datetime
+) -> Card:
+    """The card with its tries begun anew, and another PIN unless ``new_pin`` is empty.
+
+    Refusals in this order: as ``check_holder``; CARD_UNKNOWN, as ``check_active``; PIN_TRIVIAL; as ``check_use`` of the
+    attestation (purpose UNLOCK_PIN).
+    """
+    async with room.database.transaction() as connection:
+        card = await _active_card_of(connection, psn_no)
+        if new_pin:
+            await _check_pin(connection, room.seals, psn_no, new_pin, field="new_pin")
+    made = None
+    if new_pin:
+        made = await room.pins.made(card.card_id, new_pin, salt=new_bytes(room.randomness, SALT_BYTES))
+    async with room.database.transaction() as connection:
+        locked = await _active_card_of(connection, psn_no, lock=True)
+        if locked.card_id != card.card_id:
+            raise Failure(Kind.NOT_FOUND, "CARD_UNKNOWN", field="psn_no")  # Lost and issued anew meanwhile.
+        await attestations.use(
+            connection, attestation_id, psn_no, Purpose.UNLOCK_PIN, f"unlock:{card.card_id}", now=now
+        )
+        await store.set_pin(connection, card.card_id, made)
+        await store.note(connection, card.card_id, CardChange.PIN_UNLOCKED, opter=opter, cause=cause, now=now)
+        return await _active_card_of(connection, psn_no)
+
+
+async def _active_card_of(connection: AsyncConnection, psn_no: PsnNo, *, lock: bool = False) -> Card:
+    holder: Holder = check_holder(await load_holder(connection, psn_no))
+    card = await store.held_card(connection, holder.psn_no, lock=lock)
+    card = card or await store.last_card(connection, holder.psn_no)
+    return rules.check_active(rules.known_card(card, field="psn_no"))
+
+
+async def _activation(connection: AsyncConnection, card: Card) -> Activation:
+    person = living(writable(await people.load_person(connection, card.psn_no), field="card_no"), field="card_no")
+    accounts = rules.linked_accounts(person.enrolments)
+    return Activation(person.name_masked, accounts, rules.digest_of(card, person.name_masked, accounts))
+
+
+async def _check_pin(connection: AsyncConnection, seals: Seals, psn_no: PsnNo, pin: str, *, field: str) -> None:
+    holder = check_holder(await load_holder(connection, psn_no))
+    sealed = await people.sealed_person(connection, psn_no)
+    rules.check_pin(pin, brdy=holder.brdy, certno=certno_of(sealed, seals=seals), field=field)
+
+
+def _same_card(card: Card, psn_no: PsnNo) -> Card:
+    if card.psn_no != psn_no:
+        raise Failure(Kind.EXISTS, "CARD_NO_TAKEN", field="card_no")
+    return card if card.state in rules.HELD else rules.check_active(card)
+
+
+def _kept(card: Card) -> Pin:
+    if card.pin is None:
+        raise RuntimeError("an active card without a PIN; the table refuses one")
+    return card.pin
+
+
+def _place(card_id: UUID) -> str:
+    return f"cards/{card_id}"
+
+
+def _place_of(desk: Desk) -> str:
+    return f"terminal:{desk.fixmedins_code}/{desk.terminal_no}"
