@@ -11,7 +11,15 @@ from google.protobuf.descriptor import Descriptor, FieldDescriptor, FileDescript
 
 from buf.validate import validate_pb2
 from gongji.family.v1 import family_pb2
-from gongji.identity.v1 import credentials_pb2, identity_pb2, institutions_pb2, kinship_pb2, rights_pb2, sanctions_pb2
+from gongji.identity.v1 import (
+    credentials_pb2,
+    identity_pb2,
+    institutions_pb2,
+    kinship_pb2,
+    rights_pb2,
+    risk_pb2,
+    sanctions_pb2,
+)
 from gongji.ledger.v1 import ledger_pb2
 from gongji.notify.v1 import notify_pb2
 from gongji.settlement.v1 import account_pb2, settlement_pb2
@@ -26,6 +34,7 @@ FILES: Final[tuple[FileDescriptor, ...]] = tuple(
         sanctions_pb2,
         institutions_pb2,
         rights_pb2,
+        risk_pb2,
         family_pb2,
         settlement_pb2,
         account_pb2,

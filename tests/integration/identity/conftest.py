@@ -32,6 +32,7 @@ from gongji.identity.v1 import (
     kinship_pb2_grpc,
     person_pb2,
     rights_pb2_grpc,
+    risk_pb2_grpc,
     sanctions_pb2_grpc,
 )
 from kernel.failures import Failure
@@ -44,6 +45,7 @@ from services.identity.api.identity import IdentityApi
 from services.identity.api.institutions import InstitutionApi
 from services.identity.api.kinship import KinshipApi
 from services.identity.api.rights import RightsApi
+from services.identity.api.risk import RiskApi
 from services.identity.api.room import Room
 from services.identity.api.sanctions import SanctionApi
 from services.identity.app import MIGRATIONS, NAME, Settings, make_secrets_file, read_secrets
@@ -91,6 +93,7 @@ class Identity:
     sanctions: sanctions_pb2_grpc.SanctionServiceAsyncStub
     institutions: institutions_pb2_grpc.InstitutionServiceAsyncStub
     rights: rights_pb2_grpc.RightsServiceAsyncStub
+    risk: risk_pb2_grpc.RiskServiceAsyncStub
     clock: SetClock
     database: Database
     keys: SigningKeys
@@ -251,7 +254,7 @@ async def start_identity(
                 ec_token_lifetime=timedelta(hours=settings.ec_token_lifetime_h),
                 sandbox_verifiers=sandbox_verifiers,
             )
-            for face in (IdentityApi, AttestationApi, SanctionApi, InstitutionApi, RightsApi):
+            for face in (IdentityApi, AttestationApi, SanctionApi, InstitutionApi, RightsApi, RiskApi):
                 face(room).add_to(server)
             decoder = Decoder(db, clock)
             cards = CardRoom(db, seals, Pins(seals), SYSTEM_RANDOMNESS)
@@ -270,6 +273,7 @@ async def start_identity(
                 sanctions_pb2_grpc.SanctionServiceStub(opened),
                 institutions_pb2_grpc.InstitutionServiceStub(opened),
                 rights_pb2_grpc.RightsServiceStub(opened),
+                risk_pb2_grpc.RiskServiceStub(opened),
                 clock,
                 db,
                 keys,

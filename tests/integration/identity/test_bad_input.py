@@ -16,12 +16,14 @@ from gongji.identity.v1 import (
     kinship_pb2,
     person_pb2,
     rights_pb2,
+    risk_pb2,
     sanctions_pb2,
 )
 from kernel.failures import Failure
-from tests.integration.identity.conftest import HOSPITAL, LI, START, WANG, Identity
+from tests.integration.identity.conftest import HOSPITAL, LI, WANG, Identity
 from tests.integration.identity.sound_people import sound_people
 from tests.integration.identity.sound_rights import sound_rights
+from tests.integration.identity.sound_sanctions import sound_sanctions
 
 TEXTS = [
     "",
@@ -54,6 +56,10 @@ def values(field: Any) -> list[Any]:  # noqa: ANN401  Two classes of descriptors
             return list(NUMBERS)
         case FieldDescriptor.CPPTYPE_BOOL:
             return [True, False]
+        case FieldDescriptor.CPPTYPE_INT32:
+            return list(NUMBERS)
+        case FieldDescriptor.CPPTYPE_UINT32:
+            return [number for number in NUMBERS if number >= 0]
         case _:
             return list(INSTANTS)
 
@@ -103,14 +109,10 @@ def mutated_lists(request: Message, field: Any) -> list[Message]:  # noqa: ANN40
 
 def sound_requests() -> dict[str, Message]:
     """One request for each method, as somebody sends it in earnest."""
-    sanction = sanctions_pb2.ImposeSanctionRequest(
-        psn_no=WANG["psn_no"], basis_clause="第四十一条", decision_no="3号", organ="医保局"
-    )
-    sanction.from_time.FromDatetime(START)
-    sanction.to_time.FromDatetime(START.replace(month=START.month + 4))
     return (
         sound_people()
         | sound_rights()
+        | sound_sanctions()
         | {
             "RegisterPerson": identity_pb2.RegisterPersonRequest(
                 psn_cert_type=person_pb2.CERTIFICATE_TYPE_BIRTH_CERTIFICATE,
@@ -142,10 +144,6 @@ def sound_requests() -> dict[str, Message]:
             "DecodeCredential": credentials_pb2.DecodeCredentialRequest(
                 code="a.b.c", fixmedins_code=HOSPITAL, terminal_no="T1"
             ),
-            "ImposeSanction": sanction,
-            "LiftSanction": sanctions_pb2.LiftSanctionRequest(
-                sanction_id="00000000-0000-7000-8000-000000000001", cause="误"
-            ),
             "RegisterInstitution": institutions_pb2.RegisterInstitutionRequest(
                 institution=person_pb2.Institution(
                     fixmedins_code=HOSPITAL, fixmedins_name="共济医院", state=person_pb2.INSTITUTION_STATE_DESIGNATED
@@ -157,7 +155,7 @@ def sound_requests() -> dict[str, Message]:
 
 def test_every_method_is_tried() -> None:
     """No method of the room is missing here, the one without a field apart."""
-    modules = (identity_pb2, credentials_pb2, kinship_pb2, sanctions_pb2, institutions_pb2, rights_pb2)
+    modules = (identity_pb2, credentials_pb2, kinship_pb2, sanctions_pb2, institutions_pb2, rights_pb2, risk_pb2)
     methods = {
         method
         for module in modules
@@ -182,6 +180,7 @@ async def test_no_field_breaks_a_call(identity: Identity, method: str) -> None:
             identity.sanctions,
             identity.institutions,
             identity.rights,
+            identity.risk,
         )
         if hasattr(stub, method)
     )
