@@ -12,6 +12,8 @@ from google.protobuf.descriptor import Descriptor, FieldDescriptor, FileDescript
 from buf.validate import validate_pb2
 from gongji.family.v1 import family_pb2
 from gongji.identity.v1 import (
+    attestations_pb2,
+    cards_pb2,
     credentials_pb2,
     identity_pb2,
     institutions_pb2,
@@ -30,6 +32,8 @@ FILES: Final[tuple[FileDescriptor, ...]] = tuple(
     for module in (
         identity_pb2,
         credentials_pb2,
+        cards_pb2,
+        attestations_pb2,
         kinship_pb2,
         sanctions_pb2,
         institutions_pb2,

@@ -72,7 +72,7 @@ class CredentialApi(CredentialServiceServicer):
             keys=[wire.signing_key_message(key) for key in self.room.keys.ring.public_keys if now < key.not_after]
         )
 
-    async def AddWard(self, request: pb.AddWardRequest, _: Context) -> pb.AddWardResponse:
+    async def AddWard(self, request: pb.AddWardRequest, context: Context) -> pb.AddWardResponse:
         ward_attestation_id = request.ward_attestation_id
         ward = await wards.add_ward(
             database=self.room.database,
@@ -80,6 +80,7 @@ class CredentialApi(CredentialServiceServicer):
             ward=parsed_psn_no(request.ward_psn_no, field="ward_psn_no"),
             guardian_attestation_id=UUID(request.guardian_attestation_id),
             ward_attestation_id=UUID(ward_attestation_id) if ward_attestation_id else None,
+            asked_by=asked_by(context),
             now=self.room.clock.now(),
         )
         return pb.AddWardResponse(ward=wire.ward_message(ward))

@@ -190,6 +190,11 @@ def with_sanctions(person: Person, sanctions: tuple[Sanction, ...]) -> Person:
     return replace(person, sanctions=sanctions, version=person.version + 1)
 
 
+def with_real_name(person: Person, *, now: datetime) -> Person:
+    """The person whose face was verified to be his now (实名)."""
+    return replace(person, real_name_at=now, version=person.version + 1)
+
+
 def died(person: Person, death_date: date, *, today: date) -> Person:
     """The person with his death on record and every enrolment ended; the same person if that is so already.
 

@@ -13,11 +13,12 @@ from kernel.ids import PsnNo
 from kernel.randomness import Randomness
 from services.identity.domain import attestation as rules
 from services.identity.domain.attestation import Attestation, Purpose
-from services.identity.domain.holder import check_holder
+from services.identity.domain.person import living, with_real_name, writable
 from services.identity.domain.verifier import Verifier, check_same_key, check_same_verifier, known_verifier
 from services.identity.operations.drawn import new_id
+from services.identity.operations.people import tell
 from services.identity.store import attestations as store
-from services.identity.store.holders import load_holder
+from services.identity.store import people
 
 
 async def register_verifier(
@@ -84,16 +85,16 @@ async def verify(
 ) -> Attestation:
     """The attestation, kept to be used once; REAL_NAME counts by itself, at once.
 
-    Refusals in this order: ATTESTATION_MALFORMED; as ``check_trusted``, as ``stated_in``, as ``check_holder``;
-    ATTESTATION_ALREADY_PRESENTED (UNAUTHENTICATED: its outBizNo was, however long ago).
+    Refusals in this order: ATTESTATION_MALFORMED; as ``check_trusted``, as ``stated_in``; PERSON_UNKNOWN,
+    PERSON_MERGED, PERSON_DECEASED; ATTESTATION_ALREADY_PRESENTED (UNAUTHENTICATED: its outBizNo was, however long ago).
     """
-    named = rules.named_in(token)
+    claimed = rules.named_in(token)
     async with database.transaction() as connection:
-        verifier = await store.load_verifier(connection, named.verifier_no)
-        key = None if verifier is None else await store.load_key(connection, named.verifier_no, named.kid)
+        verifier = await store.load_verifier(connection, claimed.verifier_no)
+        key = None if verifier is None else await store.load_key(connection, claimed.verifier_no, claimed.kid)
         trusted = rules.check_trusted(key, known=verifier is not None, sandbox_allowed=sandbox_allowed)
         stated = rules.stated_in(token, trusted, psn_no=psn_no, purpose=purpose, now=now)
-        check_holder(await load_holder(connection, psn_no, lock=purpose is Purpose.REAL_NAME))
+        person = living(writable(await people.load_person(connection, psn_no, lock=purpose is Purpose.REAL_NAME)))
         attestation = Attestation(
             attestation_id=new_id(now, randomness),
             verifier_no=stated.verifier_no,
@@ -107,6 +108,9 @@ async def verify(
         if purpose is Purpose.REAL_NAME:
             await store.use_attestation(connection, attestation.attestation_id, used_for="persons", now=now)
             await store.set_real_name(connection, psn_no, now=now)
+            named = with_real_name(person, now=now)
+            await people.save_person(connection, person, named, now=now)
+            await tell(connection, named, now=now, randomness=randomness)
         return attestation
 
 

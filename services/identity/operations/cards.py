@@ -9,7 +9,6 @@ from uuid import UUID
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from chassis import telemetry
 from chassis.db import Database
 from kernel.failures import Failure, Kind
 from kernel.ids import PsnNo
@@ -21,7 +20,7 @@ from services.identity.domain.decoding import Desk
 from services.identity.domain.holder import Holder, check_holder
 from services.identity.domain.person import living, writable
 from services.identity.domain.sealing import NONCE_BYTES, Seals
-from services.identity.operations import attestations
+from services.identity.operations import attestations, lookups
 from services.identity.operations.drawn import new_bytes, new_id
 from services.identity.operations.pins import Pins
 from services.identity.operations.sealed import certno_of
@@ -78,14 +77,7 @@ async def begin_activation(room: CardRoom, *, card_no: str, desk: Desk, now: dat
     async with room.database.transaction() as connection:
         card = rules.known_card(await store.card_of_number(connection, room.seals.card_index(card_no)))
         activation = await _activation(connection, rules.check_can_be_activated(card))
-        await people.insert_lookup(
-            connection,
-            card.psn_no,
-            purpose=ACTIVATION,
-            asked_by=_place_of(desk),
-            trace_id=telemetry.trace_id(),
-            now=now,
-        )
+        await lookups.record(connection, [card.psn_no], purpose=ACTIVATION, asked_by=_place_of(desk), now=now)
     return activation
 
 
@@ -136,9 +128,7 @@ async def list_cards(
         if await load_holder(connection, psn_no) is None:
             raise Failure(Kind.NOT_FOUND, "PERSON_UNKNOWN", field="psn_no")
         found = await store.cards_before(connection, psn_no, before, limit=size + 1)
-        await people.insert_lookup(
-            connection, psn_no, purpose=LISTED, asked_by=asked_by, trace_id=telemetry.trace_id(), now=now
-        )
+        await lookups.record(connection, [psn_no], purpose=LISTED, asked_by=asked_by, now=now)
     return found[:size], len(found) > size
 
 

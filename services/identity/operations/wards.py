@@ -6,7 +6,6 @@ from datetime import datetime
 from typing import Final
 from uuid import UUID
 
-from chassis import telemetry
 from chassis.db import Database
 from kernel.clock import business_date
 from kernel.ids import PsnNo
@@ -14,15 +13,15 @@ from services.identity.domain import ward as rules
 from services.identity.domain.attestation import Purpose
 from services.identity.domain.holder import Holder, check_holder
 from services.identity.domain.ward import Ward
-from services.identity.operations import attestations
+from services.identity.operations import attestations, lookups
 from services.identity.operations.kinship import verify_kinship
-from services.identity.store import people
 from services.identity.store import wards as store
 from services.identity.store.holders import load_holder, load_holders
 from services.identity.store.wards import WardChange
 
+ADDED: Final = "WARD_ADDED"
 LISTED: Final = "WARDS_LISTED"
-"""The purpose in the audit."""
+"""Purposes in the audit."""
 
 
 async def add_ward(
@@ -32,6 +31,7 @@ async def add_ward(
     ward: PsnNo,
     guardian_attestation_id: UUID,
     ward_attestation_id: UUID | None,
+    asked_by: str,
     now: datetime,
 ) -> Ward:
     """The ward. Added again he is added anew, with the faces shown now.
@@ -60,6 +60,7 @@ async def add_ward(
             now=now,
         )
         await store.note(connection, guardian, ward, WardChange.ADDED, now=now)
+        await lookups.record(connection, [ward], purpose=ADDED, asked_by=asked_by, now=now)
         return rules.known_ward(await store.load_ward(connection, guardian, ward))
 
 
@@ -75,10 +76,8 @@ async def list_wards(*, database: Database, guardian: PsnNo, asked_by: str, now:
     async with database.transaction() as connection:
         check_holder(await load_holder(connection, guardian), field="guardian_psn_no")
         wards = await store.wards_of(connection, guardian)
-        for psn_no in (guardian, *(ward.ward_psn_no for ward in wards)):
-            await people.insert_lookup(
-                connection, psn_no, purpose=LISTED, asked_by=asked_by, trace_id=telemetry.trace_id(), now=now
-            )
+        shown = [guardian, *(ward.ward_psn_no for ward in wards)]
+        await lookups.record(connection, shown, purpose=LISTED, asked_by=asked_by, now=now)
     return wards
 
 

@@ -146,7 +146,7 @@ async def use_attestation(connection: AsyncConnection, attestation_id: UUID, *, 
 
 
 async def set_real_name(connection: AsyncConnection, psn_no: PsnNo, *, now: datetime) -> None:
-    """The person's face was verified now; nothing that others are told changes."""
+    """The person's face was verified now; the caller holds his lock and tells of it."""
     await connection.execute(sa.update(PERSONS).where(PERSONS.c.psn_no == psn_no).values(real_name_at=now))
 
 
