@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
+from dataclasses import replace
+from datetime import UTC, date, datetime, timedelta
 from uuid import UUID
 
 import pytest
@@ -11,10 +12,31 @@ from hypothesis import strategies as st
 
 from kernel.clock import SHANGHAI
 from kernel.failures import Failure, Kind
-from services.identity.domain.sanction import Sanction, check_term, lifted, months_after, same_decision
+from kernel.ids import PsnNo
+from services.identity.domain.sanction import (
+    Appeal,
+    AppealState,
+    Decision,
+    Sanction,
+    Sanctioned,
+    SanctionRecord,
+    SanctionState,
+    check_appeal,
+    check_begin,
+    check_term,
+    decided,
+    freed,
+    lifted,
+    months_after,
+    same_appeal,
+    same_decision,
+)
 
 NOW = datetime(2026, 7, 1, 4, tzinfo=UTC)
 SANCTION = Sanction(UUID(int=1), NOW, NOW + timedelta(days=120), "第41条", "疆医保罚〔2026〕3号", "乌鲁木齐市医保局")
+RECORD = SanctionRecord(SANCTION, Sanctioned(psn_no=PsnNo("650100000000001")), NOW, "zhang01")
+APPEAL = Appeal(UUID(int=5), SANCTION.sanction_id, "乌府复〔2026〕7号", date(2026, 7, 1), "zhang01", NOW)
+GRANTED = Decision(AppealState.GRANTED, "乌府复决〔2026〕7号", "证据不足", "li02", NOW)
 
 
 def civil(text: str) -> datetime:
@@ -84,3 +106,106 @@ def test_a_decision_told_twice_is_one() -> None:
     other = Sanction(UUID(int=2), SANCTION.from_at, SANCTION.to_at, "第40条", SANCTION.decision_no, SANCTION.organ)
     assert same_decision(SANCTION, again)
     assert not same_decision(SANCTION, other)
+
+
+def test_what_a_sanction_is_follows_from_the_instant() -> None:
+    """To come, in force from its first instant, over from its last on, and lifted whenever it was lifted."""
+    assert [
+        SANCTION.state(NOW - timedelta(seconds=1)),
+        SANCTION.state(NOW),
+        SANCTION.state(SANCTION.to_at - timedelta(seconds=1)),
+        SANCTION.state(SANCTION.to_at),
+        lifted(SANCTION, now=NOW).state(SANCTION.to_at),
+    ] == [
+        SanctionState.TO_COME,
+        SanctionState.IN_FORCE,
+        SanctionState.IN_FORCE,
+        SanctionState.OVER,
+        SanctionState.LIFTED,
+    ]
+
+
+@pytest.mark.parametrize(
+    ("begin", "allowed"),
+    [
+        (NOW - timedelta(days=30), True),
+        (NOW - timedelta(days=30, seconds=1), False),
+        (NOW, True),
+        (datetime(2027, 7, 1, 4, tzinfo=UTC), True),
+        (datetime(2027, 7, 1, 5, tzinfo=UTC), False),
+    ],
+)
+def test_a_sanction_begins_near_the_day_on_which_it_is_typed_in(begin: datetime, *, allowed: bool) -> None:
+    """At most 30 days before and 12 calendar months after."""
+    try:
+        check_begin(begin, now=NOW)
+    except Failure as failure:
+        assert failure.reason == "SANCTION_FROM_OUT_OF_RANGE"  # noqa: PT017  Either outcome may be the right one.
+        assert not allowed
+    else:
+        assert allowed
+
+
+@pytest.mark.parametrize(
+    ("appeal", "record", "refused"),
+    [
+        (APPEAL, RECORD, None),
+        (replace(APPEAL, filed_on=date(2026, 6, 30)), RECORD, (Kind.INVALID, "APPEAL_DATE_WRONG")),
+        (replace(APPEAL, filed_on=date(2026, 7, 2)), RECORD, (Kind.INVALID, "APPEAL_DATE_WRONG")),
+        (
+            replace(APPEAL, filed_on=date(2026, 6, 30)),
+            replace(RECORD, sanction=replace(SANCTION, from_at=NOW - timedelta(days=3))),
+            None,
+        ),
+        (
+            APPEAL,
+            replace(RECORD, sanction=lifted(SANCTION, now=NOW), appeals=(APPEAL,)),
+            (Kind.PRECONDITION, "SANCTION_LIFTED"),
+        ),
+        (APPEAL, replace(RECORD, appeals=(APPEAL,)), (Kind.EXISTS, "APPEAL_PENDING")),
+        (APPEAL, replace(RECORD, appeals=(decided(APPEAL, replace(GRANTED, state=AppealState.UPHELD)),)), None),
+    ],
+)
+def test_an_appeal_is_filed_after_the_sanction_and_one_at_a_time(
+    appeal: Appeal, record: SanctionRecord, refused: tuple[Kind, str] | None
+) -> None:
+    """Not before there was a sanction, not tomorrow, not against one that was lifted, not beside one that waits."""
+    try:
+        check_appeal(appeal, record, now=NOW)
+    except Failure as failure:
+        assert (failure.kind, failure.reason) == refused  # noqa: PT017  Either outcome may be the right one.
+    else:
+        assert refused is None
+
+
+def test_an_appeal_may_be_filed_against_a_sanction_that_is_over() -> None:
+    """Whoever was sanctioned may clear his name afterwards."""
+    after = SANCTION.to_at + timedelta(days=1)
+    check_appeal(replace(APPEAL, filed_on=date(2026, 7, 2)), RECORD, now=after)
+
+
+def test_an_appeal_told_twice_is_one() -> None:
+    """Who typed it in, and when, does not matter; what it is against, its number and its date do."""
+    again = replace(APPEAL, appeal_id=UUID(int=6), filed_by="li02", recorded_at=NOW + timedelta(days=1))
+    assert same_appeal(APPEAL, decided(again, GRANTED))
+    assert not same_appeal(APPEAL, replace(again, sanction_id=UUID(int=9)))
+    assert not same_appeal(APPEAL, replace(again, filed_on=date(2026, 7, 2)))
+
+
+def test_an_appeal_is_decided_once() -> None:
+    """The same decision again changes nothing; another state or another paper is refused."""
+    settled = decided(APPEAL, GRANTED)
+    assert (APPEAL.state, settled.state) == (AppealState.FILED, AppealState.GRANTED)
+    assert decided(settled, replace(GRANTED, opter="wang03", decided_at=NOW + timedelta(days=1))) is settled
+    for other in (replace(GRANTED, state=AppealState.UPHELD), replace(GRANTED, decision_no="8号")):
+        with pytest.raises(Failure) as refused:
+            decided(settled, other)
+        assert refused.value == Failure(Kind.PRECONDITION, "APPEAL_DECIDED", state="GRANTED")
+
+
+def test_a_granted_appeal_lifts_what_still_stands() -> None:
+    """A sanction in force ends at once; one that ran out, or was lifted before, stays as it is."""
+    assert freed(SANCTION, now=NOW).lifted_at == NOW
+    assert freed(SANCTION, now=SANCTION.to_at) is SANCTION
+    earlier = lifted(SANCTION, now=NOW)
+    assert freed(earlier, now=NOW + timedelta(days=1)) is earlier
