@@ -22,9 +22,10 @@ from gongji.identity.v1 import (
     sanctions_pb2,
 )
 from kernel.failures import Failure
-from tests.integration.identity.conftest import HOSPITAL, LI, WANG, Identity
-from tests.integration.identity.sound_institutions import sound_institutions
+from tests.integration.identity.conftest import LI, WANG, Identity
 from tests.integration.identity.sound_credentials import sound_credentials
+from tests.integration.identity.sound_institutions import sound_institutions
+from tests.integration.identity.sound_kinship import sound_kinship
 from tests.integration.identity.sound_people import sound_people
 from tests.integration.identity.sound_rights import sound_rights
 from tests.integration.identity.sound_sanctions import sound_sanctions
@@ -54,8 +55,6 @@ INSTANTS = [0, -(2**62), 2**62, 253402300799, 253402300800, -62135596801]
 def values(field: Any) -> list[Any]:  # noqa: ANN401  Two classes of descriptors, one at run time.
     """What this field is filled with."""
     match field.cpp_type:
-        case FieldDescriptor.CPPTYPE_STRING if field.type == FieldDescriptor.TYPE_BYTES:
-            return [text.encode() for text in TEXTS]
         case FieldDescriptor.CPPTYPE_STRING:
             return list(TEXTS)
         case FieldDescriptor.CPPTYPE_ENUM:
@@ -89,7 +88,7 @@ def mutants(request: Message) -> list[Message]:
             copy = type(request)()
             copy.CopyFrom(request)
             if inner is None:
-                setattr(copy, field.name, value)
+                setattr(copy, field.name, value.encode() if field.type == FieldDescriptor.TYPE_BYTES else value)
             else:
                 getattr(copy, field.name).seconds = value
             found.append(copy)
@@ -118,6 +117,7 @@ def sound_requests() -> dict[str, Message]:
     return (
         sound_people()
         | sound_credentials()
+        | sound_kinship()
         | sound_rights()
         | sound_institutions()
         | sound_sanctions()
@@ -133,20 +133,6 @@ def sound_requests() -> dict[str, Message]:
             "Enrol": identity_pb2.EnrolRequest(psn_no=WANG["psn_no"], insutype="310", insuplc_admdvs="650100"),
             "ChangeInsuranceStatus": identity_pb2.ChangeInsuranceStatusRequest(
                 psn_no=WANG["psn_no"], insutype="310", psn_insu_stas="2"
-            ),
-            "SubmitKinshipFact": kinship_pb2.SubmitKinshipFactRequest(
-                kind=person_pb2.KINSHIP_FACT_KIND_MARRIED_TO,
-                psn_no=WANG["psn_no"],
-                other_psn_no=LI["psn_no"],
-                evidence=kinship_pb2.EVIDENCE_MARRIAGE_CERTIFICATE,
-                from_date="2010-01-01",
-                to_date="2020-01-01",
-            ),
-            "ReviewKinshipFact": kinship_pb2.ReviewKinshipFactRequest(
-                fact_id="00000000-0000-7000-8000-000000000001", state=person_pb2.KINSHIP_FACT_STATE_REJECTED, cause="误"
-            ),
-            "VerifyKinship": kinship_pb2.VerifyKinshipRequest(
-                psn_no=WANG["psn_no"], other_psn_no=LI["psn_no"], on_date="2015-01-01"
             ),
         }
     )

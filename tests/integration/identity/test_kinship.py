@@ -43,7 +43,7 @@ async def review(
     identity: Identity, fact_id: str, state: person_pb2.KinshipFactState.ValueType = VERIFIED, cause: str = ""
 ) -> person_pb2.KinshipFactState.ValueType:
     """An officer decides; the state afterwards."""
-    request = kinship_pb2.ReviewKinshipFactRequest(fact_id=fact_id, state=state, cause=cause)
+    request = kinship_pb2.ReviewKinshipFactRequest(fact_id=fact_id, state=state, cause=cause, opter="zhang01")
     return (await identity.kinship.ReviewKinshipFact(request)).state
 
 
@@ -62,10 +62,16 @@ async def proven(
 async def verify(
     identity: Identity, person: dict[str, str], other: dict[str, str], on_date: str = ""
 ) -> kinship_pb2.VerifyKinshipResponse:
-    """What the one is to the other."""
-    return await identity.kinship.VerifyKinship(
+    """What the one is to the other; that the chain leads over the facts named is seen to here."""
+    found = await identity.kinship.VerifyKinship(
         kinship_pb2.VerifyKinshipRequest(psn_no=person["psn_no"], other_psn_no=other["psn_no"], on_date=on_date)
     )
+    assert [link.fact_id for link in found.chain] == list(found.fact_ids)
+    if found.chain:
+        assert person["psn_no"] in {found.chain[0].psn_no, found.chain[0].other_psn_no}
+        assert other["psn_no"] in {found.chain[-1].psn_no, found.chain[-1].other_psn_no}
+    found.ClearField("chain")
+    return found
 
 
 def answer(relation: str, *fact_ids: str) -> kinship_pb2.VerifyKinshipResponse:
@@ -78,6 +84,14 @@ def answer(relation: str, *fact_ids: str) -> kinship_pb2.VerifyKinshipResponse:
 def none(reason: str) -> kinship_pb2.VerifyKinshipResponse:
     """The answer that there is no relation that counts."""
     return kinship_pb2.VerifyKinshipResponse(reason=reason)
+
+
+def changed(one: dict[str, str], other: dict[str, str], relation: str, *, gained: bool) -> events_pb2.RelationChanged:
+    """A relation that was gained or lost, as an event tells it."""
+    value = person_pb2.Relation.Value(f"RELATION_{relation}")
+    return events_pb2.RelationChanged(
+        psn_no=one["psn_no"], other_psn_no=other["psn_no"], **{"after" if gained else "before": value}
+    )
 
 
 @pytest.fixture
@@ -105,6 +119,13 @@ async def test_relations_over_two_facts_are_derived_with_their_chain(family: Ide
     sister = await proven(family, LI, ZHAO)
     assert await verify(family, OLD_LI, CHILD) == answer("MATERNAL_GRANDPARENT", grandmother, mother)
     assert await verify(family, CHILD, OLD_LI) == answer("DAUGHTERS_CHILD", mother, grandmother)
+    request = kinship_pb2.VerifyKinshipRequest(psn_no=OLD_LI["psn_no"], other_psn_no=CHILD["psn_no"])
+    assert list((await family.kinship.VerifyKinship(request)).chain) == [
+        kinship_pb2.KinshipLink(
+            fact_id=grandmother, kind=PARENT_OF, psn_no=OLD_LI["psn_no"], other_psn_no=LI["psn_no"]
+        ),
+        kinship_pb2.KinshipLink(fact_id=mother, kind=PARENT_OF, psn_no=LI["psn_no"], other_psn_no=CHILD["psn_no"]),
+    ]
     assert await verify(family, ZHAO, CHILD) == answer("SIBLING", sister, mother)
 
 
@@ -144,11 +165,27 @@ async def test_a_withdrawn_document_takes_every_relation_that_rested_on_it(famil
     assert await review(family, mother, REVOKED, "出生证明系伪造") == REVOKED
     assert await verify(family, OLD_LI, CHILD) == none("NO_CHAIN")
     events = await family.told(f"fact:{mother}", 2)
+    # In the order of their numbers.
+    gained = [(CHILD, LI, "CHILD"), (LI, CHILD, "PARENT")]
+    lost = [
+        (CHILD, OLD_LI, "DAUGHTERS_CHILD"),
+        (CHILD, LI, "CHILD"),
+        (OLD_LI, CHILD, "MATERNAL_GRANDPARENT"),
+        (LI, CHILD, "PARENT"),
+    ]
     assert [event.kinship_changed for event in events] == [
         events_pb2.KinshipChanged(
-            fact_id=mother, kind=PARENT_OF, state=state, psn_no=LI["psn_no"], other_psn_no=CHILD["psn_no"]
+            fact_id=mother,
+            kind=PARENT_OF,
+            state=state,
+            psn_no=LI["psn_no"],
+            other_psn_no=CHILD["psn_no"],
+            relations=relations,
         )
-        for state in (VERIFIED, REVOKED)
+        for state, relations in (
+            (VERIFIED, [changed(*each, gained=True) for each in gained]),
+            (REVOKED, [changed(*each, gained=False) for each in lost]),
+        )
     ]
 
 

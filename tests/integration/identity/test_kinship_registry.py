@@ -1,0 +1,185 @@
+"""The civil registry's batch file: what it confirms is verified at once, what it denies or does not know waits."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+import sqlalchemy as sa
+
+from gongji.identity.v1 import identity_pb2, kinship_pb2, person_pb2
+from tests.integration.identity.conftest import CHILD, LI, WANG, Identity, refusal
+from tests.integration.identity.test_kinship import (
+    MARRIED_TO,
+    OLD_LI,
+    SUBMITTED,
+    VERIFIED,
+    WEDDING,
+    ZHAO,
+    answer,
+    none,
+    proven,
+    review,
+    submit,
+    verify,
+)
+from tests.integration.identity.test_kinship_life import fact_of
+
+CONFIRMED = kinship_pb2.REGISTRY_FINDING_CONFIRMED
+DENIED = kinship_pb2.REGISTRY_FINDING_DENIED
+NOTHING = kinship_pb2.REGISTRY_FINDING_UNKNOWN
+
+
+@pytest.fixture
+async def family(identity: Identity) -> Identity:
+    """A room that knows five people and nothing of their kinship."""
+    for person in (WANG, LI, CHILD, OLD_LI, ZHAO):
+        await identity.register(**person)
+    return identity
+
+
+def row(
+    kind: str, one: dict[str, str], other: dict[str, str], begin: str = "", end: str = ""
+) -> kinship_pb2.RegistryRow:
+    """A row of the registry's file."""
+    return kinship_pb2.RegistryRow(
+        kind=kind, certno_a=one["certno"], certno_b=other["certno"], from_date=begin, to_date=end
+    )
+
+
+async def load(identity: Identity, *rows: kinship_pb2.RegistryRow) -> tuple[int, int, list[tuple[int, str, str]]]:
+    """How many rows were taken and known, and what was refused."""
+    found = await identity.kinship.LoadRegistryRows(kinship_pb2.LoadRegistryRowsRequest(rows=rows))
+    return found.taken, found.known, [(each.row, each.reason, each.field) for each in found.refused]
+
+
+async def check(identity: Identity, fact_id: str) -> tuple[int, int, str]:
+    """Asks the registry once more."""
+    found = await identity.kinship.CheckWithRegistry(kinship_pb2.CheckWithRegistryRequest(fact_id=fact_id))
+    return found.state, found.finding, found.obstacle
+
+
+async def test_what_the_registry_confirms_is_verified_at_once(family: Identity) -> None:
+    """No officer is asked; the decision says that the registry took it."""
+    assert await load(family, row("PARENT_OF", WANG, CHILD)) == (1, 0, [])
+    fact = await submit(family, WANG, CHILD)
+    assert (fact.state, fact.finding) == (VERIFIED, CONFIRMED)
+    assert await verify(family, WANG, CHILD) == answer("PARENT", fact.fact_id)
+    assert [event.version for event in await family.told(f"fact:{fact.fact_id}", 1)] == [1]
+    (decision,) = (await fact_of(family, fact.fact_id)).decisions
+    assert (decision.decider, decision.opter) == (kinship_pb2.KINSHIP_DECIDER_REGISTRY, "")
+
+
+async def test_what_it_denies_waits_for_an_officer_with_the_finding(family: Identity) -> None:
+    """Nothing is rejected by a machine: the queue shows what the registry said, and the officer decides."""
+    await load(family, row("MARRIED_TO", LI, ZHAO, "2009-01-01"))
+    fact = await submit(family, WANG, LI, **WEDDING)
+    assert (fact.state, fact.finding) == (SUBMITTED, DENIED)
+    (waiting,) = (await family.kinship.ListReviews(kinship_pb2.ListReviewsRequest())).facts
+    assert (waiting.fact_id, waiting.finding) == (fact.fact_id, DENIED)
+    assert await review(family, fact.fact_id) == VERIFIED
+
+
+async def test_what_it_does_not_know_waits_until_a_later_file_knows(family: Identity) -> None:
+    """UNKNOWN at first; after the next file the same fact, asked about again, is verified."""
+    fact = await submit(family, WANG, LI, **WEDDING)
+    assert (fact.state, fact.finding) == (SUBMITTED, NOTHING)
+    assert await check(family, fact.fact_id) == (SUBMITTED, NOTHING, "")
+    assert await load(family, row("MARRIED_TO", LI, WANG, "2010-05-20")) == (1, 0, [])
+    assert await check(family, fact.fact_id) == (VERIFIED, CONFIRMED, "")
+    request = kinship_pb2.CheckWithRegistryRequest(fact_id=fact.fact_id)
+    assert (await refusal(family.kinship.CheckWithRegistry(request)))[1] == "FACT_NOT_REVIEWABLE"
+
+
+async def test_a_confirmed_fact_that_contradicts_the_record_waits(family: Identity) -> None:
+    """The registry's word does not make somebody twice married: the officer sees which rule stands against it."""
+    fact = await submit(family, WANG, LI, **WEDDING)
+    await proven(family, WANG, ZHAO, kind=MARRIED_TO, from_date="2020-01-01")
+    await load(family, row("MARRIED_TO", WANG, LI, "2010-05-20"))
+    assert await check(family, fact.fact_id) == (SUBMITTED, CONFIRMED, "SPOUSE_ALREADY")
+    assert await verify(family, WANG, LI) == none("NO_CHAIN")
+
+
+async def test_a_row_is_taken_once_and_a_wedding_gets_its_end(family: Identity) -> None:
+    """The same rows again say nothing new, whoever is named first; an end is added and never taken back."""
+    lasting, ended = row("MARRIED_TO", WANG, LI, "2010-05-20"), row("MARRIED_TO", LI, WANG, "2010-05-20", "2025-06-30")
+    parent = row("PARENT_OF", WANG, CHILD)
+    assert await load(family, lasting, parent, parent) == (2, 1, [])
+    assert await load(family, row("MARRIED_TO", LI, WANG, "2010-05-20"), parent) == (0, 2, [])
+    assert await load(family, ended) == (1, 0, [])
+    assert await load(family, ended, lasting) == (0, 2, [])
+    fact = await submit(family, WANG, LI, **WEDDING, to_date="2025-06-30")
+    assert (fact.state, fact.finding) == (VERIFIED, CONFIRMED)
+
+
+async def test_refused_rows_keep_no_other_back(family: Identity) -> None:
+    """Each is named by its place, its reason and its column; the sound rows of the batch are taken."""
+    sound = row("PARENT_OF", WANG, CHILD)
+    broken = {"certno": "650103198503124519"}
+    assert await load(
+        family,
+        row("PARENT_OF", broken, CHILD),
+        sound,
+        row("COUSIN", WANG, CHILD),
+        row("MARRIED_TO", WANG, LI, "2010-02-30"),
+        row("MARRIED_TO", WANG, LI, "20100520"),
+        row("MARRIED_TO", WANG, LI, "2010-W20-4"),
+        row("SIBLING_OF", WANG, WANG),
+        row("PARENT_OF", WANG, {"certno": "\x00"}),
+    ) == (
+        1,
+        0,
+        [
+            (0, "CERTIFICATE_CHECKSUM_WRONG", "certno_a"),
+            (2, "REGISTRY_KIND_UNKNOWN", "kind"),
+            (3, "DATE_MALFORMED", "from_date"),
+            (4, "DATE_MALFORMED", "from_date"),
+            (5, "DATE_MALFORMED", "from_date"),
+            (6, "KINSHIP_WITH_SELF", "certno_b"),
+            (7, "CERTIFICATE_MALFORMED", "certno_b"),
+        ],
+    )
+
+
+async def test_the_registry_keeps_no_number(family: Identity) -> None:
+    """What stands in the database does not tell whom a row is about."""
+    await load(family, row("PARENT_OF", WANG, CHILD))
+    async with family.database.transaction() as connection:
+        kept = str(await connection.scalar(sa.text("SELECT registry_rows::text FROM registry_rows")))
+    for person in (WANG, CHILD):
+        assert person["certno"] not in kept
+        assert person["certno"].encode().hex() not in kept
+
+
+async def test_a_person_is_found_by_a_former_certificate(family: Identity) -> None:
+    """A newborn's birth certificate stands in the registry; the number that took its place finds the row."""
+    newborn = {"certno": "S650123456", "psn_name": "王小宝", "psn_no": "650100000000010"}
+    await family.register(
+        **newborn, psn_cert_type=person_pb2.CERTIFICATE_TYPE_BIRTH_CERTIFICATE, brdy="2018-05-06", gend="1"
+    )
+    await load(family, row("PARENT_OF", WANG, newborn))
+    await family.stub.ChangeCertificate(
+        identity_pb2.ChangeCertificateRequest(
+            psn_no=newborn["psn_no"],
+            psn_cert_type=person_pb2.CERTIFICATE_TYPE_RESIDENT_ID,
+            certno="650103201805063436",
+            opter="zhang01",
+            cause="取得身份证号",
+        )
+    )
+    fact = await submit(family, WANG, newborn)
+    assert (fact.state, fact.finding) == (VERIFIED, CONFIRMED)
+
+
+async def test_a_fact_checked_many_times_at_once_is_verified_once(family: Identity) -> None:
+    """Ten questions at once are one decision and one event."""
+    fact = await submit(family, WANG, CHILD)
+    await load(family, row("PARENT_OF", WANG, CHILD))
+    answers = await asyncio.gather(*(check(family, fact.fact_id) for _ in range(10)), return_exceptions=True)
+    taken = [each for each in answers if not isinstance(each, BaseException)]
+    assert set(taken) == {(VERIFIED, CONFIRMED, "")}
+    assert {str(each) for each in answers if isinstance(each, BaseException)} <= {
+        "FACT_NOT_REVIEWABLE (state=VERIFIED)"
+    }
+    assert [event.version for event in await family.told(f"fact:{fact.fact_id}", 1)] == [1]
+    assert len((await fact_of(family, fact.fact_id)).decisions) == 1
