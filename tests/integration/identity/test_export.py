@@ -19,7 +19,7 @@ from services.identity.domain.attestation import Purpose
 from services.identity.domain.rights import SECTIONS
 from services.identity.operations.rights import PIECE_BYTES
 from tests.integration.identity.attesting import attested
-from tests.integration.identity.conftest import HOSPITAL, LI, START, WANG, Identity, StartIdentity, refusal
+from tests.integration.identity.conftest import LI, START, WANG, Identity, StartIdentity, refusal
 
 PSN_NO = WANG["psn_no"]
 HELD = Path(__file__).with_name("held.sql")
