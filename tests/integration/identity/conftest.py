@@ -113,18 +113,45 @@ class Identity:
         return answer.person
 
     async def hospital(self, state: str = "DESIGNATED", **fields: Any) -> person_pb2.Institution:  # noqa: ANN401  As above.
-        """Registers the hospital in this state."""
+        """The hospital described so, in this state; while it is designated, somebody is signed in at its T1."""
+        code = fields.get("fixmedins_code", HOSPITAL)
+        wanted = person_pb2.InstitutionState.Value(f"INSTITUTION_STATE_{state}")
+        try:
+            known = await self.institutions.GetInstitution(institutions_pb2.GetInstitutionRequest(fixmedins_code=code))
+            stands = known.institution.state
+        except Failure:
+            stands = wanted
         standard: dict[str, Any] = {
             "fixmedins_code": HOSPITAL,
             "fixmedins_name": "共济医院",
-            "state": person_pb2.InstitutionState.Value(f"INSTITUTION_STATE_{state}"),
+            "state": stands,
             "wallet_capable": True,
         }
-        institution = person_pb2.Institution(**(standard | fields))
         answer = await self.institutions.RegisterInstitution(
-            institutions_pb2.RegisterInstitutionRequest(institution=institution)
+            institutions_pb2.RegisterInstitutionRequest(
+                institution=person_pb2.Institution(**(standard | fields)), opter="zhang01"
+            )
         )
-        return answer.institution
+        institution = answer.institution if stands == wanted else await self.decide(state, fixmedins_code=code)
+        if state == "DESIGNATED":
+            await self.signed_in(fixmedins_code=code)
+        return institution
+
+    async def decide(
+        self, state: str, *, fixmedins_code: str = HOSPITAL, opter: str = "zhang01", cause: str = "年度考核"
+    ) -> person_pb2.Institution:
+        """An officer decides about an institution."""
+        said = {"fixmedins_code": fixmedins_code, "opter": opter, "cause": cause}
+        match state:
+            case "SUSPENDED":
+                suspend = institutions_pb2.SuspendInstitutionRequest(**said)
+                return (await self.institutions.SuspendInstitution(suspend)).institution
+            case "ENDED":
+                end = institutions_pb2.EndInstitutionRequest(**said)
+                return (await self.institutions.EndInstitution(end)).institution
+            case _:
+                resume = institutions_pb2.ResumeInstitutionRequest(**said)
+                return (await self.institutions.ResumeInstitution(resume)).institution
 
     async def code(self, psn_no: str, **fields: str) -> str:
         """A fresh code of this person."""

@@ -203,9 +203,15 @@ async def test_the_process_serves_and_its_log_holds_nothing_personal(start_app: 
         hospital = person_pb2.Institution(
             fixmedins_code=HOSPITAL, fixmedins_name="共济医院", state=person_pb2.INSTITUTION_STATE_DESIGNATED
         )
-        await institutions_pb2_grpc.InstitutionServiceStub(opened).RegisterInstitution(
-            institutions_pb2.RegisterInstitutionRequest(institution=hospital)
+        institutions = institutions_pb2_grpc.InstitutionServiceStub(opened)
+        await institutions.RegisterInstitution(
+            institutions_pb2.RegisterInstitutionRequest(institution=hospital, opter="zhang01")
         )
+        terminal = {"fixmedins_code": HOSPITAL, "terminal_no": "T1", "opter": "li01"}
+        await institutions.RegisterTerminal(
+            institutions_pb2.RegisterTerminalRequest(**terminal, terminal_name="收费一窗口")
+        )
+        await institutions.SignIn(institutions_pb2.SignInRequest(**terminal))
         credentials = credentials_pb2_grpc.CredentialServiceStub(opened)
         code = (await credentials.IssueCode(credentials_pb2.IssueCodeRequest(psn_no=WANG["psn_no"]))).code
         decode = credentials_pb2.DecodeCredentialRequest(code=code, fixmedins_code=HOSPITAL, terminal_no="T1")
