@@ -10,6 +10,7 @@ from ops.identity.command import identity
 from ops.payments.command import payments
 from ops.plan import plan
 from ops.restore.command import restore
+from ops.sandbox_verifier import sandbox_verifier
 from ops.up import up
 from ops.verify.command import verify
 
@@ -26,6 +27,7 @@ app.command()(plan)
 app.command()(verify)
 app.add_typer(payments)
 app.add_typer(identity)
+app.add_typer(sandbox_verifier)
 app.add_typer(restore)
 app.add_typer(alarms)
 app.add_typer(suspense)

@@ -11,6 +11,8 @@ from uuid import UUID
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from joserfc import jws
+from joserfc.jwk import OKPKey
 
 from kernel.failures import Failure, Kind
 from kernel.ids import FixmedinsCode, PsnNo
@@ -18,8 +20,10 @@ from services.identity.domain.credential import (
     CODE_TYPE,
     EC_TOKEN_TYPE,
     ISSUER,
+    CertType,
     Code,
     EcToken,
+    checked_business_type,
     checked_code,
     code_claims,
     ec_token_claims,
@@ -63,6 +67,21 @@ def decoded(token: str, *, now: datetime = NOW, ring: KeyRing = RING) -> Code:
     return checked_code(signed.type, signed.claims, now=now)
 
 
+def ec_token(issued_at: datetime) -> EcToken:
+    """A token of a day, for a visit at the hospital's first terminal."""
+    return EcToken(
+        psn_no=PATIENT,
+        fixmedins_code=FixmedinsCode("H65010000001"),
+        terminal_no="T1",
+        mdtrt_cert_type=CertType.CODE,
+        business_type="01301",
+        mdtrt_id="M1",
+        jti=JTI,
+        issued_at=issued_at,
+        expires_at=issued_at + timedelta(hours=24),
+    )
+
+
 def part(value: object) -> str:
     """A part of a compact JWS."""
     content = value if isinstance(value, bytes) else json.dumps(value).encode()
@@ -74,6 +93,28 @@ def test_a_fresh_code_tells_whose_it_is() -> None:
     code = decoded(signed_code())
     issued_at = NOW.replace(microsecond=0)
     assert code == Code(PATIENT, JTI, issued_at, issued_at + timedelta(seconds=60))
+
+
+def test_a_code_on_a_guardians_phone_says_whose_phone_it_is() -> None:
+    """The guardian's number travels in the code and comes back; a code on one's own phone names nobody else."""
+    guardian = PsnNo("650100000000002")
+    code = new_code(PATIENT, jti=JTI, now=NOW, lifetime_s=60, shown_by=guardian)
+    assert decoded(RING.sign(code_claims(code), as_type=CODE_TYPE, now=NOW)) == code
+    assert "shw" not in code_claims(new_code(PATIENT, jti=JTI, now=NOW, lifetime_s=60))
+
+
+@pytest.mark.parametrize("text", ["01301", "01101", "02121", "02122"])
+def test_a_national_business_type_is_taken(text: str) -> None:
+    """As it stands in the list."""
+    assert checked_business_type(text) == text
+
+
+@pytest.mark.parametrize("text", ["", "00000", "1301", "013010", "09999", "结算"])
+def test_another_business_type_is_refused(text: str) -> None:
+    """What is not in the list is no business."""
+    with pytest.raises(Failure) as refused:
+        checked_business_type(text)
+    assert refused.value == Failure(Kind.INVALID, "BUSINESS_TYPE_UNKNOWN", field="business_type")
 
 
 @pytest.mark.parametrize("lifetime_s", [30, 60])
@@ -96,8 +137,7 @@ def test_a_clock_a_little_behind_the_issuers_is_borne() -> None:
 
 def test_an_ec_token_is_no_code() -> None:
     """What we signed for settlement cannot be decoded again."""
-    hospital = FixmedinsCode("H65010000001")
-    token = EcToken(PATIENT, hospital, "T1", JTI, NOW, NOW + timedelta(days=1))
+    token = ec_token(NOW)
     with pytest.raises(Failure, match="CODE_OF_OTHER_KIND"):
         decoded(RING.sign(ec_token_claims(token), as_type=EC_TOKEN_TYPE, now=NOW))
 
@@ -110,14 +150,16 @@ def test_a_code_for_another_audience_is_no_code() -> None:
 
 
 def test_an_ec_token_says_what_settlement_checks() -> None:
-    """The claims are iss, aud, trm, sub, iat, exp and jti, and nothing else."""
-    hospital = FixmedinsCode("H65010000001")
+    """The claims are iss, aud, trm, mct, biz, vis, sub, iat, exp and jti, and nothing else."""
     begin = NOW.replace(microsecond=0)
-    token = EcToken(PATIENT, hospital, "T1", JTI, begin, begin + timedelta(hours=24))
+    token = ec_token(begin)
     assert ec_token_claims(token) == {
         "iss": ISSUER,
         "aud": "H65010000001",
         "trm": "T1",
+        "mct": "01",
+        "biz": "01301",
+        "vis": "M1",
         "sub": PATIENT,
         "iat": int(begin.timestamp()),
         "exp": int(begin.timestamp()) + 86_400,
@@ -228,6 +270,23 @@ def test_a_successor_is_made_before_the_youngest_key_is_over() -> None:
     just_after = FIRST.public.not_after - overlap + timedelta(seconds=1)
     assert needs_new_key([FIRST.public], now=just_after, overlap=overlap)
     assert not needs_new_key([FIRST.public, key("second", now=just_after).public], now=just_after, overlap=overlap)
+
+
+@given(st.dictionaries(st.text(max_size=8), st.text(max_size=40) | st.integers(), max_size=8))
+def test_what_is_signed_by_hand_is_a_compact_jws(claims: dict[str, str | int]) -> None:
+    """Whatever the claims are, a library that knows nothing of us reads the same ones out of the token."""
+    token = RING.sign(claims, as_type=CODE_TYPE, now=NOW)
+    public = OKPKey.import_key({"kty": "OKP", "crv": "Ed25519", "x": part(FIRST.public.public_key)})
+    read = jws.deserialize_compact(token.encode(), public, algorithms=["Ed25519"])
+    assert json.loads(read.payload) == claims
+    assert read.headers() == {"alg": "Ed25519", "kid": "first", "typ": CODE_TYPE}
+
+
+def test_a_ring_tells_the_beginning_of_its_tokens_from_any_other() -> None:
+    """A token of a held key is known by its header as it stands; one of another key, or none, is not."""
+    assert RING.holds_key_of(signed_code())
+    assert not KeyRing([key("second")]).holds_key_of(signed_code())
+    assert not RING.holds_key_of("")
 
 
 def test_a_key_does_not_show_its_private_half() -> None:

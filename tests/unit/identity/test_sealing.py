@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from kernel.failures import Failure
 from services.identity.domain.certificate import Certificate, CertificateKind
 from services.identity.domain.sealing import (
     NONCE_BYTES,
@@ -19,6 +20,7 @@ from services.identity.domain.sealing import (
     WrongKeyError,
     new_secrets,
     parsed_secrets,
+    with_pin_pepper,
 )
 
 NONCE = bytes(NONCE_BYTES)
@@ -27,7 +29,7 @@ PLACE = "650100000000001/certno"
 
 def secrets_of(fill: int, key_id: str = "k1") -> str:
     """A secrets file whose keys are made of one byte."""
-    counter = iter(range(fill, fill + 2))
+    counter = iter(range(fill, fill + 3))
     return new_secrets(key_id, lambda count: bytes([next(counter)]) * count)
 
 
@@ -83,9 +85,9 @@ def test_the_blind_index_tells_kinds_and_keys_apart() -> None:
 def test_fingerprints_tell_keys_apart() -> None:
     """Other secrets have other fingerprints under the same names, and none holds a key."""
     mine, other = SEALS.fingerprints(), Seals(parsed_secrets(secrets_of(7))).fingerprints()
-    assert mine.keys() == other.keys() == {"encryption:k1", "blind_index"}
+    assert mine.keys() == other.keys() == {"encryption:k1", "blind_index", "pin_pepper"}
     assert all(mine[name] != other[name] for name in mine)
-    assert not {bytes([fill]) * 32 for fill in (1, 2)} & set(mine.values())
+    assert not {bytes([fill]) * 32 for fill in (1, 2, 3)} & set(mine.values())
 
 
 def changed(*path: str, to: object) -> str:
@@ -114,12 +116,30 @@ def changed(*path: str, to: object) -> str:
         (changed("encryption", "keys", to={"k1": 7}), "'k1' must be 32 bytes"),
         (changed("encryption", "keys", to={"k1": "x", "k 2": "x"}), "names are letters"),
         (changed("blind_index", "key", to="not base64!"), "'blind_index' must be 32 bytes"),
+        (changed("pin", to={}), "section pin lacks its pepper"),
+        (changed("pin", to="x"), "section pin lacks its pepper"),
+        (changed("pin", "pepper", to="AAAA"), "'pin.pepper' must be 32 bytes"),
     ],
 )
 def test_a_secrets_file_that_is_not_right_is_refused(text: str, complaint: str) -> None:
     """Each slip is named, and the complaint never holds a key."""
     with pytest.raises(ValueError, match=complaint):
         parsed_secrets(text)
+
+
+def test_a_file_of_before_there_were_cards_serves_all_but_pins_until_a_pepper_is_added() -> None:
+    """Without the section nothing is peppered; added, it stays as it is, and every other key with it."""
+    older = changed("pin", to=None)
+    with pytest.raises(Failure, match="PIN_PEPPER_MISSING"):
+        Seals(parsed_secrets(older)).peppered(b"204857")
+    assert "pin_pepper" not in Seals(parsed_secrets(older)).fingerprints()
+    newer = with_pin_pepper(older, lambda count: b"\x09" * count)
+    assert newer is not None
+    assert with_pin_pepper(newer, bytes) is None
+    assert json.loads(newer)["encryption"] == json.loads(older)["encryption"]
+    seals = Seals(parsed_secrets(newer))
+    assert seals.peppered(b"204857") != SEALS.peppered(b"204857")
+    assert seals.card_index("A12345678") == SEALS.card_index("A12345678") != SEALS.card_index("A12345679")
 
 
 def test_secrets_do_not_show_their_keys() -> None:
