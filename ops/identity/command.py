@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import asyncio
-import time
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from ops.consent import Operator
-from ops.options import EXIT_NEEDS_A_PERSON, HERE, AsJson, Data, give_up, print_json
+from ops.identity.kinship import kinship
+from ops.options import HERE, AsJson, Data
 
 identity = typer.Typer(name="identity", help="People, by the file.", no_args_is_help=True)
+identity.add_typer(kinship)
 
 
 @identity.command("register")
@@ -38,40 +38,17 @@ def register(
     Exit code 0: every line was taken; 1: some were refused; 2: the file cannot be used, or the service is away.
     """
     # Imported here so that every other command starts without them.
-    from rich.console import Console  # noqa: PLC0415  As above.
-
-    from kernel.failures import Failure  # noqa: PLC0415  As above.
-    from ops.identity.lines import UnusableFileError  # noqa: PLC0415  As above.
-    from ops.identity.places import address_of_identity, operator_of  # noqa: PLC0415  As above.
-    from ops.identity.progress import report_of  # noqa: PLC0415  As above.
     from ops.identity.registering import register_file  # noqa: PLC0415  As above.
-    from ops.identity.view import View  # noqa: PLC0415  As above.
+    from ops.identity.running import run  # noqa: PLC0415  As above.
 
-    began = time.monotonic()
-    view = View(Console(highlight=False), quiet=as_json)
-    place = address or address_of_identity(data)
-    try:
-        with view.shown():
-            done = asyncio.run(
-                register_file(file, address=place, caller=operator_of(operator), in_flight=in_flight, view=view)
-            )
-    except UnusableFileError as problem:
-        give_up(problem)
-    except Failure as problem:
-        give_up(f"the identity service refused: {problem}. Run the command again to go on where it stood.")
-    except KeyboardInterrupt:
-        give_up("stopped. Run the command again to go on where it stood.")
-    view.ended(done, report_of(file))
-    if as_json:
-        print_json(
-            {
-                "lines": done.line,
-                "registered": done.new,
-                "existed": done.existed,
-                "refused": done.refused,
-                "report": str(report_of(file)) if done.refused else None,
-                "seconds": round(time.monotonic() - began, 3),
-            }
-        )
-    if done.refused:
-        raise typer.Exit(EXIT_NEEDS_A_PERSON)
+    run(
+        register_file,
+        file,
+        doing="registering",
+        done="registered",
+        address=address,
+        operator=operator,
+        in_flight=in_flight,
+        data=data,
+        as_json=as_json,
+    )

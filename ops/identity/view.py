@@ -21,8 +21,13 @@ PLAIN_LINE_S: Final = 5.0
 class View:
     """Tells how it goes. ``quiet`` tells nothing, for machines that read the summary."""
 
-    def __init__(self, console: Console, *, quiet: bool = False) -> None:
+    def __init__(
+        self, console: Console, *, quiet: bool = False, doing: str = "registering", done: str = "registered"
+    ) -> None:
+        """``doing`` and ``done`` say what becomes of a line."""
         self._console = console
+        self._doing = doing
+        self._done = done
         self._quiet = quiet
         self._bar = Bar(
             TextColumn("{task.description}"),
@@ -49,7 +54,7 @@ class View:
         """What was found, and where it begins."""
         self._lines, self._from = survey.lines, progress.done.line
         self._began = self._said = time.monotonic()
-        self._bar.update(self._task, description="registering", total=survey.lines, completed=progress.done.line)
+        self._bar.update(self._task, description=self._doing, total=survey.lines, completed=progress.done.line)
         if not self._quiet:
             begin = f", going on behind line {progress.done.line:,}" if progress.resumed else ""
             self._console.print(f"{survey.lines:,} lines in {survey.encoding.upper()}{begin}")
@@ -79,7 +84,7 @@ class View:
         seconds = time.monotonic() - self._began
         rate = int((done.line - self._from) / max(seconds, 0.001))
         self._console.print(
-            f"{done.new:,} registered, {done.existed:,} known before, {done.refused:,} refused; "
+            f"{done.new:,} {self._done}, {done.existed:,} known before, {done.refused:,} refused; "
             f"{seconds:.1f} s, {rate:,} rows/s",
             soft_wrap=True,
         )
