@@ -263,7 +263,9 @@ FACTS = PlanFacts(
         (replace(FACTS, infno="2101", digest=b""), Kind.INVALID, "INFNO_DOES_NOT_FIT"),
         (replace(FACTS, digest=b"x" * 32, is_expired=True), Kind.INVALID, "PLAN_DIGEST_MISMATCH"),
         (replace(FACTS, is_expired=True, version_now=4), Kind.PRECONDITION, "PLAN_EXPIRED"),
+        (replace(FACTS, is_expired=True, is_sanctioned=True), Kind.PRECONDITION, "PLAN_EXPIRED"),
         (replace(FACTS, version_now=4), Kind.CONFLICT, "PLAN_STALE"),
+        (replace(FACTS, is_sanctioned=True), Kind.CONFLICT, "PLAN_STALE"),
     ],
 )
 def test_a_plan_is_refused_with_the_first_reason_that_applies(facts: PlanFacts | None, kind: Kind, reason: str) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Final
 from uuid import UUID
@@ -13,6 +13,7 @@ import pytest
 from chassis.files import read_yaml
 from kernel.failures import Failure
 from kernel.ids import AdmDvs, AuthorisationId, FixmedinsCode, PsnNo
+from kernel.policy import PolicySet
 from ops.plan import plan_as_json
 from ops.scenario import parsed_scenario
 from services.settlement.domain.bill import Bill
@@ -28,6 +29,8 @@ from services.settlement.domain.visit import (
     InstitutionState,
     KnownBinding,
     KnownPerson,
+    Terminal,
+    check_signed_in,
     check_takes_bills,
     circle_of,
     known_institution,
@@ -45,6 +48,11 @@ PATIENT: Final = PsnNo("650100000000001")
 FUNDER: Final = PsnNo("650500000000003")
 LEAVE: Final = AuthorisationId(UUID(int=7))
 HOSPITAL: Final = Institution(FixmedinsCode("H65010000001"), InstitutionState.DESIGNATED, wallet_capable=True)
+WINDOW: Final = Terminal(
+    HOSPITAL.fixmedins_code, "T01", in_service=True, sign_no="S1", sign_ends_at=BOUND_AT + timedelta(seconds=1)
+)
+TODAY: Final = date(2026, 7, 1)
+DAY: Final = timedelta(days=1)
 BILL: Final = Bill(medfee_sumamt=10_000, fulamt_ownpay_amt=0, overlmt_selfpay=0, preselfpay_amt=0, inscp_scp_amt=10_000)
 EMPLOYEE: Final = Enrolment("310", URUMQI, "1")
 
@@ -313,10 +321,66 @@ def test_a_transaction_belongs_to_hospitals_or_to_pharmacies(code: str, infno: s
     assert found == reason
 
 
-def test_only_designated_institutions_bring_new_bills() -> None:
-    """Unknown, suspended and ended institutions are refused by name."""
+def test_an_institution_that_nobody_told_of_is_unknown() -> None:
+    """It is refused by name, whatever it sends."""
     with pytest.raises(Failure, match="INSTITUTION_UNKNOWN"):
         known_institution(None, fixmedins_code=HOSPITAL.fixmedins_code, infno="2206")
-    for state in (InstitutionState.SUSPENDED, InstitutionState.ENDED):
-        with pytest.raises(Failure, match="INSTITUTION_NOT_DESIGNATED"):
-            check_takes_bills(replace(HOSPITAL, state=state))
+
+
+@pytest.mark.parametrize(
+    ("institution", "infno", "reason"),
+    [
+        (HOSPITAL, "2206", None),
+        (replace(HOSPITAL, state=InstitutionState.SUSPENDED), "2206", "INSTITUTION_NOT_DESIGNATED"),
+        (replace(HOSPITAL, state=InstitutionState.ENDED, sanctioned=True), "2206", "INSTITUTION_NOT_DESIGNATED"),
+        (replace(HOSPITAL, agreement_from=TODAY + DAY), "2206", "INSTITUTION_NOT_DESIGNATED"),
+        (replace(HOSPITAL, agreement_to=TODAY - DAY, sanctioned=True), "2206", "INSTITUTION_NOT_DESIGNATED"),
+        (replace(HOSPITAL, agreement_from=TODAY, agreement_to=TODAY), "2206", None),
+        (replace(HOSPITAL, sanctioned=True, inpatient=False), "2303", "INSTITUTION_SANCTIONED"),
+        (replace(HOSPITAL, inpatient=False), "2303", "TRANSACTION_NOT_FOR_INSTITUTION"),
+        (replace(HOSPITAL, inpatient=False), "2206", None),
+    ],
+)
+def test_new_bills_come_from_designated_institutions_that_may_send_them(
+    institution: Institution, infno: str, reason: str | None
+) -> None:
+    """The first reason that applies is the one told; both days of an agreement belong to it."""
+    try:
+        check_takes_bills(institution, infno=infno, today=TODAY)
+        found = None
+    except Failure as failure:
+        found = failure.reason
+    assert found == reason
+
+
+@pytest.mark.parametrize(
+    ("terminal", "reason"),
+    [
+        (None, "TERMINAL_UNKNOWN"),
+        (replace(WINDOW, in_service=False), "TERMINAL_UNKNOWN"),
+        (replace(WINDOW, sign_no="", sign_ends_at=None), "TERMINAL_NOT_SIGNED_IN"),
+        (replace(WINDOW, sign_ends_at=BOUND_AT), "TERMINAL_NOT_SIGNED_IN"),
+        (WINDOW, None),
+    ],
+)
+def test_bills_are_planned_at_signed_in_terminals(terminal: Terminal | None, reason: str | None) -> None:
+    """One that is unknown or out of service is another matter than one where nobody is at work."""
+    try:
+        check_signed_in(terminal, now=BOUND_AT)
+        found = None
+    except Failure as failure:
+        found = failure.reason
+    assert found == reason
+
+
+def test_while_mutual_aid_is_paused_every_funder_is_left_out_and_none_is_asked_for() -> None:
+    """Whatever else is known of them, the reason is the same; the patient's own money goes on."""
+    people = {PATIENT: known(PATIENT, EMPLOYEE), FUNDER: known(FUNDER, Enrolment("310", HAMI, "1"), sanctioned=True)}
+    circle, enrolment = circle_of(PATIENT, people, [bound()])
+    assert list(questions_of(circle, enrolment, paused=True)) == [URUMQI]
+    visit = visit_of(
+        circle, enrolment, institution=HOSPITAL, bill=BILL, readings={URUMQI: HOME}, year=YEAR, paused=True
+    )
+    result = split(visit, PolicySet.of({}))
+    assert [(skipped.psn_no, skipped.reason) for skipped in result.skipped] == [(FUNDER, SkipReason.IDENTITY_STALE)]
+    assert (result.own.amount_fen, result.funders, result.psn_cash_pay) == (1_500, (), 8_500)

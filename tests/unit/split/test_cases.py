@@ -127,8 +127,9 @@ def test_the_reasons_are_examined_in_their_order() -> None:
     stated = content(person(PATIENT), person(FATHER, **father), bindings=[binding(FATHER, unbound=True)])
     scenario = parsed_scenario(stated)
     (bound,) = scenario.visit.bindings
-    bound = replace(bound, funder=replace(bound.funder, reachable=False))
+    bound = replace(bound, stale=True, funder=replace(bound.funder, reachable=False))
     repairs: list[Callable[[Binding], Binding]] = [
+        lambda one: replace(one, stale=False),
         lambda one: replace(one, unbound=False),
         lambda one: replace(one, funder=replace(one.funder, sanctioned=False)),
         lambda one: replace(one, funder=replace(one.funder, insutype="310", psn_insu_stas="1")),

@@ -51,12 +51,7 @@ def person(
             person_pb2.Enrolment(insutype=insutype, insuplc_admdvs=area, psn_insu_stas=status)
             for insutype, area, status in enrolments
         ],
-        sanctions=[
-            person_pb2.Sanction(
-                sanction_id=str(uuid5(_NAMES, f"{psn_no}{begin}")), from_time=timestamp(begin), to_time=timestamp(end)
-            )
-            for begin, end in sanctions
-        ],
+        sanctions=_sanctions(psn_no, sanctions),
     )
     return identity_pb.IdentityEvent(
         event_id=str(uuid4()),
@@ -72,17 +67,58 @@ def institution(
     *,
     version: int = 1,
     wallet_capable: bool = True,
+    inpatient: bool = True,
+    agreement: tuple[str, str] = ("", ""),
+    sanctions: Sequence[tuple[datetime, datetime]] = (),
 ) -> identity_pb.IdentityEvent:
-    """A designated institution, or one in another state."""
+    """A designated institution, or one in another state; ``agreement`` names its first and last day."""
     told = person_pb2.Institution(
-        fixmedins_code=code, fixmedins_name="某机构", state=state, wallet_capable=wallet_capable
+        fixmedins_code=code,
+        fixmedins_name="某机构",
+        state=state,
+        wallet_capable=wallet_capable,
+        capabilities=[person_pb2.INSTITUTION_CAPABILITY_INPATIENT] * inpatient,
+        agreement_from_date=agreement[0],
+        agreement_to_date=agreement[1],
     )
     return identity_pb.IdentityEvent(
         event_id=str(uuid4()),
         aggregate_id=f"institution:{code}",
         version=version,
-        institution_changed=identity_pb.InstitutionChanged(institution=told),
+        institution_changed=identity_pb.InstitutionChanged(institution=told, sanctions=_sanctions(code, sanctions)),
     )
+
+
+def terminal(
+    code: str, terminal_no: str = "T01", *, version: int = 1, signed_in: bool = True, in_service: bool = True
+) -> identity_pb.IdentityEvent:
+    """A terminal of the institution, with somebody signed in for a day to come, or nobody."""
+    now = datetime.now(UTC)
+    told = person_pb2.Terminal(
+        fixmedins_code=code,
+        terminal_no=terminal_no,
+        terminal_name="某窗口",
+        state=person_pb2.TERMINAL_STATE_ACTIVE if in_service else person_pb2.TERMINAL_STATE_RETIRED,
+    )
+    if signed_in:
+        told.sign_no = f"S{version}"
+        told.sign_time.CopyFrom(timestamp(now))
+        told.sign_ends_time.CopyFrom(timestamp(now + timedelta(days=1)))
+    return identity_pb.IdentityEvent(
+        event_id=str(uuid4()),
+        aggregate_id=f"terminal:{code}/{terminal_no}",
+        version=version,
+        terminal_changed=identity_pb.TerminalChanged(terminal=told),
+    )
+
+
+def _sanctions(subject: str, periods: Sequence[tuple[datetime, datetime]]) -> list[person_pb2.Sanction]:
+    return [
+        person_pb2.Sanction(
+            sanction_id=str(uuid5(_NAMES, f"{subject}{begin}")), from_time=timestamp(begin), to_time=timestamp(end)
+        )
+        for begin, end in periods
+    ]
 
 
 def signing_key(kid: str, public_key: bytes) -> identity_pb.IdentityEvent:
