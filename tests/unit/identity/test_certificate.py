@@ -117,6 +117,45 @@ def test_one_wrong_digit_is_always_found(number: str, data: st.DataObject) -> No
         parsed_certificate(RESIDENT, number[:place] + character + number[place + 1 :], today=TODAY)
 
 
+EIGHTEEN = st.tuples(st.just(RESIDENT), resident_numbers()) | st.tuples(st.just(FOREIGN), resident_numbers(first="9"))
+
+
+@given(EIGHTEEN, st.integers(0, 17), st.characters(min_codepoint=32, max_codepoint=0x2FFF))
+def test_no_slip_of_one_character_is_taken(drawn: tuple[CertificateKind, str], place: int, character: str) -> None:
+    """A resident's or a foreigner's 18 characters with any one of them replaced by any other are refused."""
+    kind, number = drawn
+    assume(character.upper() != number[place])
+    with pytest.raises(Failure):
+        parsed_certificate(kind, number[:place] + character + number[place + 1 :], today=TODAY)
+
+
+@given(EIGHTEEN, st.integers(0, 17), st.sampled_from("0123456789X"))
+def test_no_character_is_lost_or_doubled(drawn: tuple[CertificateKind, str], place: int, character: str) -> None:
+    """A number that lacks a character, or has one more, is refused, whatever stands in the place."""
+    kind, number = drawn
+    for wrong in (number[:place] + number[place + 1 :], number[:place] + character + number[place:]):
+        with pytest.raises(Failure):
+            parsed_certificate(kind, wrong, today=TODAY)
+
+
+@given(st.sampled_from(CertificateKind).flatmap(lambda kind: st.tuples(st.just(kind), NUMBERS[kind])), st.data())
+def test_a_number_is_of_one_kind(drawn: tuple[CertificateKind, str], data: st.DataObject) -> None:
+    """A valid number of one kind is refused as any other kind."""
+    kind, number = drawn
+    other = data.draw(st.sampled_from([each for each in CertificateKind if each is not kind]))
+    with pytest.raises(Failure):
+        parsed_certificate(other, number, today=TODAY)
+
+
+@given(resident_numbers(first="8"))
+def test_a_residence_permit_is_read_as_a_resident_number_is(number: str) -> None:
+    """What a residence permit's number (81, 82, 83) tells is its own birth date and the sex of its 17th digit."""
+    certificate = parsed_certificate(RESIDENT, number, today=TODAY)
+    assert certificate.brdy is not None
+    assert certificate.brdy.strftime("%Y%m%d") == number[6:14]
+    assert certificate.sex is (Sex.MALE if number[16] in "13579" else Sex.FEMALE)
+
+
 @given(resident_numbers(), st.integers(0, 16))
 def test_two_neighbours_swapped_are_always_found(number: str, place: int) -> None:
     """No number with two neighbouring characters swapped is taken."""
