@@ -119,7 +119,7 @@ class KinshipApi(KinshipServiceServicer):
         taken = await load_rows(database=room.database, seals=room.seals, rows=rows, now=now)
         return pb.LoadRegistryRowsResponse(taken=taken, known=len(rows) - taken, refused=refused)
 
-    async def VerifyKinship(self, request: pb.VerifyKinshipRequest, _: Context) -> pb.VerifyKinshipResponse:
+    async def VerifyKinship(self, request: pb.VerifyKinshipRequest, context: Context) -> pb.VerifyKinshipResponse:
         room = self.room
         found = await kinship.verify_kinship(
             database=room.database,
@@ -127,5 +127,6 @@ class KinshipApi(KinshipServiceServicer):
             other_psn_no=parsed_psn_no(request.other_psn_no, field="other_psn_no"),
             now=room.clock.now(),
             on_date=parsed_date(request.on_date, field="on_date"),
+            asked_by=asked_by(context),
         )
         return wire.kinship_message(found)

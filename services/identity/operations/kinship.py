@@ -27,6 +27,8 @@ from services.identity.store.kinship_lists import ShownFact
 
 REVIEW: Final = "KINSHIP_REVIEW"
 """The purpose in the audit when an officer sees whom a fact speaks of."""
+KINSHIP_ASKED: Final = "KINSHIP_ASKED"
+"""The purpose in the audit when somebody asks what two people are to each other."""
 
 
 class Registry(Protocol):
@@ -145,19 +147,30 @@ async def expire_fact(*, database: Database, fact_id: UUID, now: datetime, rando
 
 
 async def verify_kinship(
-    *, database: Database, psn_no: PsnNo, other_psn_no: PsnNo, now: datetime, on_date: date | None = None
+    *,
+    database: Database,
+    psn_no: PsnNo,
+    other_psn_no: PsnNo,
+    now: datetime,
+    on_date: date | None = None,
+    asked_by: str | None = None,
 ) -> Kinship:
     """What the one is to the other on a date, today unless another is given; PERSON_UNKNOWN (NOT_FOUND).
 
     Marriages and deaths are judged on that date, documents as of now: what is proven no more proves nothing of the past
-    either. One statement, whoever is asked about.
+    either. One statement, whoever is asked about; and one that puts the look-up of both on record before anything is
+    told, unless the room asks itself (``asked_by`` is None).
     """
     today = business_date(now)
     async with database.driver_connection() as driver:
         facts, people = await store.family_around(driver, {psn_no, other_psn_no})
-    for number, field in ((psn_no, "psn_no"), (other_psn_no, "other_psn_no")):
-        if number not in people:
-            raise Failure(Kind.NOT_FOUND, "PERSON_UNKNOWN", field=field)
+        for number, field in ((psn_no, "psn_no"), (other_psn_no, "other_psn_no")):
+            if number not in people:
+                raise Failure(Kind.NOT_FOUND, "PERSON_UNKNOWN", field=field)
+        if asked_by is not None:
+            await lookups.record_by_driver(
+                driver, (psn_no, other_psn_no), purpose=KINSHIP_ASKED, asked_by=asked_by, now=now
+            )
     family = Family((fact for fact in facts if fact.proves_on(today)), people)
     return kinship(psn_no, other_psn_no, on_date=on_date or today, family=family)
 

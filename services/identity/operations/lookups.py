@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from datetime import datetime
-from typing import Final
+from typing import Any, Final
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -27,6 +27,18 @@ async def record(
     await store.insert_lookups(
         connection, psn_nos, purpose=purpose, asked_by=asked_by, trace_id=telemetry.trace_id(), now=now
     )
+
+
+async def record_by_driver(
+    driver: Any,  # noqa: ANN401  The driver publishes no types.
+    psn_nos: Iterable[PsnNo],
+    *,
+    purpose: str,
+    asked_by: str,
+    now: datetime,
+) -> None:
+    """The same by one statement of a raw connection, before what was read is shown."""
+    await store.add_lookups(driver, psn_nos, purpose=purpose, asked_by=asked_by, trace_id=telemetry.trace_id(), now=now)
 
 
 async def list_lookups(

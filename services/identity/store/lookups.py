@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from datetime import datetime
-from typing import Final
+from typing import Any, Final
 
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import ARRAY
@@ -18,6 +18,10 @@ _ADD: Final = sa.text("""
     INSERT INTO lookups (psn_no, purpose, asked_by, trace_id, looked_up_at)
     SELECT psn_no, CAST(:purpose AS text), CAST(:asked_by AS text), CAST(:trace_id AS text), CAST(:now AS timestamptz)
     FROM unnest(CAST(:psn_nos AS text[])) AS seen (psn_no)""")
+
+_ADD_BY_DRIVER: Final = """
+    INSERT INTO lookups (psn_no, purpose, asked_by, trace_id, looked_up_at)
+    SELECT psn_no, $2, $3, $4, $5 FROM unnest($1::text[]) AS seen (psn_no)"""
 
 
 async def insert_lookups(
@@ -35,6 +39,19 @@ async def insert_lookups(
         await connection.execute(
             _ADD, {"psn_nos": wanted, "purpose": purpose, "asked_by": asked_by, "trace_id": trace_id, "now": now}
         )
+
+
+async def add_lookups(
+    driver: Any,  # noqa: ANN401  The driver publishes no types.
+    psn_nos: Iterable[PsnNo],
+    *,
+    purpose: str,
+    asked_by: str,
+    trace_id: str,
+    now: datetime,
+) -> None:
+    """The same by one statement of a raw connection, for a path that has no other transaction."""
+    await driver.execute(_ADD_BY_DRIVER, sorted(set(psn_nos)), purpose, asked_by, trace_id, now)
 
 
 async def lookups_before(

@@ -282,7 +282,7 @@ async def test_whom_an_answer_shows_was_looked_up_by_the_one_who_asked(identity:
         await scene.call(method, request)
         rows = await connection.fetch("SELECT * FROM lookups WHERE id > $1", last)
     assert {row["psn_no"] for row in rows} == shown
-    at_a_desk = {"DecodeCredential": f"terminal:{HOSPITAL}/T1", "BeginActivation": f"terminal:{HOSPITAL}/T1"}
+    at_a_desk = {"DecodeCredential": f"institution:{HOSPITAL}/T1", "BeginActivation": f"terminal:{HOSPITAL}/T1"}
     assert {row["asked_by"] for row in rows} == {at_a_desk.get(method, OFFICER)}
     assert all(row["declared"] and row["purpose"] for row in rows)
 
