@@ -8,11 +8,14 @@ from typing import Annotated
 import typer
 
 from ops.consent import Operator
+from ops.identity.export_command import export, export_schema
 from ops.identity.kinship import kinship
 from ops.options import HERE, AsJson, Data
 
-identity = typer.Typer(name="identity", help="People, by the file.", no_args_is_help=True)
+identity = typer.Typer(name="identity", help="People, by the file; and one person's whole file.", no_args_is_help=True)
 identity.add_typer(kinship)
+identity.command("export")(export)
+identity.command("export-schema")(export_schema)
 
 
 @identity.command("register")
