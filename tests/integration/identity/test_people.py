@@ -129,10 +129,11 @@ async def test_enrolment_move_and_status_are_told_with_rising_versions(identity:
     await enrol(identity, psn_no, area=HAMI)
     await status(identity, psn_no, "2")
     await status(identity, psn_no, "2")
-    last = await status(identity, psn_no, "1")
+    await status(identity, psn_no, "1")
+    last = await status(identity, psn_no, "4", "390")
 
-    events = await identity.told(f"person:{psn_no}", 6)
-    assert [event.version for event in events] == [1, 2, 3, 4, 5, 6]
+    events = await identity.told(f"person:{psn_no}", 7)
+    assert [event.version for event in events] == [1, 2, 3, 4, 5, 6, 7]
     assert [
         [(each.insutype, each.insuplc_admdvs, each.psn_insu_stas) for each in event.person_changed.person.enrolments]
         for event in events
@@ -143,9 +144,10 @@ async def test_enrolment_move_and_status_are_told_with_rising_versions(identity:
         [("310", HAMI, "1"), ("390", HAMI, "1")],
         [("310", HAMI, "2"), ("390", HAMI, "1")],
         [("310", HAMI, "1"), ("390", HAMI, "1")],
+        [("310", HAMI, "1"), ("390", HAMI, "4")],
     ]
     assert events[-1].person_changed.person == last == await identity.person(psn_no)
-    assert await count(identity, "enrolment_changes") == 5
+    assert await count(identity, "enrolment_changes") == 6
 
 
 async def test_changes_of_one_person_at_once_never_share_a_version(start_identity: StartIdentity) -> None:
