@@ -1,0 +1,118 @@
+"""`gongji identity export`: one file with everything the five rooms hold about a person."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import stat
+import sys
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from chassis.rpc.client import channel
+from gongji.identity.v1 import attestations_pb2 as pb
+from gongji.identity.v1.attestations_pb2_grpc import AttestationServiceStub
+from kernel.ids import PsnNo
+from ops.identity.export import ROOMS
+from ops.sandbox_verifier import SandboxKey
+from tests.e2e.town import Town
+
+GONGJI = "from ops.main import main; main()"
+
+
+async def face_of(town: Town, psn_no: PsnNo) -> str:
+    """The id of an attestation that a sandbox verifier gave for an export."""
+    key = SandboxKey.new("export-sandbox")
+    async with channel(town.world.address("identity")) as opened:
+        stub = AttestationServiceStub(opened)
+        await stub.RegisterVerifier(
+            pb.RegisterVerifierRequest(
+                verifier_no=key.verifier_no,
+                kid=key.kid,
+                public_key=key.public_key,
+                name="sandbox",
+                is_sandbox=True,
+                opter="zhang01",
+            )
+        )
+        answer = await stub.VerifyAttestation(
+            pb.VerifyAttestationRequest(
+                attestation=key.attestation(psn_no, "EXPORT_DATA", now=datetime.now(UTC)),
+                psn_no=psn_no,
+                purpose=pb.ATTESTATION_PURPOSE_EXPORT_DATA,
+            )
+        )
+    return str(answer.attestation_id)
+
+
+async def export(town: Town, psn_no: PsnNo, face: str, out: Path, **elsewhere: str) -> tuple[int | None, str]:
+    """The command's exit code, and what it wrote on both streams."""
+    addresses = {room: town.world.address(room) for room in ROOMS} | elsewhere
+    places = [argument for room, address in addresses.items() for argument in (f"--{room}", address)]
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-c", GONGJI, "identity", "export", psn_no),
+        *("--attestation", face, "--out", str(out), "--operator", "tester", *places),
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+    )
+    said, complained = await process.communicate()
+    return process.returncode, (said + complained).decode()
+
+
+def read(out: Path) -> dict[str, Any]:
+    """The file's content."""
+    content: dict[str, Any] = json.loads(out.read_text(encoding="utf-8"))
+    return content
+
+
+async def test_one_file_holds_what_every_room_knows_of_a_person(town: Town, tmp_path: Path) -> None:
+    """Certificate in clear, group and bindings, the account's statement, messages, and who looked; his alone to read."""
+    family = await town.couple()
+    paid = await town.paid(family, 8_000)
+    await town.at_rest()
+    await town.told()
+    me, out = family.funders[0], tmp_path / "me.json"
+    face = await face_of(town, me.psn_no)
+    code, said = await export(town, me.psn_no, face, out)
+    assert (code, stat.S_IMODE(out.stat().st_mode)) == (0, 0o600), said
+    file = read(out)
+    assert (file["identity"]["person"]["certno"], file["identity"]["person"]["psn_name"]) == (me.certno, me.name)
+    assert file["missing"] == []
+    (binding,) = file["family"]["bindings"]
+    assert (binding["funder_psn_no"], binding["state"]) == (me.psn_no, "BINDING_STATE_ACTIVE")
+    assert [group["group_id"] for group in file["family"]["groups"]] == [binding["group_id"]]
+    (account,) = file["accounts"]
+    assert [line["setl_id"] for line in account["statement"] if line["kind"] == "PAYMENT"] == [paid.setl_id]
+    assert account["balance"]["past_fen"] == account["statement"][-1]["balance_after_fen"]
+    assert "TOPIC_ACCOUNT_PAID" in {message["topic"] for message in file["messages"]}
+    looked = {row["asked_by"] for row in file["identity"]["lookups"]}
+    assert {"service:family", "operator:tester"} <= looked
+    others = (family.patient, family.funders[1])
+    assert not any(secret in out.read_text() for other in others for secret in (other.certno, other.name))
+
+
+async def test_a_face_counts_for_one_file_and_no_file_is_overwritten(town: Town, tmp_path: Path) -> None:
+    """A file that is there costs no face; a face that was used gives no second file."""
+    family = await town.couple()
+    me, out, other = family.patient, tmp_path / "me.json", tmp_path / "again.json"
+    face = await face_of(town, me.psn_no)
+    out.write_text("kept")
+    code, said = await export(town, me.psn_no, face, out)
+    assert (code, out.read_text()) == (2, "kept")
+    assert "exists already" in said
+    assert (await export(town, me.psn_no, face, other))[0] == 0
+    other.unlink()
+    code, said = await export(town, me.psn_no, face, other)
+    assert (code, other.exists()) == (2, False)
+    assert "ATTESTATION_USED" in said
+
+
+async def test_a_room_that_is_away_is_named_in_the_file(town: Town, unused_port: int, tmp_path: Path) -> None:
+    """Identity's part is written all the same, for the face is spent; the exit code says that something is missing."""
+    family = await town.couple()
+    me, out = family.patient, tmp_path / "me.json"
+    code, said = await export(town, me.psn_no, await face_of(town, me.psn_no), out, notify=f"127.0.0.1:{unused_port}")
+    assert (code, read(out)["missing"]) == (1, ["messages: SERVICE_UNAVAILABLE"])
+    assert "missing: messages: SERVICE_UNAVAILABLE" in said
+    assert read(out)["accounts"] != []
