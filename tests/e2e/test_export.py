@@ -67,7 +67,7 @@ def read(out: Path) -> dict[str, Any]:
 
 
 async def test_one_file_holds_what_every_room_knows_of_a_person(town: Town, tmp_path: Path) -> None:
-    """Certificate in clear, group and bindings, the account's statement, messages, and who looked; his alone to read."""
+    """Certificate in clear, group and bindings, statement, messages, and who looked; his alone to read."""
     family = await town.couple()
     paid = await town.paid(family, 8_000)
     await town.at_rest()
