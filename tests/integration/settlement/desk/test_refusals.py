@@ -13,6 +13,7 @@ import pytest
 from gongji.family.v1 import binding_pb2
 from gongji.settlement.v1 import settlement_pb2 as pb
 from gongji_terminal.msgid import next_msgid
+from services.settlement.operations.refusing import TOLD
 from tests.integration.settlement.desk import said
 from tests.integration.settlement.desk.town import (
     HAMI,
@@ -66,6 +67,7 @@ BAD_VISITS: Final[list[tuple[str, Callable[[str], dict[str, Any]], str]]] = [
     ("no bill", lambda _: {"bill": None}, "REQUEST_INVALID"),
     ("unknown institution", lambda _: {"fixmedins_code": UNKNOWN_HOSPITAL}, "INSTITUTION_UNKNOWN"),
     ("suspended institution", lambda _: {"fixmedins_code": SUSPENDED_HOSPITAL}, "INSTITUTION_NOT_DESIGNATED"),
+    ("unknown terminal", lambda _: {"terminal_no": "T99"}, "TERMINAL_UNKNOWN"),
     ("a pharmacy's transaction", lambda _: {"infno": pb.INFNO_2101}, "TRANSACTION_NOT_FOR_INSTITUTION"),
     ("a hospital's transaction", lambda _: {"fixmedins_code": PHARMACY}, "TRANSACTION_NOT_FOR_INSTITUTION"),
     ("a settling transaction", lambda _: {"infno": pb.INFNO_2207}, "REQUEST_INVALID"),
@@ -106,7 +108,8 @@ async def test_a_bad_visit_is_refused_by_name_and_not_stored(
     before = await town.stored()
     request = town.presented(patient, 1_000, **changes(patient))
     assert await town.refused(town.desk.PreSettle(request, timeout=5)) == reason
-    assert await town.stored() == before
+    # Of a credential that somebody else presents, whoever looks for misuse is told.
+    assert await town.stored() == {**before, "outbox": before["outbox"] + (reason in TOLD)}
 
 
 async def test_a_funders_own_code_is_refused_for_the_patient(town: Town) -> None:
@@ -147,7 +150,7 @@ async def test_patients_who_may_not_settle_online_are_told_why(town: Town) -> No
 
 async def test_an_area_of_no_province_has_no_policy(town: Town) -> None:
     """An institution that identity placed in an area that cannot exist gets no plan."""
-    await town.tell(said.institution(NOWHERE_HOSPITAL))
+    await town.opens(NOWHERE_HOSPITAL)
     request = town.presented(await town.person(past=1_000), 1_000, fixmedins_code=NOWHERE_HOSPITAL)
     assert await town.refused(town.desk.PreSettle(request, timeout=5)) == "POLICY_AREA_UNKNOWN"
 
@@ -175,7 +178,7 @@ async def test_a_wallet_pays_second_where_the_institution_takes_wallets(town: To
     patient = await town.person(past=300)
     await town.credit(patient, URUMQI, wallet=500)
     takes_none = "H65010000077"
-    await town.tell(said.institution(takes_none, wallet_capable=False))
+    await town.opens(takes_none, wallet_capable=False)
     with_wallet = (await town.desk.PreSettle(town.presented(patient, 1_000), timeout=5)).plan.amounts
     request = town.presented(patient, 1_000, fixmedins_code=takes_none)
     without = (await town.desk.PreSettle(request, timeout=5)).plan.amounts

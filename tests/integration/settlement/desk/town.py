@@ -259,8 +259,11 @@ class Town:
 
 
 @asynccontextmanager
-async def town(postgres: Databases, nats: NatsServer, folder: Path) -> AsyncIterator[Town]:
-    """Settlement and the ledgers of Ürümqi and Hami, running in this process, on databases and streams of their own."""
+async def town(postgres: Databases, nats: NatsServer, folder: Path, **told: Any) -> AsyncIterator[Town]:  # noqa: ANN401  Any setting.
+    """Settlement and the ledgers of Ürümqi and Hami, running in this process, on databases and streams of their own.
+
+    ``told`` are more of settlement's settings.
+    """
     name = f"t{uuid4().hex[:12]}"
     databases = [f"{name}_settlement", f"{name}_ledger_{URUMQI}", f"{name}_ledger_{HAMI}"]
     urls = [await postgres.create_database(database) for database in databases]
@@ -274,7 +277,7 @@ async def town(postgres: Databases, nats: NatsServer, folder: Path) -> AsyncIter
         ledger_database_url_template=postgres.url(f"{name}_ledger_{{area}}"),
     )
     settings = app.Settings(
-        **common, database_url=urls[0], policies_folder=folder, message_bytes_max=64 << 10, vote_deadline_s=3
+        **common, **told, database_url=urls[0], policies_folder=folder, message_bytes_max=64 << 10, vote_deadline_s=3
     )
     try:
         async with (

@@ -1,0 +1,218 @@
+"""Where bills are taken: institutions within their agreement and without sanction, terminals with somebody at work."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Any, Final
+
+import pytest
+
+from gongji.family.v1 import binding_pb2
+from gongji.settlement.v1 import events_pb2
+from gongji.settlement.v1 import settlement_pb2 as pb
+from gongji_terminal import Care
+from kernel.clock import business_date
+from tests.integration.settlement.desk import said
+from tests.integration.settlement.desk.test_settle import family, planned
+from tests.integration.settlement.desk.town import HOSPITAL, OTHER_HOSPITAL, URUMQI, Town, token
+
+DAY: Final = timedelta(days=1)
+
+
+def period(begins: timedelta, ends: timedelta) -> tuple[datetime, datetime]:
+    """From and to, counted from now."""
+    now = datetime.now(UTC)
+    return now + begins, now + ends
+
+
+def days(begins: int, ends: int) -> tuple[str, str]:
+    """An agreement's first and last day, counted from today."""
+    today = business_date(datetime.now(UTC))
+    return (today + begins * DAY).isoformat(), (today + ends * DAY).isoformat()
+
+
+async def refused(town: Town, code: str, **changes: Any) -> str:  # noqa: ANN401  Any field of the request.
+    """By which name a bill of this institution is refused; empty if it is planned."""
+    patient = await town.person(past=1_000)
+    asked = town.desk.PreSettle(town.presented(patient, 1_000, fixmedins_code=code, **changes), timeout=5)
+    try:
+        await asked
+    except Exception:  # noqa: BLE001  What it is, refused() says.
+        return await town.refused(asked)
+    return ""
+
+
+@pytest.mark.parametrize(
+    ("number", "told", "infno", "reason"),
+    [
+        (21, {"agreement": days(-30, -1)}, pb.INFNO_2206, "INSTITUTION_NOT_DESIGNATED"),
+        (22, {"agreement": days(1, 30)}, pb.INFNO_2206, "INSTITUTION_NOT_DESIGNATED"),
+        (23, {"agreement": days(0, 0)}, pb.INFNO_2206, ""),
+        (24, {"sanctions": [period(-DAY, 90 * DAY)]}, pb.INFNO_2206, "INSTITUTION_SANCTIONED"),
+        (25, {"sanctions": [period(DAY, 91 * DAY)]}, pb.INFNO_2206, ""),
+        (26, {"inpatient": False}, pb.INFNO_2303, "TRANSACTION_NOT_FOR_INSTITUTION"),
+        (27, {"inpatient": False}, pb.INFNO_2206, ""),
+    ],
+    ids=["over", "to come", "one day", "sanctioned", "sanctioned from tomorrow", "no beds", "outpatient"],
+)
+async def test_an_institution_takes_bills_as_far_as_identity_tells(
+    town: Town,
+    number: int,
+    told: dict[str, Any],
+    infno: pb.Infno.ValueType,
+    reason: str,
+) -> None:
+    """Agreement, sanctions and capabilities are judged at the moment of the bill."""
+    code = f"H650100000{number}"
+    await town.opens(code, **told)
+    assert await refused(town, code, infno=infno) == reason
+
+
+async def test_a_sanction_of_an_institution_that_is_lifted_counts_no_more(town: Town) -> None:
+    """The next version tells of no sanction; the one after of another."""
+    code = "H65010000031"
+    sanctions: Sequence[tuple[datetime, datetime]]
+    told = []
+    for version, sanctions in enumerate(([period(-DAY, DAY)], [], [period(-2 * DAY, DAY)]), 1):
+        await town.tell(said.institution(code, version=version, sanctions=sanctions))
+        if version == 1:
+            await town.tell(said.terminal(code))
+        told.append(await refused(town, code))
+    assert told == ["INSTITUTION_SANCTIONED", "", "INSTITUTION_SANCTIONED"]
+
+
+async def test_bills_are_planned_where_somebody_is_signed_in(town: Town) -> None:
+    """Signed out, signed in, over by itself, out of service: each as the latest event says."""
+    told = []
+    events = (
+        said.terminal(HOSPITAL, "T71", signed_in=False),
+        said.terminal(HOSPITAL, "T71", version=2),
+        said.terminal(HOSPITAL, "T71", version=3),
+        said.terminal(HOSPITAL, "T71", version=4, signed_in=False, in_service=False),
+    )
+    events[2].terminal_changed.terminal.sign_ends_time.FromDatetime(datetime.now(UTC) - timedelta(seconds=1))
+    for event in events:
+        await town.tell(event)
+        patient = await town.person(past=1_000)
+        request = town.presented(
+            patient, 1_000, terminal_no="T71", mdtrt_id="m1", ec_token=token(patient, terminal_no="T71")
+        )
+        try:
+            await town.desk.PreSettle(request, timeout=5)
+            told.append("")
+        except Exception:  # noqa: BLE001  What it is, refused() says.
+            told.append(await town.refused(town.desk.PreSettle(request, timeout=5)))
+    assert told == ["TERMINAL_NOT_SIGNED_IN", "", "TERMINAL_NOT_SIGNED_IN", "TERMINAL_UNKNOWN"]
+
+
+async def test_refunds_and_queries_need_nobody_signed_in(town: Town) -> None:
+    """What was paid at a terminal is asked for and taken back there after it was signed out."""
+    code = "H65010000041"
+    await town.opens(code)
+    patient = await town.person(past=1_000)
+    async with town.terminal(fixmedins_code=code) as (terminal, _):
+        plan = await terminal.pre_settle(
+            care=Care.OUTPATIENT,
+            psn_no=patient,
+            ec_token=token(patient, fixmedins_code=code),
+            mdtrt_id="m1",
+            bill=pb.Bill(med_type="11", medfee_sumamt=700, inscp_scp_amt=700),
+        )
+        paid = await terminal.settle(plan, care=Care.OUTPATIENT)
+        assert isinstance(paid, pb.Settlement)
+        await town.tell(said.terminal(code, version=2, signed_in=False))
+        await town.tell(said.institution(code, version=2, sanctions=[period(-DAY, DAY)]))
+        assert (await terminal.get(setl_id=paid.setl_id)).settlement.state == pb.SETTLEMENT_STATE_SETTLED
+        back = await terminal.revoke(paid.setl_id, care=Care.OUTPATIENT)
+    assert isinstance(back, pb.Settlement)
+    await town.settled_down()
+    assert await town.balance(patient, URUMQI) == (1_000, 0)
+
+
+@pytest.mark.parametrize("who", ["patient", "funder", "institution"])
+async def test_a_plan_made_before_a_sanction_is_not_paid_after_it(town: Town, who: str) -> None:
+    """Settle of it is PLAN_STALE and takes nothing; planned anew, the visit says whose sanction it is."""
+    code = f"H6501000005{['patient', 'funder', 'institution'].index(who)}"
+    await town.opens(code)
+    patient, near, _ = await family(town)
+    visit = town.presented(patient, 6_000, fixmedins_code=code)
+    plan = (await town.desk.PreSettle(visit, timeout=5)).plan
+    sanctioned = [period(-DAY, 90 * DAY)]
+    if who == "institution":
+        await town.tell(said.institution(code, version=2, sanctions=sanctioned))
+    else:
+        sanctioned_person = patient if who == "patient" else near
+        await town.tell(said.person(sanctioned_person, ("310", URUMQI, "1"), version=2, sanctions=sanctioned))
+    async with town.terminal(fixmedins_code=code) as (terminal, _):
+        assert await town.refused(terminal.settle(plan, care=Care.OUTPATIENT)) == "PLAN_STALE"
+    again = town.desk.PreSettle(visit, timeout=5)
+    if who == "funder":
+        assert [(skipped.psn_no, skipped.reason) for skipped in (await again).plan.skipped] == [(near, "SANCTIONED")]
+    else:
+        assert await town.refused(again) == f"{who.upper()}_SANCTIONED"
+    assert await town.balance(near, URUMQI) == (2_000, 0)
+
+
+async def told_of(town: Town, patient: str) -> list[events_pb2.CredentialRefused]:
+    """What the outbox tells of credentials refused for this patient."""
+    async with town.database.driver_connection() as connection:
+        rows = await connection.fetch(
+            "SELECT payload, occurred_at FROM outbox WHERE subject = 'credential_refused' ORDER BY id"
+        )
+    events = [events_pb2.SettlementEvent.FromString(row["payload"]) for row in rows]
+    assert all(event.aggregate_id == f"refusal:{event.event_id}" for event in events)
+    return [event.credential_refused for event in events if event.credential_refused.patient_psn_no == patient]
+
+
+async def test_a_credential_presented_for_another_is_told_once(town: Town) -> None:
+    """Who presented whose at which terminal, and why it did not count; asked again with the same token, nothing new."""
+    patient, funder = await town.person(past=1_000), await town.person(past=1_000)
+    await town.bind(funder, patient, URUMQI, order=1)
+    stranger = "650100999999998"
+    requests = [
+        town.presented(patient, 1_000, ec_token=token(funder)),
+        town.presented(patient, 1_000, ec_token=token(stranger)),
+        town.presented(patient, 1_000, ec_token=token(patient, fixmedins_code=OTHER_HOSPITAL)),
+    ]
+    for request in [*requests, *requests]:
+        await town.refused(town.desk.PreSettle(request, timeout=5))
+    told = await told_of(town, patient)
+    assert [(each.presented_psn_no, each.reason) for each in told] == [
+        (funder, "FUNDER_CREDENTIAL_USED"),
+        (stranger, "CREDENTIAL_NOT_OF_PATIENT"),
+        (patient, "EC_TOKEN_OF_ANOTHER_TERMINAL"),
+    ]
+    assert {(each.fixmedins_code, each.terminal_no) for each in told} == {(HOSPITAL, "T01")}
+
+
+async def test_rubbish_is_told_to_nobody(town: Town) -> None:
+    """A forged or expired token says nothing of anyone."""
+    patient = await town.person(past=1_000)
+    for bad in ("x.y.z", token(patient, kid="another-key"), token(patient, exp=1)):
+        await town.refused(town.desk.PreSettle(town.presented(patient, 1_000, ec_token=bad), timeout=5))
+    assert await told_of(town, patient) == []
+
+
+async def test_an_ended_funder_is_still_told_of_as_one(town: Town) -> None:
+    """The binding is over; the family's code at the counter is not."""
+    patient, funder = await town.person(past=1_000), await town.person(past=1_000)
+    await town.tell(said.binding(funder, patient, area=URUMQI, state=binding_pb2.BINDING_STATE_UNBOUND))
+    await town.refused(town.desk.PreSettle(town.presented(patient, 1_000, ec_token=token(funder)), timeout=5))
+    assert [each.reason for each in await told_of(town, patient)] == ["FUNDER_CREDENTIAL_USED"]
+
+
+async def test_a_terminal_waits_for_its_own_sign_in_to_be_heard(town: Town) -> None:
+    """So soon after it signed in, it asks again instead of believing that nobody is there."""
+    patient, near, _ = await family(town)
+    await town.tell(said.terminal(HOSPITAL, "T01", version=10, signed_in=False))
+    try:
+        async with town.terminal() as (terminal, _journal):
+            assert await town.refused(planned(terminal, patient, 6_000)) == "TERMINAL_NOT_SIGNED_IN"
+            terminal._signed_in_at = float("inf")  # As if identity had just answered its SignIn.
+            asked = asyncio.create_task(planned(terminal, patient, 6_000))
+            await town.tell(said.terminal(HOSPITAL, "T01", version=11))
+            assert near in {funder.psn_no for funder in (await asked).funders}
+    finally:
+        await town.tell(said.terminal(HOSPITAL, "T01", version=12))
