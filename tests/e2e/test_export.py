@@ -108,11 +108,11 @@ async def test_a_face_counts_for_one_file_and_no_file_is_overwritten(town: Town,
     assert "ATTESTATION_USED" in said
 
 
-async def test_a_room_that_is_away_is_named_in_the_file(town: Town, unused_port: int, tmp_path: Path) -> None:
+async def test_a_room_that_is_away_is_named_in_the_file(town: Town, tmp_path: Path) -> None:
     """Identity's part is written all the same, for the face is spent; the exit code says that something is missing."""
     family = await town.couple()
     me, out = family.patient, tmp_path / "me.json"
-    code, said = await export(town, me.psn_no, await face_of(town, me.psn_no), out, notify=f"127.0.0.1:{unused_port}")
+    code, said = await export(town, me.psn_no, await face_of(town, me.psn_no), out, notify="127.0.0.1:1")
     assert (code, read(out)["missing"]) == (1, ["messages: SERVICE_UNAVAILABLE"])
     assert "missing: messages: SERVICE_UNAVAILABLE" in said
     assert read(out)["accounts"] != []
