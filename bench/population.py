@@ -185,6 +185,10 @@ async def _write_projections(
         "INSERT INTO institutions VALUES ($1, 1, 'DESIGNATED', false) ON CONFLICT DO NOTHING", HOSPITAL
     )
     await connection.execute(
+        "INSERT INTO terminals VALUES ($1, $2, 1, 'ACTIVE', 'bench', $3) ON CONFLICT DO NOTHING",
+        HOSPITAL, TERMINAL_NO, later,
+    )  # fmt: skip
+    await connection.execute(
         "INSERT INTO signing_keys VALUES ($1, 1, $2, $3, $4) ON CONFLICT DO NOTHING",
         signer.kid, signer.public_key, earlier, later,
     )  # fmt: skip
