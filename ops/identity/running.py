@@ -11,6 +11,7 @@ from typing import Protocol
 import typer
 from rich.console import Console
 
+from chassis.rpc.failures import PeerError
 from kernel.callers import Caller
 from kernel.failures import Failure
 from ops.identity.lines import UnusableFileError
@@ -55,6 +56,8 @@ def run(
         give_up(problem)
     except Failure as problem:
         give_up(f"the identity service refused: {problem}. Run the command again to go on where it stood.")
+    except PeerError as problem:
+        give_up(f"{problem}. Run the command again to go on where it stood.")
     except KeyboardInterrupt:
         give_up("stopped. Run the command again to go on where it stood.")
     view.ended(found, report_of(file))
