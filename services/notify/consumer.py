@@ -61,17 +61,19 @@ async def take_family_event(identity: Identity, connection: AsyncConnection, pay
 
 
 async def take_identity_event(identity: Identity, connection: AsyncConnection, payload: bytes) -> set[PsnNo]:
-    """A person's name, and his sanctions."""
+    """A person's name, and his sanctions; unusual use of what is his."""
     person = wire.told_by_identity(payload)
-    return set() if person is None else await telling.keep_person(connection, identity=identity, person=person)
+    if person is not None:
+        return await telling.keep_person(connection, identity=identity, person=person)
+    return await telling.tell(connection, identity=identity, told=wire.told_of_risk(payload))
 
 
 def consumers(database: Database, bus: Bus, identity: Identity, ring: Ring) -> list[Consumer]:
-    """One for each stream. Every event of settlement and family counts; of a person the latest suffices."""
+    """One for each stream. Every event of settlement and family counts; of a person or a risk the latest suffices."""
     sources = (
         (SETTLEMENT, take_settlement_event, (">",), False),
         (FAMILY, take_family_event, (">",), False),
-        (telling.IDENTITY, take_identity_event, (wire.PERSON_CHANGED,), True),
+        (telling.IDENTITY, take_identity_event, (wire.PERSON_CHANGED, wire.RISK_EVENT_RAISED), True),
     )
     found = []
     for service, write, subjects, latest_only in sources:

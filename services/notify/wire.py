@@ -12,6 +12,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from gongji.family.v1 import binding_pb2
 from gongji.family.v1 import events_pb2 as family_events
 from gongji.identity.v1 import events_pb2 as identity_events
+from gongji.identity.v1 import risk_pb2
 from gongji.notify.v1 import notify_pb2
 from gongji.settlement.v1 import account_pb2, settlement_pb2
 from gongji.settlement.v1 import events_pb2 as settlement_events
@@ -31,10 +32,13 @@ from services.notify.domain.facts import (
     Sanctioned,
     Source,
     Told,
+    UnusualUse,
+    Use,
 )
 from services.notify.store import StoredMessage
 
 PERSON_CHANGED: Final = "person_changed"
+RISK_EVENT_RAISED: Final = "risk_event_raised"
 _PHARMACY: Final = "P"
 _SOURCES: Final = {
     settlement_pb2.SOURCE_ROLE_OWN: Source.OWN,
@@ -49,6 +53,7 @@ _BINDING_CHANGES: Final = {
     family_events.BINDING_CHANGE_SUSPENDED: BindingChange.SUSPENDED,
 }
 """An end is told when it takes effect (CLOSING), not again when the ledger has followed (UNBOUND)."""
+_USES: Final = {risk_pb2.RiskKind.Value(f"RISK_KIND_{use.name}"): use for use in Use}
 
 
 def told_by_settlement(payload: bytes) -> list[Told]:
@@ -145,6 +150,16 @@ def told_by_identity(payload: bytes | identity_events.IdentityEvent) -> tuple[Ps
         for sanction in person.sanctions
     ]
     return psn_no, person.name_masked, event.version, [Told(fact, UUID(event.event_id), at) for fact in sanctions]
+
+
+def told_of_risk(payload: bytes) -> list[Told]:
+    """Unusual use of a person's credential or account, for himself; nothing of a kind that is not known yet."""
+    event = identity_events.IdentityEvent.FromString(payload)
+    raised = event.risk_event_raised
+    use = _USES.get(raised.kind)
+    if use is None or not raised.psn_no:
+        return []
+    return [Told(UnusualUse(PsnNo(raised.psn_no), use), UUID(event.event_id), instant(event.occurred_time))]
 
 
 def message(stored: StoredMessage) -> notify_pb2.Message:

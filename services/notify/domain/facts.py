@@ -127,8 +127,33 @@ class Sanctioned:
     to_at: datetime
 
 
+class Use(Enum):
+    """What was unusual."""
+
+    OTHERS_CREDENTIAL = "OTHERS_CREDENTIAL"
+    FAR_TERMINALS = "FAR_TERMINALS"
+    SMALL_PHARMACY_BUYS = "SMALL_PHARMACY_BUYS"
+    REFUSED_CODES = "REFUSED_CODES"
+
+
+@dataclass(frozen=True, slots=True)
+class UnusualUse:
+    """A person's credential or account was used in an unusual way; an officer looks at it, nothing else follows."""
+
+    psn_no: PsnNo
+    use: Use
+
+
 Fact: TypeAlias = (
-    BillSettled | BillRefunded | AccountCredited | AccountFreezeChanged | Invited | Joined | BindingChanged | Sanctioned
+    BillSettled
+    | BillRefunded
+    | AccountCredited
+    | AccountFreezeChanged
+    | Invited
+    | Joined
+    | BindingChanged
+    | Sanctioned
+    | UnusualUse
 )
 
 

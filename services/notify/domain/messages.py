@@ -27,6 +27,8 @@ from services.notify.domain.facts import (
     Sanctioned,
     Source,
     Told,
+    UnusualUse,
+    Use,
 )
 from services.notify.domain.texts import Sentence, Words, said
 
@@ -48,6 +50,7 @@ class Topic(Enum):
     SANCTIONED = "SANCTIONED"
     BILL_REVOKED = "BILL_REVOKED"
     BINDING_CHANGED = "BINDING_CHANGED"
+    UNUSUAL_USE = "UNUSUAL_USE"
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +85,12 @@ _BINDING: Final = {
     ),
 }
 """For each change of a binding: the topic, what the funder reads, what the beneficiary reads."""
+_USES: Final = {
+    Use.OTHERS_CREDENTIAL: Sentence.SHOWN_FOR_ANOTHER,
+    Use.FAR_TERMINALS: Sentence.SHOWN_FAR_APART,
+    Use.SMALL_PHARMACY_BUYS: Sentence.MANY_SMALL_BUYS,
+    Use.REFUSED_CODES: Sentence.OFTEN_REFUSED,
+}
 
 
 def people_in(fact: Fact) -> set[PsnNo]:
@@ -95,7 +104,7 @@ def people_in(fact: Fact) -> set[PsnNo]:
             return {fact.psn_no}
         case BindingChanged():
             return {fact.funder, fact.beneficiary}
-        case AccountCredited() | AccountFreezeChanged() | Sanctioned():
+        case AccountCredited() | AccountFreezeChanged() | Sanctioned() | UnusualUse():
             return set()
         case _:
             assert_never(fact)
@@ -127,6 +136,9 @@ def messages(told: Told, names: Names) -> list[Message]:
         case Sanctioned():
             text = said(Sentence.SANCTIONED, since=texts.day(fact.from_at), until=texts.day(fact.to_at))
             found = iter([Message(fact.sanction_id, fact.psn_no, Topic.SANCTIONED, text, told.occurred_at)])
+        case UnusualUse():
+            text = said(_USES[fact.use], time=texts.moment(told.occurred_at))
+            found = iter([_message(told, fact.psn_no, Topic.UNUSUAL_USE, text)])
         case _:
             assert_never(fact)
     return sorted(found, key=lambda message: (message.psn_no, message.topic.value))

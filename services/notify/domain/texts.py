@@ -52,6 +52,10 @@ class Sentence(Enum):
     MY_FUNDING_STOPPED = "MY_FUNDING_STOPPED"
     FUNDING_FOR_ME_STOPPED = "FUNDING_FOR_ME_STOPPED"
     SANCTIONED = "SANCTIONED"
+    SHOWN_FOR_ANOTHER = "SHOWN_FOR_ANOTHER"
+    SHOWN_FAR_APART = "SHOWN_FAR_APART"
+    MANY_SMALL_BUYS = "MANY_SMALL_BUYS"
+    OFTEN_REFUSED = "OFTEN_REFUSED"
     PART_USED = "PART_USED"
     PART_OWN = "PART_OWN"
     PART_RELATIVE = "PART_RELATIVE"
@@ -158,6 +162,26 @@ TEXTS: Final[dict[Sentence, Words]] = {
     Sentence.SANCTIONED: Words(
         "自{since}至{until}，您的医疗费用联网结算被暂停。您可以申诉；期间费用请全额垫付后申请报销。",
         "Bills are not settled online from {since} until {until}. You may appeal; meanwhile pay in full, then claim.",
+    ),
+    Sentence.SHOWN_FOR_ANOTHER: Words(
+        "{time}，您的医保凭证被出示用于他人的费用，已被拒绝。如非您本人所为，请联系参保地医保经办机构。",
+        "{time}: your insurance credential was shown for somebody else's bill and refused. "
+        "If it was not you, tell your insurance office.",
+    ),
+    Sentence.SHOWN_FAR_APART: Words(
+        "{time}，发现您的医保凭证短时间内在相距较远的两地被出示。如非您本人所为，请联系参保地医保经办机构。",
+        "{time}: your insurance credential was shown at places too far apart for the time between. "
+        "If it was not you, tell your insurance office.",
+    ),
+    Sentence.MANY_SMALL_BUYS: Words(
+        "{time}，发现您的个人账户短时间内在药店多次支付小额费用。如非您本意，请联系参保地医保经办机构，或解除共济绑定。",
+        "{time}: your account paid many small pharmacy bills in a short time. "
+        "If you did not mean it to, tell your insurance office, or end the binding.",
+    ),
+    Sentence.OFTEN_REFUSED: Words(
+        "{time}，发现您的医保凭证短时间内多次被拒绝。如非您本人所为，请联系参保地医保经办机构。",
+        "{time}: your insurance credential was refused many times in a short time. "
+        "If it was not you, tell your insurance office.",
     ),
     # Parts of sentences.
     Sentence.PART_USED: Words(

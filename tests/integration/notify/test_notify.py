@@ -5,11 +5,15 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import aclosing
+from uuid import uuid4
 
 import pytest
 from google.protobuf.timestamp_pb2 import Timestamp
 
+from chassis.bus import MESSAGE_ID_HEADER, Stream
 from chassis.db import Database
+from chassis.outbox import AGGREGATE_HEADER, VERSION_HEADER
+from gongji.identity.v1 import events_pb2 as identity_events
 from gongji.identity.v1 import sanctions_pb2
 from gongji.notify.v1 import notify_pb2, notify_pb2_grpc
 from kernel.failures import Failure
@@ -129,6 +133,32 @@ async def test_a_sanction_is_told_once(desk: Desk) -> None:
     await desk.until_told(person, 2)
     await asyncio.sleep(0.5)
     assert await desk.topics(person) == ["SANCTIONED", "ACCOUNT_CREDITED"]
+
+
+async def test_unusual_use_is_told_to_the_person_alone(desk: Desk) -> None:
+    """What identity raises about a person he reads, once; what is about a terminal, or of a new kind, nobody does."""
+    person = await desk.house.person()
+    stream = Stream(desk.house.bus.prefix, "identity")
+    for n, (psn_no, kind) in enumerate([(person, 3), (person, 99), ("", 4)]):
+        event = identity_events.IdentityEvent(event_id=str(uuid4()), aggregate_id=f"risk:{person}{n}", version=1)
+        event.occurred_time.GetCurrentTime()
+        event.risk_event_raised.psn_no = psn_no
+        event.risk_event_raised.kind = kind  # type: ignore[assignment]  A later release may say more than we know.
+        headers = {
+            MESSAGE_ID_HEADER: event.event_id,
+            AGGREGATE_HEADER: event.aggregate_id,
+            VERSION_HEADER: str(event.version),
+        }
+        for _ in range(2):
+            await desk.house.bus.publish(
+                stream.subject("risk_event_raised"), event.SerializeToString(), headers=headers
+            )
+    (told,) = await desk.until_told(person, 1)
+    assert told.topic == notify_pb2.TOPIC_UNUSUAL_USE
+    assert "您的个人账户短时间内在药店多次支付小额费用" in told.text_zh
+    await desk.publish(credited(person))
+    await desk.until_told(person, 2)
+    assert await desk.topics(person) == ["UNUSUAL_USE", "ACCOUNT_CREDITED"]
 
 
 async def test_a_watcher_catches_up_and_then_lives(desk: Desk) -> None:

@@ -25,6 +25,8 @@ from services.notify.domain.facts import (
     Sanctioned,
     Source,
     Told,
+    UnusualUse,
+    Use,
 )
 from services.notify.domain.messages import Message, Topic, messages
 from services.notify.domain.texts import TEXTS, Sentence
@@ -142,6 +144,7 @@ def test_a_refund_is_told_to_every_account_and_to_the_patient() -> None:
             {(PATIENT, Topic.MEMBER_JOINED), (WIFE, Topic.MEMBER_JOINED), (FATHER, Topic.MEMBER_JOINED)},
         ),
         (Sanctioned(WIFE, UUID(int=9), AT, AT + timedelta(days=90)), {(WIFE, Topic.SANCTIONED)}),
+        *((UnusualUse(WIFE, use), {(WIFE, Topic.UNUSUAL_USE)}) for use in Use),
     ],
 )
 def test_each_fact_reaches_those_it_concerns(fact: Fact, expected: set[tuple[PsnNo, Topic]]) -> None:

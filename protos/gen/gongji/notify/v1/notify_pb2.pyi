@@ -46,6 +46,8 @@ class _TopicEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Topic.ValueType
     TOPIC_BILL_REVOKED: _Topic.ValueType  # 13
     TOPIC_BINDING_CHANGED: _Topic.ValueType  # 14
     """The authorised amount or the order of deduction."""
+    TOPIC_UNUSUAL_USE: _Topic.ValueType  # 15
+    """Of the person's credential or account. Cannot be switched off."""
 
 class Topic(_Topic, metaclass=_TopicEnumTypeWrapper): ...
 
@@ -69,6 +71,8 @@ TOPIC_SANCTIONED: Topic.ValueType  # 12
 TOPIC_BILL_REVOKED: Topic.ValueType  # 13
 TOPIC_BINDING_CHANGED: Topic.ValueType  # 14
 """The authorised amount or the order of deduction."""
+TOPIC_UNUSUAL_USE: Topic.ValueType  # 15
+"""Of the person's credential or account. Cannot be switched off."""
 Global___Topic: _TypeAlias = Topic  # noqa: Y015
 
 @_typing.final
