@@ -39,6 +39,8 @@ async def add_ward(
     Refusals in this order: as ``check_holder`` of each (with the field), WARD_NOT_RELATED, WARD_CONSENT_MISSING,
     WARDS_TOO_MANY; as ``check_use`` of the guardian's attestation and of the ward's (purpose ADD_WARD).
     """
+    async with database.transaction() as connection:
+        _check_both(await load_holders(connection, {guardian, ward}), guardian, ward)
     await _check_related(database, guardian=guardian, ward=ward, now=now)
     async with database.transaction() as connection:
         holders = await load_holders(connection, {guardian, ward}, lock=True)

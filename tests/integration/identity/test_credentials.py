@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import pytest
 from joserfc import jws
@@ -21,9 +22,10 @@ USED = ("UNAUTHENTICATED", "CODE_ALREADY_USED", "code")
 
 @pytest.fixture
 async def desk(identity: Identity) -> Identity:
-    """A room with a person and a hospital."""
+    """A room with a person and a hospital with two terminals."""
     await identity.register(**WANG)
     await identity.hospital()
+    await identity.signed_in("T2")
     return identity
 
 
@@ -49,11 +51,15 @@ async def test_a_code_is_decoded_to_a_token_that_others_can_verify(desk: Identit
         "sub": WANG["psn_no"],
         "aud": HOSPITAL,
         "trm": "T1",
+        "mct": "01",
+        "biz": "01301",
+        "vis": "M1",
         "iat": int(START.timestamp()),
         "exp": int((START + timedelta(hours=24)).timestamp()),
     }
     assert decoded.expires_time.ToDatetime(tzinfo=UTC) == START + timedelta(hours=24)
     assert decoded.person == await desk.person(WANG["psn_no"])
+    assert decoded.mdtrt_cert_type == "01"
     assert told.not_before_time.ToDatetime(tzinfo=UTC) == START
     assert told.not_after_time.ToDatetime(tzinfo=UTC) == START + timedelta(days=90)
 
@@ -64,7 +70,7 @@ async def test_a_code_is_decoded_once_wherever_it_is_shown(desk: Identity) -> No
     code = await desk.code(WANG["psn_no"])
     await desk.decode(code)
     assert await refusal(desk.decode(code)) == USED
-    assert await refusal(desk.decode(code, fixmedins_code=PHARMACY, terminal_no="T9")) == USED
+    assert await refusal(desk.decode(code, fixmedins_code=PHARMACY, terminal_no="T1")) == USED
 
 
 async def test_of_many_terminals_at_once_exactly_one_decodes_a_code(start_identity: StartIdentity) -> None:
@@ -73,9 +79,10 @@ async def test_of_many_terminals_at_once_exactly_one_decodes_a_code(start_identi
     replicas = [await start_identity(clock), await start_identity(clock)]
     await replicas[0].register(**WANG)
     await replicas[0].hospital()
+    await replicas[0].signed_in("T2")
     code = await replicas[0].code(WANG["psn_no"])
     answers = await asyncio.gather(
-        *(replicas[n % 2].decode(code, terminal_no=f"T{n}") for n in range(20)), return_exceptions=True
+        *(replicas[n % 2].decode(code, terminal_no=f"T{n % 3 % 2 + 1}") for n in range(20)), return_exceptions=True
     )
     refusals = [str(answer) for answer in answers if isinstance(answer, BaseException)]
     assert refusals == ["CODE_ALREADY_USED (field=code)"] * 19
@@ -151,6 +158,7 @@ async def test_a_new_key_follows_before_the_old_one_is_over(start_identity: Star
     await one.hospital()
     (first,) = one.keys.ring.kids
     clock.advance(days=88)
+    await one.signed_in()
     await one.keys.refresh()
     (second,) = one.keys.ring.kids - {first}
     assert kid_of(await one.code(WANG["psn_no"])) == first
@@ -173,15 +181,21 @@ def kid_of(token: str) -> str:
 
 
 async def test_a_wrong_request_is_refused_before_anything(desk: Identity) -> None:
-    """The contract's own rules hold: code length, institution form, terminal form."""
-    wrong = {
-        "code": credentials_pb2.DecodeCredentialRequest(code="x" * 1025, fixmedins_code=HOSPITAL, terminal_no="T1"),
-        "fixmedins_code": credentials_pb2.DecodeCredentialRequest(code="x", fixmedins_code="X1", terminal_no="T1"),
-        "terminal_no": credentials_pb2.DecodeCredentialRequest(code="x", fixmedins_code=HOSPITAL, terminal_no="T 1"),
+    """The contract's own rules hold for every field; nothing shown, or no visit, is no request."""
+    card = credentials_pb2.CardShown(card_no="A12345678", pin="12345")
+    wrong: dict[str, dict[str, Any]] = {
+        "code": {"code": "x" * 1025},
+        "fixmedins_code": {"code": "x", "fixmedins_code": "X1"},
+        "terminal_no": {"code": "x", "terminal_no": "T 1"},
+        "business_type": {"code": "x", "business_type": "1301"},
+        "mdtrt_id": {"code": "x", "mdtrt_id": ""},
+        "card.pin": {"card": card},
+        "credential": {},
     }
     for field, request in wrong.items():
-        refused = await refusal(desk.credentials.DecodeCredential(request))
-        assert refused == ("INVALID_ARGUMENT", "REQUEST_INVALID", field)
+        assert await refusal(desk.decode(**request)) == ("INVALID_ARGUMENT", "REQUEST_INVALID", field)
+    unknown = ("INVALID_ARGUMENT", "BUSINESS_TYPE_UNKNOWN", "business_type")
+    assert await refusal(desk.decode(await desk.code(WANG["psn_no"]), business_type="09999")) == unknown
 
 
 def test_the_clock_of_these_tests_stands_in_a_whole_second() -> None:

@@ -1,0 +1,331 @@
+"""Cards through gRPC: issued, activated, shown with a PIN, locked, lost, unlocked."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections import Counter
+from collections.abc import Awaitable
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import pytest
+
+from gongji.identity.v1 import cards_pb2, credentials_pb2, identity_pb2
+from kernel.failures import Failure
+from services.identity.domain.attestation import Purpose
+from tests.integration.identity.attesting import attested
+from tests.integration.identity.conftest import (
+    HOSPITAL,
+    LI,
+    WANG,
+    Identity,
+    SetClock,
+    StartIdentity,
+    refusal,
+)
+
+CARD_NO = "A12345678"
+OTHER_CARD_NO = "B87654321"
+PIN = "204857"
+OTHER_PIN = "738104"
+DESK = {"fixmedins_code": HOSPITAL, "terminal_no": "T1"}
+
+
+@pytest.fixture
+async def desk(identity: Identity) -> Identity:
+    """A room with two insured people and a hospital."""
+    await populated(identity)
+    return identity
+
+
+async def populated(identity: Identity) -> None:
+    """Two insured people and a hospital."""
+    for person in (WANG, LI):
+        await identity.register(**person)
+    await identity.stub.Enrol(identity_pb2.EnrolRequest(psn_no=WANG["psn_no"], insutype="310", insuplc_admdvs="650100"))
+    await identity.hospital()
+
+
+async def issue(
+    identity: Identity, person: dict[str, str] = WANG, card_no: str = CARD_NO
+) -> cards_pb2.IssueCardResponse:
+    """A card for a person."""
+    return await identity.cards.IssueCard(
+        cards_pb2.IssueCardRequest(psn_no=person["psn_no"], card_no=card_no, opter="zhang01")
+    )
+
+
+async def begin(identity: Identity, card_no: str = CARD_NO, **fields: Any) -> cards_pb2.BeginActivationResponse:  # noqa: ANN401  Any field.
+    """What the holder is shown."""
+    request = cards_pb2.BeginActivationRequest(**({"card_no": card_no, **DESK} | fields))
+    return await identity.cards.BeginActivation(request)
+
+
+async def activate(identity: Identity, **fields: Any) -> cards_pb2.Card:  # noqa: ANN401  As above.
+    """Activates WANG's card with everything as it should be, unless the fields say otherwise."""
+    standard: dict[str, Any] = {"card_no": CARD_NO, "pin": PIN, **DESK}
+    if "digest" not in fields:
+        standard["digest"] = (await begin(identity, fields.get("card_no", CARD_NO))).digest
+    if "attestation_id" not in fields:
+        standard["attestation_id"] = await attested(identity, WANG["psn_no"], Purpose.ACTIVATE_CARD)
+    return (await identity.cards.ActivateCard(cards_pb2.ActivateCardRequest(**(standard | fields)))).card
+
+
+async def active(identity: Identity) -> cards_pb2.Card:
+    """An active card of WANG's."""
+    await issue(identity)
+    return await activate(identity)
+
+
+def shown(pin: str = PIN, card_no: str = CARD_NO) -> credentials_pb2.CardShown:
+    """The card at the desk."""
+    return credentials_pb2.CardShown(card_no=card_no, pin=pin)
+
+
+async def pin_refusal(identity: Identity, pin: str) -> tuple[str, str]:
+    """Reason and tries left of a PIN that is refused at the desk."""
+    with pytest.raises(Failure) as refused:
+        await identity.decode(card=shown(pin))
+    return refused.value.reason, refused.value.metadata.get("tries_left", "")
+
+
+async def unlock(identity: Identity, **fields: Any) -> cards_pb2.Card:  # noqa: ANN401  As above.
+    """An officer unlocks WANG's PIN."""
+    standard: dict[str, Any] = {"psn_no": WANG["psn_no"], "opter": "zhang01", "cause": "忘记密码"}
+    if "attestation_id" not in fields:
+        standard["attestation_id"] = await attested(identity, WANG["psn_no"], Purpose.UNLOCK_PIN)
+    return (await identity.cards.UnlockPin(cards_pb2.UnlockPinRequest(**(standard | fields)))).card
+
+
+async def lost(identity: Identity, psn_no: str = WANG["psn_no"]) -> cards_pb2.Card:
+    """The holder reports his card lost."""
+    request = cards_pb2.ReportCardLostRequest(psn_no=psn_no, opter="self")
+    return (await identity.cards.ReportCardLost(request)).card
+
+
+async def test_a_card_is_issued_activated_and_shown_with_its_pin(desk: Identity) -> None:
+    """From the office to the desk: the token says 03 and is the holder's."""
+    issued = await issue(desk)
+    assert (issued.existed, issued.card.state, issued.card.card_no_masked) == (
+        False,
+        cards_pb2.CARD_STATE_ISSUED,
+        "*****5678",
+    )
+    told = await begin(desk)
+    assert told.name_masked == "王*国"
+    assert [(each.insutype, each.insuplc_admdvs, each.has_personal_account) for each in told.linked_accounts] == [
+        ("310", "650100", True)
+    ]
+    card = await activate(desk)
+    assert (card.state, card.pin_locked) == (cards_pb2.CARD_STATE_ACTIVE, False)
+    decoded = await desk.decode(card=shown())
+    assert (decoded.person.psn_no, decoded.mdtrt_cert_type) == (WANG["psn_no"], "03")
+    await desk.decode(card=shown())
+
+
+async def test_the_same_card_again_is_the_same_and_nobody_holds_two(desk: Identity) -> None:
+    """Issued again it existed; a second card, or one number for two people, is refused."""
+    first = await issue(desk)
+    again = await issue(desk)
+    assert (again.existed, again.card) == (True, first.card)
+    assert await refusal(issue(desk, card_no=OTHER_CARD_NO)) == ("ALREADY_EXISTS", "CARD_ALREADY_HELD", "psn_no")
+    assert await refusal(issue(desk, LI)) == ("ALREADY_EXISTS", "CARD_NO_TAKEN", "card_no")
+    assert (await refusal(issue(desk, {"psn_no": "650100000000099"})))[1] == "PERSON_UNKNOWN"
+
+
+async def test_of_two_cards_issued_at_once_a_person_holds_one(start_identity: StartIdentity) -> None:
+    """Twenty cards for one person at two replicas at once: one is his; and one number for two people is one's."""
+    clock = SetClock()
+    replicas = [await start_identity(clock), await start_identity(clock)]
+    await populated(replicas[0])
+    answers = await asyncio.gather(
+        *(issue(replicas[n % 2], card_no=f"C1234567{n:02d}") for n in range(20)), return_exceptions=True
+    )
+    assert Counter(getattr(answer, "reason", "") for answer in answers) == {"": 1, "CARD_ALREADY_HELD": 19}
+    await lost(replicas[0])
+    answers = await asyncio.gather(issue(replicas[0], WANG), issue(replicas[1], LI), return_exceptions=True)
+    assert sorted(getattr(answer, "reason", "") for answer in answers) == ["", "CARD_NO_TAKEN"]
+
+
+async def test_a_card_that_is_not_active_opens_nothing(desk: Identity) -> None:
+    """Before activation, after loss, and a number that nobody has: each by its name."""
+    assert (await pin_refusal(desk, PIN))[0] == "CARD_UNKNOWN"
+    await issue(desk)
+    assert (await pin_refusal(desk, PIN))[0] == "CARD_NOT_ACTIVE"
+    await activate(desk)
+    assert (await refusal(activate(desk, digest="0" * 64)))[1] == "CARD_ALREADY_ACTIVE"
+    assert (await lost(desk)).state == cards_pb2.CARD_STATE_LOST
+    assert (await pin_refusal(desk, PIN))[0] == "CARD_LOST"
+    assert (await lost(desk)).state == cards_pb2.CARD_STATE_LOST
+    assert (await refusal(issue(desk)))[1] == "CARD_LOST"
+    assert (await refusal(begin(desk)))[1] == "CARD_LOST"
+
+
+async def test_after_a_loss_another_card_takes_its_place(desk: Identity) -> None:
+    """The new one is activated anew, with a PIN of its own; both stand in the list, newest first, page by page."""
+    await active(desk)
+    await lost(desk)
+    desk.clock.advance(seconds=1)
+    await issue(desk, card_no=OTHER_CARD_NO)
+    await activate(desk, card_no=OTHER_CARD_NO, pin=OTHER_PIN)
+    assert (await desk.decode(card=shown(OTHER_PIN, OTHER_CARD_NO))).person.psn_no == WANG["psn_no"]
+    listed: list[cards_pb2.Card] = []
+    token = ""
+    while True:
+        request = cards_pb2.ListCardsRequest(psn_no=WANG["psn_no"], page_size=1, page_token=token)
+        page = await desk.cards.ListCards(request)
+        listed += page.cards
+        token = page.next_page_token
+        if not token:
+            break
+    assert [(card.card_no_masked, card.state) for card in listed] == [
+        ("*****4321", cards_pb2.CARD_STATE_ACTIVE),
+        ("*****5678", cards_pb2.CARD_STATE_LOST),
+    ]
+    wrong = cards_pb2.ListCardsRequest(psn_no=WANG["psn_no"], page_token="eA")  # noqa: S106  Of a page.
+    assert await refusal(desk.cards.ListCards(wrong)) == ("INVALID_ARGUMENT", "PAGE_TOKEN_MALFORMED", "page_token")
+    assert (await refusal(lost(desk, LI["psn_no"])))[1] == "CARD_UNKNOWN"
+
+
+async def test_what_was_confirmed_must_be_what_stands_there(desk: Identity) -> None:
+    """A change of insurance between showing and confirming makes the confirmation worthless, and uses up no face."""
+    await issue(desk)
+    digest = (await begin(desk)).digest
+    await desk.stub.Enrol(identity_pb2.EnrolRequest(psn_no=WANG["psn_no"], insutype="310", insuplc_admdvs="652200"))
+    face = await attested(desk, WANG["psn_no"], Purpose.ACTIVATE_CARD)
+    stale = ("ABORTED", "ACTIVATION_STALE", "digest")
+    assert await refusal(activate(desk, digest=digest, attestation_id=face)) == stale
+    assert (await activate(desk, attestation_id=face)).state == cards_pb2.CARD_STATE_ACTIVE
+
+
+@pytest.mark.parametrize("pin", ["123456", "111111", "850312", "124518"])
+async def test_a_trivial_pin_activates_nothing(desk: Identity, pin: str) -> None:
+    """Neither a row nor a piece of the birth date or the ID number."""
+    await issue(desk)
+    assert await refusal(activate(desk, pin=pin)) == ("INVALID_ARGUMENT", "PIN_TRIVIAL", "pin")
+    await activate(desk)
+    change = cards_pb2.ChangePinRequest(card_no=CARD_NO, pin=PIN, new_pin=pin)
+    assert await refusal(desk.cards.ChangePin(change)) == ("INVALID_ARGUMENT", "PIN_TRIVIAL", "new_pin")
+
+
+async def test_a_card_is_activated_by_its_holders_face_alone(desk: Identity) -> None:
+    """Another's face, a face shown for something else, an unknown one: refused, and the card stays as it is."""
+    await issue(desk)
+    others = await attested(desk, LI["psn_no"], Purpose.ACTIVATE_CARD)
+    for_data = await attested(desk, WANG["psn_no"], Purpose.EXPORT_DATA)
+    for face, reason in (
+        (others, "ATTESTATION_OF_ANOTHER_PERSON"),
+        (for_data, "ATTESTATION_OF_ANOTHER_PURPOSE"),
+        (str(uuid4()), "ATTESTATION_UNKNOWN"),
+    ):
+        assert (await refusal(activate(desk, attestation_id=face)))[1] == reason
+    assert (await pin_refusal(desk, PIN))[0] == "CARD_NOT_ACTIVE"
+
+
+async def test_five_wrong_pins_lock_a_card_and_a_right_one_begins_anew(desk: Identity) -> None:
+    """Four wrong ones and a right one are forgotten; five wrong ones lock, for the right one too."""
+    await active(desk)
+    for left in "4321":
+        assert await pin_refusal(desk, OTHER_PIN) == ("PIN_WRONG", left)
+    await desk.decode(card=shown())
+    for left in "43210":
+        assert await pin_refusal(desk, OTHER_PIN) == ("PIN_WRONG", left)
+    assert await pin_refusal(desk, PIN) == ("PIN_LOCKED", "")
+    (card,) = (await desk.cards.ListCards(cards_pb2.ListCardsRequest(psn_no=WANG["psn_no"]))).cards
+    assert card.pin_locked
+    change = cards_pb2.ChangePinRequest(card_no=CARD_NO, pin=PIN, new_pin=OTHER_PIN)
+    assert (await refusal(desk.cards.ChangePin(change)))[1] == "PIN_LOCKED"
+
+
+async def test_of_many_wrong_pins_at_once_five_are_looked_at(start_identity: StartIdentity) -> None:
+    """Twenty tries over two replicas at once: five wrong, fifteen locked out, not one more guess."""
+    clock = SetClock()
+    replicas = [await start_identity(clock), await start_identity(clock)]
+    await populated(replicas[0])
+    await active(replicas[0])
+
+    async def tried(n: int) -> str:
+        return (await pin_refusal(replicas[n % 2], f"9{n:02d}357"))[0]
+
+    assert Counter(await asyncio.gather(*map(tried, range(20)))) == {"PIN_WRONG": 5, "PIN_LOCKED": 15}
+    async with replicas[0].database.driver_connection() as connection:
+        found = await connection.fetch("SELECT reason, psn_no, refusals FROM refused_decodings ORDER BY reason")
+    assert [tuple(row) for row in found] == [("PIN_LOCKED", WANG["psn_no"], 15), ("PIN_WRONG", WANG["psn_no"], 5)]
+
+
+async def test_an_officer_unlocks_with_the_holders_face(desk: Identity) -> None:
+    """The old PIN counts again, or a new one is chosen; who did it and why is on record."""
+    await active(desk)
+    for _ in range(5):
+        await pin_refusal(desk, OTHER_PIN)
+    assert (await refusal(unlock(desk, attestation_id=str(uuid4()))))[1] == "ATTESTATION_UNKNOWN"
+    assert not (await unlock(desk)).pin_locked
+    await desk.decode(card=shown())
+    await unlock(desk, new_pin=OTHER_PIN)
+    assert (await pin_refusal(desk, PIN))[0] == "PIN_WRONG"
+    await desk.decode(card=shown(OTHER_PIN))
+    async with desk.database.driver_connection() as connection:
+        found = await connection.fetch("SELECT change, opter, cause FROM card_changes ORDER BY id")
+    assert [tuple(row) for row in found] == [
+        ("ISSUED", "zhang01", ""),
+        ("ACTIVATED", f"terminal:{HOSPITAL}/T1", ""),
+        ("PIN_UNLOCKED", "zhang01", "忘记密码"),
+        ("PIN_UNLOCKED", "zhang01", "忘记密码"),
+    ]
+
+
+async def test_the_holder_changes_his_pin(desk: Identity) -> None:
+    """With the old one; a wrong one counts as a try, the same one is none."""
+    await active(desk)
+
+    def change(pin: str, new_pin: str) -> Awaitable[cards_pb2.ChangePinResponse]:
+        return desk.cards.ChangePin(cards_pb2.ChangePinRequest(card_no=CARD_NO, pin=pin, new_pin=new_pin))
+
+    assert (await refusal(change(OTHER_PIN, "591728")))[1] == "PIN_WRONG"
+    assert await refusal(change(PIN, PIN)) == ("INVALID_ARGUMENT", "PIN_UNCHANGED", "new_pin")
+    await change(PIN, OTHER_PIN)
+    assert (await pin_refusal(desk, PIN))[0] == "PIN_WRONG"
+    await desk.decode(card=shown(OTHER_PIN))
+
+
+async def test_a_lost_card_opens_nothing_though_its_pin_was_being_tried(desk: Identity) -> None:
+    """Lost while tries are under way: each ends before or after, and afterwards none is taken."""
+    await active(desk)
+    await asyncio.gather(*(desk.decode(card=shown()) for _ in range(3)), lost(desk), return_exceptions=True)
+    assert (await pin_refusal(desk, PIN))[0] == "CARD_LOST"
+
+
+async def test_neither_a_card_number_nor_a_pin_lies_open(desk: Identity) -> None:
+    """Searching all rows of all tables finds neither; two holders with one PIN have two proofs."""
+    await active(desk)
+    await issue(desk, LI, OTHER_CARD_NO)
+    face = await attested(desk, LI["psn_no"], Purpose.ACTIVATE_CARD)
+    await activate(desk, card_no=OTHER_CARD_NO, attestation_id=face)
+    stored: list[str] = []
+    async with desk.database.driver_connection() as connection:
+        for (table,) in await connection.fetch("SELECT tablename FROM pg_tables WHERE schemaname = 'public'"):
+            for row in await connection.fetch(f'SELECT * FROM "{table}"'):  # noqa: S608  A table's own name.
+                stored += [value.hex() if isinstance(value, bytes) else str(value) for value in row]
+        proofs = await connection.fetch("SELECT pin_hash, pin_salt FROM cards")
+    text = "\n".join(stored)
+    assert [each for each in (CARD_NO, OTHER_CARD_NO, PIN) if each in text or each.encode().hex() in text] == []
+    assert len({row["pin_hash"] for row in proofs}) == len({row["pin_salt"] for row in proofs}) == 2
+
+
+def take_pepper_out(secrets_file: Path) -> None:
+    """As a secrets file was before there were cards."""
+    document = json.loads(secrets_file.read_text())
+    del document["pin"]
+    secrets_file.write_text(json.dumps(document))
+
+
+async def test_without_a_pepper_codes_go_on_and_pins_wait(start_identity: StartIdentity, secrets_file: Path) -> None:
+    """Secrets of before there were cards: everything but PINs works, and what to do is said."""
+    take_pepper_out(secrets_file)
+    identity = await start_identity()
+    await populated(identity)
+    await issue(identity)
+    assert (await refusal(activate(identity)))[:2] == ("UNAVAILABLE", "PIN_PEPPER_MISSING")
+    assert (await identity.decode(await identity.code(WANG["psn_no"]))).person.psn_no == WANG["psn_no"]
