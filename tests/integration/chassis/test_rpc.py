@@ -16,11 +16,13 @@ from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 
 from chassis import telemetry
 from chassis.deadlines import deadline_in, remaining_s
-from chassis.rpc.client import channel
+from chassis.rpc.client import CALLER, channel
 from chassis.rpc.failures import PeerError
+from chassis.rpc.interceptors import header
 from chassis.rpc.server import LIVENESS, Health, ProbeServer, RpcServer
 from chassis.settings import ProcessSettings
 from gongji.identity.v1 import identity_pb2, identity_pb2_grpc
+from kernel.callers import service
 from kernel.failures import Failure, Kind
 from tests.integration.chassis.conftest import until
 
@@ -37,6 +39,7 @@ class Identity(identity_pb2_grpc.IdentityServiceServicer):
         self.remaining: list[float | None] = []
         self.open = asyncio.Event()
         self.cancelled = 0
+        self.callers: list[str | None] = []
         self.running = 0
 
     async def GetPerson(  # noqa: N802  The contract's name.
@@ -45,6 +48,7 @@ class Identity(identity_pb2_grpc.IdentityServiceServicer):
         """Refuses, breaks, aborts, waits or answers."""
         self.traces.append(telemetry.trace_id())
         self.remaining.append(remaining_s())
+        self.callers.append(header(context, CALLER))
         match request.purpose:
             case "REFUSE":
                 raise FROZEN
@@ -148,6 +152,16 @@ async def test_an_answer_and_the_trace_cross(served: Served) -> None:
     assert served.servicer.traces == [trace.trace_id]
     assert served.servicer.remaining[0] is not None
     assert 2 < served.servicer.remaining[0] <= 3
+
+
+async def test_a_channels_caller_goes_with_each_call_unless_the_call_names_another(served: Served) -> None:
+    """A room's channel says which room it is; a call may speak for somebody else; who says nothing is nobody."""
+    await served.stub.GetPerson(GET)
+    async with channel(f"127.0.0.1:{served.ports['grpc']}", caller=service("family")) as opened:
+        stub = identity_pb2_grpc.IdentityServiceStub(opened)
+        await stub.GetPerson(GET)
+        await stub.GetPerson(GET, metadata=((CALLER, "officer:650100/zhang01"),))
+    assert served.servicer.callers == [None, "service:family", "officer:650100/zhang01"]
 
 
 async def test_a_failure_is_the_same_failure_on_the_other_side(served: Served) -> None:
