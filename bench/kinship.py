@@ -19,7 +19,7 @@ from datetime import UTC, date, datetime
 from itertools import cycle, islice
 from pathlib import Path
 from statistics import median
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 from uuid import UUID
 
 import asyncpg
@@ -30,8 +30,11 @@ from bench.measure import assert_durable, cost_of
 from bench.place import Servers, servers_in
 from chassis.rpc.client import channel
 from gongji.identity.v1 import kinship_pb2, person_pb2
-from gongji.identity.v1.kinship_pb2_grpc import KinshipServiceAsyncStub, KinshipServiceStub
+from gongji.identity.v1.kinship_pb2_grpc import KinshipServiceStub
 from ops.embedded.world import Service, World
+
+if TYPE_CHECKING:
+    from gongji.identity.v1.kinship_pb2_grpc import KinshipServiceAsyncStub
 
 SIZES: Final = (10_000, 1_000_000)
 """People."""

@@ -8,13 +8,14 @@ from typing import TYPE_CHECKING, Final
 
 from chassis.rpc.client import channel
 from gongji.identity.v1 import kinship_pb2 as pb
-from gongji.identity.v1.kinship_pb2_grpc import KinshipServiceAsyncStub, KinshipServiceStub
+from gongji.identity.v1.kinship_pb2_grpc import KinshipServiceStub
 from kernel.callers import Caller
 from kernel.failures import Failure, Kind
 from ops.identity.progress import Done
 from ops.identity.taking import CALL_TIMEOUT_S, Answer, Intake, take_file
 
 if TYPE_CHECKING:
+    from gongji.identity.v1.kinship_pb2_grpc import KinshipServiceAsyncStub
     from ops.identity.view import View
 
 COLUMNS: Final = ("kind", "certno_a", "certno_b", "from_date", "to_date")

@@ -35,7 +35,7 @@ class Registry(Protocol):
     """The civil registry, however it is asked: today by its batch file, tomorrow perhaps by a call."""
 
     async def check(self, fact: Fact) -> Finding:
-        """What it says of a fact. A registry that cannot be reached raises, and the fact waits for an officer."""
+        """What it says of a fact; Failure of kind UNAVAILABLE or DEADLINE if it cannot be asked just now."""
         ...
 
 
@@ -53,6 +53,7 @@ async def submit_fact(
 ) -> Checked:
     """The submitted fact, or the live one that says the same for at least as long; the registry is asked once.
 
+    A registry that is away keeps nobody from submitting: the fact waits for an officer, without a finding.
     Refusals in this order: what ``check_form`` lists, PERSON_UNKNOWN (NOT_FOUND, with the field), PERSON_MERGED
     (PRECONDITION), the rest of ``check_new``.
     """
@@ -72,11 +73,15 @@ async def submit_fact(
             await store.insert_fact(connection, fact, now=now)
             earlier = fact
         kept = _kept(await store.load_fact(connection, earlier.fact_id))
-    if kept.fact.state is FactState.SUBMITTED and kept.finding is None:
-        return await check_with_registry(
-            database=database, registry=registry, fact_id=kept.fact.fact_id, now=now, randomness=randomness
-        )
-    return Checked(kept.fact, kept.finding)
+    if kept.fact.state is not FactState.SUBMITTED or kept.finding is not None:
+        return Checked(kept.fact, kept.finding)
+    try:
+        finding = await registry.check(kept.fact)
+    except Failure as failure:
+        if failure.kind not in {Kind.UNAVAILABLE, Kind.DEADLINE}:
+            raise
+        return Checked(kept.fact, None)
+    return await _follow_finding(database, kept.fact.fact_id, finding, now=now, randomness=randomness)
 
 
 async def check_with_registry(
@@ -92,20 +97,7 @@ async def check_with_registry(
     rules.check_review(waiting.state, FactState.VERIFIED, cause="")
     # No transaction is open while a registry is asked: it may take its time.
     finding = await registry.check(waiting)
-    async with database.transaction() as connection:
-        ground, kept = await _grounded(connection, fact_id)
-        if kept.fact.state is not FactState.SUBMITTED:
-            return Checked(kept.fact, kept.finding)
-        await store.save_finding(connection, fact_id, finding)
-        if finding is not Finding.CONFIRMED:
-            return Checked(kept.fact, finding)
-        try:
-            await _check_new(connection, kept.fact, ground.family, today=business_date(now))
-        except Failure as failure:
-            return Checked(kept.fact, finding, obstacle=failure.reason)
-        decision = Decision(FactState.VERIFIED, Decider.REGISTRY)
-        await _verify(connection, ground, kept.fact, decision, now=now, randomness=randomness)
-        return Checked(_kept(await store.load_fact(connection, fact_id)).fact, finding)
+    return await _follow_finding(database, fact_id, finding, now=now, randomness=randomness)
 
 
 async def review_fact(
@@ -205,6 +197,26 @@ async def list_facts(
         shown = await lists.of_person(connection, psn_no, after=after, count_max=count_max)
         await _audit(connection, shown, asked_by=asked_by, now=now)
         return shown
+
+
+async def _follow_finding(
+    database: Database, fact_id: UUID, finding: Finding, *, now: datetime, randomness: Randomness
+) -> Checked:
+    """Keeps the finding and verifies what was confirmed; whoever decided meanwhile is left alone."""
+    async with database.transaction() as connection:
+        ground, kept = await _grounded(connection, fact_id)
+        if kept.fact.state is not FactState.SUBMITTED:
+            return Checked(kept.fact, kept.finding)
+        await store.save_finding(connection, fact_id, finding)
+        if finding is not Finding.CONFIRMED:
+            return Checked(kept.fact, finding)
+        try:
+            await _check_new(connection, kept.fact, ground.family, today=business_date(now))
+        except Failure as failure:
+            return Checked(kept.fact, finding, obstacle=failure.reason)
+        decision = Decision(FactState.VERIFIED, Decider.REGISTRY)
+        await _verify(connection, ground, kept.fact, decision, now=now, randomness=randomness)
+        return Checked(_kept(await store.load_fact(connection, fact_id)).fact, finding)
 
 
 async def _grounded(connection: AsyncConnection, fact_id: UUID) -> tuple[Ground, KeptFact]:

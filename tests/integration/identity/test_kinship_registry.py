@@ -3,11 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+from typing import Any
+from uuid import UUID
 
 import pytest
 import sqlalchemy as sa
 
 from gongji.identity.v1 import identity_pb2, kinship_pb2, person_pb2
+from kernel.failures import Failure, Kind
+from kernel.ids import PsnNo
+from kernel.randomness import SYSTEM_RANDOMNESS
+from services.identity.domain.kinship import Evidence, Fact, FactKind
+from services.identity.domain.registry import Finding
+from services.identity.operations import kinship
 from tests.integration.identity.conftest import CHILD, LI, WANG, Identity, refusal
 from tests.integration.identity.test_kinship import (
     MARRIED_TO,
@@ -183,3 +191,34 @@ async def test_a_fact_checked_many_times_at_once_is_verified_once(family: Identi
     }
     assert [event.version for event in await family.told(f"fact:{fact.fact_id}", 1)] == [1]
     assert len((await fact_of(family, fact.fact_id)).decisions) == 1
+
+
+class AbsentRegistry:
+    """A registry that is asked by a call and does not answer."""
+
+    async def check(self, _: Fact) -> Finding:
+        """It cannot be asked just now."""
+        raise Failure(Kind.UNAVAILABLE, "SERVICE_BUSY")
+
+
+async def test_a_registry_that_is_away_keeps_nobody_from_submitting(family: Identity) -> None:
+    """The fact waits without a finding; whoever asks once more is told; an officer may decide."""
+    new = Fact(
+        UUID("01a1ffe7-da17-7fff-bfff-000000000001"),
+        FactKind.PARENT_OF,
+        PsnNo(WANG["psn_no"]),
+        PsnNo(CHILD["psn_no"]),
+        Evidence.HOUSEHOLD_REGISTER,
+    )
+    asking: dict[str, Any] = {
+        "database": family.database,
+        "registry": AbsentRegistry(),
+        "now": family.clock.now(),
+        "randomness": SYSTEM_RANDOMNESS,
+    }
+    checked = await kinship.submit_fact(fact=new, **asking)
+    assert (checked.fact, checked.finding) == (new, None)
+    with pytest.raises(Failure, match="SERVICE_BUSY"):
+        await kinship.check_with_registry(fact_id=new.fact_id, **asking)
+    assert (await fact_of(family, str(new.fact_id))).finding == kinship_pb2.REGISTRY_FINDING_UNSPECIFIED
+    assert await review(family, str(new.fact_id)) == VERIFIED
