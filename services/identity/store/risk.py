@@ -157,20 +157,6 @@ async def list_events(
     return [_event(row) for row in await connection.execute(statement)]
 
 
-async def decided_of(
-    connection: AsyncConnection, psn_nos: Sequence[PsnNo], *, evidence_max: int
-) -> list[tuple[RiskEvent, list[Evidence]]]:
-    """Every judged risk event of one person, under whatever number he had, each with its latest evidence."""
-    rows = await connection.execute(
-        sa.select(RISK_EVENTS)
-        .where(_among(RISK_EVENTS.c.psn_no, psn_nos))
-        .where(RISK_EVENTS.c.state != RiskState.OPEN.value)
-        .order_by(RISK_EVENTS.c.risk_event_id)
-    )
-    events = [_event(row) for row in rows]
-    return [(each, await latest_evidence(connection, each.risk_event_id, limit=evidence_max)) for each in events]
-
-
 async def save_judgement(connection: AsyncConnection, risk_event_id: UUID, judgement: Judgement) -> None:
     """Closes an open event whose lock the caller holds."""
     await connection.execute(

@@ -100,17 +100,6 @@ async def lift_sanction(
     )
 
 
-async def move_sanctions(connection: AsyncConnection, double: PsnNo, keeper: PsnNo) -> int:
-    """How many sanctions of the one are the other's now, with their appeals; the caller holds both locks."""
-    moved = await connection.execute(
-        sa.update(SANCTIONS)
-        .where(SANCTIONS.c.psn_no == double)
-        .values(psn_no=keeper)
-        .returning(SANCTIONS.c.sanction_id)
-    )
-    return len(moved.all())
-
-
 async def insert_appeal(connection: AsyncConnection, appeal: Appeal) -> bool:
     """Whether the appeal's number is new; of one sanction's appeals, the caller's lock lets one be filed at a time."""
     statement = (
