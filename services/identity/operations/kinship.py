@@ -18,12 +18,12 @@ from services.identity.domain import kinship_rules as rules
 from services.identity.domain.kinship import Fact, FactKind, FactState, Family, Kinship, kinship
 from services.identity.domain.kinship_rules import Decider, Decision
 from services.identity.domain.registry import Finding
+from services.identity.domain.review import ShownFact
 from services.identity.operations import lookups
 from services.identity.operations.kinship_ground import Ground, decide, locked_ground, on_record
 from services.identity.store import kinship as store
 from services.identity.store import kinship_lists as lists
 from services.identity.store.kinship import KeptFact
-from services.identity.store.kinship_lists import ShownFact
 
 REVIEW: Final = "KINSHIP_REVIEW"
 """The purpose in the audit when an officer sees whom a fact speaks of."""

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
-from datetime import date, datetime
+from datetime import datetime
 from typing import Any, Final
 from uuid import UUID
 
@@ -13,9 +12,10 @@ from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from kernel.ids import PsnNo
-from services.identity.domain.kinship import Fact, FactState
+from services.identity.domain.kinship import FactState
 from services.identity.domain.kinship_rules import Decider, Decision
 from services.identity.domain.registry import Finding
+from services.identity.domain.review import Party, ShownFact
 from services.identity.store.kinship import fact_of
 from services.identity.tables.kinship import KINSHIP_DECISIONS, KINSHIP_FACTS
 from services.identity.tables.people import PERSONS
@@ -32,27 +32,6 @@ _COLUMNS: Final = (
 _SHOWN: Final = KINSHIP_FACTS.join(_PERSON, _PERSON.c.psn_no == KINSHIP_FACTS.c.psn_no).join(
     _OTHER, _OTHER.c.psn_no == KINSHIP_FACTS.c.other_psn_no
 )
-
-
-@dataclass(frozen=True, slots=True)
-class Party:
-    """Someone a fact speaks of, as an officer may see him."""
-
-    psn_no: PsnNo
-    name_masked: str
-    brdy: date
-
-
-@dataclass(frozen=True, slots=True)
-class ShownFact:
-    """A fact with both people, since when it is on record, what the registry said and what was decided, in order."""
-
-    fact: Fact
-    person: Party
-    other: Party
-    submitted_at: datetime
-    finding: Finding | None
-    decisions: tuple[tuple[Decision, datetime], ...] = ()
 
 
 async def one(connection: AsyncConnection, fact_id: UUID) -> ShownFact | None:

@@ -17,7 +17,7 @@ from services.identity.domain.kinship import Evidence, Fact, FactKind, FactState
 from services.identity.domain.kinship_rules import Decider, Decision
 from services.identity.domain.registry import Finding, StatedRow, checked_row
 from services.identity.domain.relations import RelationChange
-from services.identity.store.kinship_lists import Party, ShownFact
+from services.identity.domain.review import Party, ShownFact
 from services.identity.wire.events import event
 from services.identity.wire.pages import malformed, parts_of, token_of
 from services.identity.wire.values import parsed_date, parsed_text, timestamp_of
