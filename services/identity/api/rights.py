@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
-from dataclasses import dataclass
+from contextlib import aclosing
+from dataclasses import dataclass, field
+from typing import Final
 from uuid import UUID
 
 from chassis.rpc.interceptors import Context
@@ -11,13 +14,16 @@ from chassis.rpc.server import RpcServer
 from gongji.identity.v1 import rights_pb2 as pb
 from gongji.identity.v1.rights_pb2_grpc import RightsServiceServicer, add_RightsServiceServicer_to_server
 from kernel.clock import business_date
+from kernel.failures import Failure, Kind
 from kernel.ids import parsed_psn_no
 from services.identity.api.room import Room, asked_by
-from services.identity.domain.correction import CorrectionState
 from services.identity.operations import corrections, lookups, rights
 from services.identity.wire import rights as wire
 from services.identity.wire.pages import page_size, token_of
 from services.identity.wire.values import parsed_text
+
+EXPORTS_MAX: Final = 3
+"""So many exports at once, so that people who read slowly do not keep all connections from everybody else."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +31,7 @@ class RightsApi(RightsServiceServicer):
     """Serves ``gongji.identity.v1.RightsService``; the chassis maps what is raised below."""
 
     room: Room
+    exports: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(EXPORTS_MAX))
 
     def add_to(self, server: RpcServer) -> None:
         """Registers this face with the server."""
@@ -33,18 +40,23 @@ class RightsApi(RightsServiceServicer):
     async def ExportPerson(
         self, request: pb.ExportPersonRequest, context: Context
     ) -> AsyncIterator[pb.ExportPersonResponse]:
-        room, now = self.room, self.room.clock.now()
-        psn_no = parsed_psn_no(request.psn_no, field="psn_no")
-        await rights.begin_export(
-            database=room.database,
-            psn_no=psn_no,
-            attestation_id=UUID(request.attestation_id),
-            asked_by=asked_by(context),
-            now=now,
-            randomness=room.randomness,
-        )
-        async for piece in rights.exported(database=room.database, seals=room.seals, psn_no=psn_no, now=now):
-            yield pb.ExportPersonResponse(content=piece)
+        if self.exports.locked():
+            raise Failure(Kind.UNAVAILABLE, "SERVICE_BUSY")
+        async with self.exports:
+            room, now = self.room, self.room.clock.now()
+            psn_no = parsed_psn_no(request.psn_no, field="psn_no")
+            await rights.begin_export(
+                database=room.database,
+                psn_no=psn_no,
+                attestation_id=UUID(request.attestation_id),
+                asked_by=asked_by(context),
+                now=now,
+                randomness=room.randomness,
+            )
+            pieces = rights.exported(database=room.database, seals=room.seals, psn_no=psn_no, now=now)
+            async with aclosing(pieces):
+                async for piece in pieces:
+                    yield pb.ExportPersonResponse(content=piece)
 
     async def ListLookups(self, request: pb.ListLookupsRequest, context: Context) -> pb.ListLookupsResponse:
         room = self.room
@@ -101,7 +113,7 @@ class RightsApi(RightsServiceServicer):
             database=room.database,
             seals=room.seals,
             correction_id=UUID(request.correction_id),
-            state=wire.correction_state(request.state) or CorrectionState.REFUSED,
+            state=wire.decision(request.state),
             opter=request.opter,
             cause=parsed_text(request.cause, field="cause") if request.cause else "",
             read=request.value_on_evidence,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
 from datetime import datetime
 from types import MappingProxyType
 from typing import Any, Final
@@ -55,7 +55,7 @@ async def begin_export(
         await lookups.record(connection, [psn_no], purpose=EXPORTED, asked_by=asked_by, now=now)
 
 
-async def exported(*, database: Database, seals: Seals, psn_no: PsnNo, now: datetime) -> AsyncIterator[bytes]:
+async def exported(*, database: Database, seals: Seals, psn_no: PsnNo, now: datetime) -> AsyncGenerator[bytes, None]:
     """The document in pieces, all of one moment, of an export that has begun; few rows are in memory at once."""
     piece = bytearray(document.beginning(exported_at=now).encode())
     async with database.transaction() as connection:

@@ -44,6 +44,11 @@ def correction_state(value: rights_pb2.CorrectionState.ValueType) -> CorrectionS
     return _STATES.get(value)
 
 
+def decision(value: rights_pb2.CorrectionState.ValueType) -> CorrectionState:
+    """What an officer decided."""
+    return _STATES[value]
+
+
 def lookup_message(lookup: Lookup) -> rights_pb2.Lookup:
     """One look-up as it is told."""
     return rights_pb2.Lookup(
