@@ -102,6 +102,10 @@ bench-commits: $(READY) ## What each change to the speed brought, commit beside 
 bench-start: $(READY) ## How long the imports and a warm `gongji up` take
 	@$(BIN)/python -m bench.start $(BENCH_FLAGS)
 
+.PHONY: bench-identity
+bench-identity: $(READY) ## What decoding a code costs beside an empty RPC, and kinship among a million people beside ten thousand
+	@$(BIN)/python -m bench.identity $(BENCH_FLAGS)
+
 .PHONY: lint
 lint: $(READY) ## ruff, mypy --strict, import rules, buf lint
 	@$(BIN)/ruff check .
