@@ -7,6 +7,7 @@ only, so a sweep that comes again, an event that is delivered again and a restar
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final, assert_never
 from uuid import UUID
@@ -85,10 +86,11 @@ async def sweep(*, database: Database, thresholds: Thresholds, now: datetime, ra
                 # A clock that was set back, or a database that was restored, must not leave a hole.
                 begin = min(read_to, now)
                 until = min(now, begin + SLICE)
-                findings = await _JUDGES[kind](connection, thresholds, begin, until, now)
+                span = _Span(begin, until, now)
+                findings, more = await _JUDGES[kind](connection, thresholds, span)
                 raised += await _tell(connection, findings, now=now, randomness=randomness)
                 await suspicion.end_sweep(connection, kind, read_to=until)
-                caught_up = until == now
+                caught_up = until == now and not more
     return raised
 
 
@@ -147,66 +149,73 @@ async def decide_event(
         return event
 
 
-async def _others_credentials(
-    connection: AsyncConnection, _thresholds: Thresholds, _begin: datetime, _until: datetime, now: datetime
-) -> list[Finding]:
-    refusals = await suspicion.take_unjudged_refusals(connection, limit=BATCH_SIZE, now=now)
+@dataclass(frozen=True, slots=True)
+class _Span:
+    """What one transaction judges: from ``begin`` to ``until``."""
+
+    begin: datetime
+    until: datetime
+    now: datetime
+
+
+_Judged = tuple[list[Finding], bool]
+"""What was found, and whether more waits that is not bounded by the span."""
+
+
+async def _others_credentials(connection: AsyncConnection, _thresholds: Thresholds, span: _Span) -> _Judged:
+    refusals = await suspicion.take_unjudged_refusals(connection, limit=BATCH_SIZE, now=span.now)
     found = filter(None, map(shown_for_another, refusals))
     everyone = await store.known_people(connection, {refusal.presented for refusal in refusals})
-    return [finding for finding in found if finding.subject.psn_no in everyone]
+    return [finding for finding in found if finding.subject.psn_no in everyone], len(refusals) == BATCH_SIZE
 
 
-async def _far_terminals(
-    connection: AsyncConnection, thresholds: Thresholds, begin: datetime, until: datetime, _now: datetime
-) -> list[Finding]:
-    since = begin - OVERLAP
-    people = await suspicion.travellers(connection, since=since, until=until, span=SHOWINGS_SPAN)
+async def _far_terminals(connection: AsyncConnection, thresholds: Thresholds, span: _Span) -> _Judged:
+    since = span.begin - OVERLAP
+    people = await suspicion.travellers(connection, since=since, until=span.until, span=SHOWINGS_SPAN)
     if not people:
-        return []
+        return [], False
     earliest = since - SHOWINGS_SPAN
-    shown = await suspicion.showings(connection, people, since=earliest, until=until + SHOWINGS_SPAN)
+    shown = await suspicion.showings(connection, people, since=earliest, until=span.until + SHOWINGS_SPAN)
     far = {
         Subject(psn_no=psn_no): far_showings(showings, travel_kmh=thresholds.travel_kmh)
         for psn_no, showings in shown.items()
     }
     fresh = await _untold(connection, RiskKind.FAR_TERMINALS, far, since=earliest)
     everyone = await store.known_people(connection, people)
-    return [
+    found = [
         finding
         for subject, evidence in fresh.items()
         if subject.psn_no in everyone
         for finding in by_day(RiskKind.FAR_TERMINALS, subject, evidence)
     ]
+    return found, False
 
 
-async def _small_buys(
-    connection: AsyncConnection, thresholds: Thresholds, _begin: datetime, _until: datetime, now: datetime
-) -> list[Finding]:
-    funders, first = await suspicion.take_unjudged_buyers(connection, limit=BATCH_SIZE, now=now)
-    everyone = await store.known_people(connection, funders)
-    if first is None or not everyone:
-        return []
-    since = first - thresholds.small_buys_window
-    buys = await suspicion.buys_since(connection, everyone, since)
+async def _small_buys(connection: AsyncConnection, thresholds: Thresholds, span: _Span) -> _Judged:
+    taken = await suspicion.take_unjudged_buys(connection, limit=BATCH_SIZE, now=span.now)
+    funders = await store.known_people(connection, {funder for funder, _ in taken})
+    if not funders:
+        return [], len(taken) == BATCH_SIZE
+    since = min(settled_at for _, settled_at in taken) - thresholds.small_buys_window
+    buys = await suspicion.buys_since(connection, funders, since)
     fresh = await _untold(connection, RiskKind.SMALL_PHARMACY_BUYS, buys, since=since)
-    return await _found_runs(
+    found = await _found_runs(
         connection,
         RiskKind.SMALL_PHARMACY_BUYS,
         fresh,
         occurrences_min=lambda _: thresholds.small_buys_min,
         window=thresholds.small_buys_window,
     )
+    return found, len(taken) == BATCH_SIZE
 
 
-async def _refused_codes(
-    connection: AsyncConnection, thresholds: Thresholds, begin: datetime, until: datetime, _now: datetime
-) -> list[Finding]:
-    kind, since = RiskKind.REFUSED_CODES, begin - REFUSED_OVERLAP
-    subjects = await suspicion.refused_in(connection, since=since, until=until)
+async def _refused_codes(connection: AsyncConnection, thresholds: Thresholds, span: _Span) -> _Judged:
+    kind, since = RiskKind.REFUSED_CODES, span.begin - REFUSED_OVERLAP
+    subjects = await suspicion.refused_in(connection, since=since, until=span.until)
     if not subjects:
-        return []
+        return [], False
     since -= thresholds.refused_window
-    refused = await suspicion.refusals_near(connection, subjects, since=since, until=until)
+    refused = await suspicion.refusals_near(connection, subjects, since=since, until=span.until)
     told = await store.told_evidence(connection, kind, _keys(refused), since=since)
     for subject, evidence in refused.items():
         for each in evidence:
@@ -218,7 +227,7 @@ async def _refused_codes(
         for subject, evidence in refused.items()
         if subject.psn_no is None or subject.psn_no in everyone
     }
-    return await _found_runs(
+    found = await _found_runs(
         connection,
         kind,
         fresh,
@@ -227,9 +236,10 @@ async def _refused_codes(
         ),
         window=thresholds.refused_window,
     )
+    return found, False
 
 
-_Judge = Callable[[AsyncConnection, Thresholds, datetime, datetime, datetime], Awaitable[list[Finding]]]
+_Judge = Callable[[AsyncConnection, Thresholds, _Span], Awaitable[_Judged]]
 _JUDGES: Final[Mapping[RiskKind, _Judge]] = {
     # The first notes when it judged what the second then looks at.
     RiskKind.OTHERS_CREDENTIAL: _others_credentials,

@@ -154,25 +154,21 @@ async def take_unjudged_refusals(connection: AsyncConnection, *, limit: int, now
     ]
 
 
-async def take_unjudged_buyers(
-    connection: AsyncConnection, *, limit: int, now: datetime
-) -> tuple[set[PsnNo], datetime | None]:
-    """The funders of so many bills that nobody judged yet, and the first of these bills' time; as above."""
+async def take_unjudged_buys(connection: AsyncConnection, *, limit: int, now: datetime) -> list[tuple[PsnNo, datetime]]:
+    """The funders and times of so many bills that nobody judged yet; as above."""
     waiting = (
         sa.select(PHARMACY_BUYS.c.setl_id, PHARMACY_BUYS.c.psn_no)
         .where(PHARMACY_BUYS.c.judged_at.is_(None))
         .order_by(PHARMACY_BUYS.c.settled_at)
         .limit(limit)
     )
-    rows = (
-        await connection.execute(
-            sa.update(PHARMACY_BUYS)
-            .where(sa.tuple_(PHARMACY_BUYS.c.setl_id, PHARMACY_BUYS.c.psn_no).in_(waiting))
-            .values(judged_at=now)
-            .returning(PHARMACY_BUYS.c.psn_no, PHARMACY_BUYS.c.settled_at)
-        )
-    ).all()
-    return {PsnNo(row.psn_no) for row in rows}, min((row.settled_at for row in rows), default=None)
+    rows = await connection.execute(
+        sa.update(PHARMACY_BUYS)
+        .where(sa.tuple_(PHARMACY_BUYS.c.setl_id, PHARMACY_BUYS.c.psn_no).in_(waiting))
+        .values(judged_at=now)
+        .returning(PHARMACY_BUYS.c.psn_no, PHARMACY_BUYS.c.settled_at)
+    )
+    return [(PsnNo(row.psn_no), row.settled_at) for row in rows]
 
 
 async def buys_since(

@@ -347,6 +347,18 @@ async def test_two_replicas_hear_each_word_once(start_identity: StartIdentity) -
         assert [each.evidence_count for each in await first.listed()] == [40]
 
 
+async def test_a_sweep_judges_all_that_waits(watch: Watch, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However little fits into one transaction, nothing is left for the next time."""
+    monkeypatch.setattr(risk, "BATCH_SIZE", 2)
+    await watch.pharmacy()
+    await watch.tell(
+        *(credential_refused(START + timedelta(seconds=n)) for n in range(5)),
+        *(bill_settled(START + timedelta(seconds=n)) for n in range(7)),
+    )
+    assert await watch.sweep() == 2
+    assert sorted(each.evidence_count for each in await watch.listed()) == [5, 7]
+
+
 async def test_what_settlement_told_long_ago_is_forgotten_and_evidence_is_not(watch: Watch) -> None:
     """After forty days nothing of it counts any more; what an officer saw stays."""
     await watch.pharmacy()
