@@ -22,7 +22,7 @@ from services.identity.operations.particulars import Decision
 from services.identity.store import events
 from services.identity.wire import people as wire
 from services.identity.wire.eligibility import eligibility_message
-from services.identity.wire.events import caught_message, change_message, snapshot_message
+from services.identity.wire.events import caught_message, change_message, first_of_snapshot, snapshot_message
 from services.identity.wire.registration import people_message, rows
 from services.identity.wire.values import given_date, parsed_date, parsed_text
 
@@ -196,9 +196,14 @@ class IdentityApi(IdentityServiceServicer):
     async def StreamSnapshot(
         self, _request: pb.StreamSnapshotRequest, _: Context
     ) -> AsyncIterator[pb.StreamSnapshotResponse]:
-        async for page, cursor in events.snapshot(self.room.database):
+        is_first = True
+        async for page, caught in events.snapshot(self.room.database):
             for payload in page:
-                yield snapshot_message(payload, cursor=cursor)
+                if is_first:
+                    yield first_of_snapshot(payload, cursor=caught.cursor, as_of=caught.as_of)
+                    is_first = False
+                else:
+                    yield snapshot_message(payload)
 
     async def StreamChanges(
         self, request: pb.StreamChangesRequest, _: Context

@@ -23,7 +23,9 @@ from services.identity.tables.events import LATEST_EVENTS
 
 SNAPSHOT_PAGE_SIZE_MAX: Final = 500
 CHANGES_PAGE_SIZE_MAX: Final = 500
-_CURSOR: Final = "SELECT pg_snapshot_xmin(pg_current_snapshot())::text::bigint"
+_MOMENT: Final = (
+    "SELECT pg_snapshot_xmin(pg_current_snapshot())::text::bigint AS cursor, statement_timestamp() AS as_of"
+)
 _PLACE: Final = sa.text("""
     INSERT INTO latest_events AS latest (aggregate, version, payload)
     SELECT aggregate, version, payload
@@ -100,11 +102,11 @@ async def changes(database: Database, *, after: int) -> AsyncIterator[Sequence[b
         place = (rows[-1]["changed_xid"], rows[-1]["aggregate"])
 
 
-async def snapshot(database: Database) -> AsyncIterator[tuple[Sequence[bytes], int]]:
-    """The latest event of every aggregate, in pages that all show the same moment, and the cursor of that moment."""
+async def snapshot(database: Database) -> AsyncIterator[tuple[Sequence[bytes], Caught]]:
+    """The latest event of every aggregate, in pages that all show the same moment, and how far that reaches."""
     async with database.transaction() as connection:
         await connection.execute(sa.text("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY"))
-        cursor = int((await connection.execute(sa.text(_CURSOR))).scalar_one())
+        moment = (await connection.execute(sa.text(_MOMENT))).one()
         after = ""
         while True:
             page = (
@@ -117,5 +119,5 @@ async def snapshot(database: Database) -> AsyncIterator[tuple[Sequence[bytes], i
             ).all()
             if not page:
                 return
-            yield [row.payload for row in page], cursor
+            yield [row.payload for row in page], Caught(moment.cursor, moment.as_of)
             after = page[-1].aggregate

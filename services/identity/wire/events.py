@@ -28,9 +28,17 @@ def event(
     )
 
 
-def snapshot_message(payload: bytes, *, cursor: int) -> identity_pb2.StreamSnapshotResponse:
-    """An event as it was told, and the moment that the snapshot shows."""
-    return identity_pb2.StreamSnapshotResponse(event=events_pb2.IdentityEvent.FromString(payload), cursor=str(cursor))
+def snapshot_message(payload: bytes) -> identity_pb2.StreamSnapshotResponse:
+    """An event as it was told."""
+    return identity_pb2.StreamSnapshotResponse(event=events_pb2.IdentityEvent.FromString(payload))
+
+
+def first_of_snapshot(payload: bytes, *, cursor: int, as_of: datetime) -> identity_pb2.StreamSnapshotResponse:
+    """The first event, and the moment that the snapshot shows."""
+    message = snapshot_message(payload)
+    message.cursor = str(cursor)
+    message.as_of_time.CopyFrom(timestamp_of(as_of))
+    return message
 
 
 def change_message(payload: bytes) -> identity_pb2.StreamChangesResponse:

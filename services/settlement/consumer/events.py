@@ -108,6 +108,8 @@ async def _identity_facts(address: str) -> AsyncIterator[tuple[Fact, int] | Caug
     async with channel(address) as identity:
         stub = IdentityServiceStub(identity)
         async for answer in stub.StreamSnapshot(IdentitySnapshotRequest(), timeout=SNAPSHOT_TIMEOUT_S):
+            if answer.cursor:
+                yield caught_up(answer)
             if (fact := fact_of_identity(answer.event)) is not None:
                 yield fact, answer.event.version
 

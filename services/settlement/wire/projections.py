@@ -13,7 +13,7 @@ from gongji.family.v1.binding_pb2 import Binding
 from gongji.family.v1.binding_pb2 import BindingState as WireBindingState
 from gongji.family.v1.events_pb2 import FamilyEvent
 from gongji.identity.v1.events_pb2 import IdentityEvent, InstitutionChanged, SigningKeyActivated
-from gongji.identity.v1.identity_pb2 import StreamChangesResponse
+from gongji.identity.v1.identity_pb2 import StreamChangesResponse, StreamSnapshotResponse
 from gongji.identity.v1.person_pb2 import (
     INSTITUTION_CAPABILITY_INPATIENT,
     TERMINAL_STATE_ACTIVE,
@@ -60,8 +60,8 @@ def fact_of_family(event: FamilyEvent) -> Fact | None:
     return _binding(event.binding_changed.binding, occurred_at=_instant(event.occurred_time))
 
 
-def caught_up(answer: StreamChangesResponse) -> Caught:
-    """How far identity's answer reaches, of its last message."""
+def caught_up(answer: StreamChangesResponse | StreamSnapshotResponse) -> Caught:
+    """How far identity's answer reaches, of the message that says so."""
     return Caught(int(answer.cursor), _instant(answer.as_of_time))
 
 

@@ -77,13 +77,24 @@ async def test_a_snapshot_shows_one_moment(identity: Identity, monkeypatch: pyte
     monkeypatch.setattr(events, "SNAPSHOT_PAGE_SIZE_MAX", 1)
     await identity.register(**WANG)
     pages = events.snapshot(identity.database)
-    first, cursor = await anext(pages)
+    first, caught = await anext(pages)
     await identity.register(**LI)
-    rest = [page async for page, at in pages if at == cursor]
+    rest = [page async for page, at in pages if at == caught]
     assert len([*first, *(payload for page in rest for payload in page)]) == 2
     assert len(await identity.snapshot()) == 3
-    changed, _ = await since(identity.database, cursor)
+    changed, _ = await since(identity.database, caught.cursor)
     assert changed == {f"person:{LI['psn_no']}": 1}
+
+
+async def test_a_snapshots_first_message_says_where_to_go_on(identity: Identity) -> None:
+    """Its cursor brings what came after it and nothing else; no later message repeats it."""
+    await identity.register(**WANG)
+    snapshot = [
+        answer async for answer in identity.stub.StreamSnapshot(identity_pb2.StreamSnapshotRequest(), timeout=20)
+    ]
+    await identity.register(**LI)
+    assert [bool(answer.cursor) for answer in snapshot] == [True, False]
+    assert (await asked(identity, snapshot[0].cursor))[0] == {f"person:{LI['psn_no']}": 1}
 
 
 async def test_from_the_beginning_everything_comes_and_then_only_what_changed(identity: Identity) -> None:
