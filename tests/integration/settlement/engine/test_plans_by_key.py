@@ -40,6 +40,7 @@ PLANNING: Final = {
     projections._BINDINGS_OF,
     projections._PEOPLE,
     projections._SIGNING_KEY,
+    projections._HEARD,
     plans._VERSION,
     plans._FIRST_VERSION,
     plans._INSERT,

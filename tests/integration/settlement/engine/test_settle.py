@@ -19,7 +19,7 @@ from services.settlement.operations.engine import Engine
 from services.settlement.operations.payments import Replanned, Settled
 from services.settlement.saga.payment import VOTE_DEADLINE_PASSED, Payment, State
 from services.settlement.store import plans
-from tests.integration.settlement.engine.world import HAMI, URUMQI, Act, World, reason_of
+from tests.integration.settlement.engine.world import HAMI, NEVER_STALE, URUMQI, Act, World, reason_of
 
 
 async def test_a_settlement_takes_exactly_what_the_plan_says(town: World, engine: Engine) -> None:
@@ -131,7 +131,9 @@ async def test_a_plan_that_may_not_be_paid_is_refused_and_the_key_stays_free(
     elif reason == "PLAN_EXPIRED":
         past = "UPDATE plans SET created_at = now() - interval '1 hour', expires_at = now() WHERE plan_id = $1"
         await town.forget(past, plan_id)
-    asked = payments.settle(engine, key=key, plan_id=plan_id, plan_digest=digest, now=datetime.now(UTC))
+    asked = payments.settle(
+        engine, key=key, plan_id=plan_id, plan_digest=digest, freshness=NEVER_STALE, now=datetime.now(UTC)
+    )
     assert await reason_of(asked) == reason
     assert isinstance(await town.settle(engine, good, key), Settled)
 

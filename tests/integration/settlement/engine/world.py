@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import math
 from collections import defaultdict, deque
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -29,6 +30,7 @@ from services.settlement.domain.split import Role
 from services.settlement.ledger.consumer import AreaConsumer
 from services.settlement.operations import accounts, payments
 from services.settlement.operations.engine import Engine, EngineSettings, Replan
+from services.settlement.operations.freshness import Freshness
 from services.settlement.recovery import sweep_account_commands, sweep_payments
 from services.settlement.saga.payment import Payment, State
 from services.settlement.store import payments as store
@@ -48,6 +50,8 @@ QUICK: Final = EngineSettings(
     replan_wait_s=1.0,
     answer_wait_s=10.0,
 )
+NEVER_STALE: Final = Freshness(age_max_s=math.inf)
+"""Here is no identity to be asked."""
 COMMAND_TIMEOUT_S: Final = 0.4
 DRAIN_S: Final = 15.0
 
@@ -291,7 +295,12 @@ class World:
     async def settle(self, engine: Engine, plan: Plan, key: Key | None = None) -> payments.Settled | payments.Replanned:
         """Pays a plan, under a new key unless one is given."""
         return await payments.settle(
-            engine, key=key or self.key(), plan_id=plan.plan_id, plan_digest=plan.digest, now=datetime.now(UTC)
+            engine,
+            key=key or self.key(),
+            plan_id=plan.plan_id,
+            plan_digest=plan.digest,
+            freshness=NEVER_STALE,
+            now=datetime.now(UTC),
         )
 
     async def reverse(self, engine: Engine, key: Key) -> payments.Refunded | payments.Stopped:
