@@ -16,7 +16,7 @@ from services.identity.domain.decoding import CertificateShown, Desk, Visit
 from services.identity.domain.name import parsed_name
 from services.identity.domain.ward import Ward
 from services.identity.wire.events import event
-from services.identity.wire.values import parsed_text, timestamp_of
+from services.identity.wire.values import timestamp_of
 
 _CERTIFICATE_KINDS: Final = {
     person_pb2.CertificateType.Value(f"CERTIFICATE_TYPE_{kind.name}"): kind for kind in CertificateKind
@@ -26,12 +26,12 @@ _CERTIFICATE_KINDS: Final = {
 def visit(request: credentials_pb2.DecodeCredentialRequest, *, now: datetime) -> Visit:
     """What it is shown for.
 
-    INSTITUTION_CODE_MALFORMED, BUSINESS_TYPE_UNKNOWN, TEXT_MALFORMED, then as ``certificate_shown`` of the agent.
+    INSTITUTION_CODE_MALFORMED, BUSINESS_TYPE_UNKNOWN, then as ``certificate_shown`` of the agent.
     """
     return Visit(
         desk=desk(request.fixmedins_code, request.terminal_no),
         business_type=checked_business_type(request.business_type),
-        mdtrt_id=parsed_text(request.mdtrt_id, field="mdtrt_id"),
+        mdtrt_id=request.mdtrt_id,
         agent=certificate_shown(request.agent, now=now) if request.HasField("agent") else None,
     )
 

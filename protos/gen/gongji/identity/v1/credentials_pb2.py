@@ -27,7 +27,7 @@ from gongji.identity.v1 import person_pb2 as gongji_dot_identity_dot_v1_dot_pers
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n$gongji/identity/v1/credentials.proto\x12\x12gongji.identity.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1fgongji/identity/v1/person.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"l\n\x10IssueCodeRequest\x12%\n\x06psn_no\x18\x01 \x01(\tB\x15\xbaH\x12r\x10\x32\x0e^[0-9]{10,30}$\x12\x31\n\x0fguardian_psn_no\x18\x02 \x01(\tB\x18\xbaH\x15r\x10\x32\x0e^[0-9]{10,30}$\xd8\x01\x01\"X\n\x11IssueCodeResponse\x12\x11\n\x04\x63ode\x18\x01 \x01(\tB\x03\x80\x01\x01\x12\x30\n\x0c\x65xpires_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"[\n\tCardShown\x12+\n\x07\x63\x61rd_no\x18\x01 \x01(\tB\x1a\x80\x01\x01\xbaH\x14r\x12\x32\x10^[0-9A-Z]{8,20}$\x12!\n\x03pin\x18\x02 \x01(\tB\x14\x80\x01\x01\xbaH\x0er\x0c\x32\n^[0-9]{6}$\"\x98\x01\n\x10\x43\x65rtificateShown\x12\x46\n\rpsn_cert_type\x18\x01 \x01(\x0e\x32#.gongji.identity.v1.CertificateTypeB\n\xbaH\x07\x82\x01\x04\x10\x01 \x00\x12\x1c\n\x06\x63\x65rtno\x18\x02 \x01(\tB\x0c\x80\x01\x01\xbaH\x06r\x04\x10\x01\x18\x1e\x12\x1e\n\x08psn_name\x18\x03 \x01(\tB\x0c\x80\x01\x01\xbaH\x06r\x04\x10\x01\x18\x32\"\x9f\x03\n\x17\x44\x65\x63odeCredentialRequest\x12\x1d\n\x04\x63ode\x18\x01 \x01(\tB\r\x80\x01\x01\xbaH\x07r\x05\x10\x01\x18\x80\x08H\x00\x12=\n\ridentity_card\x18\x06 \x01(\x0b\x32$.gongji.identity.v1.CertificateShownH\x00\x12-\n\x04\x63\x61rd\x18\x07 \x01(\x0b\x32\x1d.gongji.identity.v1.CardShownH\x00\x12\x33\n\x0e\x66ixmedins_code\x18\x02 \x01(\tB\x1b\xbaH\x18r\x16\x32\x14^[HP][1-9][0-9]{10}$\x12\x31\n\x0bterminal_no\x18\x03 \x01(\tB\x1c\xbaH\x19r\x17\x32\x15^[0-9A-Za-z_-]{1,32}$\x12(\n\rbusiness_type\x18\x04 \x01(\tB\x11\xbaH\x0er\x0c\x32\n^[0-9]{5}$\x12\x1b\n\x08mdtrt_id\x18\x05 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18\x1e\x12\x33\n\x05\x61gent\x18\x08 \x01(\x0b\x32$.gongji.identity.v1.CertificateShownB\x13\n\ncredential\x12\x05\xbaH\x02\x08\x01\"\xa8\x01\n\x18\x44\x65\x63odeCredentialResponse\x12\x15\n\x08\x65\x63_token\x18\x01 \x01(\tB\x03\x80\x01\x01\x12\x30\n\x0c\x65xpires_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12*\n\x06person\x18\x03 \x01(\x0b\x32\x1a.gongji.identity.v1.Person\x12\x17\n\x0fmdtrt_cert_type\x18\x04 \x01(\t\"\x18\n\x16ListSigningKeysRequest\"\x96\x01\n\nSigningKey\x12\x0b\n\x03kid\x18\x01 \x01(\t\x12\x12\n\npublic_key\x18\x02 \x01(\x0c\x12\x33\n\x0fnot_before_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x32\n\x0enot_after_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"G\n\x17ListSigningKeysResponse\x12,\n\x04keys\x18\x01 \x03(\x0b\x32\x1e.gongji.identity.v1.SigningKey\"\xc1\x01\n\x0e\x41\x64\x64WardRequest\x12.\n\x0fguardian_psn_no\x18\x01 \x01(\tB\x15\xbaH\x12r\x10\x32\x0e^[0-9]{10,30}$\x12*\n\x0bward_psn_no\x18\x02 \x01(\tB\x15\xbaH\x12r\x10\x32\x0e^[0-9]{10,30}$\x12)\n\x17guardian_attestation_id\x18\x03 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01\x12(\n\x13ward_attestation_id\x18\x04 \x01(\tB\x0b\xbaH\x08r\x03\xb0\x01\x01\xd8\x01\x01\"9\n\x0f\x41\x64\x64WardResponse\x12&\n\x04ward\x18\x01 \x01(\x0b\x32\x18.gongji.identity.v1.Ward\"`\n\x04Ward\x12\x13\n\x0bward_psn_no\x18\x01 \x01(\t\x12\x13\n\x0bname_masked\x18\x02 \x01(\t\x12.\n\nadded_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"o\n\x11RemoveWardRequest\x12.\n\x0fguardian_psn_no\x18\x01 \x01(\tB\x15\xbaH\x12r\x10\x32\x0e^[0-9]{10,30}$\x12*\n\x0bward_psn_no\x18\x02 \x01(\tB\x15\xbaH\x12r\x10\x32\x0e^[0-9]{10,30}$\"\x14\n\x12RemoveWardResponse\"B\n\x10ListWardsRequest\x12.\n\x0fguardian_psn_no\x18\x01 \x01(\tB\x15\xbaH\x12r\x10\x32\x0e^[0-9]{10,30}$\"<\n\x11ListWardsResponse\x12\'\n\x05wards\x18\x01 \x03(\x0b\x32\x18.gongji.identity.v1.Ward2\xd3\x04\n\x11\x43redentialService\x12X\n\tIssueCode\x12$.gongji.identity.v1.IssueCodeRequest\x1a%.gongji.identity.v1.IssueCodeResponse\x12m\n\x10\x44\x65\x63odeCredential\x12+.gongji.identity.v1.DecodeCredentialRequest\x1a,.gongji.identity.v1.DecodeCredentialResponse\x12j\n\x0fListSigningKeys\x12*.gongji.identity.v1.ListSigningKeysRequest\x1a+.gongji.identity.v1.ListSigningKeysResponse\x12R\n\x07\x41\x64\x64Ward\x12\".gongji.identity.v1.AddWardRequest\x1a#.gongji.identity.v1.AddWardResponse\x12[\n\nRemoveWard\x12%.gongji.identity.v1.RemoveWardRequest\x1a&.gongji.identity.v1.RemoveWardResponse\x12X\n\tListWards\x12$.gongji.identity.v1.ListWardsRequest\x1a%.gongji.identity.v1.ListWardsResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n$gongji/identity/v1/credentials.proto\x12\x12gongji.identity.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1fgongji/identity/v1/person.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"l\n\x10IssueCodeRequest\x12%\n\x06psn_no\x18\x01 \x01(\tB\x15\xbaH\x12r\x10\x32\x0e^[0-9]{10,30}$\x12\x31\n\x0fguardian_psn_no\x18\x02 \x01(\tB\x18\xbaH\x15r\x10\x32\x0e^[0-9]{10,30}$\xd8\x01\x01\"X\n\x11IssueCodeResponse\x12\x11\n\x04\x63ode\x18\x01 \x01(\tB\x03\x80\x01\x01\x12\x30\n\x0c\x65xpires_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"[\n\tCardShown\x12+\n\x07\x63\x61rd_no\x18\x01 \x01(\tB\x1a\x80\x01\x01\xbaH\x14r\x12\x32\x10^[0-9A-Z]{8,20}$\x12!\n\x03pin\x18\x02 \x01(\tB\x14\x80\x01\x01\xbaH\x0er\x0c\x32\n^[0-9]{6}$\"\x98\x01\n\x10\x43\x65rtificateShown\x12\x46\n\rpsn_cert_type\x18\x01 \x01(\x0e\x32#.gongji.identity.v1.CertificateTypeB\n\xbaH\x07\x82\x01\x04\x10\x01 \x00\x12\x1c\n\x06\x63\x65rtno\x18\x02 \x01(\tB\x0c\x80\x01\x01\xbaH\x06r\x04\x10\x01\x18\x1e\x12\x1e\n\x08psn_name\x18\x03 \x01(\tB\x0c\x80\x01\x01\xbaH\x06r\x04\x10\x01\x18\x32\"\xb2\x03\n\x17\x44\x65\x63odeCredentialRequest\x12\x1d\n\x04\x63ode\x18\x01 \x01(\tB\r\x80\x01\x01\xbaH\x07r\x05\x10\x01\x18\x80\x08H\x00\x12=\n\ridentity_card\x18\x06 \x01(\x0b\x32$.gongji.identity.v1.CertificateShownH\x00\x12-\n\x04\x63\x61rd\x18\x07 \x01(\x0b\x32\x1d.gongji.identity.v1.CardShownH\x00\x12\x33\n\x0e\x66ixmedins_code\x18\x02 \x01(\tB\x1b\xbaH\x18r\x16\x32\x14^[HP][1-9][0-9]{10}$\x12\x31\n\x0bterminal_no\x18\x03 \x01(\tB\x1c\xbaH\x19r\x17\x32\x15^[0-9A-Za-z_-]{1,32}$\x12(\n\rbusiness_type\x18\x04 \x01(\tB\x11\xbaH\x0er\x0c\x32\n^[0-9]{5}$\x12.\n\x08mdtrt_id\x18\x05 \x01(\tB\x1c\xbaH\x19r\x17\x32\x15^[0-9A-Za-z_-]{1,30}$\x12\x33\n\x05\x61gent\x18\x08 \x01(\x0b\x32$.gongji.identity.v1.CertificateShownB\x13\n\ncredential\x12\x05\xbaH\x02\x08\x01\"\xa8\x01\n\x18\x44\x65\x63odeCredentialResponse\x12\x15\n\x08\x65\x63_token\x18\x01 \x01(\tB\x03\x80\x01\x01\x12\x30\n\x0c\x65xpires_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12*\n\x06person\x18\x03 \x01(\x0b\x32\x1a.gongji.identity.v1.Person\x12\x17\n\x0fmdtrt_cert_type\x18\x04 \x01(\t\"\x18\n\x16ListSigningKeysRequest\"\x96\x01\n\nSigningKey\x12\x0b\n\x03kid\x18\x01 \x01(\t\x12\x12\n\npublic_key\x18\x02 \x01(\x0c\x12\x33\n\x0fnot_before_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x32\n\x0enot_after_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"G\n\x17ListSigningKeysResponse\x12,\n\x04keys\x18\x01 \x03(\x0b\x32\x1e.gongji.identity.v1.SigningKey\"\xc1\x01\n\x0e\x41\x64\x64WardRequest\x12.\n\x0fguardian_psn_no\x18\x01 \x01(\tB\x15\xbaH\x12r\x10\x32\x0e^[0-9]{10,30}$\x12*\n\x0bward_psn_no\x18\x02 \x01(\tB\x15\xbaH\x12r\x10\x32\x0e^[0-9]{10,30}$\x12)\n\x17guardian_attestation_id\x18\x03 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01\x12(\n\x13ward_attestation_id\x18\x04 \x01(\tB\x0b\xbaH\x08r\x03\xb0\x01\x01\xd8\x01\x01\"9\n\x0f\x41\x64\x64WardResponse\x12&\n\x04ward\x18\x01 \x01(\x0b\x32\x18.gongji.identity.v1.Ward\"`\n\x04Ward\x12\x13\n\x0bward_psn_no\x18\x01 \x01(\t\x12\x13\n\x0bname_masked\x18\x02 \x01(\t\x12.\n\nadded_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"o\n\x11RemoveWardRequest\x12.\n\x0fguardian_psn_no\x18\x01 \x01(\tB\x15\xbaH\x12r\x10\x32\x0e^[0-9]{10,30}$\x12*\n\x0bward_psn_no\x18\x02 \x01(\tB\x15\xbaH\x12r\x10\x32\x0e^[0-9]{10,30}$\"\x14\n\x12RemoveWardResponse\"B\n\x10ListWardsRequest\x12.\n\x0fguardian_psn_no\x18\x01 \x01(\tB\x15\xbaH\x12r\x10\x32\x0e^[0-9]{10,30}$\"<\n\x11ListWardsResponse\x12\'\n\x05wards\x18\x01 \x03(\x0b\x32\x18.gongji.identity.v1.Ward2\xd3\x04\n\x11\x43redentialService\x12X\n\tIssueCode\x12$.gongji.identity.v1.IssueCodeRequest\x1a%.gongji.identity.v1.IssueCodeResponse\x12m\n\x10\x44\x65\x63odeCredential\x12+.gongji.identity.v1.DecodeCredentialRequest\x1a,.gongji.identity.v1.DecodeCredentialResponse\x12j\n\x0fListSigningKeys\x12*.gongji.identity.v1.ListSigningKeysRequest\x1a+.gongji.identity.v1.ListSigningKeysResponse\x12R\n\x07\x41\x64\x64Ward\x12\".gongji.identity.v1.AddWardRequest\x1a#.gongji.identity.v1.AddWardResponse\x12[\n\nRemoveWard\x12%.gongji.identity.v1.RemoveWardRequest\x1a&.gongji.identity.v1.RemoveWardResponse\x12X\n\tListWards\x12$.gongji.identity.v1.ListWardsRequest\x1a%.gongji.identity.v1.ListWardsResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -61,7 +61,7 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_DECODECREDENTIALREQUEST'].fields_by_name['business_type']._loaded_options = None
   _globals['_DECODECREDENTIALREQUEST'].fields_by_name['business_type']._serialized_options = b'\272H\016r\0142\n^[0-9]{5}$'
   _globals['_DECODECREDENTIALREQUEST'].fields_by_name['mdtrt_id']._loaded_options = None
-  _globals['_DECODECREDENTIALREQUEST'].fields_by_name['mdtrt_id']._serialized_options = b'\272H\006r\004\020\001\030\036'
+  _globals['_DECODECREDENTIALREQUEST'].fields_by_name['mdtrt_id']._serialized_options = b'\272H\031r\0272\025^[0-9A-Za-z_-]{1,30}$'
   _globals['_DECODECREDENTIALRESPONSE'].fields_by_name['ec_token']._loaded_options = None
   _globals['_DECODECREDENTIALRESPONSE'].fields_by_name['ec_token']._serialized_options = b'\200\001\001'
   _globals['_ADDWARDREQUEST'].fields_by_name['guardian_psn_no']._loaded_options = None
@@ -87,29 +87,29 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_CERTIFICATESHOWN']._serialized_start=449
   _globals['_CERTIFICATESHOWN']._serialized_end=601
   _globals['_DECODECREDENTIALREQUEST']._serialized_start=604
-  _globals['_DECODECREDENTIALREQUEST']._serialized_end=1019
-  _globals['_DECODECREDENTIALRESPONSE']._serialized_start=1022
-  _globals['_DECODECREDENTIALRESPONSE']._serialized_end=1190
-  _globals['_LISTSIGNINGKEYSREQUEST']._serialized_start=1192
-  _globals['_LISTSIGNINGKEYSREQUEST']._serialized_end=1216
-  _globals['_SIGNINGKEY']._serialized_start=1219
-  _globals['_SIGNINGKEY']._serialized_end=1369
-  _globals['_LISTSIGNINGKEYSRESPONSE']._serialized_start=1371
-  _globals['_LISTSIGNINGKEYSRESPONSE']._serialized_end=1442
-  _globals['_ADDWARDREQUEST']._serialized_start=1445
-  _globals['_ADDWARDREQUEST']._serialized_end=1638
-  _globals['_ADDWARDRESPONSE']._serialized_start=1640
-  _globals['_ADDWARDRESPONSE']._serialized_end=1697
-  _globals['_WARD']._serialized_start=1699
-  _globals['_WARD']._serialized_end=1795
-  _globals['_REMOVEWARDREQUEST']._serialized_start=1797
-  _globals['_REMOVEWARDREQUEST']._serialized_end=1908
-  _globals['_REMOVEWARDRESPONSE']._serialized_start=1910
-  _globals['_REMOVEWARDRESPONSE']._serialized_end=1930
-  _globals['_LISTWARDSREQUEST']._serialized_start=1932
-  _globals['_LISTWARDSREQUEST']._serialized_end=1998
-  _globals['_LISTWARDSRESPONSE']._serialized_start=2000
-  _globals['_LISTWARDSRESPONSE']._serialized_end=2060
-  _globals['_CREDENTIALSERVICE']._serialized_start=2063
-  _globals['_CREDENTIALSERVICE']._serialized_end=2658
+  _globals['_DECODECREDENTIALREQUEST']._serialized_end=1038
+  _globals['_DECODECREDENTIALRESPONSE']._serialized_start=1041
+  _globals['_DECODECREDENTIALRESPONSE']._serialized_end=1209
+  _globals['_LISTSIGNINGKEYSREQUEST']._serialized_start=1211
+  _globals['_LISTSIGNINGKEYSREQUEST']._serialized_end=1235
+  _globals['_SIGNINGKEY']._serialized_start=1238
+  _globals['_SIGNINGKEY']._serialized_end=1388
+  _globals['_LISTSIGNINGKEYSRESPONSE']._serialized_start=1390
+  _globals['_LISTSIGNINGKEYSRESPONSE']._serialized_end=1461
+  _globals['_ADDWARDREQUEST']._serialized_start=1464
+  _globals['_ADDWARDREQUEST']._serialized_end=1657
+  _globals['_ADDWARDRESPONSE']._serialized_start=1659
+  _globals['_ADDWARDRESPONSE']._serialized_end=1716
+  _globals['_WARD']._serialized_start=1718
+  _globals['_WARD']._serialized_end=1814
+  _globals['_REMOVEWARDREQUEST']._serialized_start=1816
+  _globals['_REMOVEWARDREQUEST']._serialized_end=1927
+  _globals['_REMOVEWARDRESPONSE']._serialized_start=1929
+  _globals['_REMOVEWARDRESPONSE']._serialized_end=1949
+  _globals['_LISTWARDSREQUEST']._serialized_start=1951
+  _globals['_LISTWARDSREQUEST']._serialized_end=2017
+  _globals['_LISTWARDSRESPONSE']._serialized_start=2019
+  _globals['_LISTWARDSRESPONSE']._serialized_end=2079
+  _globals['_CREDENTIALSERVICE']._serialized_start=2082
+  _globals['_CREDENTIALSERVICE']._serialized_end=2677
 # @@protoc_insertion_point(module_scope)

@@ -136,7 +136,7 @@ class DecodeCredentialRequest(_message.Message):
     business_type: _builtins.str
     """用码业务类型: 01301 settles, 02121 buys at a pharmacy."""
     mdtrt_id: _builtins.str
-    """The visit that the token will count for."""
+    """就诊ID: the visit that the token counts for."""
     @_builtins.property
     def identity_card(self) -> Global___CertificateShown:
         """02."""
