@@ -23,7 +23,7 @@ from services.identity.store import events
 from services.identity.wire import people as wire
 from services.identity.wire.eligibility import eligibility_message
 from services.identity.wire.events import caught_message, change_message, first_of_snapshot, snapshot_message
-from services.identity.wire.registration import people_message, rows
+from services.identity.wire.registration import parsed_rows, people_message
 from services.identity.wire.values import given_date, parsed_date, parsed_text
 
 
@@ -94,7 +94,7 @@ class IdentityApi(IdentityServiceServicer):
         outcomes = await registration.register_people(
             database=room.database,
             seals=room.seals,
-            rows=rows(request, now=now),
+            rows=await parsed_rows(request, now=now),
             asked_by=asked_by(context),
             now=now,
             randomness=room.randomness,
