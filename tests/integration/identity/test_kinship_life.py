@@ -270,7 +270,7 @@ async def died(identity: Identity, person: dict[str, str], on: str) -> None:
         identity_pb2.ReportDeathRequest(
             psn_no=person["psn_no"],
             death_date=on,
-            evidence=person_pb2.DEATH_EVIDENCE_MEDICAL_CERTIFICATE,
+            evidence=identity_pb2.DEATH_EVIDENCE_MEDICAL_CERTIFICATE,
             opter="zhang01",
         )
     )

@@ -97,7 +97,7 @@ class Town:
             identity_pb2.ReportDeathRequest(
                 psn_no=dead.psn_no,
                 death_date=day.isoformat(),
-                evidence=person_pb2.DEATH_EVIDENCE_CREMATION_CERTIFICATE,
+                evidence=identity_pb2.DEATH_EVIDENCE_CREMATION_CERTIFICATE,
                 opter="zhang01",
             )
         )
