@@ -154,17 +154,6 @@ class TerminalStanding:
     sign_ends_at: datetime | None
 
 
-def standing_of(
-    institution: Institution | None, *, terminal_state: TerminalState | None, sign_ends_at: datetime | None
-) -> TerminalStanding:
-    """The standing of a terminal at an institution that was loaded."""
-    if institution is None:
-        return TerminalStanding(None, None, None, terminal_state, sign_ends_at)
-    return TerminalStanding(
-        institution.state, institution.agreement_from, institution.agreement_to, terminal_state, sign_ends_at
-    )
-
-
 def check_decodes(standing: TerminalStanding, *, fixmedins_code: FixmedinsCode, now: datetime) -> None:
     """A credential may be decoded at this terminal now.
 
@@ -180,15 +169,6 @@ def check_decodes(standing: TerminalStanding, *, fixmedins_code: FixmedinsCode, 
         raise terminal_unknown()
     if standing.sign_ends_at is None or standing.sign_ends_at <= now:
         raise Failure(Kind.PRECONDITION, "TERMINAL_NOT_SIGNED_IN", fixmedins_code=fixmedins_code)
-
-
-def check_designated(institution: Institution | None, *, now: datetime) -> Institution:
-    """The institution, if bills may be planned there: INSTITUTION_UNKNOWN, then INSTITUTION_NOT_DESIGNATED."""
-    found = known(institution)
-    within = is_within(found.agreement_from, found.agreement_to, business_date(now))
-    if found.state is not InstitutionState.DESIGNATED or not within:
-        raise Failure(Kind.PRECONDITION, "INSTITUTION_NOT_DESIGNATED", fixmedins_code=found.fixmedins_code)
-    return found
 
 
 def is_within(first: date | None, last: date | None, day: date) -> bool:

@@ -1,4 +1,4 @@
-"""Institutions, what was decided about them, and the codes that were decoded at their terminals."""
+"""Institutions, and what was decided about them."""
 
 from __future__ import annotations
 
@@ -11,7 +11,6 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from kernel.ids import AdmDvs, FixmedinsCode
-from services.identity.domain.credential import Code
 from services.identity.domain.institution import (
     Capability,
     Decision,
@@ -21,7 +20,6 @@ from services.identity.domain.institution import (
     Place,
 )
 from services.identity.store import sanctions
-from services.identity.tables.credentials import USED_CODES
 from services.identity.tables.institutions import INSTITUTION_DECISIONS, INSTITUTIONS
 
 CODE_DIGITS: Final = 11
@@ -107,19 +105,6 @@ async def latest_decisions(
         .limit(rows_max)
     )
     return [Decision(InstitutionState(row.state), row.opter, row.cause, row.decided_at) for row in rows]
-
-
-async def use_code(
-    connection: AsyncConnection, code: Code, *, fixmedins_code: FixmedinsCode, terminal_no: str, now: datetime
-) -> bool:
-    """Whether this is the code's first use. Of two at once, the second waits for the first and then loses."""
-    statement = (
-        insert(USED_CODES)
-        .values(jti=code.jti, psn_no=code.psn_no, fixmedins_code=fixmedins_code, terminal_no=terminal_no, used_at=now)
-        .on_conflict_do_nothing()
-        .returning(USED_CODES.c.jti)
-    )
-    return (await connection.execute(statement)).one_or_none() is not None
 
 
 def place_columns(place: Place | None) -> dict[str, int | str | None]:

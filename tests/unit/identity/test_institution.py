@@ -20,7 +20,6 @@ from services.identity.domain.institution import (
     changed,
     check_decodes,
     check_described,
-    check_designated,
     decided,
 )
 from services.identity.domain.sanction import Sanction
@@ -127,15 +126,3 @@ def test_the_agreements_day_is_that_of_shanghai() -> None:
     check_decodes(last_day, fixmedins_code=HOSPITAL.fixmedins_code, now=datetime(2026, 7, 1, 15, 59, 59, tzinfo=UTC))
     with pytest.raises(Failure, match="INSTITUTION_NOT_DESIGNATED"):
         check_decodes(last_day, fixmedins_code=HOSPITAL.fixmedins_code, now=datetime(2026, 7, 1, 16, tzinfo=UTC))
-
-
-def test_an_institution_is_designated_within_its_agreement_alone() -> None:
-    """As where codes are decoded, for whoever has the institution in hand."""
-    assert check_designated(HOSPITAL, now=NOW) is HOSPITAL
-    for institution, reason in (
-        (None, "INSTITUTION_UNKNOWN"),
-        (replace(HOSPITAL, state=InstitutionState.SUSPENDED), "INSTITUTION_NOT_DESIGNATED"),
-        (replace(HOSPITAL, agreement_to=TODAY - timedelta(days=1)), "INSTITUTION_NOT_DESIGNATED"),
-    ):
-        with pytest.raises(Failure, match=reason):
-            check_designated(institution, now=NOW)
