@@ -20,7 +20,8 @@ NO_DATE: Final = date.min
 """Stands for the wedding where a kind has none, so that one constraint tells each row from all others."""
 _INSERT: Final = sa.text("""
     INSERT INTO registry_rows AS known (kind, a_index, b_index, from_date, to_date, loaded_at)
-    SELECT DISTINCT ON (a_index, b_index, kind, from_date) kind, a_index, b_index, from_date, to_date, :now
+    SELECT DISTINCT ON (a_index, b_index, kind, from_date)
+        kind, a_index, b_index, from_date, to_date, CAST(:now AS timestamptz)
     FROM unnest(CAST(:kinds AS text[]), CAST(:a_indexes AS bytea[]), CAST(:b_indexes AS bytea[]),
                 CAST(:from_dates AS date[]), CAST(:to_dates AS date[]))
         AS told (kind, a_index, b_index, from_date, to_date)
