@@ -6,7 +6,8 @@ the same value is granted, so a record is never changed to something that no doc
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+import dataclasses
+from dataclasses import dataclass
 from datetime import date, datetime
 from enum import Enum
 from uuid import UUID
@@ -50,7 +51,7 @@ class Wanted:
     """What a field ought to say, in the one form in which it is kept; ``kind`` stands with a certificate alone."""
 
     field: CorrectionField
-    value: str = field(repr=False)
+    value: str = dataclasses.field(repr=False)
     kind: CertificateKind | None = None
 
 
@@ -59,7 +60,7 @@ class Recorded:
     """What is on record of the person now."""
 
     certificate: Certificate
-    name: str = field(repr=False)
+    name: str = dataclasses.field(repr=False)
     brdy: date
     sex: Sex
 
