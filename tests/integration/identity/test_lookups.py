@@ -131,8 +131,8 @@ class Scene:
         async with identity.database.driver_connection() as connection:
             await connection.execute(
                 "INSERT INTO risk_events (risk_event_id, kind, subject, psn_no, terminal_no, day, state, raised_at,"
-                " evidence_at, evidence_count) VALUES ($1, 'REFUSED_CODES', 'person:' || $2::text, $2, '', '2026-07-01',"
-                " 'OPEN', $3, $3, 1)",
+                " evidence_at, evidence_count)"
+                " VALUES ($1, 'REFUSED_CODES', 'person:' || $2::text, $2, '', '2026-07-01', 'OPEN', $3, $3, 1)",
                 RISK_EVENT,
                 W,
                 START,
