@@ -19,6 +19,7 @@ from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from joserfc import jws
 from joserfc.errors import JoseError
+from joserfc.util import urlsafe_b64decode
 
 from kernel.failures import Failure, Kind
 from kernel.ids import PsnNo
@@ -136,14 +137,14 @@ def stated_in(token: str, key: VerifierKey, *, psn_no: PsnNo, purpose: Purpose, 
     ATTESTATION_FOR_ANOTHER_AUDIENCE, ATTESTATION_OF_ANOTHER_PURPOSE, ATTESTATION_OF_ANOTHER_PERSON,
     ATTESTATION_FROM_FUTURE, ATTESTATION_TOO_OLD.
     """
-    signed, _, _ = token.rpartition(".")
+    signed, _, signature = token.rpartition(".")
     try:
-        unread = jws.extract_compact(token.encode("ascii"))
-        Ed25519PublicKey.from_public_bytes(key.public_key).verify(unread.signature, signed.encode("ascii"))
-    except (JoseError, ValueError, InvalidSignature):
+        proof = urlsafe_b64decode(signature.encode("ascii"))
+        Ed25519PublicKey.from_public_bytes(key.public_key).verify(proof, signed.encode("ascii"))
+    except (ValueError, InvalidSignature):
         raise _refused("ATTESTATION_FORGED") from None
     try:
-        claims = _claims(unread.payload)
+        claims = _claims(jws.extract_compact(token.encode("ascii")).payload)
         stated = Stated(key.verifier_no, _text(claims, "outBizNo"), _instant(claims, "iat"))
         expires_at = _instant(claims, "exp")
     except (ValueError, TypeError, LookupError):

@@ -103,7 +103,7 @@ class KeyRing:
         signed, _, signature = token.rpartition(".")
         header, _, payload = signed.partition(".")
         found = self._by_header.get(header)
-        if found is None or len(token) > TOKEN_LENGTH_MAX or "." in payload:
+        if found is None or len(token) > TOKEN_LENGTH_MAX or not payload or "." in payload:
             key_id_of(token)
             raise _refused("CODE_FORGED")
         pair, type_ = found

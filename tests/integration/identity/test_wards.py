@@ -116,6 +116,7 @@ async def test_a_child_that_turns_fourteen_is_added_anew(family: Identity) -> No
     await proven(family, LI, CHILD)
     await add(family, LI, CHILD)
     family.clock.instant = family.clock.instant.replace(year=2032, month=5, day=6, hour=4)
+    await family.keys.refresh()
     assert (await refusal(shown_by(family, LI, CHILD)))[1] == "WARD_CONSENT_MISSING"
     await add(family, LI, CHILD, consenting=True)
     await shown_by(family, LI, CHILD)
