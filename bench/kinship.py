@@ -96,7 +96,7 @@ def facts(families: int) -> Iterator[tuple[Any, ...]]:
     """The rows of ``kinship_facts``, all verified."""
     told = len(PARENTS) + len(MARRIAGES)
     for family in range(families):
-        links = [("PARENT_OF", older, younger, None) for older, younger in PARENTS]
+        links: list[tuple[str, int, int, date | None]] = [("PARENT_OF", *pair, None) for pair in PARENTS]
         links += [("MARRIED_TO", one, other, date(year, 5, 1)) for one, other, year in MARRIAGES]
         for place, (kind, one, other, begin) in enumerate(links):
             fact_id = UUID(int=(0x7 << 76) | (0b10 << 62) | (family * told + place))
@@ -180,8 +180,7 @@ class Registry:
         async with cost_of(self.servers, {"identity": pid}, None) as cost:
             await asyncio.gather(*(work() for _ in range(IN_FLIGHT)))
             seconds = time.perf_counter() - began_s
-        each = cost.each(together)
-        cpu = {key: each[key] for key in each if key.startswith("cpu_ms.")}
+        cpu = {key: used for key, used in cost.each(together).items() if key.startswith("cpu_ms.")}
         return {"p50_ms": median(took_ms), "per_s": together / seconds, **cpu}
 
 
@@ -227,7 +226,7 @@ async def compared(
         for registry in registries:
             say(f"  {registry.name}: written in {registry.written_s:.1f} s")
         for number in range(rounds):
-            for registry in order_of(registries, number):  # type: ignore[type-var]  # It orders whatever it is given.
+            for registry in order_of(registries, number):
                 report = await registry.reading(alone=alone, together=together)
                 readings.setdefault(registry.name, []).append(report)
                 say(f"  {registry.name}: {report['p50_ms']:.2f} ms alone, {report['cpu_ms.all']:.3f} ms of CPU each")

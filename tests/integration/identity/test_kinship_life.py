@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Awaitable
 from datetime import UTC, datetime
 from typing import Any
 
@@ -234,7 +235,7 @@ async def test_a_persons_facts_are_listed_whatever_became_of_them(family: Identi
 async def test_what_is_not_there_is_refused_by_name(family: Identity) -> None:
     """An unknown fact, an unknown person, a token that is none of ours."""
     unknown = "00000000-0000-7000-8000-000000000001"
-    calls = [
+    calls: list[tuple[Awaitable[object], tuple[str, str, str]]] = [
         (fact_of(family, unknown), ("NOT_FOUND", "FACT_UNKNOWN", "fact_id")),
         (
             family.kinship.CheckWithRegistry(kinship_pb2.CheckWithRegistryRequest(fact_id=unknown)),

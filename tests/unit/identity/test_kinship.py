@@ -193,7 +193,7 @@ def test_what_rested_on_a_fact_falls_with_it() -> None:
     assert asked("赵秀兰", "王静", facts=left).relation is Relation.PATERNAL_GRANDPARENT
 
 
-@pytest.mark.parametrize("state", sorted(set(FactState) - {FactState.VERIFIED}, key=lambda state: state.value))
+@pytest.mark.parametrize("state", [state for state in FactState if state is not FactState.VERIFIED])
 def test_nothing_rests_on_a_fact_that_is_not_verified(state: FactState) -> None:
     """Only a verified fact makes a relation."""
     one = Fact(UUID(int=1), FactKind.PARENT_OF, NUMBERS["王守仁"], NUMBERS["王建国"], Evidence.COMMITMENT, state=state)
