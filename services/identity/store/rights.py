@@ -44,7 +44,7 @@ async def rows(connection: AsyncConnection, section: str, psn_nos: Sequence[PsnN
     statement = _QUERIES[section](any_of(psn_nos)).execution_options(yield_per=PAGE_SIZE)
     async with connection.stream(statement) as found:
         async for row in found:
-            yield row._mapping  # noqa: SLF001  Its public name.
+            yield dict(row._mapping)  # noqa: SLF001  Its public name.
 
 
 def _as(**columns: sa.ColumnElement[object] | sa.Column[object]) -> list[sa.Label[object]]:

@@ -126,6 +126,7 @@ async def test_a_refused_correction_leaves_the_record_and_can_be_asked_anew(iden
     refused = await decide(identity, first.correction_id, refused="证明材料不符")
     assert (refused.state, refused.cause) == (pb.CORRECTION_STATE_REFUSED, "证明材料不符")
     assert (await identity.person(WANG["psn_no"])).name_masked == "王*国"
+    identity.clock.advance(seconds=1)
     second = await request(identity, WANG["psn_no"], "王建军")
     assert second.correction_id != first.correction_id
     mine = await identity.rights.ListCorrections(pb.ListCorrectionsRequest(psn_no=WANG["psn_no"]))
@@ -148,6 +149,7 @@ async def test_the_same_request_is_one_correction_and_another_waits_its_turn(ide
         "CORRECTION_WAITING",
         "value",
     )
+    identity.clock.advance(seconds=1)
     other = await request(
         identity,
         WANG["psn_no"],
