@@ -178,7 +178,7 @@ async def buys_since(
     refunded = sa.exists().where(REFUNDED_BUYS.c.setl_id == PHARMACY_BUYS.c.setl_id)
     rows = await connection.execute(
         sa.select(PHARMACY_BUYS)
-        .where(PHARMACY_BUYS.c.psn_no == _any_of(funders))
+        .where(_among(PHARMACY_BUYS.c.psn_no, funders))
         .where(PHARMACY_BUYS.c.settled_at >= since)
         .where(~refunded)
     )
@@ -222,7 +222,7 @@ async def refused_in(connection: AsyncConnection, *, since: datetime, until: dat
     )
     found = set()
     for row in rows:
-        found |= _subjects(row)
+        found |= _subjects(row.fixmedins_code, row.terminal_no, row.psn_no)
     return found
 
 
@@ -251,7 +251,7 @@ async def refusals_near(
             reason=row.reason,
             occurrences=row.refusals,
         )
-        for subject in _subjects(row) & set(subjects):
+        for subject in _subjects(row.fixmedins_code, row.terminal_no, row.psn_no) & set(subjects):
             found.setdefault(subject, []).append(evidence)
     return found
 
@@ -266,15 +266,15 @@ async def forget(connection: AsyncConnection, *, before: datetime) -> None:
         await connection.execute(sa.delete(column.table).where(column < before))
 
 
-def _subjects(row: sa.Row[Any]) -> set[Subject]:
+def _subjects(fixmedins_code: str, terminal_no: str, psn_no: str) -> set[Subject]:
     found = set()
-    if row.psn_no:
-        found.add(Subject(psn_no=PsnNo(row.psn_no)))
-    if row.fixmedins_code:
-        found.add(Subject(fixmedins_code=FixmedinsCode(row.fixmedins_code), terminal_no=row.terminal_no))
+    if psn_no:
+        found.add(Subject(psn_no=PsnNo(psn_no)))
+    if fixmedins_code:
+        found.add(Subject(fixmedins_code=FixmedinsCode(fixmedins_code), terminal_no=terminal_no))
     return found
 
 
-def _any_of(texts: Collection[str]) -> sa.ColumnElement[str]:
+def _among(column: sa.Column[Any], texts: Collection[str]) -> sa.ColumnElement[bool]:
     # An array, so that one prepared statement serves any number of them.
-    return sa.any_(sa.cast(sa.literal(sorted(texts), ARRAY(sa.Text)), ARRAY(sa.Text)))
+    return column == sa.any_(sa.cast(sa.literal(sorted(texts), ARRAY(sa.Text)), ARRAY(sa.Text)))

@@ -92,9 +92,9 @@ async def test_what_is_told_twice_counts_once(watch: Watch) -> None:
     """An event that comes again past the inbox, before or after it was judged, changes nothing."""
     refused, settled = credential_refused(START), bill_settled(START)
     for _ in range(3):
-        for event in (refused, settled, bill_refunded(settled, START)):
+        for told in (refused, settled, bill_refunded(settled, START)):
             async with watch.identity.database.transaction() as connection:
-                await risk.keep(connection, heard(event.SerializeToString(), small_buy_max_fen=10_000))
+                await risk.keep(connection, heard(told.SerializeToString(), small_buy_max_fen=10_000))
         await watch.sweep()
     (event,) = await watch.listed()
     assert event.evidence_count == 1
@@ -152,7 +152,7 @@ async def test_a_screenshot_at_a_far_desk_is_raised(watch: Watch) -> None:
     code = await identity.code(WANG["psn_no"])
     await identity.decode(code)
     identity.clock.advance(seconds=20)
-    assert (await refusal(identity.decode(code, fixmedins_code=FAR_HOSPITAL)))[1] == "CODE_USED"
+    assert (await refusal(identity.decode(code, fixmedins_code=FAR_HOSPITAL)))[1] == "CODE_ALREADY_USED"
     assert await watch.sweep() == 1
     (event,) = await watch.listed()
     assert (event.kind, event.psn_no) == (risk_pb2.RISK_KIND_FAR_TERMINALS, WANG["psn_no"])
@@ -296,13 +296,15 @@ async def test_many_refused_codes_of_a_person_are_raised(watch: Watch) -> None:
     code = await identity.code(WANG["psn_no"])
     await identity.decode(code)
     for _ in range(5):
-        assert (await refusal(identity.decode(code)))[1] == "CODE_USED"
+        assert (await refusal(identity.decode(code)))[1] == "CODE_ALREADY_USED"
     assert await watch.sweep() == 0
-    assert (await refusal(identity.decode(code)))[1] == "CODE_USED"
+    assert (await refusal(identity.decode(code)))[1] == "CODE_ALREADY_USED"
     assert await watch.sweep() == 1
     (event,) = await watch.listed()
     assert (event.kind, event.psn_no) == (risk_pb2.RISK_KIND_REFUSED_CODES, WANG["psn_no"])
-    assert [(each.reason, each.count) for each in await watch.evidence(event.risk_event_id)] == [("CODE_USED", 6)]
+    assert [(each.reason, each.count) for each in await watch.evidence(event.risk_event_id)] == [
+        ("CODE_ALREADY_USED", 6)
+    ]
     assert [each.psn_no for each in await watch.raised()] == [WANG["psn_no"]]
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from datetime import timedelta
+from typing import Any
 
 import pytest
 
@@ -27,6 +28,9 @@ from tests.integration.identity.watching import (
 )
 
 UNKNOWN = "650100000000099"
+
+UNHEARD_OF: Any = 99
+"""A value that the contract does not know."""
 
 
 @pytest.fixture
@@ -89,7 +93,7 @@ async def test_an_unknown_risk_event_is_refused(watch: Watch) -> None:
         (risk_pb2.ListRiskEventsRequest(page_token="nonsense"), "PAGE_TOKEN_MALFORMED", "page_token"),  # noqa: S106  No secret.
         (risk_pb2.ListRiskEventsRequest(page_size=201), "REQUEST_INVALID", "page_size"),
         (risk_pb2.ListRiskEventsRequest(psn_no="王"), "REQUEST_INVALID", "psn_no"),
-        (risk_pb2.ListRiskEventsRequest(kind=99), "REQUEST_INVALID", "kind"),  # type: ignore[arg-type]  Meant to be wrong.
+        (risk_pb2.ListRiskEventsRequest(kind=UNHEARD_OF), "REQUEST_INVALID", "kind"),
     ],
 )
 async def test_a_malformed_question_is_refused(

@@ -283,10 +283,11 @@ async def test_a_person_s_sanctions_are_listed_page_by_page_and_the_look_is_on_r
     """Those in force or to come; with the past, all; the oldest first, each once."""
     await identity.register(**WANG)
     numbers = [f"疆医保罚〔2026〕{n}号" for n in range(5)]
+    imposed = []
     for number in numbers:
-        imposed = await sanction(identity, decision_no=number)
+        imposed.append((await sanction(identity, decision_no=number)).sanction_id)
         identity.clock.advance(seconds=1)
-    await lift(identity, imposed.sanction_id)
+    await lift(identity, imposed[-1])
     assert [each.decision_no for each in await listed(identity)] == numbers[:4]
     pages, token = [], ""
     while True:

@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import Any
 from uuid import UUID, uuid4
 
 from chassis.bus import MESSAGE_ID_HEADER, Stream
@@ -48,9 +49,9 @@ class Watch:
         """How many risk events are new."""
         return await self.risks.sweep()
 
-    async def listed(self, **fields: object) -> list[risk_pb2.RiskEvent]:
+    async def listed(self, **fields: Any) -> list[risk_pb2.RiskEvent]:  # noqa: ANN401  Any field there is.
         """The risk events, the oldest first."""
-        request = risk_pb2.ListRiskEventsRequest(**fields)  # type: ignore[arg-type]  Any field.
+        request = risk_pb2.ListRiskEventsRequest(**fields)
         return list((await self.identity.risk.ListRiskEvents(request)).risk_events)
 
     async def evidence(self, risk_event_id: str) -> list[risk_pb2.RiskEvidence]:
@@ -168,7 +169,7 @@ def bill_settled(
     patient: str = "650100000000003",
     fen: int = 3_000,
     fixmedins_code: str = PHARMACY,
-    role: settlement_pb2.SourceRole = settlement_pb2.SOURCE_ROLE_FUNDER,
+    role: settlement_pb2.SourceRole.ValueType = settlement_pb2.SOURCE_ROLE_FUNDER,
     setl_id: UUID | None = None,
 ) -> events_pb2.SettlementEvent:
     """A bill of which the funder's account gave so much."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import aclosing
+from typing import Any
 from uuid import uuid4
 
 import pytest
@@ -14,7 +15,7 @@ from chassis.bus import MESSAGE_ID_HEADER, Stream
 from chassis.db import Database
 from chassis.outbox import AGGREGATE_HEADER, VERSION_HEADER
 from gongji.identity.v1 import events_pb2 as identity_events
-from gongji.identity.v1 import sanctions_pb2
+from gongji.identity.v1 import risk_pb2, sanctions_pb2
 from gongji.notify.v1 import notify_pb2, notify_pb2_grpc
 from kernel.failures import Failure
 from kernel.ids import PsnNo
@@ -139,11 +140,17 @@ async def test_unusual_use_is_told_to_the_person_alone(desk: Desk) -> None:
     """What identity raises about a person he reads, once; what is about a terminal, or of a new kind, nobody does."""
     person = await desk.house.person()
     stream = Stream(desk.house.bus.prefix, "identity")
-    for n, (psn_no, kind) in enumerate([(person, 3), (person, 99), ("", 4)]):
+    unheard_of: Any = 99  # A later release may say more than we know.
+    raised = [
+        (person, risk_pb2.RISK_KIND_SMALL_PHARMACY_BUYS),
+        (person, unheard_of),
+        ("", risk_pb2.RISK_KIND_REFUSED_CODES),
+    ]
+    for n, (psn_no, kind) in enumerate(raised):
         event = identity_events.IdentityEvent(event_id=str(uuid4()), aggregate_id=f"risk:{person}{n}", version=1)
         event.occurred_time.GetCurrentTime()
         event.risk_event_raised.psn_no = psn_no
-        event.risk_event_raised.kind = kind  # type: ignore[assignment]  A later release may say more than we know.
+        event.risk_event_raised.kind = kind
         headers = {
             MESSAGE_ID_HEADER: event.event_id,
             AGGREGATE_HEADER: event.aggregate_id,
