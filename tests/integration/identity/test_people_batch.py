@@ -66,7 +66,7 @@ async def test_a_known_person_is_enrolled_and_a_dead_one_is_not(identity: Identi
     assert events[-1].person_changed.person == await identity.person(WANG["psn_no"])
 
 
-ROWS = [
+ROWS: list[dict[str, Any]] = [
     WANG,
     WANG | {"certno": "650103198503124517"},
     WANG | {"certno": "650103850312451"},

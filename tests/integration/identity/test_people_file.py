@@ -65,8 +65,8 @@ def noted_line(path: Path) -> int:
 
 
 def names(folder: Path) -> list[str]:
-    """What lies in a folder."""
-    return sorted(each.name for each in folder.iterdir() if each.is_file())
+    """What lies in a folder, the room's own secrets apart."""
+    return sorted(each.name for each in folder.iterdir() if each.is_file() and each.name != "identity.json")
 
 
 def summary(printed: str) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import UTC, date, datetime, timedelta
 
 import pytest
@@ -79,11 +80,12 @@ def test_a_withdrawn_death_leaves_the_enrolments_ended() -> None:
 
 def test_nobody_dead_is_insured() -> None:
     """Enrolling is refused, taking an ended enrolment up again too; what is so already is not refused."""
-    for refused_change, reason in (
+    attempts: list[tuple[Callable[[], Person], str]] = [
         (lambda: enrolled(DEAD, Insutype.EMPLOYEE, URUMQI), "PERSON_DECEASED"),
         (lambda: enrolled(DEAD, Insutype.RESIDENT, URUMQI), "PERSON_DECEASED"),
         (lambda: with_status(DEAD, Insutype.EMPLOYEE, InsuranceStatus.NORMAL), "ENROLMENT_ENDED"),
-    ):
+    ]
+    for refused_change, reason in attempts:
         with pytest.raises(Failure, match=reason):
             refused_change()
     assert with_status(DEAD, Insutype.EMPLOYEE, InsuranceStatus.ENDED) is DEAD
@@ -95,7 +97,12 @@ def test_the_living_and_the_known_are_let_through() -> None:
     assert living(EMPLOYEE) is EMPLOYEE
     double = Person(PsnNo("650100000000002"), "王*国", date(1985, 3, 12), Sex.MALE, merged_into=EMPLOYEE.psn_no)
     refusals = []
-    for check in (lambda: writable(None, field="a"), lambda: writable(double, field="b"), lambda: living(DEAD)):
+    checks: list[Callable[[], Person]] = [
+        lambda: writable(None, field="a"),
+        lambda: writable(double, field="b"),
+        lambda: living(DEAD),
+    ]
+    for check in checks:
         with pytest.raises(Failure) as refused:
             check()
         refusals.append(refused.value)

@@ -134,7 +134,7 @@ def test_a_batch_cut_anywhere_ends_the_same(rows: list[Row], cut: int) -> None:
         return {person.psn_no: (person.enrolments, person.sex) for person in people}
 
     def batch(register: Register, part: list[Row]) -> list[Outcome]:
-        found = []
+        found: list[Outcome] = []
         for each in part:
             drawn = PsnNo(index(each).hex().translate(str.maketrans("abcdef", "123456")))
             try:
