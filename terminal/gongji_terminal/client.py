@@ -34,6 +34,7 @@ Answer = TypeVar("Answer")
 SETTLEMENT_UNKNOWN: Final = "SETTLEMENT_UNKNOWN"
 CANNOT_BE_REVERSED: Final = frozenset({"REVOCATION_STANDS", "REVOKE_WINDOW_CLOSED"})
 """The request was done and stays done: asking tells what."""
+NO_IDENTITY: Final = "this terminal was given no channel to identity"
 NOT_SIGNED_IN: Final = frozenset({"TERMINAL_NOT_SIGNED_IN", "TERMINAL_UNKNOWN"})
 SIGN_IN_TOLD_S: Final = 10.0
 """So long after its own sign-in a terminal does not believe that it is not signed in: settlement hears of it a moment
@@ -161,25 +162,23 @@ class Terminal:
 
     async def sign_in(self, opter: str) -> institutions_pb2.SignInResponse:
         """9001 签到: the cashier begins work here, each day before the first code. Again it changes nothing."""
+        if self._institutions is None:
+            raise ValueError(NO_IDENTITY)
         request = institutions_pb2.SignInRequest(
             fixmedins_code=self.fixmedins_code, terminal_no=self.terminal_no, opter=opter
         )
-        answer: institutions_pb2.SignInResponse = await self._patiently(self._sign_desk.SignIn, request)
+        answer: institutions_pb2.SignInResponse = await self._patiently(self._institutions.SignIn, request)
         self._signed_in_at = time.monotonic()
         return answer
 
     async def sign_out(self, sign_no: str) -> institutions_pb2.SignOutResponse:
         """9002 签退: the work of this sign-in ends. Again it changes nothing."""
+        if self._institutions is None:
+            raise ValueError(NO_IDENTITY)
         request = institutions_pb2.SignOutRequest(fixmedins_code=self.fixmedins_code, sign_no=sign_no)
-        answer: institutions_pb2.SignOutResponse = await self._patiently(self._sign_desk.SignOut, request)
+        answer: institutions_pb2.SignOutResponse = await self._patiently(self._institutions.SignOut, request)
         self._signed_in_at = float("-inf")
         return answer
-
-    @property
-    def _sign_desk(self) -> InstitutionServiceStub:
-        if self._institutions is None:
-            raise ValueError("this terminal was given no channel to identity")
-        return self._institutions
 
     async def decode(
         self,
@@ -195,7 +194,7 @@ class Terminal:
         用码业务类型; when empty, the one that settles here. ``agent`` is who fetches the medicine (代买药).
         """
         if self._credentials is None:
-            raise ValueError("this terminal was given no channel to identity")
+            raise ValueError(NO_IDENTITY)
         request = credentials_pb2.DecodeCredentialRequest(
             fixmedins_code=self.fixmedins_code,
             terminal_no=self.terminal_no,

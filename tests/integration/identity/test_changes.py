@@ -50,6 +50,19 @@ async def since(database: Database, after: int) -> tuple[dict[str, int], int]:
     raise AssertionError("the answer does not say how far it reaches")
 
 
+async def settled(identity: Identity, after: int = 0) -> int:
+    """A cursor after which nothing comes, of whatever was written before.
+
+    Transactions of anybody on this server, in other databases too, hold the cursor back while they are under way, and
+    what lies above it is told once more.
+    """
+    while True:
+        found, after = await since(identity.database, after)
+        if not found:
+            return after
+        await asyncio.sleep(0.01)
+
+
 async def test_the_snapshot_holds_the_latest_event_of_everything(
     identity: Identity, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -83,18 +96,18 @@ async def test_a_snapshot_shows_one_moment(identity: Identity, monkeypatch: pyte
     assert len([*first, *(payload for page in rest for payload in page)]) == 2
     assert len(await identity.snapshot()) == 3
     changed, _ = await since(identity.database, caught.cursor)
-    assert changed == {f"person:{LI['psn_no']}": 1}
+    assert changed[f"person:{LI['psn_no']}"] == 1
 
 
 async def test_a_snapshots_first_message_says_where_to_go_on(identity: Identity) -> None:
-    """Its cursor brings what came after it and nothing else; no later message repeats it."""
+    """Its cursor brings what came after it; no later message repeats it."""
     await identity.register(**WANG)
     snapshot = [
         answer async for answer in identity.stub.StreamSnapshot(identity_pb2.StreamSnapshotRequest(), timeout=20)
     ]
     await identity.register(**LI)
     assert [bool(answer.cursor) for answer in snapshot] == [True, False]
-    assert (await asked(identity, snapshot[0].cursor))[0] == {f"person:{LI['psn_no']}": 1}
+    assert (await asked(identity, snapshot[0].cursor))[0][f"person:{LI['psn_no']}"] == 1
 
 
 async def test_from_the_beginning_everything_comes_and_then_only_what_changed(identity: Identity) -> None:
@@ -103,19 +116,19 @@ async def test_from_the_beginning_everything_comes_and_then_only_what_changed(id
     await identity.hospital()
     everything, cursor, _ = await asked(identity)
     assert everything == {name: event.version for name, event in (await identity.snapshot()).items()}
-    assert (await asked(identity, cursor))[0] == {}
+    cursor = str(await settled(identity, int(cursor)))
     before = datetime.now(UTC)
     await identity.hospital("SUSPENDED")
     changed, later, as_of = await asked(identity, cursor)
     assert changed == {f"institution:{HOSPITAL}": 2}
-    assert (await asked(identity, later))[0] == {}
+    assert int(later) >= int(cursor)
     assert as_of >= before
 
 
 async def test_pages_bring_everything_once(identity: Identity, monkeypatch: pytest.MonkeyPatch) -> None:
     """Also what one transaction told of many aggregates, when the page ends in the middle of it."""
     monkeypatch.setattr(events, "CHANGES_PAGE_SIZE_MAX", 2)
-    _, cursor = await since(identity.database, 0)
+    cursor = await settled(identity)
     told = {f"some:{number}": 1 for number in range(7)}
     async with identity.database.driver_transaction() as connection:
         for aggregate, version in told.items():
@@ -131,7 +144,7 @@ async def test_pages_bring_everything_once(identity: Identity, monkeypatch: pyte
 
 async def test_what_a_slow_transaction_commits_late_is_not_skipped(identity: Identity) -> None:
     """It took its number before others that have committed and were asked for meanwhile."""
-    _, cursor = await since(identity.database, 0)
+    cursor = await settled(identity)
     async with identity.database.driver_transaction() as slow:
         await slow.execute(_PLACE, "some:slow", 1, payload("some:slow", 1))
         async with identity.database.driver_transaction() as quick:
@@ -186,7 +199,7 @@ async def test_nothing_is_missed_whoever_commits_when(identity: Identity) -> Non
 async def test_asking_when_nothing_changed_costs_one_statement(identity: Identity) -> None:
     """However many aggregates there are."""
     await identity.hospital()
-    _, cursor, _ = await asked(identity)
+    cursor = str(await settled(identity))
     said: list[str] = []
 
     def note(statement: Said) -> None:
@@ -222,6 +235,6 @@ async def test_a_cursor_of_a_database_that_was_restored_is_refused_by_name(ident
 async def test_one_replica_goes_on_from_the_others_cursor(start_identity: StartIdentity) -> None:
     """The cursor is the database's, not the process's."""
     one, other = await start_identity(), await start_identity()
-    _, cursor, _ = await asked(one)
+    cursor = str(await settled(one))
     await one.register(**WANG)
     assert (await asked(other, cursor))[0] == {f"person:{WANG['psn_no']}": 1}

@@ -53,7 +53,7 @@ def test_a_room_with_nobody_to_ask_is_never_stale() -> None:
 
 def test_a_sanction_counts_within_five_seconds_and_mutual_aid_pauses_after_thirty() -> None:
     """What the settings are when nobody says otherwise (domain §8)."""
-    settings = Settings(**GOOD, environment="test")
+    settings = Settings.model_validate({**GOOD, "environment": "test"})
     assert settings.identity_sweep_s <= 4
     assert settings.identity_age_max_s == 30
 
@@ -68,5 +68,5 @@ def test_a_sanction_counts_within_five_seconds_and_mutual_aid_pauses_after_thirt
 def test_settings_that_would_miss_sanctions_stop_the_start(told: dict[str, object], field: str) -> None:
     """Production without identity's address, or one that is asked more rarely than its age may be."""
     with pytest.raises(ValidationError) as refused:
-        Settings(**GOOD, **told, environment="production")
+        Settings.model_validate({**GOOD, **told, "environment": "production"})
     assert [problem["loc"] for problem in refused.value.errors()] == [(field,)]

@@ -81,7 +81,7 @@ class Identity(identity_grpc.IdentityServiceServicer):
 @pytest.fixture(scope="module")
 async def identity(nats: NatsServer) -> AsyncIterator[tuple[Identity, str]]:
     """It answers at an address."""
-    played = Identity()
+    played = Identity()  # type: ignore[abstract]  # Nothing else is called.
     server = RpcServer(ProcessSettings(nats_url=nats.url, environment="test"), Health())
     server.add(identity_grpc.add_IdentityServiceServicer_to_server, played)
     ports = await server.start()
@@ -212,11 +212,13 @@ async def _settled(town: Town, request: pb.SettleRequest) -> pb.Settlement:
     async with asyncio.timeout(10):
         while True:
             try:
-                return (await town.desk.Settle(request, timeout=5)).settlement
+                settled: pb.SettleResponse = await town.desk.Settle(request, timeout=5)
             except grpc.aio.AioRpcError as error:
                 if error.code() is not grpc.StatusCode.UNAVAILABLE:
                     raise
                 await asyncio.sleep(SWEEP_S)
+            else:
+                return settled.settlement
 
 
 async def test_after_a_restore_identity_is_read_from_its_beginning(heard: tuple[Town, Identity]) -> None:

@@ -6,7 +6,8 @@ import asyncio
 import random
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from datetime import UTC, datetime, timedelta
+from dataclasses import replace
+from datetime import UTC, date, datetime, timedelta
 from typing import Any, Final
 from uuid import uuid4
 
@@ -77,27 +78,41 @@ async def test_the_newest_version_stands_however_events_arrive(db: Database, bus
 
 
 async def test_each_fact_reaches_its_table(db: Database, bus: Bus) -> None:
-    """A person, an institution, a key and a binding are read out as they were told."""
+    """A person, an institution, its terminal, a key and a binding are read out as they were told."""
     await said.say(
         bus,
         [
             said.person(FUNDER, ("310", "650500", "1"), ("390", "650100", "2")),
-            said.institution(HOSPITAL, person_pb2.INSTITUTION_STATE_SUSPENDED, wallet_capable=False),
+            said.institution(
+                HOSPITAL,
+                person_pb2.INSTITUTION_STATE_SUSPENDED,
+                wallet_capable=False,
+                inpatient=False,
+                agreement=("2026-01-01", "2026-12-31"),
+                sanctions=[(NOW, NOW + timedelta(days=90))],
+            ),
+            said.terminal(HOSPITAL),
             said.signing_key("k1", b"k" * 32),
             said.binding(FUNDER, PATIENT, area="650500", order=2),
         ],
     )
     async with following(db, bus):
-        for table in ("persons", "institutions", "signing_keys", "bindings"):
+        for table in ("persons", "institutions", "terminals", "signing_keys", "bindings"):
             await said.until(lambda table=table: applied(db, table, 1))  # type: ignore[misc]  # Bound early, as ruff asks.
     async with db.driver_connection() as connection:
         people = await projected.people(connection, [PsnNo(FUNDER)], now=NOW)
-        found = await projected.find_institution(connection, HOSPITAL)
+        found, terminal = await projected.find_institution(connection, HOSPITAL, now=NOW, terminal_no="T01")
+        nobody = await projected.find_institution(connection, HOSPITAL, now=NOW - timedelta(days=1), terminal_no="T9")
         key = await projected.find_signing_key(connection, "k1")
         (binding,) = await projected.bindings_of(connection, PsnNo(PATIENT))
     assert {enrolment.insutype for enrolment in people[PsnNo(FUNDER)].enrolments} == {"310", "390"}
     assert found is not None
-    assert (found.state, found.wallet_capable) == (InstitutionState.SUSPENDED, False)
+    assert (found.state, found.wallet_capable, found.inpatient) == (InstitutionState.SUSPENDED, False, False)
+    assert (found.agreement_from, found.agreement_to) == (date(2026, 1, 1), date(2026, 12, 31))
+    assert terminal is not None
+    assert (terminal.in_service, terminal.sign_no) == (True, "S1")
+    assert nobody == (replace(found, sanctioned=False), None)
+    assert found.sanctioned
     assert key is not None
     assert (key.public_key, key.not_before < datetime.now(UTC) < key.not_after) == (b"k" * 32, True)
     assert (binding.funder, binding.state, binding.relation, binding.order) == (

@@ -269,4 +269,4 @@ async def test_a_terminal_without_identity_cannot_decode(town: Town) -> None:
     async with town.terminal() as (terminal, _):
         assert isinstance(terminal, Terminal)
         with pytest.raises(ValueError, match="identity"):
-            await terminal.decode("code")
+            await terminal.decode("code", mdtrt_id="m1")
