@@ -180,11 +180,15 @@ async def _open_hospital(institutions: institutions_pb2_grpc.InstitutionServiceA
         )
     )
     for number in range(TERMINALS):
-        terminal = {"fixmedins_code": HOSPITAL, "terminal_no": f"T{number}", "opter": "bench"}
+        terminal_no = f"T{number}"
         await institutions.RegisterTerminal(
-            institutions_pb2.RegisterTerminalRequest(**terminal, terminal_name=f"窗口 {number}")
+            institutions_pb2.RegisterTerminalRequest(
+                fixmedins_code=HOSPITAL, terminal_no=terminal_no, terminal_name=f"窗口 {number}", opter="bench"
+            )
         )
-        await institutions.SignIn(institutions_pb2.SignInRequest(**terminal))
+        await institutions.SignIn(
+            institutions_pb2.SignInRequest(fixmedins_code=HOSPITAL, terminal_no=terminal_no, opter="bench")
+        )
 
 
 async def measured(servers: Servers, folder: Path, *, rounds: int = ROUNDS, calls: int = CALLS) -> dict[str, Any]:

@@ -27,8 +27,9 @@ DECODED: Final = "CREDENTIAL_DECODED"
 BATCH_SIZE_MAX: Final = 128
 BATCHES_AT_ONCE: Final = 2
 """One is with the database while the next one is read."""
-SPACING_S: Final = 0.002
-"""Under load a batch waits so long for company after the one before; a lone decoding waits for nobody."""
+SPACING_S: Final = 0.02
+"""Under load a batch begins so long after the one before, so that many share its statements; nobody at a desk notices.
+A lone decoding waits for nobody."""
 
 
 class Decoder:

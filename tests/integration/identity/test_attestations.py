@@ -59,7 +59,7 @@ async def verify(
 
 async def use(identity: Identity, attestation_id: str, **fields: Any) -> object:  # noqa: ANN401  As above.
     """Family uses it for a group."""
-    standard = {"psn_no": WANG["psn_no"], "purpose": JOIN_GROUP, "used_for": "group:1"}
+    standard: dict[str, Any] = {"psn_no": WANG["psn_no"], "purpose": JOIN_GROUP, "used_for": "group:1"}
     request = pb.UseAttestationRequest(attestation_id=attestation_id, **(standard | fields))
     return await identity.attestations.UseAttestation(request)
 

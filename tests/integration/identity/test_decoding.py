@@ -9,7 +9,6 @@ from typing import Any
 from uuid import UUID
 
 import pytest
-from google.protobuf.message import Message
 
 from gongji.identity.v1 import credentials_pb2, identity_pb2, person_pb2
 from services.identity.app import read_secrets
@@ -28,7 +27,7 @@ from tests.integration.identity.conftest import (
 )
 from tests.integration.identity.test_credentials import kid_of
 
-USED = ("UNAUTHENTICATED", "CODE_ALREADY_USED", "code")
+Decoded = credentials_pb2.DecodeCredentialResponse
 
 
 @pytest.fixture
@@ -49,7 +48,7 @@ async def rows(identity: Identity, statement: str) -> list[tuple[Any, ...]]:
 
 def certificate(person: dict[str, str], **changed: Any) -> credentials_pb2.CertificateShown:  # noqa: ANN401  Any field.
     """A person's identity card."""
-    fields = {
+    fields: dict[str, Any] = {
         "psn_cert_type": person_pb2.CERTIFICATE_TYPE_RESIDENT_ID,
         "certno": person["certno"],
         "psn_name": person["psn_name"],
@@ -79,7 +78,6 @@ async def test_in_one_batch_the_good_are_taken_and_each_bad_one_has_its_own_name
             opter="zhang01",
         )
     )
-    # Signed before he died; issuing is refused since.
     assert (await refusal(desk.code(CHILD["psn_no"])))[1] == "PERSON_DECEASED"
     twice, elsewhere, nowhere, good = [await desk.code(WANG["psn_no"]) for _ in range(4)]
     answers = await asyncio.gather(
@@ -90,7 +88,7 @@ async def test_in_one_batch_the_good_are_taken_and_each_bad_one_has_its_own_name
         desk.decode(good),
         return_exceptions=True,
     )
-    told = [answer.person.psn_no if isinstance(answer, Message) else answer.reason for answer in answers]  # type: ignore[union-attr]
+    told = [each.person.psn_no if isinstance(each, Decoded) else getattr(each, "reason", each) for each in answers]
     assert sorted(told[:2]) == [WANG["psn_no"], "CODE_ALREADY_USED"]
     assert told[2:] == ["TERMINAL_UNKNOWN", "INSTITUTION_UNKNOWN", WANG["psn_no"]]
     # What was refused for the desk's sake is still good.
