@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any, Final, TypeVar
 
 import grpc
-from google.protobuf.descriptor import FieldDescriptor
 from google.protobuf.message import Message
 from google.protobuf.timestamp_pb2 import Timestamp
 
@@ -185,7 +184,7 @@ def as_json(message: Message) -> dict[str, Any]:
     return {field.name: _value(message, field) for field in message.DESCRIPTOR.fields}
 
 
-def _value(message: Message, field: FieldDescriptor) -> Any:  # noqa: ANN401  Whatever JSON has.
+def _value(message: Message, field: Any) -> Any:  # noqa: ANN401  Two classes of descriptors, and whatever JSON has.
     value = getattr(message, field.name)
     if field.is_repeated:
         return [_one(field, each) for each in value]
@@ -194,7 +193,7 @@ def _value(message: Message, field: FieldDescriptor) -> Any:  # noqa: ANN401  Wh
     return _one(field, value)
 
 
-def _one(field: FieldDescriptor, value: Any) -> Any:  # noqa: ANN401  As above.
+def _one(field: Any, value: Any) -> Any:  # noqa: ANN401  As above.
     if isinstance(value, Timestamp):
         return value.ToDatetime(tzinfo=SHANGHAI).isoformat()
     if isinstance(value, Message):

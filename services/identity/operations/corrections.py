@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import date, datetime
-from typing import Final
+from typing import Final, assert_never
 from uuid import UUID
 
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -153,6 +153,9 @@ async def decide_correction(
 async def _apply(connection: AsyncConnection, correction: Correction, decision: Decision) -> Person:
     """Changes the record as the person asked."""
     wanted, psn_no = correction.wanted, correction.psn_no
+    if wanted.kind is not None:
+        certificate = parsed_certificate(wanted.kind, wanted.value, today=business_date(decision.now))
+        return await apply_certificate(connection, psn_no, certificate, None, decision)
     match wanted.field:
         case CorrectionField.NAME:
             update = particulars.Wanted(name=wanted.value)
@@ -161,10 +164,9 @@ async def _apply(connection: AsyncConnection, correction: Correction, decision: 
         case CorrectionField.SEX:
             update = particulars.Wanted(sex=Sex(wanted.value))
         case CorrectionField.CERTIFICATE:
-            if wanted.kind is None:
-                raise RuntimeError("a certificate is wanted without its kind; the table does not hold such a row")
-            certificate = parsed_certificate(wanted.kind, wanted.value, today=business_date(decision.now))
-            return await apply_certificate(connection, psn_no, certificate, None, decision)
+            raise RuntimeError("a certificate is wanted without its kind; the table does not hold such a row")
+        case _:
+            assert_never(wanted.field)
     return await apply_update(connection, psn_no, update, decision)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from types import MappingProxyType
-from typing import Final, TypeAlias
+from typing import Any, Final, TypeAlias
 
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -29,7 +29,8 @@ from services.identity.tables.sanctions import APPEALS, SANCTIONS
 from services.identity.tables.wards import WARD_CHANGES, WARDS
 
 Rows: TypeAlias = AsyncIterator[Mapping[str, object]]
-Whose: TypeAlias = sa.ColumnElement[str]
+Whose: TypeAlias = sa.ColumnElement[bool]
+Query: TypeAlias = sa.Select[Any]
 
 PAGE_SIZE: Final = 500
 OPEN: Final = "OPEN"
@@ -47,11 +48,11 @@ async def rows(connection: AsyncConnection, section: str, psn_nos: Sequence[PsnN
             yield dict(row._mapping)  # noqa: SLF001  Its public name.
 
 
-def _as(**columns: sa.ColumnElement[object] | sa.Column[object]) -> list[sa.Label[object]]:
+def _as(**columns: sa.ColumnElement[Any]) -> list[sa.Label[Any]]:
     return [column.label(name) for name, column in columns.items()]
 
 
-def _person(whose: Whose) -> sa.Select[tuple[object, ...]]:
+def _person(whose: Whose) -> Query:
     table = PERSONS.c
     return sa.select(
         table.psn_no,
@@ -67,11 +68,11 @@ def _person(whose: Whose) -> sa.Select[tuple[object, ...]]:
     ).where(table.psn_no == whose, table.merged_into.is_(None))
 
 
-def _merged_numbers(whose: Whose) -> sa.Select[tuple[object, ...]]:
+def _merged_numbers(whose: Whose) -> Query:
     return sa.select(PERSONS.c.psn_no).where(PERSONS.c.merged_into == whose).order_by(PERSONS.c.psn_no)
 
 
-def _former_certificates(whose: Whose) -> sa.Select[tuple[object, ...]]:
+def _former_certificates(whose: Whose) -> Query:
     table = FORMER_CERTIFICATES.c
     return (
         sa.select(
@@ -85,7 +86,7 @@ def _former_certificates(whose: Whose) -> sa.Select[tuple[object, ...]]:
     )
 
 
-def _record_changes(whose: Whose) -> sa.Select[tuple[object, ...]]:
+def _record_changes(whose: Whose) -> Query:
     table = PERSON_CHANGES.c
     return (
         sa.select(table.kind, table.fields, table.opter, table.cause, *_as(changed_time=table.changed_at))
@@ -94,7 +95,7 @@ def _record_changes(whose: Whose) -> sa.Select[tuple[object, ...]]:
     )
 
 
-def _enrolments(whose: Whose) -> sa.Select[tuple[object, ...]]:
+def _enrolments(whose: Whose) -> Query:
     table = ENROLMENTS.c
     return (
         sa.select(table.insutype, table.insuplc_admdvs, table.psn_insu_stas, *_as(changed_time=table.changed_at))
@@ -103,7 +104,7 @@ def _enrolments(whose: Whose) -> sa.Select[tuple[object, ...]]:
     )
 
 
-def _enrolment_history(whose: Whose) -> sa.Select[tuple[object, ...]]:
+def _enrolment_history(whose: Whose) -> Query:
     table = ENROLMENT_CHANGES.c
     return (
         sa.select(table.insutype, table.insuplc_admdvs, table.psn_insu_stas, *_as(changed_time=table.changed_at))
@@ -112,7 +113,7 @@ def _enrolment_history(whose: Whose) -> sa.Select[tuple[object, ...]]:
     )
 
 
-def _cards(whose: Whose) -> sa.Select[tuple[object, ...]]:
+def _cards(whose: Whose) -> Query:
     table = CARDS.c
     return (
         sa.select(
@@ -127,7 +128,7 @@ def _cards(whose: Whose) -> sa.Select[tuple[object, ...]]:
     )
 
 
-def _card_changes(whose: Whose) -> sa.Select[tuple[object, ...]]:
+def _card_changes(whose: Whose) -> Query:
     table = CARD_CHANGES.c
     return (
         sa.select(CARDS.c.card_no_masked, table.change, table.opter, table.cause, *_as(changed_time=table.changed_at))
@@ -137,7 +138,7 @@ def _card_changes(whose: Whose) -> sa.Select[tuple[object, ...]]:
     )
 
 
-def _credentials_used(whose: Whose) -> sa.Select[tuple[object, ...]]:
+def _credentials_used(whose: Whose) -> Query:
     table = USED_CODES.c
     return (
         sa.select(
@@ -157,7 +158,7 @@ def _credentials_used(whose: Whose) -> sa.Select[tuple[object, ...]]:
     )
 
 
-def _credentials_shown_for_wards(whose: Whose) -> sa.Select[tuple[object, ...]]:
+def _credentials_shown_for_wards(whose: Whose) -> Query:
     table = USED_CODES.c
     return (
         sa.select(
@@ -171,7 +172,7 @@ def _credentials_shown_for_wards(whose: Whose) -> sa.Select[tuple[object, ...]]:
     )
 
 
-def _refused_credentials(whose: Whose) -> sa.Select[tuple[object, ...]]:
+def _refused_credentials(whose: Whose) -> Query:
     table = REFUSED_DECODINGS.c
     return (
         sa.select(
@@ -187,7 +188,7 @@ def _refused_credentials(whose: Whose) -> sa.Select[tuple[object, ...]]:
     )
 
 
-def _attestations(whose: Whose) -> sa.Select[tuple[object, ...]]:
+def _attestations(whose: Whose) -> Query:
     table = ATTESTATIONS.c
     return (
         sa.select(
@@ -201,9 +202,7 @@ def _attestations(whose: Whose) -> sa.Select[tuple[object, ...]]:
     )
 
 
-def _sided(
-    table: sa.Table, own: str, other: str, whose: Whose, role: str, *columns: sa.ColumnElement[object]
-) -> sa.Select[tuple[object, ...]]:
+def _sided(table: sa.Table, own: str, other: str, whose: Whose, role: str, *columns: sa.ColumnElement[Any]) -> Query:
     """One side of rows that name two people: the own part, the other's masked name, and these columns."""
     return (
         sa.select(
@@ -214,7 +213,7 @@ def _sided(
     )
 
 
-def _wards(whose: Whose) -> sa.Select[tuple[object, ...]]:
+def _wards(whose: Whose) -> Query:
     added = WARDS.c.added_at.label("added_time")
     both = sa.union_all(
         _sided(WARDS, "guardian_psn_no", "ward_psn_no", whose, "GUARDIAN", added),
@@ -223,7 +222,7 @@ def _wards(whose: Whose) -> sa.Select[tuple[object, ...]]:
     return sa.select(both).order_by(both.c.added_time)
 
 
-def _ward_changes(whose: Whose) -> sa.Select[tuple[object, ...]]:
+def _ward_changes(whose: Whose) -> Query:
     columns = (WARD_CHANGES.c.id, WARD_CHANGES.c.change, WARD_CHANGES.c.changed_at.label("changed_time"))
     both = sa.union_all(
         _sided(WARD_CHANGES, "guardian_psn_no", "ward_psn_no", whose, "GUARDIAN", *columns),
@@ -232,7 +231,7 @@ def _ward_changes(whose: Whose) -> sa.Select[tuple[object, ...]]:
     return _without(both, "id").order_by(both.c.id)
 
 
-def _kinship_facts(whose: Whose) -> sa.Select[tuple[object, ...]]:
+def _kinship_facts(whose: Whose) -> Query:
     table = KINSHIP_FACTS.c
     columns = (
         *(table.fact_id, table.kind, table.from_date, table.to_date, table.evidence, table.issued_on),
@@ -246,7 +245,7 @@ def _kinship_facts(whose: Whose) -> sa.Select[tuple[object, ...]]:
     return sa.select(both).order_by(both.c.submitted_time, both.c.fact_id)
 
 
-def _kinship_decisions(whose: Whose) -> sa.Select[tuple[object, ...]]:
+def _kinship_decisions(whose: Whose) -> Query:
     table, facts = KINSHIP_DECISIONS.c, KINSHIP_FACTS.c
     return (
         sa.select(
@@ -258,7 +257,7 @@ def _kinship_decisions(whose: Whose) -> sa.Select[tuple[object, ...]]:
     )
 
 
-def _registry_rows(whose: Whose) -> sa.Select[tuple[object, ...]]:
+def _registry_rows(whose: Whose) -> Query:
     """The registry knows certificates alone, as blind indexes: the person's present one and his former ones."""
     table, former = REGISTRY_ROWS.c, FORMER_CERTIFICATES.c
     own = sa.union_all(
@@ -281,7 +280,7 @@ def _registry_rows(whose: Whose) -> sa.Select[tuple[object, ...]]:
     return _without(both, "id").order_by(both.c.id)
 
 
-def _sanctions(whose: Whose) -> sa.Select[tuple[object, ...]]:
+def _sanctions(whose: Whose) -> Query:
     table = SANCTIONS.c
     return (
         sa.select(
@@ -301,7 +300,7 @@ def _sanctions(whose: Whose) -> sa.Select[tuple[object, ...]]:
     )
 
 
-def _appeals(whose: Whose) -> sa.Select[tuple[object, ...]]:
+def _appeals(whose: Whose) -> Query:
     table = APPEALS.c
     return (
         sa.select(
@@ -318,7 +317,7 @@ def _appeals(whose: Whose) -> sa.Select[tuple[object, ...]]:
     )
 
 
-def _risk_events(whose: Whose) -> sa.Select[tuple[object, ...]]:
+def _risk_events(whose: Whose) -> Query:
     table = RISK_EVENTS.c
     return (
         sa.select(
@@ -334,7 +333,7 @@ def _risk_events(whose: Whose) -> sa.Select[tuple[object, ...]]:
     )
 
 
-def _risk_evidence(whose: Whose) -> sa.Select[tuple[object, ...]]:
+def _risk_evidence(whose: Whose) -> Query:
     table = RISK_EVIDENCE.c
     return (
         sa.select(
@@ -353,7 +352,7 @@ def _risk_evidence(whose: Whose) -> sa.Select[tuple[object, ...]]:
     )
 
 
-def _credential_refusals(whose: Whose) -> sa.Select[tuple[object, ...]]:
+def _credential_refusals(whose: Whose) -> Query:
     table = CREDENTIAL_REFUSALS.c
     return (
         sa.select(
@@ -369,7 +368,7 @@ def _credential_refusals(whose: Whose) -> sa.Select[tuple[object, ...]]:
     )
 
 
-def _pharmacy_buys(whose: Whose) -> sa.Select[tuple[object, ...]]:
+def _pharmacy_buys(whose: Whose) -> Query:
     table = PHARMACY_BUYS.c
     return (
         sa.select(
@@ -382,7 +381,7 @@ def _pharmacy_buys(whose: Whose) -> sa.Select[tuple[object, ...]]:
     )
 
 
-def _corrections(whose: Whose) -> sa.Select[tuple[object, ...]]:
+def _corrections(whose: Whose) -> Query:
     table = CORRECTIONS.c
     return (
         sa.select(
@@ -402,7 +401,7 @@ def _corrections(whose: Whose) -> sa.Select[tuple[object, ...]]:
     )
 
 
-def _lookups(whose: Whose) -> sa.Select[tuple[object, ...]]:
+def _lookups(whose: Whose) -> Query:
     table = LOOKUPS.c
     return (
         sa.select(table.purpose, table.asked_by, table.declared, *_as(looked_up_time=table.looked_up_at))
@@ -411,11 +410,11 @@ def _lookups(whose: Whose) -> sa.Select[tuple[object, ...]]:
     )
 
 
-def _without(rows: sa.Subquery, name: str) -> sa.Select[tuple[object, ...]]:
+def _without(rows: sa.Subquery, name: str) -> Query:
     return sa.select(*(column for column in rows.c if column.key != name))
 
 
-_QUERIES: Final[Mapping[str, Callable[[Whose], sa.Select[tuple[object, ...]]]]] = MappingProxyType(
+_QUERIES: Final[Mapping[str, Callable[[Whose], Query]]] = MappingProxyType(
     {
         query.__name__.removeprefix("_"): query
         for query in (
