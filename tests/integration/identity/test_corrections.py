@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+from typing import Any
 
 from gongji.identity.v1 import events_pb2, identity_pb2, person_pb2
 from gongji.identity.v1 import rights_pb2 as pb
 from kernel.failures import Failure
 from tests.integration.identity.conftest import LI, WANG, Identity, StartIdentity, refusal
 
-NEWBORN = {
+NEWBORN: dict[str, Any] = {
     "psn_cert_type": person_pb2.CERTIFICATE_TYPE_BIRTH_CERTIFICATE,
     "certno": "S650123456",
     "psn_name": "王小宝",
@@ -224,7 +225,12 @@ async def test_the_same_request_twice_at_once_is_one_correction(start_identity: 
 
 async def test_the_queue_comes_in_pages_oldest_first_and_everybody_on_it_was_looked_up(identity: Identity) -> None:
     """Five people in pages of two; whose correction was shown finds that among his look-ups."""
-    people = [WANG, LI, NEWBORN, *(NEWBORN | {"certno": f"S65012346{n}", "psn_no": f"65010000000002{n}"} for n in "12")]
+    people: list[dict[str, Any]] = [
+        WANG,
+        LI,
+        NEWBORN,
+        *(NEWBORN | {"certno": f"S65012346{n}", "psn_no": f"65010000000002{n}"} for n in "12"),
+    ]
     asked = []
     for person in people:
         await identity.register(**person)

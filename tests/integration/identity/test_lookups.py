@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from types import ModuleType
+from typing import Any
 
 from google.protobuf.descriptor import Descriptor
 from google.protobuf.message import Message
@@ -116,7 +117,8 @@ class Scene:
                 fact_id=parent, state=person_pb2.KINSHIP_FACT_STATE_VERIFIED, opter="zhang01"
             )
         )
-        imposed = await identity.sanctions.ImposeSanction(sound_sanctions()["ImposeSanction"])
+        imposing: Any = sound_sanctions()["ImposeSanction"]
+        imposed = await identity.sanctions.ImposeSanction(imposing)
         self.sanction_id = imposed.sanction_id
         filed = await identity.sanctions.FileAppeal(
             sanctions_pb2.FileAppealRequest(
@@ -195,7 +197,7 @@ class Scene:
         shown = credentials_pb2.CertificateShown(
             psn_cert_type=person_pb2.CERTIFICATE_TYPE_RESIDENT_ID, certno=LI["certno"], psn_name=LI["psn_name"]
         )
-        desk = {"fixmedins_code": HOSPITAL, "terminal_no": "T1"}
+        desk: dict[str, Any] = {"fixmedins_code": HOSPITAL, "terminal_no": "T1"}
         return {
             "DecodeCredential": (
                 credentials_pb2.DecodeCredentialRequest(
@@ -213,7 +215,7 @@ class Scene:
         }
 
     def _about_people(self) -> dict[str, tuple[Message, set[str]]]:
-        wang = {"psn_cert_type": person_pb2.CERTIFICATE_TYPE_RESIDENT_ID, **WANG}
+        wang: dict[str, Any] = {"psn_cert_type": person_pb2.CERTIFICATE_TYPE_RESIDENT_ID, **WANG}
         officer = {"opter": "zhang01", "cause": "更正"}
         return {
             "RegisterPerson": (identity_pb2.RegisterPersonRequest(**wang), {W}),
@@ -319,7 +321,8 @@ async def test_a_person_reads_page_by_page_who_looked_him_up(identity: Identity)
         identity.clock.advance(minutes=1)
         request = identity_pb2.GetPersonRequest(psn_no=W, purpose=f"REASON_{n}")
         await identity.stub.GetPerson(request, metadata=(("gongji-caller", "service:family"),))
-    found, token = [], ""
+    found: list[rights_pb2.Lookup] = []
+    token = ""
     while True:
         page = await identity.rights.ListLookups(
             rights_pb2.ListLookupsRequest(psn_no=W, page_size=3, page_token=token),
