@@ -28,7 +28,7 @@ def test_what_each_process_says_and_hears_is_read_from_its_code() -> None:
     told = {name: (one.owns, one.reads, one.serves, one.asks) for name, one in speeches().items()}
     commands, inquire = "ledger.*.command", "settlement.inquire"
     assert told == {
-        "identity": ("identity", set(), set(), set()),
+        "identity": ("identity", {("settlement", "identity")}, set(), set()),
         "family": ("family", {("identity", "family")}, set(), {commands}),
         "settlement": (
             "settlement",
