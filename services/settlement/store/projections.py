@@ -191,7 +191,7 @@ SELECT i.state, i.wallet_capable, i.inpatient, i.agreement_from, i.agreement_to,
            AS sanctioned,
        t.state AS terminal_state, t.sign_no, t.sign_ends_at
 FROM institutions AS i
-LEFT JOIN terminals AS t ON t.fixmedins_code = ANY (ARRAY[i.fixmedins_code]) AND t.terminal_no = $3
+LEFT JOIN terminals AS t ON t.fixmedins_code = $1 AND t.terminal_no = $3
 WHERE i.fixmedins_code = $1"""
 _BINDINGS_OF: Final = """
 SELECT DISTINCT ON (funder_psn_no) funder_psn_no, state, cause, relation, deduct_order, bound_at, authorisation_id,
