@@ -46,6 +46,8 @@ NAME: Final = "identity"
 MIGRATIONS: Final = Path(__file__).parent / "migrations"
 MAKE_SECRETS: Final = "make-secrets"
 ADD_PIN_PEPPER: Final = "add-pin-pepper"
+DESK_POOL_SIZE: Final = 4
+"""Two batches, refusals, and a card: whoever decodes never waits for the other calls' connections."""
 _FIRST_KEY_ID: Final = "k1"
 _OWNER_ONLY: Final = 0o600
 
@@ -234,7 +236,8 @@ async def serve(process: Process, settings: Settings) -> None:
     )
     server = RpcServer(settings, process.health)
     IdentityApi(room).add_to(server)
-    decoder = Decoder(database, clock)
+    desks = Database(settings.database_url, application=process.name, pool_size=DESK_POOL_SIZE, by_key=True)
+    decoder = Decoder(await process.enter(desks), clock)
     cards = CardRoom(database, seals, Pins(seals), randomness)
     CredentialApi(room, Presentation(decoder, cards)).add_to(server)
     CardApi(room, decoder, cards).add_to(server)

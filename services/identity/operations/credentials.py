@@ -34,7 +34,7 @@ from services.identity.operations.sealed import name_of
 from services.identity.operations.wards import check_shows
 from services.identity.store import cards as kept_cards
 from services.identity.store import people
-from services.identity.store.holders import load_holder
+from services.identity.store.holders import find_holder
 
 _UUID_BITS: Final = 128
 
@@ -58,8 +58,8 @@ async def issue_code(
 ) -> Code:
     """A code to be signed; refusals as ``check_holder``, for a guardian's phone as ``check_shows``."""
     if guardian is None:
-        async with database.transaction() as connection:
-            check_holder(await load_holder(connection, psn_no))
+        async with database.driver_connection() as connection:
+            check_holder(await find_holder(connection, psn_no))
     else:
         await check_shows(database=database, guardian=guardian, ward=psn_no, now=now)
     return new_code(psn_no, jti=drawn_id(randomness), now=now, lifetime_s=lifetime_s, shown_by=guardian)

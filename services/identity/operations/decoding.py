@@ -33,7 +33,10 @@ A lone decoding waits for nobody."""
 
 
 class Decoder:
-    """The desk's way into the database; one for each replica."""
+    """The desk's way into the database; one for each replica.
+
+    A batch is two statements, each a transaction of its own: one reads, one uses the codes with their look-ups.
+    """
 
     def __init__(self, database: Database, clock: Clock) -> None:
         self._database = database
@@ -72,7 +75,7 @@ class Decoder:
 
     async def _use_all(self, asked: list[Shown]) -> Sequence[Person | BaseException]:
         now = self._clock.now()
-        async with self._database.driver_transaction(begin=store.BEGIN) as connection:
+        async with self._database.driver_connection() as connection:
             found = await store.read(connection, [(shown.desk, shown.psn_no) for shown in asked])
             answers: list[Person | BaseException] = []
             first: dict[object, Shown] = {}

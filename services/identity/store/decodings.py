@@ -14,11 +14,6 @@ from services.identity.domain.institution import InstitutionState, TerminalStand
 from services.identity.domain.person import Enrolment, InsuranceStatus, Insutype, Person
 from services.identity.domain.sanction import Sanction
 
-BEGIN: Final = (
-    "BEGIN; SET LOCAL plan_cache_mode = force_generic_plan; SET LOCAL enable_seqscan = off;"
-    " SET LOCAL enable_hashjoin = off; SET LOCAL enable_mergejoin = off"
-)
-"""All rows are found by their keys: planned once for a connection, and so that it stays right when tables grow."""
 _READ: Final = """
 SELECT i.state AS institution_state, i.agreement_from, i.agreement_to, t.state AS terminal_state, t.sign_ends_at,
     p.psn_no, p.name_masked, p.brdy, p.gend, p.version, p.death_date, p.merged_into, p.real_name_at,

@@ -214,7 +214,9 @@ async def test_the_process_serves_and_its_log_holds_nothing_personal(start_app: 
         await institutions.SignIn(institutions_pb2.SignInRequest(**terminal))
         credentials = credentials_pb2_grpc.CredentialServiceStub(opened)
         code = (await credentials.IssueCode(credentials_pb2.IssueCodeRequest(psn_no=WANG["psn_no"]))).code
-        decode = credentials_pb2.DecodeCredentialRequest(code=code, fixmedins_code=HOSPITAL, terminal_no="T1")
+        decode = credentials_pb2.DecodeCredentialRequest(
+            code=code, fixmedins_code=HOSPITAL, terminal_no="T1", business_type="01301", mdtrt_id="M1"
+        )
         token = (await credentials.DecodeCredential(decode)).ec_token
         with pytest.raises(Failure, match="CODE_ALREADY_USED"):
             await credentials.DecodeCredential(decode)
