@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from datetime import date, timedelta
-from itertools import pairwise
+from itertools import pairwise, product
 from uuid import UUID
 
 from hypothesis import given
@@ -67,6 +67,7 @@ class Household:
 
 SIZE = 7
 INDEX = st.integers(0, SIZE - 1)
+PAIRS = tuple(product(range(SIZE), repeat=2))
 DAYS = st.dates(date(2000, 1, 1), TODAY)
 
 
@@ -102,11 +103,12 @@ def households(draw: st.DrawFn) -> Household:
     return Household(people, tuple(facts))
 
 
-@given(households(), INDEX, INDEX, DAYS)
-def test_the_relation_is_the_oracles(household: Household, a: int, b: int, on_date: date) -> None:
+@given(households(), DAYS)
+def test_the_relation_is_the_oracles(household: Household, on_date: date) -> None:
     """The relation found is the first that the definitions give, and there is none where they give none."""
-    expected = household.expected(a, b, on_date)
-    assert household.kinship(a, b, on_date).relation == (expected[0] if expected else None)
+    for a, b in PAIRS:
+        expected = household.expected(a, b, on_date)
+        assert household.kinship(a, b, on_date).relation == (expected[0] if expected else None)
 
 
 @given(households(), INDEX, INDEX, DAYS)
@@ -138,15 +140,15 @@ def test_the_chain_leads_from_one_to_the_other(household: Household, a: int, b: 
         assert all(one & other for one, other in pairwise(chain))
 
 
-@given(households(), INDEX, INDEX, DAYS)
-def test_a_marriage_gives_a_spouse_and_nothing_else(household: Household, a: int, b: int, on_date: date) -> None:
+@given(households(), DAYS)
+def test_a_marriage_gives_a_spouse_and_nothing_else(household: Household, on_date: date) -> None:
     """Without its marriages a family has the same relations, spouses apart: no in-law is ever a relation."""
     unmarried = Household(household.people, tuple(f for f in household.facts if f.kind is not FactKind.MARRIED_TO))
-    with_marriages = household.expected(a, b, on_date)
-    found = household.kinship(a, b, on_date).relation
-    if found is not Relation.SPOUSE:
-        assert found == unmarried.kinship(a, b, on_date).relation
-        assert Relation.SPOUSE not in with_marriages
+    for a, b in PAIRS:
+        found = household.kinship(a, b, on_date).relation
+        if found is not Relation.SPOUSE:
+            assert found == unmarried.kinship(a, b, on_date).relation
+            assert Relation.SPOUSE not in household.expected(a, b, on_date)
 
 
 @given(households(), INDEX, INDEX, DAYS, st.sampled_from(FactKind))

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from datetime import date
 from uuid import UUID
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kernel.failures import Failure
@@ -120,6 +120,7 @@ def towns(draw: st.DrawFn) -> Town:
     return town
 
 
+@settings(max_examples=300)
 @given(towns())
 def test_replaying_what_was_told_gives_what_the_oracle_derives(town: Town) -> None:
     """Whatever was verified, revoked, expired, or happened to people: nothing gained or lost was left untold."""
@@ -141,6 +142,16 @@ def test_one_fact_tells_every_relation_that_rests_on_it() -> None:
     }
     assert len(told) == 6
     assert {each.before for each in told} == {None}
+
+
+def test_a_death_tells_the_spouse_alone() -> None:
+    """The widower has lost his wife and she him; nobody else is told anything."""
+    before = Family(FAMILY, people(deaths={}))
+    dead = replace(before.people[NUMBERS["赵秀兰"]], death_date=date(2020, 11, 3))
+    told = changes(reach({dead.psn_no}, before), before, before.with_person(dead), on_date=TODAY)
+    couple = NUMBERS["王守仁"], NUMBERS["赵秀兰"]
+    assert set(told) == {RelationChange(one, other, Relation.SPOUSE, None) for one, other in (couple, couple[::-1])}
+    assert {told_with(each, dead.psn_no, before).kind for each in told} == {FactKind.MARRIED_TO}
 
 
 def test_a_second_proof_tells_nothing() -> None:
