@@ -207,11 +207,14 @@ async def test_the_process_serves_and_its_log_holds_nothing_personal(start_app: 
         await institutions.RegisterInstitution(
             institutions_pb2.RegisterInstitutionRequest(institution=hospital, opter="zhang01")
         )
-        terminal = {"fixmedins_code": HOSPITAL, "terminal_no": "T1", "opter": "li01"}
         await institutions.RegisterTerminal(
-            institutions_pb2.RegisterTerminalRequest(**terminal, terminal_name="收费一窗口")
+            institutions_pb2.RegisterTerminalRequest(
+                fixmedins_code=HOSPITAL, terminal_no="T1", terminal_name="收费一窗口", opter="li01"
+            )
         )
-        await institutions.SignIn(institutions_pb2.SignInRequest(**terminal))
+        await institutions.SignIn(
+            institutions_pb2.SignInRequest(fixmedins_code=HOSPITAL, terminal_no="T1", opter="li01")
+        )
         credentials = credentials_pb2_grpc.CredentialServiceStub(opened)
         code = (await credentials.IssueCode(credentials_pb2.IssueCodeRequest(psn_no=WANG["psn_no"]))).code
         decode = credentials_pb2.DecodeCredentialRequest(
