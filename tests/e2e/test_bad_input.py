@@ -85,11 +85,14 @@ class Desk:
 @pytest.fixture(scope="module")
 async def desk(town: Town) -> Desk:
     """Everything a bad request needs to be good but for one thing."""
-    second = {"fixmedins_code": HOSPITAL, "terminal_no": "T02", "opter": "cashier02"}
     await town.desks.institutions.RegisterTerminal(
-        institutions_pb2.RegisterTerminalRequest(**second, terminal_name="02号窗口")
+        institutions_pb2.RegisterTerminalRequest(
+            fixmedins_code=HOSPITAL, terminal_no="T02", terminal_name="02号窗口", opter="cashier02"
+        )
     )
-    await town.desks.institutions.SignIn(institutions_pb2.SignInRequest(**second))
+    await town.desks.institutions.SignIn(
+        institutions_pb2.SignInRequest(fixmedins_code=HOSPITAL, terminal_no="T02", opter="cashier02")
+    )
     family = await town.couple()
     patient = family.patient.psn_no
     settled = asking.settle(await town.planned(family, 500))
