@@ -49,14 +49,14 @@ def sound_credentials() -> dict[str, Message]:
         "UnlockPin": cards_pb2.UnlockPinRequest(
             psn_no=WANG["psn_no"], attestation_id=SOME_ID, new_pin="738104", opter="zhang01", cause="忘记密码"
         ),
-        "ListCards": cards_pb2.ListCardsRequest(psn_no=WANG["psn_no"], page_size=1, page_token="x"),
+        "ListCards": cards_pb2.ListCardsRequest(psn_no=WANG["psn_no"], page_size=1, page_token="x"),  # noqa: S106  Of a page.
         "RegisterVerifier": attestations_pb2.RegisterVerifierRequest(
             verifier_no="face-house", kid="f1", public_key=bytes(range(32)), name="核身服务", opter="zhang01"
         ),
         "EndVerifier": attestations_pb2.EndVerifierRequest(
             verifier_no="face-house", kid="f1", opter="zhang01", cause="合同到期"
         ),
-        "ListVerifiers": attestations_pb2.ListVerifiersRequest(page_size=1, page_token="x"),
+        "ListVerifiers": attestations_pb2.ListVerifiersRequest(page_size=1, page_token="x"),  # noqa: S106  Of a page.
         "VerifyAttestation": attestations_pb2.VerifyAttestationRequest(
             attestation="a.b.c", psn_no=WANG["psn_no"], purpose=attestations_pb2.ATTESTATION_PURPOSE_REAL_NAME
         ),
