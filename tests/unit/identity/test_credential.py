@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import hmac
 import json
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -12,7 +13,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from joserfc import jws
-from joserfc.jwk import OKPKey
+from joserfc.errors import BadSignatureError
+from joserfc.jwk import OctKey, OKPKey
 
 from kernel.failures import Failure, Kind
 from kernel.ids import FixmedinsCode, PsnNo
@@ -176,7 +178,9 @@ def test_every_part_of_a_code_is_signed() -> None:
     for token in (
         f"{header}.{other_person}.{signature}",
         f"{other_type}.{payload}.{signature}",
+        f"{header}.{payload}.{part(bytes(32))}",
         f"{header}.{payload}.{part(bytes(64))}",
+        f"{header}.{payload}.{signature[:-2]}",
         f"{header}.{payload}.",
     ):
         with pytest.raises(Failure) as refused:
@@ -186,7 +190,7 @@ def test_every_part_of_a_code_is_signed() -> None:
 
 def header_of(**changes: Any) -> str:  # noqa: ANN401  Whatever a forger writes.
     """A header with some members changed; None leaves one out."""
-    header = {"alg": "Ed25519", "kid": "first", "typ": CODE_TYPE} | changes
+    header = {"alg": "HS256", "kid": "first", "typ": CODE_TYPE} | changes
     return part({name: value for name, value in header.items() if value is not None})
 
 
@@ -194,8 +198,10 @@ def header_of(**changes: Any) -> str:  # noqa: ANN401  Whatever a forger writes.
     "header",
     [
         header_of(alg="none"),
-        header_of(alg="HS256"),
-        header_of(alg="EdDSA"),
+        header_of(alg="Ed25519"),
+        header_of(alg="HS384"),
+        header_of(alg="HS256", typ=EC_TOKEN_TYPE),
+        header_of(typ=["gongji-code"]),
         header_of(kid=None),
         header_of(kid=7),
         header_of(typ=None),
@@ -275,11 +281,21 @@ def test_a_successor_is_made_before_the_youngest_key_is_over() -> None:
 @given(st.dictionaries(st.text(max_size=8), st.text(max_size=40) | st.integers(), max_size=8))
 def test_what_is_signed_by_hand_is_a_compact_jws(claims: dict[str, str | int]) -> None:
     """Whatever the claims are, a library that knows nothing of us reads the same ones out of the token."""
-    token = RING.sign(claims, as_type=CODE_TYPE, now=NOW)
+    token = RING.sign(claims, as_type=EC_TOKEN_TYPE, now=NOW)
     public = OKPKey.import_key({"kty": "OKP", "crv": "Ed25519", "x": part(FIRST.public.public_key)})
     read = jws.deserialize_compact(token.encode(), public, algorithms=["Ed25519"])
     assert json.loads(read.payload) == claims
-    assert read.headers() == {"alg": "Ed25519", "kid": "first", "typ": CODE_TYPE}
+    assert read.headers() == {"alg": "Ed25519", "kid": "first", "typ": EC_TOKEN_TYPE}
+
+
+def test_a_code_is_under_a_key_that_only_the_holder_of_the_private_half_can_make() -> None:
+    """A library verifies it with the key derived from the seed, and with no key that is served or guessed."""
+    token = signed_code().encode()
+    derived = hmac.digest(FIRST.seed, b"gongji-code", "sha256")
+    assert json.loads(jws.deserialize_compact(token, OctKey.import_key(derived), algorithms=["HS256"]).payload)
+    for other in (FIRST.seed, FIRST.public.public_key):
+        with pytest.raises(BadSignatureError):
+            jws.deserialize_compact(token, OctKey.import_key(other), algorithms=["HS256"])
 
 
 def test_a_ring_tells_the_beginning_of_its_tokens_from_any_other() -> None:
