@@ -16,6 +16,7 @@ from uuid import UUID
 
 from kernel.failures import Failure, Kind
 from kernel.ids import FixmedinsCode, PsnNo
+from kernel.values import value
 
 ISSUER: Final = "gongji-identity"
 CODE_TYPE: Final = "gongji-code"
@@ -56,7 +57,7 @@ class CertType(Enum):
     CARD = "03"
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Code:
     """A dynamic code: whose, which, until when, and on whose phone it is shown if not on his own."""
 
@@ -67,7 +68,7 @@ class Code:
     shown_by: PsnNo | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class EcToken:
     """A visit's token: bound to person, institution, terminal, visit and business; settlement verifies it by itself."""
 

@@ -24,6 +24,7 @@ from joserfc import jws
 from joserfc.errors import JoseError
 
 from kernel.failures import Failure, Kind
+from kernel.values import value
 from services.identity.domain.credential import CODE_TYPE, EC_TOKEN_TYPE, SigningKey
 
 ALGORITHMS: Final = MappingProxyType({CODE_TYPE: "HS256", EC_TOKEN_TYPE: "Ed25519"})
@@ -47,7 +48,7 @@ class HeldKey:
     seed: bytes = field(repr=False)
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Signed:
     """What a good signature vouches for: the type it was signed as, and the claims."""
 
