@@ -10,7 +10,6 @@ import asyncio
 import base64
 import binascii
 import json
-import os
 import secrets
 import sys
 from dataclasses import dataclass, field
@@ -21,6 +20,7 @@ from uuid import uuid4
 
 import typer
 
+from chassis.private_files import write_private_once
 from kernel.callers import Caller
 from ops.consent import Operator
 from ops.options import HERE, Data, give_up
@@ -29,7 +29,6 @@ VERIFIER_NO: Final = "sandbox"
 NAME: Final = "沙箱核身 (sandbox)"
 LIFETIME: Final = timedelta(minutes=5)
 SEED_BYTES: Final = 32
-_OWNER_ONLY: Final = 0o600
 
 sandbox_verifier = typer.Typer(
     name="sandbox-verifier",
@@ -65,8 +64,7 @@ class SandboxKey:
     def write(self, path: Path) -> None:
         """Keeps it for its owner alone; FileExistsError if there is a file already."""
         kept = {"verifier_no": self.verifier_no, "kid": self.kid, "seed": base64.b64encode(self.seed).decode("ascii")}
-        with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, _OWNER_ONLY), "w", encoding="utf-8") as file:
-            file.write(json.dumps(kept, indent=2) + "\n")
+        write_private_once(path, json.dumps(kept, indent=2) + "\n")
 
     @property
     def public_key(self) -> bytes:

@@ -157,17 +157,6 @@ class Annex:
             self.path.parent.rmdir()  # Only when it was the last one.
 
 
-def write_private(path: Path, text: str) -> None:
-    """A file that its owner alone can read, new or in place of an older one, whole or not at all."""
-    unfinished = path.with_name(f".{path.name}.{os.getpid()}")
-    unfinished.unlink(missing_ok=True)
-    with os.fdopen(os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    unfinished.replace(path)
-
-
 def abandoned_annexes() -> list[tuple[Path, str]]:
     """Annexes of ours whose data folder is gone, with the folder's old path.
 

@@ -14,7 +14,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
-from ops.embedded.folders import DataFolder, FolderLock, write_private
+from chassis.private_files import write_private
+from ops.embedded.folders import DataFolder, FolderLock
 from ops.embedded.processes import CannotStart, Child, end_recorded, last_lines
 
 LOOPBACK: Final = "127.0.0.1"

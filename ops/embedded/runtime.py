@@ -14,7 +14,8 @@ from functools import partial
 from pathlib import Path
 from typing import Final
 
-from ops.embedded.folders import DataFolder, FolderLock, abandoned_annexes, write_private
+from chassis.private_files import write_private
+from ops.embedded.folders import DataFolder, FolderLock, abandoned_annexes
 from ops.embedded.logs import Problem
 from ops.embedded.nats import EmbeddedNats
 from ops.embedded.postgres import EmbeddedPostgres

@@ -21,8 +21,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final, Protocol
 
+from chassis.private_files import write_private
 from ops.embedded.databases import Databases
-from ops.embedded.folders import write_private
 from ops.embedded.logs import LogTail, Problem
 from ops.embedded.nats import LOOPBACK, check_port_free
 from ops.embedded.processes import CannotStart, Child, end_recorded, last_lines, together

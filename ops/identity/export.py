@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
@@ -14,6 +13,7 @@ import grpc
 from google.protobuf.message import Message
 from google.protobuf.timestamp_pb2 import Timestamp
 
+from chassis.private_files import write_private_once
 from chassis.rpc.client import channel
 from gongji.family.v1 import family_pb2, family_pb2_grpc
 from gongji.identity.v1 import rights_pb2, rights_pb2_grpc
@@ -30,7 +30,6 @@ PAGE_LINES: Final = 500
 PAGE_MESSAGES: Final = 200
 INSUTYPE_EMPLOYEE: Final = "310"
 ACCOUNT_KINDS: Final = {"personal": account_pb2.ACCOUNT_KIND_PERSONAL, "wallet": account_pb2.ACCOUNT_KIND_WALLET}
-_OWNER_ONLY: Final = 0o600
 
 Part = TypeVar("Part")
 
@@ -100,17 +99,7 @@ async def everything(rooms: Rooms, *, psn_no: str, attestation_id: str) -> tuple
 
 def write_file(path: Path, content: dict[str, Any]) -> None:
     """Writes a file that only its owner can read, whole or not at all; FileExistsError if there is one already."""
-    unfinished = path.with_name(f".{path.name}.{os.getpid()}")
-    descriptor = os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_EXCL, _OWNER_ONLY)
-    try:
-        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-            json.dump(content, file, ensure_ascii=False, indent=1)
-            file.write("\n")
-            file.flush()
-            os.fsync(file.fileno())
-        path.hardlink_to(unfinished)
-    finally:
-        unfinished.unlink()
+    write_private_once(path, json.dumps(content, ensure_ascii=False, indent=1) + "\n")
 
 
 async def _family(family: family_pb2_grpc.FamilyServiceAsyncStub, numbers: list[str]) -> dict[str, Any]:

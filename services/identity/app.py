@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import secrets
 import sys
 from datetime import timedelta
 from pathlib import Path
@@ -33,72 +31,20 @@ from services.identity.api.room import Room
 from services.identity.api.sanctions import SanctionApi
 from services.identity.domain.credential import CODE_LIFETIME_MAX_S, CODE_LIFETIME_MIN_S
 from services.identity.domain.risk import Thresholds
-from services.identity.domain.sealing import Seals, Secrets, new_secrets, parsed_secrets, with_pin_pepper
+from services.identity.domain.sealing import Seals
 from services.identity.operations.cards import CardRoom
 from services.identity.operations.credentials import Presentation
 from services.identity.operations.decoding import Decoder
 from services.identity.operations.pins import Pins
 from services.identity.operations.registry import BatchFileRegistry
-from services.identity.operations.signing_keys import check_secrets
-from services.identity.recovery import ExpiringFacts, RiskSweep, SigningKeys
+from services.identity.operations.signing_keys import SigningKeys, check_secrets
+from services.identity.recovery import ExpiringFacts, RiskSweep, refresh_keys
+from services.identity.secrets_file import ADD_PIN_PEPPER, MAKE_SECRETS, add_pin_pepper, make_secrets_file, read_secrets
 
 NAME: Final = "identity"
 MIGRATIONS: Final = Path(__file__).parent / "migrations"
-MAKE_SECRETS: Final = "make-secrets"
-ADD_PIN_PEPPER: Final = "add-pin-pepper"
 DESK_POOL_SIZE: Final = 4
 """Two batches, refusals, and a card: whoever decodes never waits for the other calls' connections."""
-_FIRST_KEY_ID: Final = "k1"
-_OWNER_ONLY: Final = 0o600
-
-
-def read_secrets(path: Path) -> Secrets:
-    """The keys of a secrets file; ValueError says what is wrong and how to make one."""
-    try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        how = f"python -m services.identity.app {MAKE_SECRETS} FILE"
-        raise ValueError(f"cannot be read ({type(error).__name__}); make one with: {how}") from None
-    return parsed_secrets(text)
-
-
-def make_secrets_file(path: Path) -> bool:
-    """Makes a secrets file that only its owner can read; False, and nothing changed, if there is one already.
-
-    The file appears whole or not at all, whoever else makes it at the same time.
-    """
-    unfinished = path.with_name(f".{path.name}.{os.getpid()}")
-    descriptor = os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_EXCL, _OWNER_ONLY)
-    try:
-        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-            file.write(new_secrets(_FIRST_KEY_ID, secrets.token_bytes))
-            file.flush()
-            os.fsync(file.fileno())
-        path.hardlink_to(unfinished)
-    except FileExistsError:
-        return False
-    finally:
-        unfinished.unlink()
-    return True
-
-
-def add_pin_pepper(path: Path) -> bool:
-    """Adds the secret for PINs to a secrets file of before there were cards; False, and no change, if it has one.
-
-    The file is replaced as a whole. ValueError as ``read_secrets``; OSError if the folder cannot be written to.
-    """
-    read_secrets(path)
-    text = with_pin_pepper(path.read_text(encoding="utf-8"), secrets.token_bytes)
-    if text is None:
-        return False
-    unfinished = path.with_name(f".{path.name}.{os.getpid()}")
-    descriptor = os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_EXCL, _OWNER_ONLY)
-    with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    unfinished.replace(path)
-    return True
 
 
 def _checked_secrets_file(path: Path) -> Path:
@@ -209,7 +155,7 @@ async def serve(process: Process, settings: Settings) -> None:
         randomness=randomness,
     )
     await keys.refresh()
-    process.supervise("signing keys", keys.run())
+    process.supervise("signing keys", refresh_keys(keys))
     thresholds = settings.risk_thresholds()
     heard = consumer.settlements(database, bus, small_buy_max_fen=thresholds.small_buy_max_fen)
     process.supervise("settlements", heard.run())
@@ -252,7 +198,7 @@ async def serve(process: Process, settings: Settings) -> None:
 
 
 def main() -> None:
-    """``python -m services.identity.app``; with ``migrate`` or ``make-secrets FILE`` it does that and ends."""
+    """``python -m services.identity.app``; with a command, it does that and ends."""
     match sys.argv[1:]:
         case [command, file] if command == MAKE_SECRETS:
             made = make_secrets_file(Path(file))

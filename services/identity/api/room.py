@@ -14,7 +14,7 @@ from kernel.clock import Clock
 from kernel.randomness import Randomness
 from services.identity.domain.lookup import check_names_nobody
 from services.identity.domain.sealing import Seals
-from services.identity.recovery import SigningKeys
+from services.identity.operations.signing_keys import SigningKeys
 
 NOBODY: Final = "unauthenticated"
 

@@ -2,18 +2,69 @@
 
 from __future__ import annotations
 
+import asyncio
 from datetime import datetime, timedelta
 from typing import Final
 
 from chassis.db import Database
+from kernel.clock import Clock
 from kernel.randomness import Randomness
 from services.identity.domain.sealing import NONCE_BYTES, Seals, WrongKeyError
-from services.identity.domain.signing import SEED_BYTES, HeldKey, KeyRing, needs_new_key, new_key
+from services.identity.domain.signing import KEY_LEAD, SEED_BYTES, HeldKey, KeyRing, key_id_of, needs_new_key, new_key
 from services.identity.operations.drawn import new_bytes, new_id
 from services.identity.store import events, keys
 from services.identity.wire import credentials as wire
 
 _KID_BITS: Final = 64
+UNKNOWN_KEY_PAUSE_S: Final = 1.0
+"""How often at most a key that nobody knows makes us look again, so that forgeries cost no statements."""
+
+
+class SigningKeys:
+    """The keys this replica signs and verifies with."""
+
+    def __init__(
+        self,
+        *,
+        database: Database,
+        seals: Seals,
+        lifetime: timedelta,
+        token_lifetime: timedelta,
+        clock: Clock,
+        randomness: Randomness,
+    ) -> None:
+        self._database = database
+        self._seals = seals
+        self._lifetime = lifetime
+        # A key signs until its successor does, KEY_LEAD after that one was made; what it signed last then lives on.
+        self._overlap = 2 * (token_lifetime + KEY_LEAD)
+        self._clock = clock
+        self._randomness = randomness
+        self._looked_at = float("-inf")
+        self.ring = KeyRing(())
+
+    async def refresh(self) -> None:
+        """Makes a key if one is needed and takes over what other replicas made."""
+        self._looked_at = asyncio.get_running_loop().time()
+        self.ring = await current_ring(
+            database=self._database,
+            seals=self._seals,
+            lifetime=self._lifetime,
+            overlap=self._overlap,
+            now=self._clock.now(),
+            randomness=self._randomness,
+        )
+
+    async def ring_for(self, token: str) -> KeyRing:
+        """The ring, looked up anew if it lacks the key of this token: another replica may have made it just now.
+
+        CODE_MALFORMED (UNAUTHENTICATED) if the token names no key.
+        """
+        if not self.ring.holds_key_of(token):
+            kid = key_id_of(token)
+            if kid not in self.ring.kids and asyncio.get_running_loop().time() - self._looked_at >= UNKNOWN_KEY_PAUSE_S:
+                await self.refresh()
+        return self.ring
 
 
 async def check_secrets(*, database: Database, seals: Seals) -> None:

@@ -48,15 +48,15 @@ from services.identity.api.rights import RightsApi
 from services.identity.api.risk import RiskApi
 from services.identity.api.room import Room
 from services.identity.api.sanctions import SanctionApi
-from services.identity.app import MIGRATIONS, NAME, Settings, make_secrets_file, read_secrets
+from services.identity.app import MIGRATIONS, NAME, Settings
 from services.identity.domain.sealing import Seals
 from services.identity.operations.cards import CardRoom
 from services.identity.operations.credentials import Presentation
 from services.identity.operations.decoding import Decoder
 from services.identity.operations.pins import Pins
 from services.identity.operations.registry import BatchFileRegistry
-from services.identity.operations.signing_keys import check_secrets
-from services.identity.recovery import SigningKeys
+from services.identity.operations.signing_keys import SigningKeys, check_secrets
+from services.identity.secrets_file import make_secrets_file, read_secrets
 from tests.servers import NatsServer
 
 START = datetime(2026, 7, 1, 4, 30, tzinfo=UTC)

@@ -13,7 +13,7 @@ from joserfc.jwk import OKPKey
 from joserfc.util import urlsafe_b64encode
 
 from gongji.identity.v1 import credentials_pb2, events_pb2
-from services.identity.recovery import UNKNOWN_KEY_PAUSE_S
+from services.identity.operations.signing_keys import UNKNOWN_KEY_PAUSE_S
 from tests.integration.identity.conftest import HOSPITAL, START, WANG, Identity, SetClock, StartIdentity, refusal
 
 PHARMACY = "P65010000002"
