@@ -162,6 +162,15 @@ def says_enough(earlier: Fact, fact: Fact) -> bool:
     return same_statement(earlier, fact) and _outlasts(earlier, fact)
 
 
+def stands_for(one: Fact, other: Fact) -> bool:
+    """Whether, of two live facts that say the same, this one makes the other needless: it counts as much, and as long.
+
+    What is verified counts, what waits does not yet.
+    """
+    counts = one.state is FactState.VERIFIED or other.state is FactState.SUBMITTED
+    return counts and says_enough(one, other)
+
+
 def takes_place_of(fact: Fact, earlier: Fact) -> bool:
     """Whether this one, verified, ends the earlier one: the same wedding with another end, or a longer proof."""
     if fact.fact_id == earlier.fact_id or not is_about_the_same(fact, earlier):

@@ -1,16 +1,16 @@
 """What a change of facts or of people gains and loses: relations before and after, compared among those within reach.
 
-A chain holds two facts at most. So a fact about two people can only touch relations among these two and whoever stands
-one step from either: parents, children, spouses. Siblings, grandparents and grandchildren of a person are reached by
-the one in between, who is among them.
+A chain holds two facts at most. So a fact about two people can only touch relations of one of these two, and only with
+whoever stands one step from either: a parent, child, spouse or registered sibling. Siblings, grandparents and
+grandchildren of a person are reached by the one in between, who is among them. Two records that become one move every
+fact of theirs: it is the same one step further out.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from datetime import date
-from itertools import permutations
 from typing import TypeAlias
 
 from kernel.ids import PsnNo
@@ -34,25 +34,33 @@ def reach(psn_nos: Iterable[PsnNo], family: Family) -> frozenset[PsnNo]:
     """These people and everyone one step from them: a fact about them touches no relation of anybody else."""
     found = set(psn_nos)
     for psn_no in tuple(found):
-        for steps in (family.parents, family.children, family.marriages):
+        for steps in (family.parents, family.children, family.marriages, family.registered_siblings):
             found.update(other for other, _ in steps(psn_no))
     return frozenset(found)
 
 
-def relations(psn_nos: Iterable[PsnNo], family: Family, *, on_date: date) -> dict[Pair, Relation]:
-    """Every relation among these people, both directions; ``family`` holds all facts that touch any of them."""
+def relations(
+    about: Collection[PsnNo], psn_nos: Collection[PsnNo], family: Family, *, on_date: date
+) -> dict[Pair, Relation]:
+    """What ``about`` are to these people and these to them; ``family`` holds all facts that touch any of them."""
     found: dict[Pair, Relation] = {}
-    for a, b in permutations(sorted(psn_nos), 2):
-        answer = proven(a, b, on_date=on_date, family=family)
+    for pair in {pair for a in about for b in psn_nos if a != b for pair in ((a, b), (b, a))}:
+        answer = proven(*pair, on_date=on_date, family=family)
         if answer is not None:
-            found[a, b] = answer[0]
+            found[pair] = answer[0]
     return found
 
 
-def changes(psn_nos: Iterable[PsnNo], before: Family, after: Family, *, on_date: date) -> tuple[RelationChange, ...]:
-    """What differs among these people, in the order of their numbers."""
-    people = frozenset(psn_nos)
-    earlier, later = relations(people, before, on_date=on_date), relations(people, after, on_date=on_date)
+def changes(
+    about: Collection[PsnNo], psn_nos: Collection[PsnNo], before: Family, after: Family, *, on_date: date
+) -> tuple[RelationChange, ...]:
+    """What differs between ``about`` and these people, in the order of their numbers.
+
+    ``about`` are the two of a fact, and more only where more can differ: among two hundred siblings of whom one is new,
+    nobody else's relations need a look.
+    """
+    earlier = relations(about, psn_nos, before, on_date=on_date)
+    later = relations(about, psn_nos, after, on_date=on_date)
     return tuple(
         RelationChange(*pair, earlier.get(pair), later.get(pair))
         for pair in sorted(earlier.keys() | later.keys())

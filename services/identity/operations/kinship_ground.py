@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Final
@@ -16,13 +16,13 @@ from kernel.ids import PsnNo
 from kernel.randomness import Randomness
 from services.identity.domain import relations
 from services.identity.domain.kinship import Fact, FactState, Family, Relative
+from services.identity.domain.kinship_merging import MergedFacts, merged_facts
 from services.identity.domain.kinship_rules import (
     MERGED,
     Decider,
     Decision,
     check_new,
     check_person,
-    same_statement,
 )
 from services.identity.domain.relations import RelationChange
 from services.identity.operations.drawn import new_id
@@ -65,23 +65,29 @@ def on_record(people: Mapping[PsnNo, Relative], psn_no: PsnNo, *, field: str) ->
     return found
 
 
-async def locked_ground(connection: AsyncConnection, psn_nos: Iterable[PsnNo]) -> Ground:
+async def locked_ground(connection: AsyncConnection, psn_nos: Iterable[PsnNo], *, steps: int = 1) -> Ground:
     """The ground of a change about these people. Call it before any other lock of the transaction is taken.
 
+    ``steps`` is how far the change reaches: one around a fact or a person, two where all facts of a record move.
     People are locked in the order of their numbers. Who is within reach is known for certain only once they are
     locked; if the family has grown meanwhile, all locks are let go and taken anew. KINSHIP_BUSY (CONFLICT) if it grows
     ``ATTEMPTS_MAX`` times.
     """
     centre = frozenset(psn_nos)
     for _ in range(ATTEMPTS_MAX):
-        wanted = relations.reach(centre, Family(await store.live_facts(connection, centre), {}))
+        wanted = centre
+        for _ in range(steps):
+            wanted = relations.reach(wanted, Family(await store.live_facts(connection, wanted), {}))
         savepoint = await connection.begin_nested()
         await store.relatives(connection, wanted, lock=True)
         live = await store.live_facts(connection, wanted)
         everyone = wanted.union(*(fact.pair for fact in live))
         people = await store.relatives(connection, everyone)
         family = Family(live, people)
-        if relations.reach(centre, family) <= wanted:
+        reached = centre
+        for _ in range(steps):
+            reached = relations.reach(reached, family)
+        if reached <= wanted:
             await savepoint.commit()
             return Ground(wanted, family, tuple(live))
         await savepoint.rollback()
@@ -112,7 +118,8 @@ async def decide(
         if rests:
             told.append((decided, version))
     if told:
-        lost_and_gained = _changes(ground, ground.family.with_facts(after), now=now)
+        about = frozenset[PsnNo]().union(*(fact.pair for fact, _ in decisions))
+        lost_and_gained = _changes(ground, about, ground.family.with_facts(after), now=now)
         by_fact = {told[0][0].fact_id: lost_and_gained}
         await _tell(connection, told, by_fact, now=now, randomness=randomness)
 
@@ -128,7 +135,9 @@ async def follow_person(
     family = ground.family.with_person(after)
     check_person(after.psn_no, family)
     by_fact: dict[UUID, tuple[RelationChange, ...]] = {}
-    for change in _changes(ground, family, now=now):
+    # Whose child somebody's child is to his parents hangs on his sex.
+    about = {after.psn_no, *(parent for parent, _ in family.parents(after.psn_no))}
+    for change in _changes(ground, about, family, now=now):
         fact = relations.told_with(change, after.psn_no, family)
         by_fact[fact.fact_id] = (*by_fact.get(fact.fact_id, ()), change)
     versions = await store.versions(connection, by_fact)
@@ -143,61 +152,42 @@ async def merge_facts(
 ) -> None:
     """Gives the facts of a double to the record that is kept; the same fact twice becomes one.
 
-    The ground is that of both. What contradicts raises as ``check_new`` does (a fact between the two would name one
-    person twice: KINSHIP_WITH_SELF), and nothing may be kept of the transaction then.
+    The ground is that of both, two steps wide. What contradicts raises as ``check_new`` does (a fact between the two
+    would name one person twice: KINSHIP_WITH_SELF), and nothing may be kept of the transaction then.
     """
-    moved: list[Fact] = []
-    ended: list[tuple[Fact, Decision]] = []
-    kept = ground.facts_of(keep)
-    for fact in ground.facts_of(double):
-        ours = replace(
-            fact,
-            psn_no=keep if fact.psn_no == double else fact.psn_no,
-            other_psn_no=keep if fact.other_psn_no == double else fact.other_psn_no,
-        )
-        twin = next((each for each in kept if same_statement(each, ours)), None)
-        if twin is not None and _counts_as_much(twin, fact):
-            ended.append((fact, _merged(fact)))
-            continue
-        if twin is not None:
-            ended.append((twin, _merged(twin)))
-        moved.append(ours)
+    gone = ground.facts_of(double)
+    sorted_out = merged_facts(ground.facts_of(keep), gone, keep=keep, double=double)
     rest = ground.family.with_facts(
-        [replace(fact, state=decision.state) for fact, decision in ended]
-        + [replace(fact, state=FactState.REVOKED) for fact in moved]
+        replace(fact, state=FactState.REVOKED) for fact in (*sorted_out.ended, *sorted_out.moved)
     )
-    for fact in moved:
+    for fact in sorted_out.moved:
         rest = await _checked_beside(connection, fact, rest, now=now)
-    await _keep_merged(connection, ground, moved, ended, rest, now=now, randomness=randomness)
+    told = await _keep_merged(connection, sorted_out, now=now)
+    if told:
+        about = {keep, *(psn_no for fact in (*gone, *sorted_out.ended) for psn_no in fact.pair)}
+        by_fact = {told[0][0].fact_id: _changes(ground, about, rest, now=now)}
+        await _tell(connection, told, by_fact, now=now, randomness=randomness)
 
 
-async def _keep_merged(
-    connection: AsyncConnection,
-    ground: Ground,
-    moved: Sequence[Fact],
-    ended: Sequence[tuple[Fact, Decision]],
-    after: Family,
-    *,
-    now: datetime,
-    randomness: Randomness,
-) -> None:
-    versions = await store.versions(connection, [fact.fact_id for fact in moved] + [fact.fact_id for fact, _ in ended])
+async def _keep_merged(connection: AsyncConnection, merged: MergedFacts, *, now: datetime) -> list[tuple[Fact, int]]:
+    """Writes what became of the facts; those on which relations rest or rested, each with its version."""
+    both = (*merged.ended, *merged.moved)
+    versions = await store.versions(connection, (fact.fact_id for fact in both))
     told: list[tuple[Fact, int]] = []
-    for fact, decision in ended:
+    for fact in merged.ended:
+        decision = _merged(fact)
         rested = fact.state is FactState.VERIFIED
         version = versions[fact.fact_id] + rested
         await store.save_decision(connection, fact, decision, version=version, now=now)
         if rested:
             told.append((replace(fact, state=decision.state), version))
-    for fact in moved:
+    for fact in merged.moved:
         rests = fact.state is FactState.VERIFIED
         version = versions[fact.fact_id] + rests
         await store.save_fact(connection, fact, version=version)
         if rests:
             told.append((fact, version))
-    if told:
-        by_fact = {told[0][0].fact_id: _changes(ground, after, now=now)}
-        await _tell(connection, told, by_fact, now=now, randomness=randomness)
+    return told
 
 
 async def _checked_beside(connection: AsyncConnection, fact: Fact, family: Family, *, now: datetime) -> Family:
@@ -212,17 +202,13 @@ async def _checked_beside(connection: AsyncConnection, fact: Fact, family: Famil
     return family.with_facts([fact])
 
 
-def _counts_as_much(twin: Fact, fact: Fact) -> bool:
-    return twin.state is FactState.VERIFIED or fact.state is FactState.SUBMITTED
-
-
 def _merged(fact: Fact) -> Decision:
     state = FactState.REVOKED if fact.state is FactState.VERIFIED else FactState.REJECTED
     return Decision(state, Decider.ROOM, cause=MERGED)
 
 
-def _changes(ground: Ground, after: Family, *, now: datetime) -> tuple[RelationChange, ...]:
-    return relations.changes(ground.within_reach, ground.family, after, on_date=business_date(now))
+def _changes(ground: Ground, about: Collection[PsnNo], after: Family, *, now: datetime) -> tuple[RelationChange, ...]:
+    return relations.changes(about, ground.within_reach, ground.family, after, on_date=business_date(now))
 
 
 async def _tell(

@@ -36,7 +36,7 @@ async def merge_persons(
     if keep == double:
         raise Failure(Kind.INVALID, "MERGE_WITH_SELF", field="double_psn_no")
     async with database.transaction() as connection:
-        ground = await locked_ground(connection, {keep, double})
+        ground = await locked_ground(connection, {keep, double}, steps=2)
         found = await people.load_people(connection, [keep, double], lock=True)
         before, gone = found.get(keep), found.get(double)
         if not rules.is_merged(before, gone) and before is not None and gone is not None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from dataclasses import replace
 from datetime import date, timedelta
+from typing import Any
 from uuid import UUID
 
 import pytest
@@ -37,6 +38,19 @@ def person(place: int, chance: random.Random) -> tuple[dict[str, str], Relative]
     return fields, Relative(PsnNo(fields["psn_no"]), brdy, sex)
 
 
+def double_of(place: int, one: Relative) -> tuple[dict[str, Any], Relative]:
+    """The same person by another certificate."""
+    fields = {
+        "certno": f"0000000{place}",
+        "psn_cert_type": person_pb2.CERTIFICATE_TYPE_TAIWAN_PERMIT,
+        "psn_name": "王" + "一二三四五六七八"[place],
+        "brdy": one.brdy.isoformat(),
+        "gend": one.sex.value,
+        "psn_no": f"65010000000020{place}",
+    }
+    return fields, replace(one, psn_no=PsnNo(f"65010000000020{place}"))
+
+
 class Town:
     """What the test knows: people and facts, as the answers to its own requests tell them."""
 
@@ -45,23 +59,33 @@ class Town:
         self.chance = random.Random(seed)
         self.people: dict[PsnNo, Relative] = {}
         self.facts: dict[str, Fact] = {}
+        self.doubles: list[tuple[PsnNo, PsnNo]] = []
+        self.merged = 0
 
     async def settle_down(self) -> None:
-        """Registers everybody."""
+        """Registers everybody, and some of them twice."""
         for place in range(SIZE):
             fields, relative = person(place, self.chance)
             await self.identity.register(**fields)
             self.people[relative.psn_no] = relative
+            if place % 2 == 0:
+                again, double = double_of(place, relative)
+                await self.identity.register(**again)
+                self.people[double.psn_no] = double
+                self.doubles.append((relative.psn_no, double.psn_no))
 
     async def step(self) -> None:
         """One change of any kind; a refusal changes nothing."""
-        work = self.chance.choice([self.submitted] * 5 + [self.revoked, self.died, self.risen, self.months_later])
+        work = self.chance.choice(
+            [self.submitted] * 7 + [self.revoked, self.died, self.risen, self.months_later, self.found_double]
+        )
         try:
             await work()
         except Failure as failure:
             assert failure.reason in {  # noqa: PT017  A refusal is as good as a change.
                 "KINSHIP_WITH_SELF", "KINSHIP_CYCLE", "PARENT_NOT_OLDER", "SPOUSE_ALREADY", "MARRIAGE_AFTER_DEATH",
                 "DEATH_DATE_WRONG", "DEATH_DATE_DIFFERS", "EVIDENCE_DOES_NOT_PROVE", "MARRIAGE_DATES_WRONG",
+                "MERGE_CONFLICT", "PERSON_MERGED",
             }  # fmt: skip
 
     async def submitted(self) -> None:
@@ -111,6 +135,18 @@ class Town:
             )
             self.people[alive.psn_no] = replace(alive, death_date=None)
 
+    async def found_double(self) -> None:
+        """Two records turn out to be one person."""
+        if self.doubles:
+            keep, double = pair = self.chance.choice(self.doubles)
+            await self.identity.stub.MergePersons(
+                identity_pb2.MergePersonsRequest(
+                    keep_psn_no=keep, double_psn_no=double, opter="zhang01", cause="同一人两个档案"
+                )
+            )
+            self.doubles.remove(pair)
+            self.merged += 1
+
     async def months_later(self) -> None:
         """Time passes, and what has run out ends."""
         self.identity.clock.advance(days=100)
@@ -124,12 +160,13 @@ class Town:
         )
 
     async def look(self) -> None:
-        """Takes over in which state each fact is."""
+        """Takes over in which state each fact is, and whom it names since two records became one."""
         for fact_id, fact in self.facts.items():
             request = kinship_pb2.GetKinshipFactRequest(fact_id=fact_id)
-            state = (await self.identity.kinship.GetKinshipFact(request)).fact.state
-            name = person_pb2.KinshipFactState.Name(state).removeprefix("KINSHIP_FACT_STATE_")
-            self.facts[fact_id] = replace(fact, state=FactState(name))
+            found = (await self.identity.kinship.GetKinshipFact(request)).fact
+            name = person_pb2.KinshipFactState.Name(found.state).removeprefix("KINSHIP_FACT_STATE_")
+            one, other = PsnNo(found.person.psn_no), PsnNo(found.other.psn_no)
+            self.facts[fact_id] = replace(fact, state=FactState(name), psn_no=one, other_psn_no=other)
 
     def anybody(self) -> Relative:
         """Someone of the town."""
@@ -142,7 +179,7 @@ class Town:
 
 @pytest.mark.parametrize("seed", [1, 2, 3])
 async def test_replay_answers_and_oracle_agree(identity: Identity, seed: int) -> None:
-    """After sixty verifications, revocations, deaths, their withdrawals and expiries, and at each twentieth step."""
+    """After sixty verifications, revocations, deaths, withdrawals, expiries and merges, and at each twentieth step."""
     town = Town(identity, seed)
     await town.settle_down()
     for number in range(1, STEPS + 1):
@@ -155,3 +192,4 @@ async def test_replay_answers_and_oracle_agree(identity: Identity, seed: int) ->
             assert await replayed(identity.database) == expected
             assert await asked(identity, town.people) == expected
     assert sum(fact.state is FactState.VERIFIED for fact in town.facts.values()) > 0
+    assert town.merged > 0

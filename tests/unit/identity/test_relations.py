@@ -25,6 +25,12 @@ PLACE = st.integers(0, SIZE - 1)
 DAYS = st.dates(date(2000, 1, 1), TODAY)
 
 
+def changed(psn_no: PsnNo, before: Family, after: Family) -> tuple[RelationChange, ...]:
+    """As the room follows what happened to a person: what he and his parents are to those within reach."""
+    about = {psn_no, *(parent for parent, _ in before.parents(psn_no))}
+    return changes(about, reach({psn_no}, before), before, after, on_date=TODAY)
+
+
 @dataclass
 class Town:
     """People and their facts as they change, and what somebody outside knows by replaying what he was told."""
@@ -71,7 +77,7 @@ class Town:
             check_person(person.psn_no, after)
         except Failure:
             return
-        told = changes(reach({person.psn_no}, before), before, after, on_date=TODAY)
+        told = changed(person.psn_no, before, after)
         for each in told:
             assert person.psn_no in told_with(each, person.psn_no, after).pair
         self.people[person.psn_no] = person
@@ -79,7 +85,7 @@ class Town:
 
     def _become(self, decided: Sequence[Fact], about: Fact) -> None:
         before = self.family()
-        told = changes(reach(about.pair, before), before, before.with_facts(decided), on_date=TODAY)
+        told = changes(about.pair, reach(about.pair, before), before, before.with_facts(decided), on_date=TODAY)
         self.facts |= {each.fact_id: each for each in decided}
         self.tell(told)
 
@@ -131,7 +137,7 @@ def test_one_fact_tells_every_relation_that_rests_on_it() -> None:
     """That 王守仁 is 王建国's father makes him a grandfather twice over, and tells 王建国 nothing new of his sister."""
     new = parent("王守仁", "王建国")
     before = Family([each for each in FAMILY if each != new], people())
-    told = changes(reach(new.pair, before), before, before.with_facts([new]), on_date=TODAY)
+    told = changes(new.pair, reach(new.pair, before), before, before.with_facts([new]), on_date=TODAY)
     names = {number: name for name, number in NUMBERS.items()}
     assert {
         (names[each.psn_no], names[each.other_psn_no], each.after) for each in told if each.psn_no < each.other_psn_no
@@ -148,7 +154,7 @@ def test_a_death_tells_the_spouse_alone() -> None:
     """The widower has lost his wife and she him; nobody else is told anything."""
     before = Family(FAMILY, people(deaths={}))
     dead = replace(before.people[NUMBERS["赵秀兰"]], death_date=date(2020, 11, 3))
-    told = changes(reach({dead.psn_no}, before), before, before.with_person(dead), on_date=TODAY)
+    told = changed(dead.psn_no, before, before.with_person(dead))
     couple = NUMBERS["王守仁"], NUMBERS["赵秀兰"]
     assert set(told) == {RelationChange(one, other, Relation.SPOUSE, None) for one, other in (couple, couple[::-1])}
     assert {told_with(each, dead.psn_no, before).kind for each in told} == {FactKind.MARRIED_TO}
@@ -158,7 +164,8 @@ def test_a_second_proof_tells_nothing() -> None:
     """Siblings by a common parent are siblings; a household register that says so as well changes nothing."""
     before = Family(FAMILY, people())
     register = fact(FactKind.SIBLING_OF, "王芳", "王建国")
-    assert changes(reach(register.pair, before), before, before.with_facts([register]), on_date=TODAY) == ()
+    told = changes(register.pair, reach(register.pair, before), before, before.with_facts([register]), on_date=TODAY)
+    assert told == ()
 
 
 def test_a_corrected_sex_turns_grandparents_around() -> None:
@@ -166,7 +173,7 @@ def test_a_corrected_sex_turns_grandparents_around() -> None:
     before = Family(FAMILY, people())
     corrected = replace(before.people[NUMBERS["王建国"]], sex=Sex.FEMALE)
     after = before.with_person(corrected)
-    told = changes(reach({corrected.psn_no}, before), before, after, on_date=TODAY)
+    told = changed(corrected.psn_no, before, after)
     assert {(each.before, each.after) for each in told} == {
         (Relation.PATERNAL_GRANDPARENT, Relation.MATERNAL_GRANDPARENT),
         (Relation.GRANDCHILD, Relation.DAUGHTERS_CHILD),
