@@ -40,7 +40,9 @@ def test_a_watch_tells_each_round_in_a_line_and_looks_at_everything_now_and_then
 def test_a_watch_ends_at_ctrl_c_with_what_it_has_seen(places: Places) -> None:
     """Exit code 0 after sound rounds, and nothing but their lines is printed."""
     urls = ("--coordinator", places.coordinator_url, "--ledgers", places.ledger_urls[AREA].replace(AREA, "{area}"))
-    command = [sys.executable, "-c", "from ops.main import main; main()", "verify", *urls, "--areas", AREA, "--watch"]
+    # A shell without a terminal has what it runs in the background ignore ctrl-C, and that is inherited.
+    start = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); from ops.main import main; main()"
+    command = [sys.executable, "-c", start, "verify", *urls, "--areas", AREA, "--watch"]
     with subprocess.Popen(  # noqa: S603  Our own command.
         [*command, "--every", "0.2"], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
     ) as process:
