@@ -121,7 +121,7 @@ async def expired_code(desk: Desk) -> object:
             randomness=Random(1),
         )
     code = new_code(desk.family.patient.psn_no, jti=uuid4(), now=now - timedelta(minutes=2), lifetime_s=60)
-    return await desk.decode(ring.sign(code_claims(code), as_type=CODE_TYPE, now=now))
+    return await desk.decode(ring.signer(now=now).sign(code_claims(code), as_type=CODE_TYPE))
 
 
 async def used_code(desk: Desk) -> object:

@@ -37,6 +37,7 @@ class CredentialApi(CredentialServiceServicer):
     async def IssueCode(self, request: pb.IssueCodeRequest, _: Context) -> pb.IssueCodeResponse:
         room, now = self.room, self.room.clock.now()
         guardian = request.guardian_psn_no
+        signer = room.keys.ring.signer(now=now)
         code = await credentials.issue_code(
             database=room.database,
             psn_no=parsed_psn_no(request.psn_no, field="psn_no"),
@@ -46,13 +47,14 @@ class CredentialApi(CredentialServiceServicer):
             randomness=room.randomness,
         )
         return pb.IssueCodeResponse(
-            code=room.keys.ring.sign(code_claims(code), as_type=CODE_TYPE, now=now),
+            code=signer.sign(code_claims(code), as_type=CODE_TYPE),
             expires_time=timestamp_of(code.expires_at),
         )
 
     async def DecodeCredential(self, request: pb.DecodeCredentialRequest, _: Context) -> pb.DecodeCredentialResponse:
         room, now, claimed = self.room, self.room.clock.now(), Claimed()
         visit = wire.visit(request, now=now)
+        signer = room.keys.ring.signer(now=now)  # Before a code is used up, or a PIN tried, for what it shall sign.
         try:
             shown, person = await self._presented(request, visit, claimed, now)
         except Failure as failure:
@@ -60,7 +62,7 @@ class CredentialApi(CredentialServiceServicer):
             raise
         token = credentials.token_for(shown, now=now, lifetime=room.ec_token_lifetime)
         return pb.DecodeCredentialResponse(
-            ec_token=room.keys.ring.sign(ec_token_claims(token), as_type=EC_TOKEN_TYPE, now=now),
+            ec_token=signer.sign(ec_token_claims(token), as_type=EC_TOKEN_TYPE),
             expires_time=timestamp_of(token.expires_at),
             person=person_message(person, now=now),
             mdtrt_cert_type=token.mdtrt_cert_type.value,

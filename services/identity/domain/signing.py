@@ -16,7 +16,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from types import MappingProxyType
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
@@ -92,13 +92,15 @@ class KeyRing:
         """Whether a token begins as one that a key of this ring has signed; nothing of it is believed for that."""
         return token.partition(".")[0] in self._by_header
 
-    def sign(self, claims: Mapping[str, str | int], *, as_type: str, now: datetime) -> str:
-        """A compact JWS by the youngest key whose time has come; UNAVAILABLE SIGNING_KEY_MISSING if there is none."""
+    def signer(self, *, now: datetime) -> Signer:
+        """The youngest key whose time has come; UNAVAILABLE SIGNING_KEY_MISSING if there is none.
+
+        Whoever uses something up for what shall be signed asks for it first.
+        """
         pair = next((pair for pair in reversed(self._pairs) if _signs(pair.public, now)), None)
         if pair is None:
             raise Failure(Kind.UNAVAILABLE, "SIGNING_KEY_MISSING")
-        signed = f"{pair.headers[as_type]}.{_encoded(json.dumps(claims, separators=(',', ':')).encode())}"
-        return f"{signed}.{_encoded(pair.signature(signed.encode('ascii'), as_type=as_type))}"
+        return pair
 
     def verify(self, token: str, *, now: datetime) -> Signed:
         """What the token says, if one of our keys signed it.
@@ -116,11 +118,22 @@ class KeyRing:
         if pair.public.not_after <= now:
             raise _refused("CODE_FORGED")
         try:
-            pair.check(_decoded(signature), signed.encode("ascii"), as_type=type_)
+            proof = _decoded(signature)
+            if _encoded(proof) != signature:  # The same bytes in other letters: no token has two forms.
+                raise _refused("CODE_FORGED")
+            pair.check(proof, signed.encode("ascii"), as_type=type_)
             # Signed by us, so the payload has the form that we gave it.
             return Signed(type_, json.loads(_decoded(payload)))
         except (InvalidSignature, ValueError):
             raise _refused("CODE_FORGED") from None
+
+
+class Signer(Protocol):
+    """A key that may sign now."""
+
+    def sign(self, claims: Mapping[str, str | int], *, as_type: str) -> str:
+        """A compact JWS of these claims."""
+        ...
 
 
 class _Pair:
@@ -133,9 +146,11 @@ class _Pair:
         self._code_key = hmac.digest(key.seed, _CODE_MAC, "sha256")
         self.headers = {type_: _header(key.public.kid, type_) for type_ in ALGORITHMS}
 
-    def signature(self, signed: bytes, *, as_type: str) -> bytes:
-        """Of a code 32 bytes, of an ecToken 64."""
-        return self._code_mac(signed) if as_type == CODE_TYPE else self._private.sign(signed)
+    def sign(self, claims: Mapping[str, str | int], *, as_type: str) -> str:
+        """As ``Signer``; the signature of a code has 32 bytes, that of an ecToken 64."""
+        text = f"{self.headers[as_type]}.{_encoded(json.dumps(claims, separators=(',', ':')).encode())}"
+        signed = text.encode("ascii")
+        return f"{text}.{_encoded(self._code_mac(signed) if as_type == CODE_TYPE else self._private.sign(signed))}"
 
     def check(self, signature: bytes, signed: bytes, *, as_type: str) -> None:
         """InvalidSignature if it is not this key's signature of these bytes as this type."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
@@ -263,3 +263,22 @@ async def test_a_decoding_is_kept_with_all_that_it_was_for(desk: Identity) -> No
         (LI["psn_no"], "02", "01301", "M1", None, True),
     ]
     assert all(isinstance(jti, UUID) for (jti,) in await rows(desk, "SELECT token_jti FROM used_codes"))
+
+
+async def test_without_a_key_that_signs_nothing_is_used_up(desk: Identity) -> None:
+    """Until a key signs, a code stays unused and a PIN untried; afterwards both count as if they had not been shown."""
+    code = await desk.code(WANG["psn_no"])
+    await signs_from(desk, START + timedelta(hours=1))
+    card = credentials_pb2.CardShown(card_no="A12345678", pin="204857")
+    for shown in ({"code": code}, {"card": card}, {"identity_card": certificate(WANG)}):
+        assert await refusal(desk.decode(**shown)) == ("UNAVAILABLE", "SIGNING_KEY_MISSING", "")
+    assert await rows(desk, "SELECT 1 FROM used_codes UNION ALL SELECT 1 FROM refused_decodings") == []
+    await signs_from(desk, START)
+    assert (await desk.decode(code)).person.psn_no == WANG["psn_no"]
+
+
+async def signs_from(identity: Identity, instant: datetime) -> None:
+    """The keys sign from then on."""
+    async with identity.database.driver_connection() as connection:
+        await connection.execute("UPDATE signing_keys SET not_before = $1", instant)
+    await identity.keys.refresh()

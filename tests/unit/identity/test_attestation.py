@@ -29,6 +29,7 @@ from services.identity.domain.attestation import (
     named_in,
     stated_in,
 )
+from tests.other_letters import in_other_letters
 
 NOW = datetime(2026, 7, 1, 4, 30, tzinfo=UTC)
 PERSON = PsnNo("650100000000001")
@@ -86,6 +87,14 @@ def test_each_claim_that_does_not_fit_has_its_own_refusal(attestation: str, reas
     with pytest.raises(Failure) as refused:
         judged(attestation)
     assert refused.value == Failure(Kind.UNAUTHENTICATED, reason, field="attestation")
+
+
+def test_no_attestation_has_two_forms() -> None:
+    """Whatever other text decodes to the same bytes is forged."""
+    for number in range(8):
+        for other in in_other_letters(token(outBizNo=f"B{number}")):
+            with pytest.raises(Failure, match="ATTESTATION_FORGED"):
+                judged(other)
 
 
 def test_a_face_counts_for_five_minutes_by_either_clock() -> None:

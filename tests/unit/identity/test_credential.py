@@ -40,6 +40,7 @@ from services.identity.domain.signing import (
     needs_new_key,
     new_key,
 )
+from tests.other_letters import in_other_letters
 
 NOW = datetime(2026, 7, 1, 4, 30, 0, 700_000, tzinfo=UTC)
 LIFETIME = timedelta(days=90)
@@ -60,7 +61,7 @@ RING = KeyRing([FIRST])
 def signed_code(*, lifetime_s: int = 60) -> str:
     """A code as it is issued."""
     code = new_code(PATIENT, jti=JTI, now=NOW, lifetime_s=lifetime_s)
-    return RING.sign(code_claims(code), as_type=CODE_TYPE, now=NOW)
+    return RING.signer(now=NOW).sign(code_claims(code), as_type=CODE_TYPE)
 
 
 def decoded(token: str, *, now: datetime = NOW, ring: KeyRing = RING) -> Code:
@@ -101,7 +102,7 @@ def test_a_code_on_a_guardians_phone_says_whose_phone_it_is() -> None:
     """The guardian's number travels in the code and comes back; a code on one's own phone names nobody else."""
     guardian = PsnNo("650100000000002")
     code = new_code(PATIENT, jti=JTI, now=NOW, lifetime_s=60, shown_by=guardian)
-    assert decoded(RING.sign(code_claims(code), as_type=CODE_TYPE, now=NOW)) == code
+    assert decoded(RING.signer(now=NOW).sign(code_claims(code), as_type=CODE_TYPE)) == code
     assert "shw" not in code_claims(new_code(PATIENT, jti=JTI, now=NOW, lifetime_s=60))
 
 
@@ -141,14 +142,14 @@ def test_an_ec_token_is_no_code() -> None:
     """What we signed for settlement cannot be decoded again."""
     token = ec_token(NOW)
     with pytest.raises(Failure, match="CODE_OF_OTHER_KIND"):
-        decoded(RING.sign(ec_token_claims(token), as_type=EC_TOKEN_TYPE, now=NOW))
+        decoded(RING.signer(now=NOW).sign(ec_token_claims(token), as_type=EC_TOKEN_TYPE))
 
 
 def test_a_code_for_another_audience_is_no_code() -> None:
     """The audience of a code is identity itself."""
     claims = code_claims(new_code(PATIENT, jti=JTI, now=NOW, lifetime_s=60)) | {"aud": "H65010000001"}
     with pytest.raises(Failure, match="CODE_OF_OTHER_KIND"):
-        decoded(RING.sign(claims, as_type=CODE_TYPE, now=NOW))
+        decoded(RING.signer(now=NOW).sign(claims, as_type=CODE_TYPE))
 
 
 def test_an_ec_token_says_what_settlement_checks() -> None:
@@ -186,6 +187,15 @@ def test_every_part_of_a_code_is_signed() -> None:
         with pytest.raises(Failure) as refused:
             decoded(token)
         assert refused.value == Failure(Kind.UNAUTHENTICATED, "CODE_FORGED", field="code")
+
+
+def test_no_code_has_two_forms() -> None:
+    """Whatever other text decodes to the same bytes is forged, whether it was signed as a code or as a token."""
+    signer = RING.signer(now=NOW)
+    tokens = [signer.sign({"jti": f"{n}"}, as_type=type_) for n in range(8) for type_ in (CODE_TYPE, EC_TOKEN_TYPE)]
+    for other in [other for token in tokens for other in in_other_letters(token)]:
+        with pytest.raises(Failure, match="CODE_FORGED"):
+            decoded(other)
 
 
 def header_of(**changes: Any) -> str:  # noqa: ANN401  Whatever a forger writes.
@@ -251,8 +261,8 @@ def test_the_first_key_signs_at_once_and_a_further_one_after_everyone_knows_it()
     ring = KeyRing([second, FIRST])
     claims = code_claims(new_code(PATIENT, jti=JTI, now=NOW, lifetime_s=60))
     just_before = NOW + KEY_LEAD - timedelta(microseconds=1)
-    assert key_id_of(ring.sign(claims, as_type=CODE_TYPE, now=just_before)) == "first"
-    assert key_id_of(ring.sign(claims, as_type=CODE_TYPE, now=NOW + KEY_LEAD)) == "second"
+    assert key_id_of(ring.signer(now=just_before).sign(claims, as_type=CODE_TYPE)) == "first"
+    assert key_id_of(ring.signer(now=NOW + KEY_LEAD).sign(claims, as_type=CODE_TYPE)) == "second"
 
 
 def test_a_key_after_a_gap_signs_at_once() -> None:
@@ -264,7 +274,7 @@ def test_a_key_after_a_gap_signs_at_once() -> None:
 def test_without_a_key_nothing_is_signed() -> None:
     """An empty ring asks for patience."""
     with pytest.raises(Failure) as refused:
-        KeyRing([]).sign({}, as_type=CODE_TYPE, now=NOW)
+        KeyRing([]).signer(now=NOW)
     assert refused.value == Failure(Kind.UNAVAILABLE, "SIGNING_KEY_MISSING")
 
 
@@ -281,7 +291,7 @@ def test_a_successor_is_made_before_the_youngest_key_is_over() -> None:
 @given(st.dictionaries(st.text(max_size=8), st.text(max_size=40) | st.integers(), max_size=8))
 def test_what_is_signed_by_hand_is_a_compact_jws(claims: dict[str, str | int]) -> None:
     """Whatever the claims are, a library that knows nothing of us reads the same ones out of the token."""
-    token = RING.sign(claims, as_type=EC_TOKEN_TYPE, now=NOW)
+    token = RING.signer(now=NOW).sign(claims, as_type=EC_TOKEN_TYPE)
     public = OKPKey.import_key({"kty": "OKP", "crv": "Ed25519", "x": part(FIRST.public.public_key)})
     read = jws.deserialize_compact(token.encode(), public, algorithms=["Ed25519"])
     assert json.loads(read.payload) == claims

@@ -20,6 +20,7 @@ from services.settlement.domain.credential import (
     key_id_of,
     verified_claims,
 )
+from tests.other_letters import in_other_letters
 
 NOW: Final = datetime(2026, 11, 21, 10, 0, tzinfo=UTC)
 PATIENT: Final = PsnNo("650100000000001")
@@ -129,6 +130,14 @@ def test_what_the_key_did_not_sign_as_a_token_is_invalid(token: str) -> None:
     with pytest.raises(Failure) as refused:
         verified_claims(token, key_of(), now=NOW)
     assert refused.value.reason == "EC_TOKEN_INVALID"
+
+
+@pytest.mark.parametrize("number", range(8))
+def test_no_token_has_two_forms(number: int) -> None:
+    """Whatever other text decodes to the same bytes is never believed."""
+    for other in in_other_letters(token_of(jti=f"j{number}")):
+        with pytest.raises(Failure, match="EC_TOKEN_INVALID"):
+            verified_claims(other, key_of(), now=NOW)
 
 
 @pytest.mark.parametrize(
