@@ -180,8 +180,13 @@ def check_use(
         if now > attestation.attested_at + USE_WITHIN:
             raise _refused("ATTESTATION_TOO_OLD", where="attestation_id")
     elif attestation.used_for != used_for:
-        raise Failure(Kind.PRECONDITION, "ATTESTATION_USED", field="attestation_id")
+        raise attestation_used()
     return attestation
+
+
+def attestation_used() -> Failure:
+    """The refusal of a face that was shown for something that has been done."""
+    return Failure(Kind.PRECONDITION, "ATTESTATION_USED", field="attestation_id")
 
 
 def _claims(payload: bytes) -> Mapping[str, Any]:

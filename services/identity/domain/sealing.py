@@ -84,10 +84,12 @@ class Seals:
         return self._hmac(f"CARD:{card_no}".encode())
 
     def peppered(self, content: bytes) -> bytes:
-        """32 bytes that nobody makes of this content without the pepper; UNAVAILABLE PIN_PEPPER_MISSING."""
-        if self._pin_pepper is None:
-            raise Failure(Kind.UNAVAILABLE, "PIN_PEPPER_MISSING")
-        return hmac.digest(self._pin_pepper, content, hashlib.sha256)
+        """32 bytes that nobody makes of this content without the pepper; refusal as ``check_pins``."""
+        return hmac.digest(self._pepper(), content, hashlib.sha256)
+
+    def check_pins(self) -> None:
+        """Whether a PIN can be set or looked at at all; UNAVAILABLE PIN_PEPPER_MISSING."""
+        self._pepper()
 
     def fingerprints(self) -> dict[str, bytes]:
         """What tells, without telling the keys, whether a database was written with these keys."""
@@ -98,6 +100,11 @@ class Seals:
         if self._pin_pepper is not None:
             prints["pin_pepper"] = hmac.digest(self._pin_pepper, _CHECK_TEXT, hashlib.sha256)
         return prints | {"blind_index": self._hmac(_CHECK_TEXT)}
+
+    def _pepper(self) -> bytes:
+        if self._pin_pepper is None:
+            raise Failure(Kind.UNAVAILABLE, "PIN_PEPPER_MISSING")
+        return self._pin_pepper
 
     def _hmac(self, content: bytes) -> bytes:
         return hmac.digest(self._blind_index_key, content, hashlib.sha256)

@@ -126,16 +126,30 @@ async def use(
     """Uses an attestation of this person for this, once, in the caller's transaction; refusals as ``check_use``.
 
     ``used_for`` names what it was used for (``card:<card_id>``, ``export:<id>``), nothing personal. The same use again
-    is no second one, so that a request whose answer was lost may be sent again. Of two uses at once the second waits
-    for the first and then loses.
+    is no second one, so that a request whose answer was lost may be sent again: the attestation is given back as it
+    stood before, and where it was used already the caller does nothing anew. Of two uses at once the second waits for
+    the first and then loses.
     """
-    attestation = rules.check_use(
+    attestation = await check(connection, attestation_id, psn_no, purpose, used_for, now=now)
+    if attestation.used_for is None:
+        await store.use_attestation(connection, attestation_id, used_for=used_for, now=now)
+    return attestation
+
+
+async def check(
+    connection: AsyncConnection,
+    attestation_id: UUID,
+    psn_no: PsnNo,
+    purpose: Purpose,
+    used_for: str,
+    *,
+    now: datetime,
+) -> Attestation:
+    """As ``use``, and leaves it unused: asked before anything is told that only its owner may learn."""
+    return rules.check_use(
         await store.load_attestation(connection, attestation_id),
         psn_no=psn_no,
         purpose=purpose,
         used_for=used_for,
         now=now,
     )
-    if attestation.used_for is None:
-        await store.use_attestation(connection, attestation_id, used_for=used_for, now=now)
-    return attestation

@@ -86,12 +86,16 @@ async def activate_card(
 ) -> Card:
     """The active card.
 
-    Refusals in this order: CARD_UNKNOWN, as ``check_can_be_activated``, PIN_TRIVIAL, PIN_PEPPER_MISSING; as
-    ``check_holder``; ACTIVATION_STALE; as ``check_use`` of the attestation (purpose ACTIVATE_CARD).
+    Refusals in this order: CARD_UNKNOWN, as ``check_can_be_activated``, as ``check_holder``, ACTIVATION_STALE; as
+    ``check_use`` of the attestation (purpose ACTIVATE_CARD); PIN_TRIVIAL, SERVICE_BUSY, PIN_PEPPER_MISSING. So whether
+    a PIN is a piece of the holder's ID number is told to nobody but him.
     """
     index = room.seals.card_index(card_no)
     async with room.database.transaction() as connection:
         card = rules.check_can_be_activated(rules.known_card(await store.card_of_number(connection, index)))
+        rules.check_digest(digest, (await _activation(connection, card)).digest)
+        used_for = f"card:{card.card_id}"
+        await attestations.check(connection, attestation_id, card.psn_no, Purpose.ACTIVATE_CARD, used_for, now=now)
         await _check_pin(connection, room.seals, card.psn_no, pin, field="pin")
     made = await room.pins.made(card.card_id, pin, salt=new_bytes(room.randomness, SALT_BYTES))
     async with room.database.transaction() as connection:
@@ -100,9 +104,7 @@ async def activate_card(
         locked = rules.known_card(await store.card_of_number(connection, index, lock=True))
         activation = await _activation(connection, rules.check_can_be_activated(locked))
         rules.check_digest(digest, activation.digest)
-        await attestations.use(
-            connection, attestation_id, card.psn_no, Purpose.ACTIVATE_CARD, f"card:{card.card_id}", now=now
-        )
+        await attestations.use(connection, attestation_id, card.psn_no, Purpose.ACTIVATE_CARD, used_for, now=now)
         await store.activate(connection, card.card_id, made, place=_place_of(desk), now=now)
         await store.note(connection, card.card_id, CardChange.ACTIVATED, opter=_place_of(desk), now=now)
         return rules.known_card(await store.card_of_number(connection, index))
@@ -135,17 +137,19 @@ async def list_cards(
 async def try_pin(room: CardRoom, *, card_no: str, pin: str) -> Card:
     """The active card, if this is its PIN; the try counts before the PIN is looked at (five wrong ones lock).
 
-    Refusals in this order: CARD_UNKNOWN; as ``check_active``; PIN_LOCKED; UNAVAILABLE SERVICE_BUSY,
-    PIN_PEPPER_MISSING; PIN_WRONG.
+    Refusals in this order: UNAVAILABLE SERVICE_BUSY, PIN_PEPPER_MISSING; CARD_UNKNOWN; as ``check_active``; PIN_LOCKED;
+    PIN_WRONG. What is refused before PIN_WRONG is no try.
     """
     index = room.seals.card_index(card_no)
-    async with room.database.transaction() as connection:
-        card = await store.begin_try(connection, index)
-        if card is None:
-            rules.check_active(rules.known_card(await store.card_of_number(connection, index)))
-            raise rules.pin_locked()
-    kept = _kept(card)
-    if not rules.is_right(kept, await room.pins.made(card.card_id, pin, salt=kept.salt)):
+    with room.pins.place() as make:
+        async with room.database.transaction() as connection:
+            card = await store.begin_try(connection, index)
+            if card is None:
+                rules.check_active(rules.known_card(await store.card_of_number(connection, index)))
+                raise rules.pin_locked()
+        kept = _kept(card)
+        made = await make(card.card_id, pin, kept.salt)
+    if not rules.is_right(kept, made):
         raise rules.pin_wrong(card.pin_tries)
     async with room.database.transaction() as connection:
         if not await store.end_tries(connection, card.card_id, kept):
@@ -174,13 +178,16 @@ async def change_pin(room: CardRoom, *, card_no: str, pin: str, new_pin: str, no
 async def unlock_pin(
     room: CardRoom, *, psn_no: PsnNo, attestation_id: UUID, new_pin: str, opter: str, cause: str, now: datetime
 ) -> Card:
-    """The card with its tries begun anew, and another PIN unless ``new_pin`` is empty.
+    """The card with its tries begun anew, and another PIN unless ``new_pin`` is empty. A face does that once.
 
-    Refusals in this order: as ``check_holder``; CARD_UNKNOWN, as ``check_active``; PIN_TRIVIAL; as ``check_use`` of the
-    attestation (purpose UNLOCK_PIN).
+    Refusals in this order: as ``check_holder``; CARD_UNKNOWN, as ``check_active``; as ``check_use`` of the attestation
+    (purpose UNLOCK_PIN); PIN_TRIVIAL, SERVICE_BUSY, PIN_PEPPER_MISSING. The same request again is ATTESTATION_USED:
+    if it were taken, whoever knows of one face would have five tries as often as he likes.
     """
+    used_for = f"unlock:{new_id(now, room.randomness)}"
     async with room.database.transaction() as connection:
         card = await _active_card_of(connection, psn_no)
+        await attestations.check(connection, attestation_id, psn_no, Purpose.UNLOCK_PIN, used_for, now=now)
         if new_pin:
             await _check_pin(connection, room.seals, psn_no, new_pin, field="new_pin")
     made = None
@@ -190,9 +197,7 @@ async def unlock_pin(
         locked = await _active_card_of(connection, psn_no, lock=True)
         if locked.card_id != card.card_id:
             raise Failure(Kind.NOT_FOUND, "CARD_UNKNOWN", field="psn_no")  # Lost and issued anew meanwhile.
-        await attestations.use(
-            connection, attestation_id, psn_no, Purpose.UNLOCK_PIN, f"unlock:{card.card_id}", now=now
-        )
+        await attestations.use(connection, attestation_id, psn_no, Purpose.UNLOCK_PIN, used_for, now=now)
         await store.set_pin(connection, card.card_id, made)
         await store.note(connection, card.card_id, CardChange.PIN_UNLOCKED, opter=opter, cause=cause, now=now)
         return await _active_card_of(connection, psn_no)

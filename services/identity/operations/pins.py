@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Final
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
+from typing import Final, TypeAlias
 from uuid import UUID
 
 from kernel.failures import Failure, Kind
@@ -13,6 +15,9 @@ from services.identity.domain.sealing import Seals
 AT_ONCE_MAX: Final = 2
 """More would take the processor, and 16 MiB each, from codes, which everybody else shows."""
 WAITING_MAX: Final = 64
+
+Make: TypeAlias = Callable[[UUID, str, bytes], Awaitable[Pin]]
+"""What is kept of a PIN, out of the card's id, the PIN and a salt."""
 
 
 class Pins:
@@ -24,13 +29,26 @@ class Pins:
         self._waiting = 0
 
     async def made(self, card_id: UUID, pin: str, *, salt: bytes) -> Pin:
-        """What is kept of this PIN; UNAVAILABLE PIN_PEPPER_MISSING, SERVICE_BUSY where too many wait already."""
+        """What is kept of this PIN; refusals as ``place``."""
+        with self.place() as make:
+            return await make(card_id, pin, salt)
+
+    @contextmanager
+    def place(self) -> Iterator[Make]:
+        """A place among those whose PINs are looked at: what it gives makes what is kept of a PIN.
+
+        UNAVAILABLE SERVICE_BUSY where too many wait already, PIN_PEPPER_MISSING: both before a try has begun.
+        """
         if self._waiting >= WAITING_MAX:
             raise Failure(Kind.UNAVAILABLE, "SERVICE_BUSY")
+        self._seals.check_pins()
         self._waiting += 1
         try:
-            async with self._places:
-                # OpenSSL leaves the interpreter alone while it works, so the event loop goes on meanwhile.
-                return await asyncio.to_thread(pin_of, card_id, pin, salt=salt, pepper=self._seals.peppered)
+            yield self._make
         finally:
             self._waiting -= 1
+
+    async def _make(self, card_id: UUID, pin: str, salt: bytes) -> Pin:
+        async with self._places:
+            # OpenSSL leaves the interpreter alone while it works, so the event loop goes on meanwhile.
+            return await asyncio.to_thread(pin_of, card_id, pin, salt=salt, pepper=self._seals.peppered)

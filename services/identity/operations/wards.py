@@ -10,7 +10,7 @@ from chassis.db import Database
 from kernel.clock import business_date
 from kernel.ids import PsnNo
 from services.identity.domain import ward as rules
-from services.identity.domain.attestation import Purpose
+from services.identity.domain.attestation import Purpose, attestation_used
 from services.identity.domain.holder import Holder, check_holder
 from services.identity.domain.ward import Ward
 from services.identity.operations import attestations, lookups
@@ -22,6 +22,7 @@ from services.identity.store.wards import WardChange
 ADDED: Final = "WARD_ADDED"
 LISTED: Final = "WARDS_LISTED"
 """Purposes in the audit."""
+_ADD: Final = Purpose.ADD_WARD
 
 
 async def add_ward(
@@ -34,10 +35,11 @@ async def add_ward(
     asked_by: str,
     now: datetime,
 ) -> Ward:
-    """The ward. Added again he is added anew, with the faces shown now.
+    """The ward. Added again he is added anew, with the faces shown now; the same request again changes nothing.
 
     Refusals in this order: as ``check_holder`` of each (with the field), WARD_NOT_RELATED, WARD_CONSENT_MISSING,
-    WARDS_TOO_MANY; as ``check_use`` of the guardian's attestation and of the ward's (purpose ADD_WARD).
+    WARDS_TOO_MANY; as ``check_use`` of the guardian's attestation and of the ward's (purpose ADD_WARD);
+    ATTESTATION_USED (PRECONDITION) for faces that added somebody who was removed since.
     """
     async with database.transaction() as connection:
         _check_both(await load_holders(connection, {guardian, ward}), guardian, ward)
@@ -50,18 +52,21 @@ async def add_ward(
         if all(each.ward_psn_no != ward for each in known):
             rules.check_room(len(known))
         used_for = f"ward:{guardian}/{ward}"
-        await attestations.use(connection, guardian_attestation_id, guardian, Purpose.ADD_WARD, used_for, now=now)
+        faces = [await attestations.use(connection, guardian_attestation_id, guardian, _ADD, used_for, now=now)]
         if ward_attestation_id is not None:
-            await attestations.use(connection, ward_attestation_id, ward, Purpose.ADD_WARD, used_for, now=now)
-        await store.save_ward(
-            connection,
-            guardian,
-            ward,
-            guardian_attestation_id=guardian_attestation_id,
-            ward_attestation_id=ward_attestation_id,
-            now=now,
-        )
-        await store.note(connection, guardian, ward, WardChange.ADDED, now=now)
+            faces.append(await attestations.use(connection, ward_attestation_id, ward, _ADD, used_for, now=now))
+        if all(face.used_for is None for face in faces):
+            await store.save_ward(
+                connection,
+                guardian,
+                ward,
+                guardian_attestation_id=guardian_attestation_id,
+                ward_attestation_id=ward_attestation_id,
+                now=now,
+            )
+            await store.note(connection, guardian, ward, WardChange.ADDED, now=now)
+        elif not await store.stands_by(connection, guardian, ward, guardian_attestation_id, ward_attestation_id):
+            raise attestation_used()
         await lookups.record(connection, [ward], purpose=ADDED, asked_by=asked_by, now=now)
         return rules.known_ward(await store.load_ward(connection, guardian, ward))
 

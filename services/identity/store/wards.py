@@ -55,6 +55,23 @@ async def save_ward(
     )
 
 
+async def stands_by(
+    connection: AsyncConnection,
+    guardian: PsnNo,
+    ward: PsnNo,
+    guardian_attestation_id: UUID,
+    ward_attestation_id: UUID | None,
+) -> bool:
+    """Whether there is such a ward, added with exactly these faces."""
+    statement = sa.select(sa.literal(1)).where(
+        WARDS.c.guardian_psn_no == guardian,
+        WARDS.c.ward_psn_no == ward,
+        WARDS.c.guardian_attestation_id == guardian_attestation_id,
+        WARDS.c.ward_attestation_id.is_not_distinct_from(ward_attestation_id),
+    )
+    return await connection.scalar(statement) is not None
+
+
 async def delete_ward(connection: AsyncConnection, guardian: PsnNo, ward: PsnNo) -> bool:
     """Whether there was such a ward."""
     statement = (

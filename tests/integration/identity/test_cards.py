@@ -15,6 +15,7 @@ import pytest
 from gongji.identity.v1 import cards_pb2, credentials_pb2, identity_pb2
 from kernel.failures import Failure
 from services.identity.domain.attestation import Purpose
+from services.identity.operations import pins
 from tests.integration.identity.attesting import attested
 from tests.integration.identity.conftest import (
     HOSPITAL,
@@ -329,3 +330,51 @@ async def test_without_a_pepper_codes_go_on_and_pins_wait(start_identity: StartI
     await issue(identity)
     assert (await refusal(activate(identity)))[:2] == ("UNAVAILABLE", "PIN_PEPPER_MISSING")
     assert (await identity.decode(await identity.code(WANG["psn_no"]))).person.psn_no == WANG["psn_no"]
+
+
+async def test_a_face_unlocks_once(desk: Identity) -> None:
+    """The same attestation again unlocks nothing and sets no PIN, however it is asked."""
+    await active(desk)
+    face = await attested(desk, WANG["psn_no"], Purpose.UNLOCK_PIN)
+    await unlock(desk, attestation_id=face)
+    for left in "43210":
+        assert await pin_refusal(desk, OTHER_PIN) == ("PIN_WRONG", left)
+    used = ("FAILED_PRECONDITION", "ATTESTATION_USED", "attestation_id")
+    assert await refusal(unlock(desk, attestation_id=face)) == used
+    assert await refusal(unlock(desk, attestation_id=face, new_pin=OTHER_PIN)) == used
+    assert await pin_refusal(desk, PIN) == ("PIN_LOCKED", "")
+
+
+async def test_of_many_unlockings_at_once_with_one_face_one_counts(start_identity: StartIdentity) -> None:
+    """Ten over two replicas, each with a PIN of its own: one is set, once."""
+    clock = SetClock()
+    replicas = [await start_identity(clock), await start_identity(clock)]
+    await populated(replicas[0])
+    await active(replicas[0])
+    face = await attested(replicas[0], WANG["psn_no"], Purpose.UNLOCK_PIN)
+    answers = await asyncio.gather(
+        *(unlock(replicas[n % 2], attestation_id=face, new_pin=f"73810{n}") for n in range(10)), return_exceptions=True
+    )
+    assert Counter(getattr(answer, "reason", "") for answer in answers) == {"": 1, "ATTESTATION_USED": 9}
+
+
+@pytest.mark.parametrize("pin", ["124518", "850312", PIN])
+async def test_whoever_shows_no_face_learns_nothing_of_the_holders_number(desk: Identity, pin: str) -> None:
+    """A wrong face is refused alike whether or not the PIN is a piece of the holder's ID number or birth date."""
+    await issue(desk)
+    unknown = ("NOT_FOUND", "ATTESTATION_UNKNOWN", "attestation_id")
+    assert await refusal(activate(desk, pin=pin, attestation_id=str(uuid4()))) == unknown
+    assert await refusal(activate(desk, pin=pin, digest="0" * 64)) == ("ABORTED", "ACTIVATION_STALE", "digest")
+    await activate(desk)
+    assert await refusal(unlock(desk, new_pin=pin, attestation_id=str(uuid4()))) == unknown
+
+
+async def test_a_pin_that_is_not_looked_at_is_no_try(desk: Identity, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Six right PINs refused because too many wait do not lock the card."""
+    await active(desk)
+    with monkeypatch.context() as crowd:
+        crowd.setattr(pins, "WAITING_MAX", 0)
+        for _ in range(6):
+            assert await pin_refusal(desk, PIN) == ("SERVICE_BUSY", "")
+    assert await pin_refusal(desk, OTHER_PIN) == ("PIN_WRONG", "4")
+    await desk.decode(card=shown())

@@ -173,3 +173,24 @@ async def test_of_eight_children_added_at_once_six_are_wards(start_identity: Sta
     )
     assert Counter(getattr(answer, "reason", "") for answer in answers) == {"": 6, "WARDS_TOO_MANY": 2}
     assert len(await wards(replicas[0], LI)) == 6
+
+
+async def test_a_ward_that_was_removed_is_not_added_with_the_old_faces(family: Identity) -> None:
+    """Whoever took the consent back is asked anew: sent again, or mixed with one fresh face, the old one is used up."""
+    await proven(family, OLD_LI, LI)
+    faces = {
+        "guardian_attestation_id": await attested(family, LI["psn_no"], Purpose.ADD_WARD),
+        "ward_attestation_id": await attested(family, OLD_LI["psn_no"], Purpose.ADD_WARD),
+    }
+    added = await add(family, LI, OLD_LI, **faces)
+    family.clock.advance(minutes=1)
+    assert await add(family, LI, OLD_LI, **faces) == added
+    await family.credentials.RemoveWard(
+        credentials_pb2.RemoveWardRequest(guardian_psn_no=LI["psn_no"], ward_psn_no=OLD_LI["psn_no"])
+    )
+    used = ("FAILED_PRECONDITION", "ATTESTATION_USED", "attestation_id")
+    assert await refusal(add(family, LI, OLD_LI, **faces)) == used
+    fresh = await attested(family, LI["psn_no"], Purpose.ADD_WARD)
+    assert await refusal(add(family, LI, OLD_LI, **(faces | {"guardian_attestation_id": fresh}))) == used
+    assert await wards(family, LI) == []
+    await add(family, LI, OLD_LI, consenting=True)

@@ -112,7 +112,7 @@ class CardServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def UnlockPin(self, request, context):
-        """An officer unlocks a PIN after five wrong ones, with the holder's face; a forgotten one is chosen anew.
+        """An officer unlocks a PIN after five wrong ones, once with each face of the holder; a forgotten one is chosen anew.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -44,7 +44,7 @@ class CardServiceStub:
     ChangePin: _grpc.UnaryUnaryMultiCallable[_cards_pb2.ChangePinRequest, _cards_pb2.ChangePinResponse]
     """The holder knows his PIN and chooses another."""
     UnlockPin: _grpc.UnaryUnaryMultiCallable[_cards_pb2.UnlockPinRequest, _cards_pb2.UnlockPinResponse]
-    """An officer unlocks a PIN after five wrong ones, with the holder's face; a forgotten one is chosen anew."""
+    """An officer unlocks a PIN after five wrong ones, once with each face of the holder; a forgotten one is chosen anew."""
     ListCards: _grpc.UnaryUnaryMultiCallable[_cards_pb2.ListCardsRequest, _cards_pb2.ListCardsResponse]
     """A person's cards, lost and ended ones too, masked; newest first."""
 
@@ -64,7 +64,7 @@ class CardServiceAsyncStub(CardServiceStub):
     ChangePin: _aio.UnaryUnaryMultiCallable[_cards_pb2.ChangePinRequest, _cards_pb2.ChangePinResponse]  # type: ignore[assignment]
     """The holder knows his PIN and chooses another."""
     UnlockPin: _aio.UnaryUnaryMultiCallable[_cards_pb2.UnlockPinRequest, _cards_pb2.UnlockPinResponse]  # type: ignore[assignment]
-    """An officer unlocks a PIN after five wrong ones, with the holder's face; a forgotten one is chosen anew."""
+    """An officer unlocks a PIN after five wrong ones, once with each face of the holder; a forgotten one is chosen anew."""
     ListCards: _aio.UnaryUnaryMultiCallable[_cards_pb2.ListCardsRequest, _cards_pb2.ListCardsResponse]  # type: ignore[assignment]
     """A person's cards, lost and ended ones too, masked; newest first."""
 
@@ -117,7 +117,7 @@ class CardServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _cards_pb2.UnlockPinRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_cards_pb2.UnlockPinResponse, _abc.Awaitable[_cards_pb2.UnlockPinResponse]]:
-        """An officer unlocks a PIN after five wrong ones, with the holder's face; a forgotten one is chosen anew."""
+        """An officer unlocks a PIN after five wrong ones, once with each face of the holder; a forgotten one is chosen anew."""
 
     @_abc_1.abstractmethod
     def ListCards(
