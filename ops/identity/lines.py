@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import csv
+import fcntl
 import hashlib
+import os
+import stat
 from collections.abc import Callable, Collection, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from io import BufferedReader
 from pathlib import Path
@@ -14,7 +18,7 @@ from kernel.failures import Failure, Kind
 
 LINE_BYTES_MAX: Final = 1000
 """Longer than any row can be, shorter than what a missing quote or line's end makes of many rows."""
-_BOM: Final = b"\xef\xbb\xbf"
+_BOM: Final = "\ufeff"
 _ENDS: Final = b"\r\n"
 _PART_BYTES: Final = 1 << 16
 
@@ -52,6 +56,42 @@ class _Raw:
     whole: bool
 
 
+@contextmanager
+def taken_alone(path: Path) -> Iterator[None]:
+    """While a file is taken: by one run at a time, and as it was at the beginning.
+
+    UnusableFileError if it cannot be read twice, if another run takes it on this machine, or, at the end, if it was
+    changed meanwhile: then what was read is neither the one nor the other, and the next run begins anew.
+    """
+    with _opened(path) as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise UnusableFileError(f"{path} is being taken by another run; wait for its end") from None
+        except OSError:
+            pass  # A file system without locks: whoever runs it twice there reports lines twice, and no more.
+        before = _stamp(os.fstat(file.fileno()))
+        yield
+    after = None
+    with suppress(OSError):
+        after = _stamp(path.stat())
+    if after != before:
+        raise UnusableFileError(f"{path} was changed while it was read; run the command again for what it holds now")
+
+
+def _opened(path: Path) -> BufferedReader:
+    try:
+        if not stat.S_ISREG(path.stat().st_mode):
+            raise UnusableFileError(f"{path} is no ordinary file; it is read twice, so save it as one first")
+        return path.open("rb")
+    except OSError as error:
+        raise UnusableFileError(f"{path} cannot be read: {error.strerror}") from None
+
+
+def _stamp(status: os.stat_result) -> tuple[int, ...]:
+    return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns
+
+
 def survey(path: Path) -> Survey:
     """Reads the file once; UnusableFileError if it cannot be read or is empty.
 
@@ -76,10 +116,10 @@ def survey(path: Path) -> Survey:
 
 def read_header(path: Path, encoding: str, *, needed: Collection[str], known: Collection[str]) -> Sequence[str]:
     """The columns in the order in which they stand; UnusableFileError says which is missing, unknown or named twice."""
-    with path.open("rb") as file:
-        header = next(_raw_lines(file))
+    header = _header(path)
+    mark = _BOM.encode(encoding)
     try:
-        columns = _cells(replace(header, head=header.head.removeprefix(_BOM)), encoding) if header.whole else []
+        columns = _cells(replace(header, head=header.head.removeprefix(mark)), encoding) if header.whole else []
     except Failure:
         columns = []
     if not columns:
@@ -99,7 +139,8 @@ def read_lines(
     """Every line behind the header, or behind ``after`` (number and end of a line); empty lines are left out."""
     with path.open("rb") as file:
         if after is None:
-            number, end = 1, next(_raw_lines(file)).length
+            number, end = 1, _header(path).length
+            file.seek(end)
         else:
             number, end = after
             file.seek(end)
@@ -107,6 +148,11 @@ def read_lines(
             number, end = number + 1, end + raw.length
             if raw.head.strip(_ENDS):
                 yield _line(raw, number, end, encoding, columns)
+
+
+def _header(path: Path) -> _Raw:
+    with path.open("rb") as file:
+        return next(_raw_lines(file), _Raw(b"", 0, whole=False))
 
 
 def _line(raw: _Raw, number: int, end: int, encoding: str, columns: Sequence[str]) -> Line:

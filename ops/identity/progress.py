@@ -56,19 +56,37 @@ class Progress:
     @classmethod
     def of(cls, path: Path, survey: Survey) -> Self:
         """Where an earlier run of this content stood, or its beginning; UnusableFileError if nothing can be kept."""
-        kept = _kept(_beside(path, ".progress"))
-        resumed = kept is not None and kept.digest == survey.digest and kept.line > 0
+        kept = _kept(_beside(path, ".progress"), survey)
+        resumed = kept is not None and kept.line > 0 and _size_of(report_of(path)) >= kept.report_bytes
         done = kept if resumed and kept is not None else Done(survey.digest)
         progress = cls(path, done, resumed)
         try:
             progress._cut_report()
         except OSError as error:
-            raise UnusableFileError(f"no report can be kept beside {path}: {error.strerror}") from None
+            raise _nothing_kept(path, error) from None
         return progress
 
     def add(self, *, line: int, end: int, new: int, existed: int, refused: Iterable[Refused]) -> None:
-        """Everything up to this line is done: the report first, then how far that is."""
+        """Everything up to this line is done: the report first, then how far that is.
+
+        UnusableFileError if either cannot be written; a run that begins after that goes on where this one stood.
+        """
         refused = list(refused)
+        try:
+            self._report(refused)
+            self.done.line, self.done.end = line, end
+            self.done.new += new
+            self.done.existed += existed
+            self.done.refused += len(refused)
+            self._keep()
+        except OSError as error:
+            raise _nothing_kept(self.path, error) from None
+
+    def finish(self) -> None:
+        """The whole file is done: the next run begins anew."""
+        _beside(self.path, ".progress").unlink(missing_ok=True)
+
+    def _report(self, refused: list[Refused]) -> None:
         if refused:
             with report_of(self.path).open("a", encoding="utf-8", newline="") as file:
                 if not self.done.report_bytes:
@@ -76,22 +94,13 @@ class Progress:
                     csv.writer(file).writerow(HEADER)
                 csv.writer(file).writerows((e.line, e.reason, e.field, texts_of(e.reason).zh) for e in refused)
             self.done.report_bytes = report_of(self.path).stat().st_size
-        self.done.line, self.done.end = line, end
-        self.done.new += new
-        self.done.existed += existed
-        self.done.refused += len(refused)
-        self._keep()
-
-    def finish(self) -> None:
-        """The whole file is done: the next run begins anew."""
-        _beside(self.path, ".progress").unlink(missing_ok=True)
 
     def _cut_report(self) -> None:
         """Takes from the report what a run that was cut off wrote without noting it."""
         if not self.done.report_bytes:
             report_of(self.path).unlink(missing_ok=True)
-        elif report_of(self.path).exists():
-            os.truncate(report_of(self.path), min(self.done.report_bytes, report_of(self.path).stat().st_size))
+        else:
+            os.truncate(report_of(self.path), self.done.report_bytes)
         self._keep()
 
     def _keep(self) -> None:
@@ -110,9 +119,23 @@ def _beside(path: Path, ending: str) -> Path:
     return path.with_name(path.name + ending)
 
 
-def _kept(path: Path) -> Done | None:
-    """What an earlier run noted; None if there was none, or it cannot be read."""
+def _kept(path: Path, survey: Survey) -> Done | None:
+    """What an earlier run noted of this content; None if there was none, or what it says cannot be."""
     try:
-        return Done(**json.loads(path.read_text(encoding="utf-8")))
+        kept = Done(**json.loads(path.read_text(encoding="utf-8")))
     except (OSError, ValueError, TypeError):
         return None
+    limits = {"line": survey.lines, "end": survey.size_bytes}
+    numbers = {name: value for name, value in asdict(kept).items() if name != "digest"}
+    sound = all(type(value) is int and 0 <= value <= limits.get(name, value) for name, value in numbers.items())
+    return kept if sound and kept.digest == survey.digest else None
+
+
+def _size_of(path: Path) -> int:
+    return path.stat().st_size if path.exists() else 0
+
+
+def _nothing_kept(path: Path, error: OSError) -> UnusableFileError:
+    return UnusableFileError(
+        f"no report can be kept beside {path}: {error.strerror}. Make room and run the command again"
+    )

@@ -41,7 +41,7 @@ async def register_file(path: Path, *, address: str, caller: Caller, in_flight: 
 
 
 def _row(cells: Mapping[str, str]) -> pb.PersonRow:
-    rest = dict(cells)
+    rest = {column: text.strip() for column, text in cells.items()}
     kind = _KINDS.get(rest.pop("psn_cert_type"))
     if kind is None:
         raise Failure(Kind.INVALID, "CERTIFICATE_KIND_UNKNOWN", field="psn_cert_type")

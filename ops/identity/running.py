@@ -58,6 +58,8 @@ def run(
         give_up(f"the identity service refused: {problem}. Run the command again to go on where it stood.")
     except PeerError as problem:
         give_up(f"{problem}. Run the command again to go on where it stood.")
+    except OSError as problem:
+        give_up(f"{problem}. Run the command again to go on where it stood.")
     except KeyboardInterrupt:
         give_up("stopped. Run the command again to go on where it stood.")
     view.ended(found, report_of(file))

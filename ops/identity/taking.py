@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final, Generic, TypeVar
 from google.protobuf.message import Message
 
 from kernel.failures import Failure, Kind
-from ops.identity.lines import Line, read_header, read_lines, survey
+from ops.identity.lines import Line, read_header, read_lines, survey, taken_alone
 from ops.identity.progress import Done, Progress, Refused
 
 if TYPE_CHECKING:
@@ -73,6 +73,11 @@ async def take_file(path: Path, intake: Intake[Row], *, in_flight: int, view: Vi
     UnusableFileError before the first line is sent; Failure if the service cannot be reached for GIVE_UP_S or refuses
     as a whole: then, and after a kill, the next run goes on where this one stood.
     """
+    with taken_alone(path):
+        return await _take_file(path, intake, in_flight=in_flight, view=view)
+
+
+async def _take_file(path: Path, intake: Intake[Row], *, in_flight: int, view: View) -> Done:
     found = survey(path)
     columns = read_header(path, found.encoding, needed=intake.needed, known=intake.columns)
     progress = Progress.of(path, found)

@@ -6,6 +6,7 @@ import asyncio
 import csv
 import json
 import os
+import signal
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -190,3 +191,42 @@ def test_no_message_of_a_row_shows_what_is_personal() -> None:
     }
     for message, fields in marked.items():
         assert {each.name for each in message.DESCRIPTOR.fields if each.GetOptions().debug_redact} == fields
+
+
+async def test_blanks_around_a_cell_are_no_part_of_it(identity: Identity, tmp_path: Path) -> None:
+    """A tab before a number, by which offices keep spreadsheets from rounding it, harms nothing."""
+    path = tmp_path / "people.csv"
+    path.write_text(
+        f"psn_cert_type,certno,psn_name,insutype,insuplc_admdvs\nRESIDENT_ID,\t{WANG['certno']},王建国 , 310,650100\n"
+    )
+    assert (await register(path, identity))[0] == 0
+    assert await count(identity, "enrolments") == 1
+
+
+async def test_a_header_alone_is_a_file_of_nobody(identity: Identity, tmp_path: Path) -> None:
+    """Nothing is wrong with it, and nothing is left behind."""
+    path = tmp_path / "people.csv"
+    path.write_text(HEADER)
+    code, printed, complaint = await register(path, identity, "--json")
+    assert (code, complaint) == (0, "")
+    assert summary(printed) == {"lines": 0, "registered": 0, "existed": 0, "refused": 0, "report": None}
+    assert names(tmp_path) == ["people.csv"]
+
+
+async def test_a_second_run_on_one_file_is_turned_away(identity: Identity, tmp_path: Path) -> None:
+    """It ends with 2 and touches neither note nor report; the first one reports each line once."""
+    path = tmp_path / "people.csv"
+    bad = "RESIDENT_ID,650103198503124517,王建国,,,,,\n"
+    path.write_text(HEADER + "".join(line for number in range(60) for line in (*people(99, first=number * 99), bad)))
+    running = await started(path, identity, "--in-flight", "1")
+    async with asyncio.timeout(RUN_S):
+        while not noted_line(path):  # noqa: ASYNC110  What another process writes sets no event.
+            await asyncio.sleep(0.01)
+        running.send_signal(signal.SIGSTOP)
+        code, _, complaint = await register(path, identity)
+        running.send_signal(signal.SIGCONT)
+        await running.communicate()
+    assert code == 2
+    assert "is being taken by another run" in complaint
+    assert running.returncode == 1
+    assert [int(row[0]) for row in report(path)] == [1 + 100 * place for place in range(1, 61)]

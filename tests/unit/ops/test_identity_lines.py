@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import tracemalloc
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from ops.identity.lines import LINE_BYTES_MAX, UnusableFileError, read_header, read_lines, survey
+from ops.identity.lines import LINE_BYTES_MAX, UnusableFileError, read_header, read_lines, survey, taken_alone
 
 KNOWN = ("certno", "psn_name", "gend")
 HEADER = "certno,psn_name\n"
@@ -158,3 +160,54 @@ def test_no_bytes_break_the_reader(tmp_path: Path, lines: list[bytes]) -> None:
     assert all((line.cells is None) == (line.refusal is not None) for line in found)
     if lines and lines[-1].strip(b"\r\n"):
         assert found[-1].end == path.stat().st_size
+
+
+def test_one_run_at_a_time_takes_a_file(tmp_path: Path) -> None:
+    """A second one is turned away while the first is under way, and let in afterwards."""
+    path = written(tmp_path, HEADER.encode())
+    with taken_alone(path), pytest.raises(UnusableFileError, match="another run"), taken_alone(path):
+        pass
+    with taken_alone(path):
+        pass
+
+
+def longer(path: Path) -> None:
+    """Somebody adds a line."""
+    with path.open("ab") as file:
+        file.write(b"2,y\n")
+
+
+def replaced(path: Path) -> None:
+    """Another file of the same size and content takes its place."""
+    other = path.with_name("other.csv")
+    other.write_bytes(path.read_bytes())
+    other.replace(path)
+
+
+def rewritten(path: Path) -> None:
+    """The same file holds something else of the same size."""
+    path.write_bytes(HEADER.encode() + b"1,y\n")
+    os.utime(path, ns=(1, 1))
+
+
+@pytest.mark.parametrize("change", [longer, replaced, rewritten, Path.unlink])
+def test_a_file_that_is_changed_meanwhile_is_told(tmp_path: Path, change: Callable[[Path], None]) -> None:
+    """What was read is then neither the old nor the new file; nothing says that it was taken whole."""
+    path = written(tmp_path, HEADER.encode() + b"1,x\n")
+    with pytest.raises(UnusableFileError, match="was changed"), taken_alone(path):
+        change(path)
+
+
+def test_what_can_be_read_only_once_is_refused(tmp_path: Path) -> None:
+    """A pipe has no second reading: it is turned away at once, and not waited for."""
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    for path in (pipe, tmp_path, tmp_path / "nowhere.csv"):
+        with pytest.raises(UnusableFileError, match=r"no ordinary file|cannot be read"), taken_alone(path):
+            pass
+
+
+def test_a_mark_of_byte_order_is_no_part_of_the_first_column(tmp_path: Path) -> None:
+    """GB18030 has one as well, which some editors write."""
+    content = "\ufeffcertno,psn_name\n1,王建国\n".encode("gb18030")
+    assert read(written(tmp_path, content)) == [(2, {"certno": "1", "psn_name": "王建国"})]

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import csv
+import json
 from pathlib import Path
+from typing import Any
 
-from ops.identity.lines import Survey
+import pytest
+
+from ops.identity.lines import Survey, UnusableFileError
 from ops.identity.progress import Progress, Refused, report_of
 
 SURVEY = Survey("digest", 1000, 100, "utf-8")
@@ -75,3 +79,42 @@ def test_a_finished_file_leaves_the_report_alone(tmp_path: Path) -> None:
     progress.finish()
     assert sorted(each.name for each in tmp_path.iterdir()) == ["people.csv.refused.csv"]
     assert not begun(tmp_path).resumed
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"line": "11"}, {"line": -1}, {"line": None}, {"line": 1.5}, {"line": True}, {"end": 10**9}, {"end": -5},
+        {"line": 10**6}, {"refused": -1}, {"new": "many"}, {"report_bytes": []}, {"report_bytes": -1},
+    ],
+)  # fmt: skip
+def test_a_note_that_cannot_be_true_is_a_beginning(tmp_path: Path, wrong: dict[str, Any]) -> None:
+    """Numbers that are none, or that lie outside of the file, skip no line and end no run."""
+    noted = {"digest": "digest", "line": 11, "end": 110, "new": 9, "existed": 0, "refused": 0, "report_bytes": 0}
+    place = tmp_path / "people.csv.progress"
+    place.write_text(json.dumps(noted))
+    assert begun(tmp_path).done.after == (11, 110)
+    place.write_text(json.dumps(noted | wrong))
+    assert begun(tmp_path).done.after is None
+
+
+@pytest.mark.parametrize("kept_bytes", [None, 0, 20])
+def test_a_report_that_was_taken_away_is_written_anew(tmp_path: Path, kept_bytes: int | None) -> None:
+    """Whoever moved or cut the report of a run that was cut off gets a whole one: the run begins anew."""
+    first = begun(tmp_path)
+    first.add(line=6, end=60, new=1, existed=0, refused=[Refused(5, "NAME_MALFORMED", "psn_name")])
+    report = report_of(tmp_path / "people.csv")
+    if kept_bytes is None:
+        report.unlink()
+    else:
+        report.write_bytes(report.read_bytes()[:kept_bytes])
+    assert begun(tmp_path).done.after is None
+
+
+@pytest.mark.parametrize("full", [".refused.csv", ".progress.new"])
+def test_a_full_disk_ends_the_run_by_name(tmp_path: Path, full: str) -> None:
+    """Neither a report nor a note is lost silently: the run stops, and says what to do."""
+    progress = begun(tmp_path)
+    (tmp_path / f"people.csv{full}").symlink_to("/dev/full")
+    with pytest.raises(UnusableFileError, match="No space left on device"):
+        progress.add(line=6, end=60, new=1, existed=0, refused=[Refused(5, "NAME_MALFORMED", "psn_name")])
