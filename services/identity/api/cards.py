@@ -33,12 +33,13 @@ class CardApi(CardServiceServicer):
         """Registers this face with the server."""
         server.add(add_CardServiceServicer_to_server, self)
 
-    async def IssueCard(self, request: pb.IssueCardRequest, _: Context) -> pb.IssueCardResponse:
+    async def IssueCard(self, request: pb.IssueCardRequest, context: Context) -> pb.IssueCardResponse:
         card, existed = await cards.issue_card(
             self.cards,
             psn_no=parsed_psn_no(request.psn_no, field="psn_no"),
             card_no=request.card_no,
             opter=request.opter,
+            asked_by=asked_by(context),
             now=self.room.clock.now(),
         )
         return pb.IssueCardResponse(card=wire.card_message(card), existed=existed)

@@ -34,7 +34,7 @@ class CredentialApi(CredentialServiceServicer):
         """Registers this face with the server."""
         server.add(add_CredentialServiceServicer_to_server, self)
 
-    async def IssueCode(self, request: pb.IssueCodeRequest, _: Context) -> pb.IssueCodeResponse:
+    async def IssueCode(self, request: pb.IssueCodeRequest, context: Context) -> pb.IssueCodeResponse:
         room, now = self.room, self.room.clock.now()
         guardian = request.guardian_psn_no
         signer = room.keys.ring.signer(now=now)
@@ -43,6 +43,7 @@ class CredentialApi(CredentialServiceServicer):
             psn_no=parsed_psn_no(request.psn_no, field="psn_no"),
             guardian=parsed_psn_no(guardian, field="guardian_psn_no") if guardian else None,
             lifetime_s=room.code_lifetime_s,
+            asked_by=asked_by(context),
             now=now,
             randomness=room.randomness,
         )

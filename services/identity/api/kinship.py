@@ -32,12 +32,15 @@ class KinshipApi(KinshipServiceServicer):
         """Registers this face with the server."""
         server.add(add_KinshipServiceServicer_to_server, self)
 
-    async def SubmitKinshipFact(self, request: pb.SubmitKinshipFactRequest, _: Context) -> pb.SubmitKinshipFactResponse:
+    async def SubmitKinshipFact(
+        self, request: pb.SubmitKinshipFactRequest, context: Context
+    ) -> pb.SubmitKinshipFactResponse:
         room, now = self.room, self.room.clock.now()
         checked = await kinship.submit_fact(
             database=room.database,
             registry=self.registry,
             fact=wire.submitted_fact(request, fact_id=new_id(now, room.randomness)),
+            asked_by=asked_by(context),
             now=now,
             randomness=room.randomness,
         )
@@ -47,23 +50,29 @@ class KinshipApi(KinshipServiceServicer):
             finding=wire.finding_value(checked.finding),
         )
 
-    async def ReviewKinshipFact(self, request: pb.ReviewKinshipFactRequest, _: Context) -> pb.ReviewKinshipFactResponse:
+    async def ReviewKinshipFact(
+        self, request: pb.ReviewKinshipFactRequest, context: Context
+    ) -> pb.ReviewKinshipFactResponse:
         room, now = self.room, self.room.clock.now()
         state = await kinship.review_fact(
             database=room.database,
             fact_id=UUID(request.fact_id),
             decision=wire.officers_decision(request),
+            asked_by=asked_by(context),
             now=now,
             randomness=room.randomness,
         )
         return pb.ReviewKinshipFactResponse(state=wire.fact_state_value(state))
 
-    async def CheckWithRegistry(self, request: pb.CheckWithRegistryRequest, _: Context) -> pb.CheckWithRegistryResponse:
+    async def CheckWithRegistry(
+        self, request: pb.CheckWithRegistryRequest, context: Context
+    ) -> pb.CheckWithRegistryResponse:
         room, now = self.room, self.room.clock.now()
         checked = await kinship.check_with_registry(
             database=room.database,
             registry=self.registry,
             fact_id=UUID(request.fact_id),
+            asked_by=asked_by(context),
             now=now,
             randomness=room.randomness,
         )

@@ -129,6 +129,8 @@ class Register:
         self._new: dict[PsnNo, NewPerson] = {}
         self.met: set[PsnNo] = set()
         """Who was known already when a row met him."""
+        self.refused: set[PsnNo] = set()
+        """Who was known already when a row that named him was refused."""
 
     def take(self, row: Row, certno_index: bytes, *, drawn: PsnNo) -> Taken:
         """The person's number, ``drawn`` if he is new and none was given, and whether he was known before.
@@ -137,6 +139,17 @@ class Register:
         ``check_same_person``, or PERSON_NUMBER_TAKEN if the number belongs to another certificate; PRECONDITION
         PERSON_DECEASED if he is to be enrolled. A refused row leaves nothing.
         """
+        try:
+            taken = self._take(row, certno_index, drawn)
+        except Failure:
+            known = self._people.keys() | self._numbers.keys()
+            self.refused |= known & {self._holders.get(certno_index), row.registration.psn_no}
+            raise
+        if taken.existed:
+            self.met.add(taken.psn_no)
+        return taken
+
+    def _take(self, row: Row, certno_index: bytes, drawn: PsnNo) -> Taken:
         registration = row.registration
         given = registration.psn_no
         if given is not None and self._numbers.get(given, False):
@@ -147,7 +160,6 @@ class Register:
         held = self._people[psn_no]
         check_same_person(Registered(psn_no, held.name, held.person.brdy, held.person.sex), registration)
         self._enrol(psn_no, row.enrolment)
-        self.met.add(psn_no)
         return Taken(psn_no, existed=True)
 
     def _take_new(self, row: Row, certno_index: bytes, psn_no: PsnNo) -> PsnNo:

@@ -29,6 +29,7 @@ from services.identity.store import people
 from services.identity.store.cards import CardChange
 from services.identity.store.holders import load_holder
 
+ISSUED: Final = "CARD_ISSUED"
 ACTIVATION: Final = "CARD_ACTIVATION"
 LISTED: Final = "CARDS_LISTED"
 """Purposes in the audit."""
@@ -46,7 +47,9 @@ class CardRoom:
     randomness: Randomness
 
 
-async def issue_card(room: CardRoom, *, psn_no: PsnNo, card_no: str, opter: str, now: datetime) -> tuple[Card, bool]:
+async def issue_card(
+    room: CardRoom, *, psn_no: PsnNo, card_no: str, opter: str, asked_by: str, now: datetime
+) -> tuple[Card, bool]:
     """The card, and whether it was on record before.
 
     Refusals in this order: as ``check_holder``; EXISTS CARD_NO_TAKEN, CARD_ALREADY_HELD (he holds another one); by its
@@ -56,7 +59,8 @@ async def issue_card(room: CardRoom, *, psn_no: PsnNo, card_no: str, opter: str,
     card_id = new_id(now, room.randomness)
     card = Card(card_id, psn_no, rules.masked_card_no(card_no), CardState.ISSUED, issued_at=now)
     sealed = room.seals.seal(card_no.encode(), place=_place(card_id), nonce=new_bytes(room.randomness, NONCE_BYTES))
-    async with room.database.transaction() as connection:
+    async with lookups.on_record(room.database, purpose=ISSUED, asked_by=asked_by, now=now) as (connection, met):
+        met.add(psn_no)
         check_holder(await load_holder(connection, psn_no, lock=True))
         known = await store.card_of_number(connection, index)
         if known is not None:

@@ -36,6 +36,7 @@ from services.identity.operations.sealed import certno_of, name_of
 from services.identity.store import corrections as store
 from services.identity.store import people
 from services.identity.store.corrections import SealedCorrection
+from services.identity.store.lookups import numbers_of
 
 REQUESTED: Final = "CORRECTION_REQUESTED"
 LISTED: Final = "CORRECTIONS_LISTED"
@@ -59,9 +60,9 @@ async def request_correction(
     PERSON_UNKNOWN (NOT_FOUND), PERSON_MERGED (PRECONDITION), CORRECTION_WAITING (EXISTS, with its correction_id:
     something else is wanted of the same field), then as ``check_wanted``.
     """
-    async with database.transaction() as connection:
+    async with lookups.on_record(database, purpose=REQUESTED, asked_by=asked_by, now=now) as (connection, met):
+        met.add(psn_no)
         person = writable(await people.load_person(connection, psn_no, lock=True))
-        await lookups.record(connection, [psn_no], purpose=REQUESTED, asked_by=asked_by, now=now)
         sealed = await store.waiting_correction(connection, psn_no, wanted.field)
         if sealed is not None:
             waiting = _opened(sealed, seals)
@@ -98,11 +99,15 @@ async def list_corrections(
     asked_by: str,
     now: datetime,
 ) -> tuple[Sequence[SeenCorrection], bool]:
-    """A page of corrections, oldest first, from behind this one, and whether more follow; all on it were looked up."""
+    """A page of corrections, oldest first, from behind this one, and whether more follow; all on it were looked up.
+
+    Those of doubles that were merged into the person are among his.
+    """
     async with database.transaction() as connection:
-        found = await store.corrections_after(connection, after, psn_no=psn_no, state=state, limit=size + 1)
+        numbers = None if psn_no is None else await numbers_of(connection, psn_no)
+        found = await store.corrections_after(connection, after, psn_nos=numbers, state=state, limit=size + 1)
         page = [_opened(each, seals) for each in found[:size]]
-        whom = [each.correction.psn_no for each in page]
+        whom = {*(each.correction.psn_no for each in page), *(numbers or [])}
         await lookups.record(connection, whom, purpose=LISTED, asked_by=asked_by, now=now)
         return page, len(found) > size
 
@@ -126,11 +131,11 @@ async def decide_correction(
     ``check_decision``, then, to grant, the refusals of the change itself (``apply_update``, ``apply_certificate``).
     A refusal leaves the correction waiting.
     """
-    async with database.transaction() as connection:
+    async with lookups.on_record(database, purpose=DECIDED, asked_by=asked_by, now=now) as (connection, met):
         sealed = await store.load_correction(connection, correction_id, lock=True)
         if sealed is None:
             raise Failure(Kind.NOT_FOUND, "CORRECTION_UNKNOWN", field="correction_id")
-        await lookups.record(connection, [sealed.psn_no], purpose=DECIDED, asked_by=asked_by, now=now)
+        met.add(sealed.psn_no)
         seen = _opened(sealed, seals)
         before = seen.correction
         if before.state is state:

@@ -27,6 +27,7 @@ from services.identity.domain.name import same_name
 from services.identity.domain.person import Person
 from services.identity.domain.sealing import NONCE_BYTES, Sealed, Seals
 from services.identity.domain.signing import Signed
+from services.identity.operations import lookups
 from services.identity.operations.cards import CardRoom, try_pin
 from services.identity.operations.decoding import Decoder
 from services.identity.operations.drawn import new_bytes
@@ -36,6 +37,8 @@ from services.identity.store import cards as kept_cards
 from services.identity.store import people
 from services.identity.store.holders import find_holder
 
+ISSUED: Final = "CODE_ISSUED"
+"""The purpose in the audit, where it was refused: a code that is issued shows nobody."""
 _UUID_BITS: Final = 128
 
 
@@ -53,15 +56,18 @@ async def issue_code(
     psn_no: PsnNo,
     guardian: PsnNo | None,
     lifetime_s: int,
+    asked_by: str,
     now: datetime,
     randomness: Randomness,
 ) -> Code:
     """A code to be signed; refusals as ``check_holder``, for a guardian's phone as ``check_shows``."""
-    if guardian is None:
-        async with database.driver_connection() as connection:
-            check_holder(await find_holder(connection, psn_no))
-    else:
-        await check_shows(database=database, guardian=guardian, ward=psn_no, now=now)
+    async with lookups.refusals_on_record(database, purpose=ISSUED, asked_by=asked_by, now=now) as met:
+        met.add(psn_no)
+        if guardian is None:
+            async with database.driver_connection() as connection:
+                check_holder(await find_holder(connection, psn_no))
+        else:
+            await check_shows(database=database, guardian=guardian, ward=psn_no, now=now)
     return new_code(psn_no, jti=drawn_id(randomness), now=now, lifetime_s=lifetime_s, shown_by=guardian)
 
 

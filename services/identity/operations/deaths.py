@@ -37,7 +37,8 @@ async def report_death(
     PERSON_UNKNOWN (NOT_FOUND), PERSON_MERGED (PRECONDITION), then as ``died``, then as ``check_person``: no wedding may
     follow the death. The survivor's marriage ends, which is told with every other relation that is lost.
     """
-    async with database.transaction() as connection:
+    async with lookups.on_record(database, purpose=REPORTED, asked_by=asked_by, now=now) as (connection, met):
+        met.add(psn_no)
         ground = await locked_ground(connection, {psn_no})
         before = writable(await people.load_person(connection, psn_no, lock=True))
         after = rules.died(before, death_date, today=business_date(now))
@@ -55,7 +56,6 @@ async def report_death(
             )
             await tell(connection, after, now=now, randomness=randomness)
             await follow_person(connection, ground, relative_of(after), now=now, randomness=randomness)
-        await lookups.record(connection, [psn_no], purpose=REPORTED, asked_by=asked_by, now=now)
         return after
 
 
@@ -74,7 +74,8 @@ async def withdraw_death(
     PERSON_UNKNOWN (NOT_FOUND), PERSON_MERGED (PRECONDITION), then as ``check_person``: SPOUSE_ALREADY (PRECONDITION) if
     the survivor has married anew. A marriage that the report ended lasts again, which is told.
     """
-    async with database.transaction() as connection:
+    async with lookups.on_record(database, purpose=WITHDRAWN, asked_by=asked_by, now=now) as (connection, met):
+        met.add(psn_no)
         ground = await locked_ground(connection, {psn_no})
         before = writable(await people.load_person(connection, psn_no, lock=True))
         after = rules.not_dead(before)
@@ -92,5 +93,4 @@ async def withdraw_death(
             )
             await tell(connection, after, now=now, randomness=randomness)
             await follow_person(connection, ground, relative_of(after), now=now, randomness=randomness)
-        await lookups.record(connection, [psn_no], purpose=WITHDRAWN, asked_by=asked_by, now=now)
         return after

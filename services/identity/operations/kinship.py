@@ -27,6 +27,10 @@ from services.identity.store.kinship import KeptFact
 
 REVIEW: Final = "KINSHIP_REVIEW"
 """The purpose in the audit when an officer sees whom a fact speaks of."""
+SUBMITTED: Final = "KINSHIP_SUBMITTED"
+"""The purpose in the audit when a fact was submitted, which the registry or a refusal says something to."""
+DECIDED: Final = "KINSHIP_DECIDED"
+"""The purpose in the audit when a fact was decided about, or the registry asked again."""
 KINSHIP_ASKED: Final = "KINSHIP_ASKED"
 """The purpose in the audit when somebody asks what two people are to each other."""
 
@@ -49,7 +53,13 @@ class Checked:
 
 
 async def submit_fact(
-    *, database: Database, registry: Registry, fact: Fact, now: datetime, randomness: Randomness
+    *,
+    database: Database,
+    registry: Registry,
+    fact: Fact,
+    asked_by: str,
+    now: datetime,
+    randomness: Randomness,
 ) -> Checked:
     """The submitted fact, or the live one that says the same for at least as long; the registry is asked once.
 
@@ -60,7 +70,8 @@ async def submit_fact(
     today = business_date(now)
     fact = rules.dated(fact, today=today)
     rules.check_form(fact, today=today)
-    async with database.transaction() as connection:
+    async with lookups.on_record(database, purpose=SUBMITTED, asked_by=asked_by, now=now) as (connection, met):
+        met.update(fact.pair)
         people = await store.relatives(connection, fact.pair, lock=True)
         on_record(people, fact.psn_no, field="psn_no")
         on_record(people, fact.other_psn_no, field="other_psn_no")
@@ -85,23 +96,36 @@ async def submit_fact(
 
 
 async def check_with_registry(
-    *, database: Database, registry: Registry, fact_id: UUID, now: datetime, randomness: Randomness
+    *,
+    database: Database,
+    registry: Registry,
+    fact_id: UUID,
+    asked_by: str,
+    now: datetime,
+    randomness: Randomness,
 ) -> Checked:
     """Asks the registry about a submitted fact: what it confirms is verified, what it denies waits with the finding.
 
     FACT_UNKNOWN (NOT_FOUND), FACT_NOT_REVIEWABLE (PRECONDITION) unless it is submitted. A confirmed fact that
     contradicts those on record stays for an officer, with the contradiction's reason.
     """
-    async with database.transaction() as connection:
+    async with lookups.on_record(database, purpose=DECIDED, asked_by=asked_by, now=now) as (connection, met):
         waiting = _kept(await store.load_fact(connection, fact_id)).fact
-    rules.check_review(waiting.state, FactState.VERIFIED, cause="")
+        met.update(waiting.pair)
+        rules.check_review(waiting.state, FactState.VERIFIED, cause="")
     # No transaction is open while a registry is asked: it may take its time.
     finding = await registry.check(waiting)
     return await _follow_finding(database, fact_id, finding, now=now, randomness=randomness)
 
 
 async def review_fact(
-    *, database: Database, fact_id: UUID, decision: Decision, now: datetime, randomness: Randomness
+    *,
+    database: Database,
+    fact_id: UUID,
+    decision: Decision,
+    asked_by: str,
+    now: datetime,
+    randomness: Randomness,
 ) -> FactState:
     """The fact's state after an officer's decision; the same decision again changes nothing.
 
@@ -109,9 +133,10 @@ async def review_fact(
     and revoking are told with every relation gained and lost. A marriage verified with another end, and a fact verified
     by a document that counts longer, take the place of the fact that said so before, which falls.
     """
-    async with database.transaction() as connection:
+    async with lookups.on_record(database, purpose=DECIDED, asked_by=asked_by, now=now) as (connection, met):
         ground, kept = await _grounded(connection, fact_id)
         fact = kept.fact
+        met.update(fact.pair)
         if fact.state is decision.state:
             return fact.state
         rules.check_review(fact.state, decision.state, cause=decision.cause)
@@ -173,7 +198,7 @@ async def get_fact(*, database: Database, fact_id: UUID, asked_by: str, now: dat
         shown = await lists.one(connection, fact_id)
         if shown is None:
             raise _unknown()
-        await _audit(connection, [shown], asked_by=asked_by, now=now)
+        await _audit(connection, [shown], set(), asked_by=asked_by, now=now)
         return shown
 
 
@@ -183,7 +208,7 @@ async def list_reviews(
     """The submitted facts behind this one, the one that has waited longest first; the look-ups are on record."""
     async with database.transaction() as connection:
         shown = await lists.waiting(connection, after=after, count_max=count_max)
-        await _audit(connection, shown, asked_by=asked_by, now=now)
+        await _audit(connection, shown, set(), asked_by=asked_by, now=now)
         return shown
 
 
@@ -195,7 +220,7 @@ async def list_facts(
         if not await store.relatives(connection, {psn_no}):
             raise Failure(Kind.NOT_FOUND, "PERSON_UNKNOWN", field="psn_no")
         shown = await lists.of_person(connection, psn_no, after=after, count_max=count_max)
-        await _audit(connection, shown, asked_by=asked_by, now=now)
+        await _audit(connection, shown, {psn_no}, asked_by=asked_by, now=now)
         return shown
 
 
@@ -252,8 +277,10 @@ async def _check_new(connection: AsyncConnection, fact: Fact, family: Family, *,
     rules.check_new(fact, family=family.with_facts(above), today=today)
 
 
-async def _audit(connection: AsyncConnection, shown: list[ShownFact], *, asked_by: str, now: datetime) -> None:
-    seen = {party.psn_no for each in shown for party in (each.person, each.other)}
+async def _audit(
+    connection: AsyncConnection, shown: list[ShownFact], asked_about: set[PsnNo], *, asked_by: str, now: datetime
+) -> None:
+    seen = asked_about | {party.psn_no for each in shown for party in (each.person, each.other)}
     await lookups.record(connection, seen, purpose=REVIEW, asked_by=asked_by, now=now)
 
 

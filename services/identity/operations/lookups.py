@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import AsyncIterator, Iterable
+from contextlib import asynccontextmanager
 from datetime import datetime
 from typing import Any, Final
 
@@ -10,6 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from chassis import telemetry
 from chassis.db import Database
+from kernel.failures import Failure, Kind
 from kernel.ids import PsnNo
 from services.identity.domain.lookup import Lookup
 from services.identity.domain.person import known
@@ -18,6 +20,45 @@ from services.identity.store import people
 
 LISTED: Final = "LOOKUPS_LISTED"
 """The purpose in the audit when somebody asks who looked a person up: that too is a look-up."""
+REFUSED: Final = "_REFUSED"
+"""What stands behind the purpose of a look-up that was refused."""
+_TELLS_NOTHING: Final = frozenset({Kind.UNAVAILABLE, Kind.DEADLINE, Kind.CONFLICT})
+"""Refusals that are about us and not about anybody."""
+
+
+@asynccontextmanager
+async def on_record(
+    database: Database, *, purpose: str, asked_by: str, now: datetime
+) -> AsyncIterator[tuple[AsyncConnection, set[PsnNo]]]:
+    """A transaction, and the people whom it meets: whoever stands in the set at its end was looked up.
+
+    A refusal undoes everything but that (``refusals_on_record``).
+    """
+    async with (
+        refusals_on_record(database, purpose=purpose, asked_by=asked_by, now=now) as met,
+        database.transaction() as connection,
+    ):
+        yield connection, met
+        await record(connection, met, purpose=purpose, asked_by=asked_by, now=now)
+
+
+@asynccontextmanager
+async def refusals_on_record(
+    database: Database, *, purpose: str, asked_by: str, now: datetime
+) -> AsyncIterator[set[PsnNo]]:
+    """The people whom a call meets, whatever transactions it takes: if it is refused, each has a look-up of it.
+
+    That somebody has died, is married already or has another name is told by a refusal too. The purpose has ``REFUSED``
+    behind it; a number that nobody has leaves nothing.
+    """
+    met: set[PsnNo] = set()
+    try:
+        yield met
+    except Failure as refusal:
+        if met and refusal.kind not in _TELLS_NOTHING:
+            async with database.transaction() as connection:
+                await record(connection, met, purpose=purpose + REFUSED, asked_by=asked_by, now=now)
+        raise
 
 
 async def record(

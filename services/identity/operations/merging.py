@@ -35,14 +35,14 @@ async def merge_persons(
     """
     if keep == double:
         raise Failure(Kind.INVALID, "MERGE_WITH_SELF", field="double_psn_no")
-    async with database.transaction() as connection:
+    async with lookups.on_record(database, purpose=MERGED, asked_by=asked_by, now=decision.now) as (connection, met):
+        met.update({keep, double})
         ground = await locked_ground(connection, {keep, double}, steps=2)
         found = await people.load_people(connection, [keep, double], lock=True)
         before, gone = found.get(keep), found.get(double)
         if not rules.is_merged(before, gone) and before is not None and gone is not None:
             rules.check_one_person(before, gone, has_doubles=await store.has_doubles(connection, double))
             found = await _merge(connection, ground, before, gone, decision)
-        await lookups.record(connection, [keep, double], purpose=MERGED, asked_by=asked_by, now=decision.now)
         return found[keep], found[double]
 
 

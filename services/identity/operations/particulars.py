@@ -46,10 +46,9 @@ async def update_person(
     *, database: Database, psn_no: PsnNo, wanted: Wanted, asked_by: str, decision: Decision
 ) -> Person:
     """The person as corrected; see ``apply_update``. Saying what is so already changes nothing."""
-    async with database.transaction() as connection:
-        after = await apply_update(connection, psn_no, wanted, decision)
-        await lookups.record(connection, [psn_no], purpose=UPDATED, asked_by=asked_by, now=decision.now)
-        return after
+    async with lookups.on_record(database, purpose=UPDATED, asked_by=asked_by, now=decision.now) as (connection, met):
+        met.add(psn_no)
+        return await apply_update(connection, psn_no, wanted, decision)
 
 
 async def change_certificate(
@@ -62,9 +61,10 @@ async def change_certificate(
     decision: Decision,
 ) -> Seen:
     """The person under his new certificate; see ``apply_certificate``. The one he has already changes nothing."""
-    async with database.transaction() as connection:
+    audit = lookups.on_record(database, purpose=CERTIFICATE_CHANGED, asked_by=asked_by, now=decision.now)
+    async with audit as (connection, met):
+        met.add(psn_no)
         after = await apply_certificate(connection, psn_no, certificate, name, decision)
-        await lookups.record(connection, [psn_no], purpose=CERTIFICATE_CHANGED, asked_by=asked_by, now=decision.now)
         return Seen(after, masked_number(certificate.number))
 
 

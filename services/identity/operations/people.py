@@ -109,11 +109,11 @@ async def _change(
     now: datetime,
     randomness: Randomness,
 ) -> Person:
-    async with database.transaction() as connection:
+    async with lookups.on_record(database, purpose=purpose, asked_by=asked_by, now=now) as (connection, met):
+        met.add(psn_no)
         before = writable(await people.load_person(connection, psn_no, lock=True))
         after = change(before)
         if after is not before:
             await people.save_person(connection, before, after, now=now)
             await tell(connection, after, now=now, randomness=randomness)
-        await lookups.record(connection, [psn_no], purpose=purpose, asked_by=asked_by, now=now)
         return after

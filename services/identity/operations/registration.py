@@ -134,7 +134,9 @@ async def _write(
     await events.tell(
         connection, [wire.person_changed(each, event_id=new_id(now, randomness), now=now) for each in told]
     )
+    refused = REGISTRATION + lookups.REFUSED
     await lookups.record(connection, register.met, purpose=REGISTRATION, asked_by=asked_by, now=now)
+    await lookups.record(connection, register.refused, purpose=refused, asked_by=asked_by, now=now)
 
 
 def _sealed(new: NewPerson, seals: Seals, randomness: Randomness) -> SealedPerson:

@@ -48,11 +48,11 @@ async def begin_export(
     Refusals in this order: PERSON_UNKNOWN, PERSON_MERGED, then those of an attestation's use. An export that breaks off
     needs another attestation.
     """
-    async with database.transaction() as connection:
+    async with lookups.on_record(database, purpose=EXPORTED, asked_by=asked_by, now=now) as (connection, met):
+        met.add(psn_no)
         writable(await people.load_person(connection, psn_no))
         used_for = f"export:{new_id(now, randomness)}"
         await attestations.use(connection, attestation_id, psn_no, Purpose.EXPORT_DATA, used_for, now=now)
-        await lookups.record(connection, [psn_no], purpose=EXPORTED, asked_by=asked_by, now=now)
 
 
 async def exported(*, database: Database, seals: Seals, psn_no: PsnNo, now: datetime) -> AsyncGenerator[bytes, None]:

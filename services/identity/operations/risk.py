@@ -14,7 +14,7 @@ from uuid import UUID
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from chassis import outbox, telemetry
+from chassis import outbox
 from chassis.db import Database
 from kernel.ids import PsnNo
 from kernel.randomness import Randomness
@@ -39,9 +39,11 @@ from services.identity.domain.risk import (
     runs,
     shown_for_another,
 )
+from services.identity.operations import lookups
 from services.identity.operations.drawn import new_id
-from services.identity.store import lookups, suspicion
 from services.identity.store import risk as store
+from services.identity.store import suspicion
+from services.identity.store.lookups import numbers_of
 from services.identity.wire import risk as wire
 
 RISK_EVENT: Final = "RISK_EVENT"
@@ -113,11 +115,12 @@ async def list_events(
 ) -> tuple[list[RiskEvent], bool]:
     """So many risk events, the oldest first, and whether there are more; whoever is shown is on record as seen."""
     async with database.transaction() as connection:
-        numbers = None if psn_no is None else await lookups.numbers_of(connection, psn_no)
+        numbers = None if psn_no is None else await numbers_of(connection, psn_no)
         found = await store.list_events(
             connection, state=state, kind=kind, psn_nos=numbers, after=after, limit=limit + 1
         )
-        await _audit(connection, found[:limit], (), asked_by=asked_by, now=now)
+        whom = _named(found[:limit]).union(numbers or [])
+        await lookups.record(connection, whom, purpose=RISK_EVENT, asked_by=asked_by, now=now)
         return found[:limit], len(found) > limit
 
 
@@ -129,7 +132,8 @@ async def get_event(
         event = known(await store.load_event(connection, risk_event_id))
         evidence = await store.latest_evidence(connection, risk_event_id, limit=EVIDENCE_SHOWN_MAX)
         patients = await store.known_people(connection, {each.patient for each in evidence if each.patient is not None})
-        await _audit(connection, [event], patients, asked_by=asked_by, now=now)
+        whom = _named([event]).union(patients)
+        await lookups.record(connection, whom, purpose=RISK_EVENT, asked_by=asked_by, now=now)
         return event, evidence
 
 
@@ -140,9 +144,9 @@ async def decide_event(
 
     RISK_EVENT_UNKNOWN (NOT_FOUND), RISK_EVENT_DECIDED (PRECONDITION: otherwise).
     """
-    async with database.transaction() as connection:
+    async with lookups.on_record(database, purpose=RISK_EVENT, asked_by=asked_by, now=now) as (connection, met):
         event = known(await store.load_event(connection, risk_event_id, lock=True))
-        await _audit(connection, [event], (), asked_by=asked_by, now=now)
+        met.update(_named([event]))
         if check_judgement(event, judgement):
             await store.save_judgement(connection, risk_event_id, judgement)
             event = known(await store.load_event(connection, risk_event_id))
@@ -301,20 +305,5 @@ async def _tell(
     return raised
 
 
-async def _audit(
-    connection: AsyncConnection,
-    events: Iterable[RiskEvent],
-    patients: Iterable[PsnNo],
-    *,
-    asked_by: str,
-    now: datetime,
-) -> None:
-    numbers = [each.subject.psn_no for each in events if each.subject.psn_no is not None]
-    await lookups.insert_lookups(
-        connection,
-        {*numbers, *patients},
-        purpose=RISK_EVENT,
-        asked_by=asked_by,
-        trace_id=telemetry.trace_id(),
-        now=now,
-    )
+def _named(events: Iterable[RiskEvent]) -> set[PsnNo]:
+    return {each.subject.psn_no for each in events if each.subject.psn_no is not None}

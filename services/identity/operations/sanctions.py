@@ -5,7 +5,6 @@ Whoever changes a sanction holds the row of whom it is imposed on, so that one a
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import replace
 from datetime import datetime
 from typing import Final
@@ -13,9 +12,9 @@ from uuid import UUID
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from chassis import telemetry
 from chassis.db import Database
 from kernel.failures import Failure, Kind
+from kernel.ids import PsnNo
 from kernel.randomness import Randomness
 from services.identity.domain.institution import Institution
 from services.identity.domain.person import Person, known, with_sanctions, writable
@@ -35,8 +34,9 @@ from services.identity.domain.sanction import (
     same_appeal,
     same_decision,
 )
+from services.identity.operations import lookups
 from services.identity.operations.drawn import new_id
-from services.identity.store import events, institutions, lookups, people
+from services.identity.store import events, institutions, people
 from services.identity.store import sanctions as store
 from services.identity.wire import institutions as institution_wire
 from services.identity.wire import people as people_wire
@@ -61,7 +61,8 @@ async def impose_sanction(
     the decision says something else, or of somebody else), SANCTION_FROM_OUT_OF_RANGE. Decisions may overlap.
     """
     check_term(sanction.from_at, sanction.to_at)
-    async with database.transaction() as connection:
+    async with lookups.on_record(database, purpose=SANCTION, asked_by=asked_by, now=now) as (connection, met):
+        met.update(_named(sanctioned))
         subject = await _locked(connection, sanctioned)
         earlier = await store.of_decision(connection, sanction.decision_no)
         if earlier is None:
@@ -69,13 +70,11 @@ async def impose_sanction(
             record = SanctionRecord(sanction, sanctioned, imposed_at=now, imposed_by=opter)
             if await store.insert_sanction(connection, record):
                 subject = await _change(connection, subject, (*subject.sanctions, sanction), now, randomness)
-                await _audit(connection, [record], asked_by=asked_by, now=now)
                 return sanction.sanction_id, subject
             # The insert waited for whoever typed in the same decision at the same time, so this statement sees it.
             earlier = await store.of_decision(connection, sanction.decision_no)
         if earlier is None or earlier.sanctioned != sanctioned or not same_decision(earlier.sanction, sanction):
             raise Failure(Kind.EXISTS, "SANCTION_DECISION_DIFFERS", field="decision_no")
-        await _audit(connection, [earlier], asked_by=asked_by, now=now)
         return earlier.sanction.sanction_id, subject
 
 
@@ -93,13 +92,13 @@ async def lift_sanction(
 
     Lifting again changes nothing. Other sanctions stay in force; an appeal that waits still waits for its decision.
     """
-    async with database.transaction() as connection:
+    async with lookups.on_record(database, purpose=SANCTION, asked_by=asked_by, now=now) as (connection, met):
         record, subject = await _locked_record(connection, sanction_id)
+        met.update(_named(record.sanctioned))
         ended = lifted(record.sanction, now=now)
         if ended is not record.sanction:
             await store.lift_sanction(connection, sanction_id, cause=cause, opter=opter, now=now)
             subject = await _change(connection, subject, _with(subject.sanctions, ended), now, randomness)
-        await _audit(connection, [record], asked_by=asked_by, now=now)
         return subject
 
 
@@ -109,8 +108,9 @@ async def file_appeal(*, database: Database, appeal: Appeal, asked_by: str, now:
     SANCTION_UNKNOWN (NOT_FOUND), APPEAL_NUMBER_TAKEN (EXISTS: the number is of an appeal that says something else),
     then as ``check_appeal``.
     """
-    async with database.transaction() as connection:
+    async with lookups.on_record(database, purpose=SANCTION, asked_by=asked_by, now=now) as (connection, met):
         record, _ = await _locked_record(connection, appeal.sanction_id)
+        met.update(_named(record.sanctioned))
         earlier = await store.appeal_of_number(connection, appeal.appeal_no)
         if earlier is None:
             check_appeal(appeal, record, now=now)
@@ -120,7 +120,6 @@ async def file_appeal(*, database: Database, appeal: Appeal, asked_by: str, now:
                 earlier = await store.appeal_of_number(connection, appeal.appeal_no)
         if earlier is None or not same_appeal(earlier, appeal):
             raise Failure(Kind.EXISTS, "APPEAL_NUMBER_TAKEN", field="appeal_no")
-        await _audit(connection, [record], asked_by=asked_by, now=now)
         return earlier
 
 
@@ -137,14 +136,14 @@ async def decide_appeal(
 
     APPEAL_UNKNOWN (NOT_FOUND), APPEAL_DECIDED (PRECONDITION: otherwise). The same decision again changes nothing.
     """
-    async with database.transaction() as connection:
+    async with lookups.on_record(database, purpose=SANCTION, asked_by=asked_by, now=now) as (connection, met):
         filed = await store.load_appeal(connection, appeal_id)
         if filed is None:
             raise Failure(Kind.NOT_FOUND, "APPEAL_UNKNOWN", field="appeal_id")
         record, subject = await _locked_record(connection, filed.sanction_id)
+        met.update(_named(record.sanctioned))
         appeal = next(each for each in record.appeals if each.appeal_id == appeal_id)
         after = decided(appeal, decision)
-        await _audit(connection, [record], asked_by=asked_by, now=now)
         if after is appeal:
             return record
         await store.decide_appeal(connection, appeal_id, decision)
@@ -176,14 +175,7 @@ async def list_sanctions(
         if sanctioned.psn_no is not None:
             if not await people.is_known(connection, sanctioned.psn_no):
                 raise Failure(Kind.NOT_FOUND, "PERSON_UNKNOWN", field="psn_no")
-            await lookups.insert_lookups(
-                connection,
-                [sanctioned.psn_no],
-                purpose=SANCTION,
-                asked_by=asked_by,
-                trace_id=telemetry.trace_id(),
-                now=now,
-            )
+            await lookups.record(connection, _named(sanctioned), purpose=SANCTION, asked_by=asked_by, now=now)
         else:
             await _locked(connection, sanctioned)
         found = await store.records(
@@ -268,10 +260,5 @@ async def _change(
     return person
 
 
-async def _audit(
-    connection: AsyncConnection, records: Iterable[SanctionRecord], *, asked_by: str, now: datetime
-) -> None:
-    numbers = [each.sanctioned.psn_no for each in records if each.sanctioned.psn_no is not None]
-    await lookups.insert_lookups(
-        connection, numbers, purpose=SANCTION, asked_by=asked_by, trace_id=telemetry.trace_id(), now=now
-    )
+def _named(sanctioned: Sanctioned) -> set[PsnNo]:
+    return set() if sanctioned.psn_no is None else {sanctioned.psn_no}

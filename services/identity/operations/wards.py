@@ -41,10 +41,13 @@ async def add_ward(
     WARDS_TOO_MANY; as ``check_use`` of the guardian's attestation and of the ward's (purpose ADD_WARD);
     ATTESTATION_USED (PRECONDITION) for faces that added somebody who was removed since.
     """
-    async with database.transaction() as connection:
-        _check_both(await load_holders(connection, {guardian, ward}), guardian, ward)
-    await _check_related(database, guardian=guardian, ward=ward, now=now)
-    async with database.transaction() as connection:
+    async with lookups.refusals_on_record(database, purpose=ADDED, asked_by=asked_by, now=now) as met:
+        met.add(ward)
+        async with database.transaction() as connection:
+            _check_both(await load_holders(connection, {guardian, ward}), guardian, ward)
+        await _check_related(database, guardian=guardian, ward=ward, now=now)
+    async with lookups.on_record(database, purpose=ADDED, asked_by=asked_by, now=now) as (connection, met):
+        met.add(ward)
         holders = await load_holders(connection, {guardian, ward}, lock=True)
         _check_both(holders, guardian, ward)
         rules.check_consent(holders[ward].brdy, consented=ward_attestation_id is not None, today=business_date(now))
@@ -67,7 +70,6 @@ async def add_ward(
             await store.note(connection, guardian, ward, WardChange.ADDED, now=now)
         elif not await store.stands_by(connection, guardian, ward, guardian_attestation_id, ward_attestation_id):
             raise attestation_used()
-        await lookups.record(connection, [ward], purpose=ADDED, asked_by=asked_by, now=now)
         return rules.known_ward(await store.load_ward(connection, guardian, ward))
 
 
@@ -80,11 +82,11 @@ async def remove_ward(*, database: Database, guardian: PsnNo, ward: PsnNo, now: 
 
 async def list_wards(*, database: Database, guardian: PsnNo, asked_by: str, now: datetime) -> list[Ward]:
     """A guardian's wards; as ``check_holder``. That they were looked up is on record."""
-    async with database.transaction() as connection:
+    async with lookups.on_record(database, purpose=LISTED, asked_by=asked_by, now=now) as (connection, met):
+        met.add(guardian)
         check_holder(await load_holder(connection, guardian), field="guardian_psn_no")
         wards = await store.wards_of(connection, guardian)
-        shown = [guardian, *(ward.ward_psn_no for ward in wards)]
-        await lookups.record(connection, shown, purpose=LISTED, asked_by=asked_by, now=now)
+        met.update({ward.ward_psn_no for ward in wards})
     return wards
 
 

@@ -20,6 +20,7 @@ from services.identity.domain.correction import (
     Wanted,
 )
 from services.identity.domain.sealing import Sealed
+from services.identity.store.lookups import any_of
 from services.identity.tables.people import PERSONS
 from services.identity.tables.rights import CORRECTIONS
 
@@ -105,7 +106,7 @@ async def corrections_after(
     connection: AsyncConnection,
     correction_id: UUID | None,
     *,
-    psn_no: PsnNo | None,
+    psn_nos: Sequence[PsnNo] | None,
     state: CorrectionState | None,
     limit: int,
 ) -> Sequence[SealedCorrection]:
@@ -113,8 +114,8 @@ async def corrections_after(
     statement = _selected().order_by(CORRECTIONS.c.correction_id).limit(limit)
     if correction_id is not None:
         statement = statement.where(CORRECTIONS.c.correction_id > correction_id)
-    if psn_no is not None:
-        statement = statement.where(CORRECTIONS.c.psn_no == psn_no)
+    if psn_nos is not None:
+        statement = statement.where(CORRECTIONS.c.psn_no == any_of(psn_nos))
     if state is not None:
         statement = statement.where(CORRECTIONS.c.state == state.value)
     return list(map(_correction, await connection.execute(statement)))

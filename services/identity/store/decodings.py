@@ -41,7 +41,7 @@ WITH asked AS (
     ON CONFLICT (jti) DO NOTHING RETURNING token_jti
 ), looked AS (
     INSERT INTO lookups (psn_no, purpose, asked_by, trace_id, looked_up_at)
-    SELECT asked.psn_no, $14::text, 'institution:' || asked.fixmedins_code || '/' || asked.terminal_no, asked.trace_id,
+    SELECT asked.psn_no, $14::text, 'terminal:' || asked.fixmedins_code || '/' || asked.terminal_no, asked.trace_id,
         $1::timestamptz FROM asked JOIN used USING (token_jti)
 )
 SELECT token_jti FROM used"""

@@ -17,7 +17,7 @@ from services.identity.tables.people import LOOKUPS, PERSONS
 _ADD: Final = sa.text("""
     INSERT INTO lookups (psn_no, purpose, asked_by, trace_id, looked_up_at)
     SELECT psn_no, CAST(:purpose AS text), CAST(:asked_by AS text), CAST(:trace_id AS text), CAST(:now AS timestamptz)
-    FROM unnest(CAST(:psn_nos AS text[])) AS seen (psn_no)""")
+    FROM unnest(CAST(:psn_nos AS text[])) AS seen (psn_no) JOIN persons USING (psn_no)""")
 
 _ADD_BY_DRIVER: Final = """
     INSERT INTO lookups (psn_no, purpose, asked_by, trace_id, looked_up_at)
@@ -33,7 +33,7 @@ async def insert_lookups(
     trace_id: str,
     now: datetime,
 ) -> None:
-    """Records that somebody looked these people up, each once; nothing for nobody."""
+    """Records that somebody looked these people up, each once; nothing for a number that nobody has."""
     wanted = sorted(set(psn_nos))
     if wanted:
         await connection.execute(

@@ -28,7 +28,6 @@ from services.identity.tables.people import (
     ENROLMENT_CHANGES,
     ENROLMENTS,
     FORMER_CERTIFICATES,
-    LOOKUPS,
     PERSON_CHANGES,
     PERSONS,
 )
@@ -244,17 +243,6 @@ async def insert_change(
             opter=opter,
             cause=cause,
             changed_at=now,
-        )
-    )
-
-
-async def insert_lookup(
-    connection: AsyncConnection, psn_no: PsnNo, *, purpose: str, asked_by: str, trace_id: str, now: datetime
-) -> None:
-    """Records that somebody looked a person up."""
-    await connection.execute(
-        sa.insert(LOOKUPS).values(
-            psn_no=psn_no, purpose=purpose, asked_by=asked_by, trace_id=trace_id, looked_up_at=now
         )
     )
 

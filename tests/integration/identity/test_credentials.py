@@ -136,7 +136,7 @@ async def test_every_decoding_is_on_record(desk: Identity) -> None:
     await refusal(desk.decode(code, terminal_no="T2"))
     async with desk.database.driver_connection() as connection:
         rows = await connection.fetch("SELECT psn_no, purpose, asked_by, looked_up_at FROM lookups")
-    assert [tuple(row) for row in rows] == [(WANG["psn_no"], "CREDENTIAL_DECODED", f"institution:{HOSPITAL}/T1", START)]
+    assert [tuple(row) for row in rows] == [(WANG["psn_no"], "CREDENTIAL_DECODED", f"terminal:{HOSPITAL}/T1", START)]
 
 
 async def test_two_replicas_that_start_at_once_share_one_key(start_identity: StartIdentity) -> None:

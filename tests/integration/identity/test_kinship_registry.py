@@ -213,6 +213,7 @@ async def test_a_registry_that_is_away_keeps_nobody_from_submitting(family: Iden
     asking: dict[str, Any] = {
         "database": family.database,
         "registry": AbsentRegistry(),
+        "asked_by": "officer:650100/zhang01",
         "now": family.clock.now(),
         "randomness": SYSTEM_RANDOMNESS,
     }
