@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Final
 from uuid import UUID
 
+from chassis.deadlines import remaining_s
 from chassis.rpc.interceptors import Context
 from chassis.rpc.server import RpcServer
 from gongji.identity.v1 import rights_pb2 as pb
@@ -25,6 +26,11 @@ from services.identity.wire.values import parsed_text
 EXPORTS_MAX: Final = 3
 """So many exports at once, so that people who read slowly do not keep all connections from everybody else."""
 
+EXPORT_MAX_S: Final = 600
+"""How far ahead an export's deadline may lie: whoever stops reading keeps his place and his connection until then."""
+_ROUNDING_S: Final = 5
+"""A deadline travels as a rounded number of seconds."""
+
 
 @dataclass(frozen=True, slots=True)
 class RightsApi(RightsServiceServicer):
@@ -40,6 +46,8 @@ class RightsApi(RightsServiceServicer):
     async def ExportPerson(
         self, request: pb.ExportPersonRequest, context: Context
     ) -> AsyncIterator[pb.ExportPersonResponse]:
+        if (remaining_s() or 0) > EXPORT_MAX_S + _ROUNDING_S:
+            raise Failure(Kind.INVALID, "DEADLINE_TOO_FAR", seconds_max=EXPORT_MAX_S)
         if self.exports.locked():
             raise Failure(Kind.UNAVAILABLE, "SERVICE_BUSY")
         async with self.exports:

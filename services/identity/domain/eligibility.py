@@ -6,7 +6,7 @@ What is asked is judged as of one instant: now for today, the end of the day for
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import date, datetime, time
 from enum import Enum
@@ -15,7 +15,7 @@ from typing import Final
 
 from kernel.clock import SHANGHAI, business_date
 from services.identity.domain.institution import Institution, InstitutionState, is_within
-from services.identity.domain.person import Enrolment, InsuranceStatus, Insutype
+from services.identity.domain.person import Enrolment, EnrolmentChange, InsuranceStatus, Insutype, enrolments_at
 from services.identity.domain.sanction import Sanction
 
 
@@ -116,7 +116,7 @@ class Standing:
 class Site:
     """Where the bill shall be settled; None if the code that was given is no institution's.
 
-    Its state is that of today: which days it was suspended is not asked. Its agreement and its sanctions have dates.
+    Its state is that of the instant that is asked about; its agreement's days are as they are on record now.
     """
 
     institution: Institution | None
@@ -128,6 +128,18 @@ Eligibilities = Mapping[Use, tuple[Hindrance, ...]]
 def judged_at(on_date: date, *, now: datetime) -> datetime:
     """The instant as of which a day is judged: now for today, its last microsecond in Shanghai for any other day."""
     return now if on_date == business_date(now) else datetime.combine(on_date, time.max, SHANGHAI)
+
+
+def insured_at(
+    own: Iterable[EnrolmentChange], of_doubles: Iterable[Iterable[EnrolmentChange]], at: datetime
+) -> tuple[Enrolment, ...]:
+    """How a person was insured at an instant, under his number and under those of doubles before they were merged.
+
+    What ended under a double's number says nothing of him: every enrolment of a double ends when it is merged.
+    """
+    under_doubles = (each for changes in of_doubles for each in enrolments_at(changes, at))
+    lasting = (each for each in under_doubles if each.psn_insu_stas is not InsuranceStatus.ENDED)
+    return (*enrolments_at(own, at), *lasting)
 
 
 def eligibilities(standing: Standing, site: Site | None, *, at: datetime) -> Eligibilities:
@@ -195,7 +207,8 @@ def _sanctioned(reason: HindranceReason, sanctions: tuple[Sanction, ...], at: da
     """One for each decision in force, with the clause on which it rests."""
     for sanction in sorted(sanctions, key=lambda each: (each.to_at, each.sanction_id)):
         if in_force(sanction, at):
-            yield Hindrance(reason, sanction.basis_clause or _SANCTION_SOURCE, until=business_date(sanction.to_at))
+            ends_at = min(sanction.to_at, sanction.lifted_at or sanction.to_at)
+            yield Hindrance(reason, sanction.basis_clause or _SANCTION_SOURCE, until=business_date(ends_at))
 
 
 def _hindrance(reason: HindranceReason, *, until: date | None = None) -> Hindrance:

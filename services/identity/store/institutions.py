@@ -107,6 +107,19 @@ async def latest_decisions(
     return [Decision(InstitutionState(row.state), row.opter, row.cause, row.decided_at) for row in rows]
 
 
+async def state_at(connection: AsyncConnection, institution: Institution, instant: datetime) -> InstitutionState:
+    """How an institution stood at an instant; before the first decision as by that one, for its agreement may be older.
+
+    One of which no decision is kept stands as it does now.
+    """
+    decisions = INSTITUTION_DECISIONS.c
+    of_it = sa.select(decisions.state).where(decisions.fixmedins_code == institution.fixmedins_code).limit(1)
+    state = await connection.scalar(of_it.where(decisions.decided_at <= instant).order_by(decisions.id.desc()))
+    if state is None:
+        state = await connection.scalar(of_it.order_by(decisions.id))
+    return institution.state if state is None else InstitutionState(state)
+
+
 def place_columns(place: Place | None) -> dict[str, int | str | None]:
     """The columns of a place, all empty where there is none."""
     return {

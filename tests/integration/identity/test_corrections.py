@@ -273,6 +273,42 @@ async def test_a_merged_double_is_not_corrected(identity: Identity) -> None:
     assert (await refusal(request(identity, str(double["psn_no"]), "王小贝")))[1] == "PERSON_MERGED"
 
 
+async def test_what_was_asked_for_under_a_doubles_number_is_listed_with_him(identity: Identity) -> None:
+    """It waits for an officer, who can only refuse it; asked for under the number that counts, it is granted."""
+    await identity.register(**NEWBORN)
+    double = NEWBORN | {"certno": "S650123457", "psn_no": "650100000000010"}
+    await identity.register(**double)
+    asked = await request(identity, str(double["psn_no"]), "王小贝")
+    await identity.stub.MergePersons(
+        identity_pb2.MergePersonsRequest(
+            keep_psn_no=BABY, double_psn_no=str(double["psn_no"]), opter="zhang01", cause="重复登记"
+        )
+    )
+    listed = (await identity.rights.ListCorrections(pb.ListCorrectionsRequest(psn_no=BABY))).corrections
+    assert [each.correction_id for each in listed] == [asked.correction_id]
+    assert (await refusal(decide(identity, asked.correction_id, granted="王小贝")))[1] == "PERSON_MERGED"
+    await decide(identity, asked.correction_id, refused="重复登记")
+    again = await request(identity, BABY, "王小贝")
+    assert (await decide(identity, again.correction_id, granted="王小贝")).state == pb.CORRECTION_STATE_GRANTED
+
+
+async def test_a_dead_persons_record_is_put_right_as_anybodys(identity: Identity) -> None:
+    """An heir who asks gets the name on the document, and the death stays."""
+    await identity.register(**WANG)
+    asked = await request(identity, WANG["psn_no"], "王建军")
+    await identity.stub.ReportDeath(
+        identity_pb2.ReportDeathRequest(
+            psn_no=WANG["psn_no"],
+            death_date="2026-06-30",
+            evidence=identity_pb2.DEATH_EVIDENCE_MEDICAL_CERTIFICATE,
+            opter="zhang01",
+        )
+    )
+    await decide(identity, asked.correction_id, granted="王建军")
+    person = await identity.person(WANG["psn_no"])
+    assert (person.name_masked, person.death_date) == ("王*军", "2026-06-30")
+
+
 async def test_a_wanted_value_lies_nowhere_in_clear(identity: Identity) -> None:
     """Sealed in the table, masked in answers, in no event."""
     await identity.register(**WANG)

@@ -7,10 +7,11 @@ from datetime import timedelta
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from gongji.identity.v1 import eligibility_pb2 as pb
-from gongji.identity.v1 import identity_pb2, sanctions_pb2
+from gongji.identity.v1 import identity_pb2, person_pb2, sanctions_pb2
 from tests.integration.identity.conftest import HOSPITAL, START, WANG, Identity, refusal
 
 PSN_NO = WANG["psn_no"]
+DOUBLE = "650100000000077"
 
 
 async def enrol(identity: Identity, insutype: str = "310") -> None:
@@ -130,6 +131,47 @@ async def test_an_institution_counts_where_one_is_named(identity: Identity) -> N
     await identity.hospital(agreement_from_date="2026-07-01", agreement_to_date="2026-12-31")
     assert await against(identity, "", HOSPITAL) == {}
     assert await against(identity, "2027-01-01", HOSPITAL) == {"NETWORKED_SETTLEMENT": ["INSTITUTION_NOT_DESIGNATED"]}
+
+
+async def test_an_institution_counts_as_it_stood_on_that_day(identity: Identity) -> None:
+    """Suspended on the 11th, designated on the 21st, ended on the 31st; before it was typed in, by its agreement."""
+    await identity.register(**WANG)
+    await enrol(identity)
+    identity.clock.advance(days=5)
+    await identity.hospital(agreement_from_date="2026-07-01")
+    for state in ("SUSPENDED", "DESIGNATED", "ENDED"):
+        identity.clock.advance(days=5 if state == "SUSPENDED" else 10)
+        await identity.decide(state)
+    refused = {"NETWORKED_SETTLEMENT": ["INSTITUTION_NOT_DESIGNATED"]}
+    expected = {
+        **{day: {} for day in ("2026-07-01", "2026-07-10", "2026-07-21", "2026-07-30")},
+        **dict.fromkeys(("2026-07-11", "2026-07-20", "2026-07-31", ""), refused),
+    }
+    assert {day: await against(identity, day, HOSPITAL) for day in expected} == expected
+
+
+async def test_what_a_double_was_insured_for_before_the_merge_was_his(identity: Identity) -> None:
+    """Asked about the past, he was insured under either number; from the merge on only his own enrolments count."""
+    await identity.register(**WANG)
+    await identity.register(
+        psn_cert_type=person_pb2.CERTIFICATE_TYPE_BIRTH_CERTIFICATE,
+        certno="S650123456",
+        psn_name=WANG["psn_name"],
+        brdy="1985-03-12",
+        gend="1",
+        psn_no=DOUBLE,
+    )
+    await identity.stub.Enrol(identity_pb2.EnrolRequest(psn_no=DOUBLE, insutype="310", insuplc_admdvs="650100"))
+    identity.clock.advance(days=10)
+    await identity.stub.MergePersons(
+        identity_pb2.MergePersonsRequest(keep_psn_no=PSN_NO, double_psn_no=DOUBLE, opter="zhang01", cause="重复登记")
+    )
+    assert await against(identity, "2026-06-30") == all_of("NOT_ENROLLED")
+    assert await against(identity, "2026-07-05") == {}
+    assert await against(identity) == all_of("NOT_ENROLLED")
+    async with identity.database.driver_connection() as connection:
+        looked = await connection.fetch("SELECT DISTINCT psn_no FROM lookups WHERE purpose = 'ELIGIBILITY_CHECKED'")
+    assert [row["psn_no"] for row in looked] == [PSN_NO]
 
 
 async def test_refusals_and_the_look_up(identity: Identity) -> None:

@@ -15,7 +15,7 @@ from gongji.identity.v1 import identity_pb2, kinship_pb2, person_pb2, sanctions_
 from gongji.identity.v1 import rights_pb2 as pb
 from kernel.clock import SHANGHAI
 from kernel.failures import Failure
-from services.identity.api.rights import EXPORTS_MAX
+from services.identity.api.rights import EXPORT_MAX_S, EXPORTS_MAX
 from services.identity.domain.attestation import Purpose
 from services.identity.domain.rights import SECTIONS
 from services.identity.operations.rights import PIECE_BYTES
@@ -246,6 +246,19 @@ async def test_people_who_read_slowly_do_not_take_all_connections(identity: Iden
         call.cancel()
     await rest(identity)
     assert json.loads(b"".join(await pieces(identity, attestation_id)))["person"]["psn_no"] == PSN_NO
+
+
+async def test_nobody_may_take_longer_than_ten_minutes(identity: Identity) -> None:
+    """Who stops reading keeps one of three places until his deadline: a far one is refused, the face unspent."""
+    await identity.register(**WANG)
+    attestation_id = await attested(identity, PSN_NO)
+    request = pb.ExportPersonRequest(psn_no=PSN_NO, attestation_id=attestation_id)
+
+    async def patient(seconds: float) -> int:
+        return sum([len(answer.content) async for answer in identity.rights.ExportPerson(request, timeout=seconds)])
+
+    assert (await refusal(patient(EXPORT_MAX_S + 60)))[:2] == ("INVALID_ARGUMENT", "DEADLINE_TOO_FAR")
+    assert await patient(EXPORT_MAX_S) > 0
 
 
 async def test_an_export_that_is_broken_off_leaves_no_transaction_behind(identity: Identity) -> None:

@@ -138,6 +138,13 @@ def test_a_lifted_sanction_counted_until_it_was_lifted() -> None:
     assert reasons(lifted, at=NOON) == {}
 
 
+def test_a_lifted_sanction_is_told_with_the_day_of_its_lifting() -> None:
+    """Asked afterwards about a day before it was lifted, the decision's own end would be a day on which he was free."""
+    lifted = replace(EMPLOYEE, sanctions=(replace(IN_FORCE, lifted_at=NOON + timedelta(days=3)),))
+    (hindrance,) = eligibilities(lifted, None, at=NOON)[Use.FUND]
+    assert hindrance.until == DAY + timedelta(days=3)
+
+
 def test_each_sanction_is_told_with_its_own_clause_and_end() -> None:
     """Two decisions in force are two hindrances, the one that ends first first."""
     later = replace(
