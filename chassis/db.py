@@ -54,6 +54,8 @@ _TRANSIENT_CLASSES: Final = ("08", "40", "53", "57", "58")
 """Connection, rollback (deadlock, serialisation), resources, operator intervention (restart, timeout), system error."""
 _TRANSIENT_STATES: Final = frozenset({"55P03", "25P03"})
 """Lock not available; idle in transaction for too long."""
+_UNDONE: Final = ("40", "55P03", "57014")
+"""Rollback (deadlock, serialisation); lock not available; statement_timeout."""
 DRIVER_ERRORS: Final = (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError)
 """All that asyncpg raises of its own. The last has no parent among them: a statement was cut, or came after the
 server's last words and before its hanging up."""
@@ -322,6 +324,17 @@ def violated_constraint(error: BaseException) -> str | None:
 def is_transient(error: BaseException) -> bool:
     """Whether the same work may succeed when it is done again: lost connection, restart, deadlock, timeout, no room."""
     return any(_is_passing(cause) for cause in _causes(error))
+
+
+def is_left_undone(error: BaseException) -> bool:
+    """Whether the server said itself that it left the statement undone: a deadlock, or a lock or an end not in time.
+
+    So it concerns what was asked and not the database, and whoever asked knows that nothing of it was done.
+    """
+    return any(
+        isinstance(cause, asyncpg.PostgresError) and (cause.sqlstate or "").startswith(_UNDONE)
+        for cause in _causes(error)
+    )
 
 
 @contextmanager

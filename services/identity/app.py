@@ -34,7 +34,7 @@ from services.identity.domain.risk import Thresholds
 from services.identity.domain.sealing import Seals
 from services.identity.operations.cards import CardRoom
 from services.identity.operations.credentials import Presentation
-from services.identity.operations.decoding import Decoder
+from services.identity.operations.decoding import LOCK_TIMEOUT_S, Decoder
 from services.identity.operations.pins import Pins
 from services.identity.operations.registry import BatchFileRegistry
 from services.identity.operations.signing_keys import SigningKeys, check_secrets
@@ -182,7 +182,13 @@ async def serve(process: Process, settings: Settings) -> None:
     )
     server = RpcServer(settings, process.health)
     IdentityApi(room).add_to(server)
-    desks = Database(settings.database_url, application=process.name, pool_size=DESK_POOL_SIZE, by_key=True)
+    desks = Database(
+        settings.database_url,
+        application=process.name,
+        pool_size=DESK_POOL_SIZE,
+        lock_timeout_s=LOCK_TIMEOUT_S,
+        by_key=True,
+    )
     decoder = Decoder(await process.enter(desks), clock)
     cards = CardRoom(database, seals, Pins(seals), randomness)
     CredentialApi(room, Presentation(decoder, cards)).add_to(server)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 from datetime import datetime
 from typing import Final
@@ -9,7 +10,7 @@ from uuid import UUID
 
 from chassis import telemetry
 from chassis.batch import Batcher
-from chassis.db import Database, is_transient
+from chassis.db import Database, is_left_undone, is_transient
 from kernel.clock import Clock
 from kernel.failures import Failure
 from kernel.ids import PsnNo
@@ -27,6 +28,8 @@ DECODED: Final = "CREDENTIAL_DECODED"
 BATCH_SIZE_MAX: Final = 128
 BATCHES_AT_ONCE: Final = 2
 """One is with the database while the next one is read."""
+LOCK_TIMEOUT_S: Final = 1.0
+"""So long others at the desks wait for one whose record somebody is changing."""
 SPACING_S: Final = 0.02
 """Under load a batch begins so long after the one before, so that many share its statements; nobody at a desk notices.
 A lone decoding waits for nobody."""
@@ -74,6 +77,20 @@ class Decoder:
             _log.warning("a refusal could not be kept", problem=type(error).__name__)
 
     async def _use_all(self, asked: list[Shown]) -> Sequence[Person | BaseException]:
+        """As ``_used``, whatever becomes of one of them or of the line to the database."""
+        try:
+            return await self._used(asked)
+        except Exception as error:
+            if is_transient(error) and not is_left_undone(error):
+                return await self._used(asked, again=True)
+            if len(asked) == 1:
+                raise
+        # One of them stands in the way of all: a person whose certificate is being changed, say. Each for itself then.
+        answers = await asyncio.gather(*(self._used([shown]) for shown in asked), return_exceptions=True)
+        return [answer if isinstance(answer, BaseException) else answer[0] for answer in answers]
+
+    async def _used(self, asked: list[Shown], *, again: bool = False) -> list[Person | BaseException]:
+        """Each with its person or its refusal; ``again`` if the same was sent before and its answer was lost."""
         now = self._clock.now()
         async with self._database.driver_connection() as connection:
             found = await store.read(connection, [(shown.desk, shown.psn_no) for shown in asked])
@@ -87,6 +104,8 @@ class Decoder:
                 else:
                     first.setdefault(shown.jti, shown)
             used = await store.use(connection, list(first.values()), purpose=DECODED, now=now) if first else set()
+            if again:
+                used |= await store.used_by(connection, asked)
         return [
             answer if isinstance(answer, BaseException) or shown.token_jti in used else code_already_used()
             for shown, answer in zip(asked, answers, strict=True)

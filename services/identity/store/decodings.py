@@ -45,6 +45,9 @@ WITH asked AS (
         $1::timestamptz FROM asked JOIN used USING (token_jti)
 )
 SELECT token_jti FROM used"""
+_USED_BY: Final = """
+SELECT u.token_jti FROM unnest($1::uuid[], $2::uuid[]) AS a (jti, token_jti)
+JOIN used_codes u ON u.jti = a.jti AND u.token_jti = a.token_jti"""
 _REFUSED: Final = """
 INSERT INTO refused_decodings AS r
     (minute, fixmedins_code, terminal_no, reason, psn_no, refusals, jti, first_at, last_at)
@@ -100,6 +103,12 @@ async def use(connection: Any, shown: Sequence[Shown], *, purpose: str, now: dat
         strict=True,
     )
     rows = await connection.fetch(_USE, now, *map(list, columns), purpose)
+    return {row["token_jti"] for row in rows}
+
+
+async def used_by(connection: Any, shown: Sequence[Shown]) -> set[object]:  # noqa: ANN401  As above.
+    """The ``token_jti`` of each that has used its code."""
+    rows = await connection.fetch(_USED_BY, [each.jti for each in shown], [each.token_jti for each in shown])
     return {row["token_jti"] for row in rows}
 
 
