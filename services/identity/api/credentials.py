@@ -16,6 +16,7 @@ from services.identity.api.room import Room, asked_by
 from services.identity.domain.credential import CODE_TYPE, EC_TOKEN_TYPE, code_claims, ec_token_claims
 from services.identity.domain.decoding import Shown, Visit
 from services.identity.domain.person import Person
+from services.identity.domain.signing import KeyRing
 from services.identity.operations import credentials, wards
 from services.identity.operations.credentials import Claimed, Presentation
 from services.identity.wire import credentials as wire
@@ -55,9 +56,10 @@ class CredentialApi(CredentialServiceServicer):
     async def DecodeCredential(self, request: pb.DecodeCredentialRequest, _: Context) -> pb.DecodeCredentialResponse:
         room, now, claimed = self.room, self.room.clock.now(), Claimed()
         visit = wire.visit(request, now=now)
-        signer = room.keys.ring.signer(now=now)  # Before a code is used up, or a PIN tried, for what it shall sign.
         try:
-            shown, person = await self._presented(request, visit, claimed, now)
+            ring = await room.keys.ring_for(request.code) if request.code else room.keys.ring
+            signer = ring.signer(now=now)  # Before a code is used up, or a PIN tried, for what it shall sign.
+            shown, person = await self._presented(request, visit, claimed, ring, now)
         except Failure as failure:
             await self.presentation.decoder.keep_refused(failure, visit.desk, psn_no=claimed.psn_no, jti=claimed.jti)
             raise
@@ -107,7 +109,7 @@ class CredentialApi(CredentialServiceServicer):
         return pb.ListWardsResponse(wards=map(wire.ward_message, found))
 
     async def _presented(
-        self, request: pb.DecodeCredentialRequest, visit: Visit, claimed: Claimed, now: datetime
+        self, request: pb.DecodeCredentialRequest, visit: Visit, claimed: Claimed, ring: KeyRing, now: datetime
     ) -> tuple[Shown, Person]:
         match request.WhichOneof("credential"):
             case "card":
@@ -117,5 +119,4 @@ class CredentialApi(CredentialServiceServicer):
                 stated = wire.certificate_shown(request.identity_card, now=now)
                 return await self.presentation.identity_card(stated, visit, claimed, now=now)
             case _:
-                ring = await self.room.keys.ring_for(request.code)
                 return await self.presentation.code(ring.verify(request.code, now=now), visit, claimed, now=now)
