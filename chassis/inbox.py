@@ -15,7 +15,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Final
+from typing import Any, Final
 from uuid import UUID
 
 import nats.errors
@@ -157,6 +157,9 @@ _REDRIVEN: Final = """
 SELECT event_id, subject, aggregate, version, payload, traceparent FROM inbox_dead
 WHERE consumer = $1 AND stream = $2 AND redrive_at <= now() ORDER BY redrive_at LIMIT $3"""
 _RISEN: Final = "DELETE FROM inbox_dead WHERE consumer = $1 AND event_id = $2"
+_FORGET_VERSIONS: Final = """
+DELETE FROM inbox_version WHERE ctid = ANY (ARRAY(
+    SELECT ctid FROM inbox_version WHERE consumer = $1 AND split_part(aggregate, ':', 1) = $2 LIMIT $3))"""
 _PURGE: Final = "DELETE FROM inbox WHERE received_at < now() - $1::interval"
 
 
@@ -399,6 +402,16 @@ class Consumer:
         except Exception as error:
             if not is_transient(error):
                 raise
+
+
+async def forget_versions(connection: Any, consumer: str, kind: str, *, rows_max: int) -> int:  # noqa: ANN401  Untyped driver.
+    """Lets the next event of each aggregate count, whatever its version, so many rows at once; how many there were.
+
+    For aggregates whose owner was restored from a backup and counts anew from there; a kind is what stands before the
+    colon. On a raw connection.
+    """
+    said: str = await connection.execute(_FORGET_VERSIONS, consumer, kind, rows_max)
+    return int(said.rpartition(" ")[2])
 
 
 def _passes(error: BaseException) -> bool:

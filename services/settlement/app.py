@@ -196,11 +196,12 @@ async def serve(process: Process, settings: Settings, *, policies: PolicySet) ->
 
 
 async def followed(process: Process, settings: Settings, database: Database) -> Freshness:
-    """Identity, asked by the clock from now on; how recently it was heard."""
+    """Identity, asked now and then by the clock; how recently it was heard."""
     if settings.identity_address is None:
         return Freshness(age_max_s=math.inf)
     freshness = Freshness(age_max_s=settings.identity_age_max_s)
     identity = await process.enter(channel(settings.identity_address, caller=service(NAME)))
+    await recovery.hear_before_serving(database, identity, freshness)
     following = recovery.follow_identity(database, identity, freshness, pause_s=settings.identity_sweep_s)
     process.supervise("recovery", following)
     return freshness

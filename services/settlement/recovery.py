@@ -8,7 +8,9 @@ several coordinators out of each other's way; nothing rests on them.
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from typing import Final
 
 import grpc
@@ -17,7 +19,7 @@ from chassis import telemetry
 from chassis.db import Database, is_transient
 from chassis.rpc.failures import PeerError
 from kernel.failures import Failure
-from services.settlement.consumer.events import IDENTITY, hear_identity
+from services.settlement.consumer.events import IDENTITY, begin_anew, hear_identity
 from services.settlement.operations import projecting
 from services.settlement.operations.accounts import sweep_freezes
 from services.settlement.operations.engine import Engine
@@ -31,6 +33,8 @@ SWEEP_SIZE_MAX: Final = 500
 ROOM_PAUSE_S: Final = 0.02
 FREEZES_MAX: Final = 50
 TROUBLE_PAUSE_S: Final = 1.0
+FIRST_ANSWER_MAX_S: Final = 5.0
+"""How long a process that starts waits for identity: as long as a sanction may take to count without NATS."""
 _AWAY: Final = (Failure, PeerError, TimeoutError, EOFError)
 """How identity may fail to answer: refused, broken, silent, cut short."""
 
@@ -74,32 +78,54 @@ async def follow_identity(
     """Asks identity what has changed until cancelled, so that its news do not depend on NATS (domain §8).
 
     Each success is noted in ``freshness``; while there is none, it grows old, and mutual aid pauses. What another
-    process of this room heard before we started counts as well: the tables are the same.
+    process of this room heard counts as well, and where it goes on from is read each time: the tables are the same.
     """
     loop = asyncio.get_running_loop()
-    cursor: int | None = None
     was_stale = freshness.is_stale
     while True:
         began = loop.time()
-        try:
-            if cursor is None:
-                cursor, age_s = await projecting.last_heard(database, source=IDENTITY) or (0, float("inf"))
-                freshness.heard(age_s=age_s)
-            caught = await hear_identity(database, identity, after=cursor)
-            cursor = caught.cursor
-            freshness.heard(age_s=loop.time() - began)
-        except _AWAY as error:
-            reason = error.reason if isinstance(error, Failure) else type(error).__name__
-            _log.warning("identity does not answer", problem=reason, age_s=round(freshness.age_s, 1))
-        except Exception as error:
-            if not is_transient(error):
-                raise
-            _log.warning("identity's news wait for the database", problem=type(error).__name__)
+        await _try_to_hear(database, identity, freshness)
         freshness.measure()
         if freshness.is_stale != was_stale:
             was_stale = freshness.is_stale
             _log.warning("mutual aid is paused" if was_stale else "mutual aid goes on", age_s=round(freshness.age_s, 1))
         await asyncio.sleep(max(pause_s - (loop.time() - began), 0))
+
+
+async def hear_before_serving(database: Database, identity: grpc.aio.Channel, freshness: Freshness) -> None:
+    """Asks identity once, so that what it decided while nobody here listened counts from the first bill on.
+
+    Without an answer in time the process serves all the same: how long ago identity was heard decides.
+    """
+    with suppress(TimeoutError):
+        async with asyncio.timeout(FIRST_ANSWER_MAX_S):
+            await _try_to_hear(database, identity, freshness)
+
+
+async def _try_to_hear(database: Database, identity: grpc.aio.Channel, freshness: Freshness) -> None:
+    try:
+        await _hear(database, identity, freshness)
+    except _AWAY as error:
+        reason = error.reason if isinstance(error, Failure) else type(error).__name__
+        _log.warning("identity does not answer", problem=reason, age_s=round(freshness.age_s, 1))
+    except Exception as error:
+        if not is_transient(error):
+            raise
+        _log.warning("identity's news wait for the database", problem=type(error).__name__)
+
+
+async def _hear(database: Database, identity: grpc.aio.Channel, freshness: Freshness) -> None:
+    loop = asyncio.get_running_loop()
+    began = loop.time()
+    known = await projecting.last_heard(database, source=IDENTITY)
+    if known is None:
+        # Never heard of; or an operator says by this that identity was restored (the runbook has it).
+        await begin_anew(database)
+    cursor, age_s = known or (0, math.inf)
+    freshness.heard(age_s=age_s + loop.time() - began)
+    began = loop.time()
+    await hear_identity(database, identity, after=cursor)
+    freshness.heard(age_s=loop.time() - began)
 
 
 async def _sweep(once: Callable[[], Awaitable[int]], size_max: int, pause_s: float, what: str) -> None:

@@ -134,7 +134,8 @@ async def identity_changes(identity: grpc.aio.Channel, *, after: int) -> AsyncIt
 async def hear_identity(database: Database, identity: grpc.aio.Channel, *, after: int) -> Caught:
     """Asks identity what changed since the cursor and keeps it, whatever NATS has brought; how far that reaches.
 
-    A cursor that identity no longer knows is forgotten, and it is asked from its beginning.
+    A cursor that identity no longer knows is forgotten, with every version that was passed, and it is asked from its
+    beginning.
     """
     try:
         caught, count = await projecting.take_changes(
@@ -143,14 +144,19 @@ async def hear_identity(database: Database, identity: grpc.aio.Channel, *, after
     except Failure as failure:
         if failure.reason != CURSOR_AHEAD:
             raise
-        _log.warning("identity was restored; everything it says is read anew")
-        await projecting.begin_anew(database, source=IDENTITY)
+        await begin_anew(database)
         caught, count = await projecting.take_changes(
             database, source=IDENTITY, facts=identity_changes(identity, after=0)
         )
     if count:
         _log.debug("identity was heard", facts=count)
     return caught
+
+
+async def begin_anew(database: Database) -> None:
+    """Identity is asked from its beginning the next time, and what it says then counts."""
+    _log.warning("everything that identity says is read anew")
+    await projecting.begin_anew(database, source=IDENTITY, consumer=CONSUMER)
 
 
 async def _family_facts(address: str) -> AsyncIterator[tuple[Fact, int] | Caught]:

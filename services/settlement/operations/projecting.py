@@ -10,12 +10,14 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from chassis.db import Database
 from chassis.faults import fault_point
+from chassis.inbox import forget_versions
 from services.settlement.domain.credential import SigningKey
 from services.settlement.domain.facts import Caught, Fact, ProjectedBinding, ProjectedInstitution, ProjectedPerson
 from services.settlement.domain.visit import Terminal
 from services.settlement.store import projections as projected
 
 SNAPSHOT_BATCH_SIZE: Final = 500
+FORGET_BATCH_SIZE: Final = 20_000
 
 
 async def apply(connection: AsyncConnection, *, fact: Fact, version: int) -> None:
@@ -73,10 +75,24 @@ async def take_changes(
     return caught, count
 
 
-async def begin_anew(database: Database, *, source: str) -> None:
-    """The next question is asked from the beginning: the source no longer knows our cursor."""
+async def begin_anew(database: Database, *, source: str, consumer: str) -> None:
+    """The next question is asked from the beginning, and what it brings counts: identity was restored from a backup.
+
+    Its versions go on from the backup's, so of what stands here none is newer than what it says from now on, by NATS
+    (to ``consumer``) or when asked. The facts stand until they are said anew. It may end anywhere and begin anew: the
+    cursor goes last. In steps, since a statement is bounded and a nation has many people.
+    """
+    for kind in projected.OF_IDENTITY:
+        while await _forget_some(database, kind, consumer):
+            pass
     async with database.driver_connection() as connection:
         await projected.forget_cursor(connection, source)
+
+
+async def _forget_some(database: Database, kind: str, consumer: str) -> int:
+    async with database.driver_connection() as connection:
+        passed = await projected.forget_versions(connection, kind, rows_max=FORGET_BATCH_SIZE)
+        return passed + await forget_versions(connection, consumer, kind, rows_max=FORGET_BATCH_SIZE)
 
 
 async def last_heard(database: Database, *, source: str) -> tuple[int, float] | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection, Mapping
 from datetime import datetime
 from typing import Any, Final
@@ -160,9 +161,25 @@ VALUES ($1, $2, $3, clock_timestamp() - make_interval(secs => $4))
 ON CONFLICT (source) DO UPDATE SET
     cursor = greatest(known.cursor, excluded.cursor),
     as_of = greatest(known.as_of, excluded.as_of),
-    asked_at = greatest(known.asked_at, excluded.asked_at)"""
-"""The greatest of each: what another replica has heard since is as true."""
-_BEGIN_ANEW: Final = "UPDATE projection_freshness SET cursor = 0 WHERE source = $1"
+    asked_at = CASE WHEN known.asked_at > clock_timestamp() THEN excluded.asked_at
+                    ELSE greatest(known.asked_at, excluded.asked_at) END"""
+"""The greatest of each: what another replica has heard since is as true, unless the clock was set back meanwhile."""
+_BEGIN_ANEW: Final = """
+INSERT INTO projection_freshness (source, cursor, as_of, asked_at) VALUES ($1, 0, to_timestamp(0), to_timestamp(0))
+ON CONFLICT (source) DO UPDATE SET cursor = 0"""
+_PASSED: Final = {
+    kind: f"""
+UPDATE {table} SET version = 0
+WHERE ctid = ANY (ARRAY(SELECT ctid FROM {table} WHERE version > 0 LIMIT $1))"""  # noqa: S608  Our own names.
+    for kind, table in {
+        "person": "persons",
+        "institution": "institutions",
+        "terminal": "terminals",
+        "key": "signing_keys",
+    }.items()
+}
+"""What identity tells of, by the kind of aggregate: no version of it counts as passed any more."""
+OF_IDENTITY: Final = tuple(_PASSED)
 _FRESHNESS: Final = """
 SELECT cursor, extract(epoch FROM clock_timestamp() - asked_at)::float8 AS age_s
 FROM projection_freshness WHERE source = $1"""
@@ -178,10 +195,22 @@ async def forget_cursor(connection: Any, source: str) -> None:  # noqa: ANN401  
     await connection.execute(_BEGIN_ANEW, source)
 
 
+async def forget_versions(connection: Any, kind: str, *, rows_max: int) -> int:  # noqa: ANN401  Untyped driver.
+    """Whatever identity says next of an aggregate of this kind is newer; so many rows at once, how many there were."""
+    said: str = await connection.execute(_PASSED[kind], rows_max)
+    return int(said.rpartition(" ")[2])
+
+
 async def heard(connection: Any, source: str) -> tuple[int, float] | None:  # noqa: ANN401  Untyped driver.
-    """The cursor to go on from, and how many seconds ago the source was heard; None if it never was."""
+    """The cursor to go on from, and how many seconds ago the source was heard; None if it never was.
+
+    Infinitely long ago if the clock says that it is to come.
+    """
     row = await connection.fetchrow(_FRESHNESS, source)
-    return None if row is None else (row["cursor"], row["age_s"])
+    if row is None:
+        return None
+    # The clock went back since: nobody can tell for how long nothing was heard.
+    return row["cursor"], row["age_s"] if row["age_s"] >= 0 else math.inf
 
 
 _INSTITUTION: Final = """

@@ -26,14 +26,16 @@ from sqlalchemy import (
 
 from services.settlement.tables.metadata import METADATA
 
+_VERSION: Final = "Its owner's; 0 where it counts from before a restore."
+
 PERSONS: Final = Table(
     "persons",
     METADATA,
     Column("psn_no", Text, primary_key=True),
-    Column("version", BigInteger, nullable=False),
+    Column("version", BigInteger, nullable=False, comment=_VERSION),
     Column("name_masked", Text, nullable=False),
     Column("brdy", Text, nullable=False, comment="yyyy-MM-dd, or empty where identity does not tell it."),
-    CheckConstraint("version >= 1", name="version"),
+    CheckConstraint("version >= 0", name="version"),
     comment="Persons as identity last told of them.",
 )
 
@@ -51,12 +53,11 @@ ENROLMENTS: Final = Table(
 SANCTIONS: Final = Table(
     "sanctions",
     METADATA,
+    Column("psn_no", Text, ForeignKey("persons.psn_no", ondelete="CASCADE"), primary_key=True),
     Column("sanction_id", Uuid, primary_key=True),
-    Column("psn_no", Text, ForeignKey("persons.psn_no", ondelete="CASCADE"), nullable=False),
     Column("from_at", DateTime(timezone=True), nullable=False),
     Column("to_at", DateTime(timezone=True), nullable=False),
     CheckConstraint("from_at < to_at", name="period"),
-    Index(None, "psn_no"),
     comment="Suspensions from online settlement, in force or to come (domain §8).",
 )
 
@@ -64,13 +65,13 @@ INSTITUTIONS: Final = Table(
     "institutions",
     METADATA,
     Column("fixmedins_code", Text, primary_key=True),
-    Column("version", BigInteger, nullable=False),
+    Column("version", BigInteger, nullable=False, comment=_VERSION),
     Column("state", Text, nullable=False),
     Column("wallet_capable", Boolean, nullable=False),
     Column("inpatient", Boolean, nullable=False, server_default="true", comment="Whether it settles 住院."),
     Column("agreement_from", Date, comment="The agreement's first day; NULL = open."),
     Column("agreement_to", Date, comment="Its last day; NULL = open."),
-    CheckConstraint("version >= 1", name="version"),
+    CheckConstraint("version >= 0", name="version"),
     CheckConstraint("fixmedins_code ~ '^[HP][1-9][0-9]{10}$'", name="code"),
     CheckConstraint("state IN ('DESIGNATED', 'SUSPENDED', 'ENDED')", name="state"),
     comment="Designated institutions (定点医药机构).",
@@ -93,11 +94,11 @@ TERMINALS: Final = Table(
     METADATA,
     Column("fixmedins_code", Text, primary_key=True),
     Column("terminal_no", Text, primary_key=True),
-    Column("version", BigInteger, nullable=False),
+    Column("version", BigInteger, nullable=False, comment=_VERSION),
     Column("state", Text, nullable=False),
     Column("sign_no", Text, nullable=False, comment="The last sign-in (签到编号), empty when it was ended."),
     Column("sign_ends_at", DateTime(timezone=True), comment="Before this the sign-in counts."),
-    CheckConstraint("version >= 1", name="version"),
+    CheckConstraint("version >= 0", name="version"),
     CheckConstraint("state IN ('ACTIVE', 'RETIRED')", name="state"),
     CheckConstraint("(sign_no = '') = (sign_ends_at IS NULL)", name="sign_in"),
     comment="Terminals as identity last told of them. No key to institutions: the two are told apart.",
@@ -107,11 +108,11 @@ SIGNING_KEYS: Final = Table(
     "signing_keys",
     METADATA,
     Column("kid", Text, primary_key=True),
-    Column("version", BigInteger, nullable=False),
+    Column("version", BigInteger, nullable=False, comment=_VERSION),
     Column("public_key", LargeBinary, nullable=False),
     Column("not_before_at", DateTime(timezone=True), nullable=False),
     Column("not_after_at", DateTime(timezone=True), nullable=False),
-    CheckConstraint("version >= 1", name="version"),
+    CheckConstraint("version >= 0", name="version"),
     CheckConstraint("octet_length(public_key) = 32", name="ed25519"),
     CheckConstraint("not_before_at < not_after_at", name="period"),
     comment="The public halves of the keys that sign ecTokens.",

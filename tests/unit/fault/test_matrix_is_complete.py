@@ -61,6 +61,7 @@ WITHOUT_POINTS: Final[Mapping[str, str]] = {
     "services/settlement/ledger/app.py serve": "as keep, which is a function inside it",
     "services/settlement/operations/projecting.py _note_heard": "notes how recently identity was heard, by the clock",
     "services/settlement/operations/projecting.py begin_anew": "identity is asked from the beginning, by the clock",
+    "services/settlement/operations/projecting.py _forget_some": "as before, and the same in any number",
     "services/settlement/operations/refusing.py tell": "one event without a change beside it; a refused request again",
     "chassis/outbox.py purge": "deletes what is a week old, by the clock",
     "chassis/inbox.py _purge": "deletes what is 15 days old, by the clock",

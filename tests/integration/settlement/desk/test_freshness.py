@@ -7,14 +7,18 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any, Final
 
 import grpc
 import pytest
 from google.protobuf.timestamp_pb2 import Timestamp
 
+from chassis.db import Database
+from chassis.process import Process
 from chassis.rpc.server import Health, RpcServer
 from chassis.settings import ProcessSettings
 from gongji.identity.v1 import identity_pb2
@@ -24,6 +28,7 @@ from gongji_terminal import Care
 from gongji_terminal.msgid import next_msgid
 from kernel.failures import Failure, Kind
 from ops.embedded.databases import Databases
+from services.settlement import app, recovery
 from tests.integration.settlement.desk import said
 from tests.integration.settlement.desk import town as building
 from tests.integration.settlement.desk.test_settle import family, planned
@@ -45,6 +50,7 @@ class Identity(identity_grpc.IdentityServiceServicer):
     asked_after: list[str] = field(default_factory=list)
     is_away: bool = False
     is_silent: bool = False
+    answers_after_s: float = 0.0
     is_restored: bool = False
 
     async def StreamSnapshot(  # noqa: N802  As generated.
@@ -66,6 +72,7 @@ class Identity(identity_grpc.IdentityServiceServicer):
             await context.abort(grpc.StatusCode.UNAVAILABLE, "gone")
         while self.is_silent:  # noqa: ASYNC110  The test says so by an attribute.
             await asyncio.sleep(0.05)
+        await asyncio.sleep(self.answers_after_s)
         self.asked_after.append(request.after)
         if self.is_restored and request.after:
             self.is_restored = False
@@ -82,11 +89,8 @@ class Identity(identity_grpc.IdentityServiceServicer):
 async def identity(nats: NatsServer) -> AsyncIterator[tuple[Identity, str]]:
     """It answers at an address."""
     played = Identity()  # type: ignore[abstract]  # Nothing else is called.
-    server = RpcServer(ProcessSettings(nats_url=nats.url, environment="test"), Health())
-    server.add(identity_grpc.add_IdentityServiceServicer_to_server, played)
-    ports = await server.start()
-    yield played, f"127.0.0.1:{ports['grpc']}"
-    await server.stop(0)
+    async with _answering(played, nats) as address:
+        yield played, address
 
 
 @pytest.fixture(scope="module")
@@ -231,3 +235,60 @@ async def test_after_a_restore_identity_is_read_from_its_beginning(heard: tuple[
     await said.until(lambda: _more(identity, asked + 3))
     assert "" in identity.asked_after[asked:]
     assert await skipped(town, patient) == []
+
+
+async def test_what_was_decided_while_nobody_listened_counts_from_the_first_bill_on(
+    db: Database, database: str, nats: NatsServer, tmp_path: Path
+) -> None:
+    """A settlement that starts anew asks before it serves, however recently another process of it had asked."""
+    played = Identity(answers_after_s=0.3)  # type: ignore[abstract]  # Nothing else is called.
+    async with _answering(played, nats) as address, _process(database, nats, tmp_path, address) as (process, settings):
+        now = datetime.now(UTC)
+        played.new = [said.person("650100000000001", ("310", URUMQI, "1"), sanctions=[(now, now + timedelta(days=90))])]
+        freshness = await app.followed(process, settings, db)
+        assert not freshness.is_stale
+        async with db.driver_connection() as connection:
+            assert await connection.fetchval("SELECT count(*) FROM sanctions") == 1
+
+
+async def test_identity_that_does_not_answer_does_not_keep_settlement_from_serving(
+    db: Database, database: str, nats: NatsServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It waits so long and no longer; mutual aid is paused then, and the patients' own money is not."""
+    monkeypatch.setattr(recovery, "FIRST_ANSWER_MAX_S", 0.2)
+    played = Identity(is_silent=True)  # type: ignore[abstract]  # As above.
+    async with _answering(played, nats) as address, _process(database, nats, tmp_path, address) as (process, settings):
+        async with asyncio.timeout(5):
+            freshness = await app.followed(process, settings, db)
+        assert freshness.is_stale
+        played.is_silent = False
+
+
+@asynccontextmanager
+async def _answering(played: Identity, nats: NatsServer) -> AsyncIterator[str]:
+    """Where it answers."""
+    server = RpcServer(ProcessSettings(nats_url=nats.url, environment="test"), Health())
+    server.add(identity_grpc.add_IdentityServiceServicer_to_server, played)
+    ports = await server.start()
+    yield f"127.0.0.1:{ports['grpc']}"
+    await server.stop(0)
+
+
+@asynccontextmanager
+async def _process(
+    url: str, nats: NatsServer, folder: Path, address: str
+) -> AsyncIterator[tuple[Process, app.Settings]]:
+    """A settlement process before it serves."""
+    settings = app.Settings(
+        nats_url=nats.url,
+        environment="test",
+        database_url=url,
+        policies_folder=folder,
+        identity_address=address,
+        identity_sweep_s=20,
+    )
+    process = Process("settlement", settings)
+    try:
+        yield process, settings
+    finally:
+        await process._leave()

@@ -42,9 +42,11 @@ async def following(db: Database, bus: Bus) -> AsyncIterator[None]:
     try:
         yield
     finally:
-        for task in tasks:
-            task.cancel()
-        await asyncio.wait(tasks)
+        pending = set(tasks)
+        while pending:  # More than once: waiting for NATS may end at the moment of a cancellation and swallow it.
+            for task in pending:
+                task.cancel()
+            _, pending = await asyncio.wait(pending, timeout=1)
 
 
 async def applied(db: Database, table: str, version: int) -> bool:
