@@ -9,9 +9,10 @@ from chassis.rpc.interceptors import Context
 from chassis.rpc.server import RpcServer
 from gongji.identity.v1 import cards_pb2 as pb
 from gongji.identity.v1.cards_pb2_grpc import CardServiceServicer, add_CardServiceServicer_to_server
+from kernel.failures import Failure
 from kernel.ids import parsed_psn_no
 from services.identity.api.room import Room, asked_by
-from services.identity.domain.decoding import Desk
+from services.identity.domain.decoding import NOWHERE, Desk
 from services.identity.operations import cards
 from services.identity.operations.cards import CardRoom
 from services.identity.operations.decoding import Decoder
@@ -72,9 +73,13 @@ class CardApi(CardServiceServicer):
         return pb.ReportCardLostResponse(card=wire.card_message(card))
 
     async def ChangePin(self, request: pb.ChangePinRequest, _: Context) -> pb.ChangePinResponse:
-        await cards.change_pin(
-            self.cards, card_no=request.card_no, pin=request.pin, new_pin=request.new_pin, now=self.room.clock.now()
-        )
+        card_no, now = request.card_no, self.room.clock.now()
+        try:
+            await cards.change_pin(self.cards, card_no=card_no, pin=request.pin, new_pin=request.new_pin, now=now)
+        except Failure as failure:
+            holder = await cards.holder_of(self.cards, card_no=card_no)
+            await self.decoder.keep_refused(failure, NOWHERE, psn_no=holder, jti=None)
+            raise
         return pb.ChangePinResponse()
 
     async def UnlockPin(self, request: pb.UnlockPinRequest, _: Context) -> pb.UnlockPinResponse:

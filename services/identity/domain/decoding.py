@@ -32,6 +32,10 @@ class Desk:
     terminal_no: str
 
 
+NOWHERE: Final = Desk(FixmedinsCode(""), "")
+"""No desk: in somebody's own app."""
+
+
 @value
 class CertificateShown:
     """A certificate with the name that stands on it."""

@@ -138,6 +138,13 @@ async def list_cards(
     return found[:size], len(found) > size
 
 
+async def holder_of(room: CardRoom, *, card_no: str) -> PsnNo | None:
+    """Whose card it is, whatever its state: for what is kept of refusals."""
+    async with room.database.transaction() as connection:
+        card = await store.card_of_number(connection, room.seals.card_index(card_no))
+    return None if card is None else card.psn_no
+
+
 async def try_pin(room: CardRoom, *, card_no: str, pin: str) -> Card:
     """The active card, if this is its PIN; the try counts before the PIN is looked at (five wrong ones lock).
 

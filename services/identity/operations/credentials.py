@@ -28,12 +28,11 @@ from services.identity.domain.person import Person
 from services.identity.domain.sealing import NONCE_BYTES, Sealed, Seals
 from services.identity.domain.signing import Signed
 from services.identity.operations import lookups
-from services.identity.operations.cards import CardRoom, try_pin
+from services.identity.operations.cards import CardRoom, holder_of, try_pin
 from services.identity.operations.decoding import Decoder
 from services.identity.operations.drawn import new_bytes
 from services.identity.operations.sealed import name_of
 from services.identity.operations.wards import check_shows
-from services.identity.store import cards as kept_cards
 from services.identity.store import people
 from services.identity.store.holders import find_holder
 
@@ -91,9 +90,7 @@ class Presentation:
     ) -> tuple[Shown, Person]:
         """The holder of a card shown with its PIN; refusals as ``check_desk``, ``try_pin``, then ``Decoder.use``."""
         await self.decoder.check_desk(visit.desk, now=now)
-        async with self.cards.database.transaction() as connection:
-            known = await kept_cards.card_of_number(connection, self.cards.seals.card_index(card_no))
-        claimed.psn_no = None if known is None else known.psn_no
+        claimed.psn_no = await holder_of(self.cards, card_no=card_no)
         card = await try_pin(self.cards, card_no=card_no, pin=pin)
         shown = self._shown(card.psn_no, visit, CertType.CARD)
         return shown, await self.decoder.use(shown)
@@ -103,16 +100,16 @@ class Presentation:
     ) -> tuple[Shown, Person]:
         """The holder of a certificate; refusals as ``check_desk``, IDENTITY_CARD_UNKNOWN, then as ``Decoder.use``.
 
-        A number with another's name is refused as one that nobody has, so that names cannot be tried out.
+        A number with another's name is refused as one that nobody has, after the same statements, so that nobody finds
+        out who is on record.
         """
         await self.decoder.check_desk(visit.desk, now=now)
         async with self.cards.database.transaction() as connection:
-            psn_no = await people.holder_of(connection, self.cards.seals.blind_index(stated.certificate))
-            sealed = None if psn_no is None else await people.sealed_person(connection, psn_no)
-        claimed.psn_no = psn_no
-        if psn_no is None or sealed is None or not same_name(name_of(sealed, seals=self.cards.seals), stated.name):
+            sealed = await people.sealed_holder_of(connection, self.cards.seals.blind_index(stated.certificate))
+        claimed.psn_no = None if sealed is None else sealed.psn_no
+        if sealed is None or not same_name(name_of(sealed, seals=self.cards.seals), stated.name):
             raise Failure(Kind.NOT_FOUND, "IDENTITY_CARD_UNKNOWN", field="identity_card")
-        shown = self._shown(psn_no, visit, CertType.IDENTITY_CARD)
+        shown = self._shown(sealed.psn_no, visit, CertType.IDENTITY_CARD)
         return shown, await self.decoder.use(shown)
 
     def _shown(

@@ -49,6 +49,9 @@ _SAVE_ENROLMENTS: Final = sa.text(f"""
 _ADD_ENROLMENT_CHANGES: Final = sa.text(f"""
     INSERT INTO enrolment_changes (psn_no, insutype, insuplc_admdvs, psn_insu_stas, changed_at){_CHANGED_ENROLMENTS}
     """)
+_SEALED: Final[sa.Select[tuple[object, ...]]] = sa.select(
+    PERSONS.c.psn_no, PERSONS.c.certificate_kind, PERSONS.c.key_id, PERSONS.c.certno_sealed, PERSONS.c.name_sealed
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,12 +64,14 @@ class SealedPerson:
     name: Sealed = field(repr=False)
 
 
-async def holder_of(connection: AsyncConnection, certno_index: bytes) -> PsnNo | None:
-    """Whose certificate it is, or was."""
-    now = sa.select(PERSONS.c.psn_no).where(PERSONS.c.certno_index == certno_index)
-    before = sa.select(FORMER_CERTIFICATES.c.psn_no).where(FORMER_CERTIFICATES.c.certno_index == certno_index)
-    found = await connection.scalar(now.union_all(before))
-    return None if found is None else PsnNo(found)
+async def sealed_holder_of(connection: AsyncConnection, certno_index: bytes) -> SealedPerson | None:
+    """Whose certificate it is, or was; one statement whether or not anybody's, so that it takes as long."""
+    now = _SEALED.where(PERSONS.c.certno_index == certno_index)
+    before = _SEALED.join(FORMER_CERTIFICATES, FORMER_CERTIFICATES.c.psn_no == PERSONS.c.psn_no).where(
+        FORMER_CERTIFICATES.c.certno_index == certno_index
+    )
+    row = (await connection.execute(now.union_all(before))).first()
+    return None if row is None else _sealed(row)
 
 
 async def is_known(connection: AsyncConnection, psn_no: PsnNo) -> bool:
@@ -81,24 +86,8 @@ async def sealed_person(connection: AsyncConnection, psn_no: PsnNo) -> SealedPer
 
 async def sealed_people(connection: AsyncConnection, psn_nos: Iterable[PsnNo]) -> dict[PsnNo, SealedPerson]:
     """The sealed columns of those of the people who are on record."""
-    rows = await connection.execute(
-        sa.select(
-            PERSONS.c.psn_no,
-            PERSONS.c.certificate_kind,
-            PERSONS.c.key_id,
-            PERSONS.c.certno_sealed,
-            PERSONS.c.name_sealed,
-        ).where(_among(PERSONS.c.psn_no, list(psn_nos)))
-    )
-    return {
-        PsnNo(row.psn_no): SealedPerson(
-            PsnNo(row.psn_no),
-            CertificateKind(row.certificate_kind),
-            certno=Sealed(row.key_id, row.certno_sealed),
-            name=Sealed(row.key_id, row.name_sealed),
-        )
-        for row in rows
-    }
+    rows = await connection.execute(_SEALED.where(_among(PERSONS.c.psn_no, list(psn_nos))))
+    return {PsnNo(row.psn_no): _sealed(row) for row in rows}
 
 
 async def load_person(connection: AsyncConnection, psn_no: PsnNo, *, lock: bool = False) -> Person | None:
@@ -244,6 +233,15 @@ async def insert_change(
             cause=cause,
             changed_at=now,
         )
+    )
+
+
+def _sealed(row: sa.Row[tuple[object, ...]]) -> SealedPerson:
+    return SealedPerson(
+        PsnNo(row.psn_no),
+        CertificateKind(row.certificate_kind),
+        certno=Sealed(row.key_id, row.certno_sealed),
+        name=Sealed(row.key_id, row.name_sealed),
     )
 
 

@@ -291,6 +291,22 @@ async def test_the_holder_changes_his_pin(desk: Identity) -> None:
     await desk.decode(card=shown(OTHER_PIN))
 
 
+async def test_wrong_pins_that_are_typed_in_an_app_are_kept_as_those_at_a_desk(desk: Identity) -> None:
+    """Five guesses through ChangePin and the lock-out stand against the holder's card, at no terminal."""
+    await active(desk)
+    for _ in range(7):
+        change = cards_pb2.ChangePinRequest(card_no=CARD_NO, pin=OTHER_PIN, new_pin="591728")
+        await refusal(desk.cards.ChangePin(change))
+    async with desk.database.driver_connection() as connection:
+        found = await connection.fetch("SELECT * FROM refused_decodings ORDER BY reason")
+    assert [
+        (row["fixmedins_code"], row["terminal_no"], row["reason"], row["psn_no"], row["refusals"]) for row in found
+    ] == [
+        ("", "", "PIN_LOCKED", WANG["psn_no"], 2),
+        ("", "", "PIN_WRONG", WANG["psn_no"], 5),
+    ]
+
+
 async def test_a_lost_card_opens_nothing_though_its_pin_was_being_tried(desk: Identity) -> None:
     """Lost while tries are under way: each ends before or after, and afterwards none is taken."""
     await active(desk)

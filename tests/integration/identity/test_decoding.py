@@ -9,6 +9,7 @@ from typing import Any
 from uuid import UUID
 
 import pytest
+from sqlalchemy.event import listen
 
 from gongji.identity.v1 import credentials_pb2, identity_pb2, person_pb2
 from services.identity.domain.decoding import agent_place
@@ -134,6 +135,22 @@ async def test_an_identity_card_counts_with_the_name_that_stands_on_it(desk: Ide
     stranger = certificate(WANG, certno="650103196001010019")
     assert (await refusal(desk.decode(identity_card=stranger)))[1] in {unknown[1], "CERTIFICATE_CHECKSUM_WRONG"}
     assert (await refusal(desk.decode(identity_card=certificate(WANG, certno="1"))))[1] == "CERTIFICATE_MALFORMED"
+
+
+async def test_the_same_is_asked_about_a_number_on_record_and_one_that_is_not(desk: Identity) -> None:
+    """Neither the answer nor the statements that it takes tell a wrong name from a number that nobody has."""
+    sent: list[str] = []
+
+    def note(_connection: object, _cursor: object, statement: str, *_: object) -> None:
+        sent.append(statement)
+
+    listen(desk.database.engine.sync_engine, "before_cursor_execute", note)
+    told = []
+    for shown in (certificate(WANG, psn_name="李秀英"), certificate(WANG, certno="11010519491231002X")):
+        sent.clear()
+        told.append((await refusal(desk.decode(identity_card=shown)), list(sent)))
+    assert told[0] == told[1]
+    assert told[0][1] != []
 
 
 async def test_who_fetches_the_medicine_is_on_record_and_sealed(desk: Identity, secrets_file: Any) -> None:  # noqa: ANN401  A path.
