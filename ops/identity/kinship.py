@@ -32,7 +32,7 @@ def load_registry(
 ) -> None:
     """Load what the civil registry knows of parents, marriages and siblings; the same file again changes nothing.
 
-    Facts that are submitted from then on are checked against it; of certificates nothing but keyed indexes is kept.
+    Facts that wait, and those submitted from then on, are checked against it. Certificates are kept as keyed indexes.
     Refused lines are listed with their reasons in FILE.refused.csv. A run that was cut off goes on where it stood.
     Exit code 0: every line was taken; 1: some were refused; 2: the file cannot be used, or the service is away.
     """

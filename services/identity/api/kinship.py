@@ -125,8 +125,15 @@ class KinshipApi(KinshipServiceServicer):
     async def LoadRegistryRows(self, request: pb.LoadRegistryRowsRequest, _: Context) -> pb.LoadRegistryRowsResponse:
         room, now = self.room, self.room.clock.now()
         rows, refused = wire.registry_rows(request, today=business_date(now))
-        taken = await load_rows(database=room.database, seals=room.seals, rows=rows, now=now)
-        return pb.LoadRegistryRowsResponse(taken=taken, known=len(rows) - taken, refused=refused)
+        loaded = await load_rows(database=room.database, seals=room.seals, rows=rows, now=now)
+        await kinship.check_waiting(
+            database=room.database,
+            registry=self.registry,
+            fact_ids=loaded.waiting,
+            now=now,
+            randomness=room.randomness,
+        )
+        return pb.LoadRegistryRowsResponse(taken=loaded.taken, known=len(rows) - loaded.taken, refused=refused)
 
     async def VerifyKinship(self, request: pb.VerifyKinshipRequest, context: Context) -> pb.VerifyKinshipResponse:
         room = self.room

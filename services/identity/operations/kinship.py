@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import date, datetime
 from typing import Final, Protocol
@@ -116,6 +117,21 @@ async def check_with_registry(
     # No transaction is open while a registry is asked: it may take its time.
     finding = await registry.check(waiting)
     return await _follow_finding(database, fact_id, finding, now=now, randomness=randomness)
+
+
+async def check_waiting(
+    *, database: Database, registry: Registry, fact_ids: Iterable[UUID], now: datetime, randomness: Randomness
+) -> None:
+    """Asks the registry about facts that wait, as ``check_with_registry`` does; one decided meanwhile is left alone.
+
+    Nobody is shown whom they speak of, so no look-up is on record.
+    """
+    for fact_id in fact_ids:
+        async with database.transaction() as connection:
+            waiting = _kept(await store.load_fact(connection, fact_id)).fact
+        if waiting.state is FactState.SUBMITTED:
+            finding = await registry.check(waiting)
+            await _follow_finding(database, fact_id, finding, now=now, randomness=randomness)
 
 
 async def review_fact(

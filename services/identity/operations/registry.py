@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from uuid import UUID
 
 from chassis.db import Database
 from services.identity.domain.kinship import Fact
@@ -28,13 +29,26 @@ class BatchFileRegistry:
         return finding(fact, person=person, other=other, rows=rows)
 
 
-async def load_rows(*, database: Database, seals: Seals, rows: Sequence[StatedRow], now: datetime) -> int:
-    """How many of the rows were new or gave a wedding its end; certificates are kept as blind indexes alone."""
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """How many rows were new or gave a wedding its end; and the facts that wait and speak of somebody in any row."""
+
+    taken: int = 0
+    waiting: Sequence[UUID] = ()
+
+
+async def load_rows(*, database: Database, seals: Seals, rows: Sequence[StatedRow], now: datetime) -> Loaded:
+    """The rows taken in, certificates as blind indexes alone.
+
+    What waits is found by rows that say nothing new as well: whoever was cut off before asking sends the same again.
+    """
     if not rows:
-        return 0
+        return Loaded()
     sealed = [
         normal(RegistryRow(row.kind, seals.blind_index(row.a), seals.blind_index(row.b), row.from_date, row.to_date))
         for row in rows
     ]
     async with database.transaction() as connection:
-        return await store.insert_rows(connection, sealed, now=now)
+        taken = await store.insert_rows(connection, sealed, now=now)
+        indexes = {index for row in sealed for index in (row.a, row.b)}
+        return Loaded(taken, await store.waiting_facts(connection, indexes))

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import date, datetime
 from typing import Final
+from uuid import UUID
 
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import ARRAY, BYTEA
@@ -33,6 +34,19 @@ _INSERT: Final = sa.text("""
 """In one order, so that two files loaded at once never wait for each other both ways. An end is never taken back."""
 
 
+_WAITING: Final = sa.text("""
+    WITH named AS MATERIALIZED (
+        SELECT psn_no FROM persons WHERE certno_index = ANY (CAST(:indexes AS bytea[]))
+        UNION
+        SELECT psn_no FROM former_certificates WHERE certno_index = ANY (CAST(:indexes AS bytea[]))
+    )
+    SELECT fact_id FROM kinship_facts WHERE psn_no = ANY (ARRAY(SELECT psn_no FROM named)) AND state = 'SUBMITTED'
+    UNION
+    SELECT fact_id FROM kinship_facts WHERE other_psn_no = ANY (ARRAY(SELECT psn_no FROM named)) AND state = 'SUBMITTED'
+    ORDER BY fact_id""")
+"""By arrays, so that each table is read by its index, however few or many the certificates are."""
+
+
 async def insert_rows(connection: AsyncConnection, rows: Sequence[RegistryRow], *, now: datetime) -> int:
     """How many of the rows are new, or gave a wedding its end; each is as ``normal`` makes it."""
     result = await connection.execute(
@@ -47,6 +61,12 @@ async def insert_rows(connection: AsyncConnection, rows: Sequence[RegistryRow], 
         },
     )
     return len(result.all())
+
+
+async def waiting_facts(connection: AsyncConnection, indexes: Collection[bytes]) -> list[UUID]:
+    """The submitted facts that speak of somebody whom one of these certificates, present or former, names."""
+    rows = await connection.scalars(_WAITING, {"indexes": sorted(indexes)})
+    return list(rows)
 
 
 async def indexes_of(connection: AsyncConnection, psn_no: PsnNo) -> frozenset[bytes]:

@@ -97,7 +97,7 @@ class KinshipServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def CheckWithRegistry(self, request, context):
-        """Asks the civil registry about a submitted fact once more: its latest file may know what the one before did not.
+        """Asks the civil registry about a submitted fact once more: what stood against a confirmed one may be settled by now.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -126,7 +126,8 @@ class KinshipServiceServicer:
 
     def LoadRegistryRows(self, request, context):
         """Takes in rows of the civil registry's batch file. Repeated rows are harmless; a wedding's row again with an end
-        gives it that end. Certificates are kept as keyed blind indexes alone.
+        gives it that end. Certificates are kept as keyed blind indexes alone. Facts that wait and speak of somebody in a row
+        are checked once more.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -40,7 +40,7 @@ class KinshipServiceStub:
     ReviewKinshipFact: _grpc.UnaryUnaryMultiCallable[_kinship_pb2.ReviewKinshipFactRequest, _kinship_pb2.ReviewKinshipFactResponse]
     """An officer verifies or rejects a submitted fact, or revokes a verified one."""
     CheckWithRegistry: _grpc.UnaryUnaryMultiCallable[_kinship_pb2.CheckWithRegistryRequest, _kinship_pb2.CheckWithRegistryResponse]
-    """Asks the civil registry about a submitted fact once more: its latest file may know what the one before did not."""
+    """Asks the civil registry about a submitted fact once more: what stood against a confirmed one may be settled by now."""
     ListReviews: _grpc.UnaryUnaryMultiCallable[_kinship_pb2.ListReviewsRequest, _kinship_pb2.ListReviewsResponse]
     """The facts that wait for an officer, the one that has waited longest first."""
     GetKinshipFact: _grpc.UnaryUnaryMultiCallable[_kinship_pb2.GetKinshipFactRequest, _kinship_pb2.GetKinshipFactResponse]
@@ -49,7 +49,8 @@ class KinshipServiceStub:
     """Every fact that speaks of a person, whatever became of it, the oldest first."""
     LoadRegistryRows: _grpc.UnaryUnaryMultiCallable[_kinship_pb2.LoadRegistryRowsRequest, _kinship_pb2.LoadRegistryRowsResponse]
     """Takes in rows of the civil registry's batch file. Repeated rows are harmless; a wedding's row again with an end
-    gives it that end. Certificates are kept as keyed blind indexes alone.
+    gives it that end. Certificates are kept as keyed blind indexes alone. Facts that wait and speak of somebody in a row
+    are checked once more.
     """
     VerifyKinship: _grpc.UnaryUnaryMultiCallable[_kinship_pb2.VerifyKinshipRequest, _kinship_pb2.VerifyKinshipResponse]
     """The relation of two people on a date and the chain of facts that proves it, or why there is none."""
@@ -66,7 +67,7 @@ class KinshipServiceAsyncStub(KinshipServiceStub):
     ReviewKinshipFact: _aio.UnaryUnaryMultiCallable[_kinship_pb2.ReviewKinshipFactRequest, _kinship_pb2.ReviewKinshipFactResponse]  # type: ignore[assignment]
     """An officer verifies or rejects a submitted fact, or revokes a verified one."""
     CheckWithRegistry: _aio.UnaryUnaryMultiCallable[_kinship_pb2.CheckWithRegistryRequest, _kinship_pb2.CheckWithRegistryResponse]  # type: ignore[assignment]
-    """Asks the civil registry about a submitted fact once more: its latest file may know what the one before did not."""
+    """Asks the civil registry about a submitted fact once more: what stood against a confirmed one may be settled by now."""
     ListReviews: _aio.UnaryUnaryMultiCallable[_kinship_pb2.ListReviewsRequest, _kinship_pb2.ListReviewsResponse]  # type: ignore[assignment]
     """The facts that wait for an officer, the one that has waited longest first."""
     GetKinshipFact: _aio.UnaryUnaryMultiCallable[_kinship_pb2.GetKinshipFactRequest, _kinship_pb2.GetKinshipFactResponse]  # type: ignore[assignment]
@@ -75,7 +76,8 @@ class KinshipServiceAsyncStub(KinshipServiceStub):
     """Every fact that speaks of a person, whatever became of it, the oldest first."""
     LoadRegistryRows: _aio.UnaryUnaryMultiCallable[_kinship_pb2.LoadRegistryRowsRequest, _kinship_pb2.LoadRegistryRowsResponse]  # type: ignore[assignment]
     """Takes in rows of the civil registry's batch file. Repeated rows are harmless; a wedding's row again with an end
-    gives it that end. Certificates are kept as keyed blind indexes alone.
+    gives it that end. Certificates are kept as keyed blind indexes alone. Facts that wait and speak of somebody in a row
+    are checked once more.
     """
     VerifyKinship: _aio.UnaryUnaryMultiCallable[_kinship_pb2.VerifyKinshipRequest, _kinship_pb2.VerifyKinshipResponse]  # type: ignore[assignment]
     """The relation of two people on a date and the chain of facts that proves it, or why there is none."""
@@ -107,7 +109,7 @@ class KinshipServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _kinship_pb2.CheckWithRegistryRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_kinship_pb2.CheckWithRegistryResponse, _abc.Awaitable[_kinship_pb2.CheckWithRegistryResponse]]:
-        """Asks the civil registry about a submitted fact once more: its latest file may know what the one before did not."""
+        """Asks the civil registry about a submitted fact once more: what stood against a confirmed one may be settled by now."""
 
     @_abc_1.abstractmethod
     def ListReviews(
@@ -140,7 +142,8 @@ class KinshipServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_kinship_pb2.LoadRegistryRowsResponse, _abc.Awaitable[_kinship_pb2.LoadRegistryRowsResponse]]:
         """Takes in rows of the civil registry's batch file. Repeated rows are harmless; a wedding's row again with an end
-        gives it that end. Certificates are kept as keyed blind indexes alone.
+        gives it that end. Certificates are kept as keyed blind indexes alone. Facts that wait and speak of somebody in a row
+        are checked once more.
         """
 
     @_abc_1.abstractmethod
