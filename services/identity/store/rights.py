@@ -194,8 +194,12 @@ def _attestations(whose: Whose) -> Query:
         sa.select(
             table.verifier_no,
             table.purpose,
-            table.used_for,
-            *_as(attested_time=table.attested_at, used_time=table.used_at),
+            # The kind alone: behind it may stand a ward's number.
+            *_as(
+                used_for=sa.func.split_part(table.used_for, ":", 1),
+                attested_time=table.attested_at,
+                used_time=table.used_at,
+            ),
         )
         .where(table.psn_no == whose)
         .order_by(table.attested_at)

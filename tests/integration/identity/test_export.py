@@ -20,7 +20,8 @@ from services.identity.domain.attestation import Purpose
 from services.identity.domain.rights import SECTIONS
 from services.identity.operations.rights import PIECE_BYTES
 from tests.integration.identity.attesting import attested
-from tests.integration.identity.conftest import LI, START, WANG, Identity, StartIdentity, refusal
+from tests.integration.identity.conftest import CHILD, LI, START, WANG, Identity, StartIdentity, refusal
+from tests.integration.identity.test_lookups import Scene
 
 PSN_NO = WANG["psn_no"]
 HELD = Path(__file__).with_name("held.sql")
@@ -107,10 +108,21 @@ async def test_a_person_gets_all_that_is_held_in_clear_and_others_masked(identit
     assert [row["decision_no"] for row in document["sanctions"]] == ["2026-3"]
     (correction,) = document["corrections"]
     assert (correction["field"], correction["value"], correction["state"]) == ("NAME", "王建军", "REQUESTED")
-    assert document["attestations"][0]["used_for"].startswith("export:")
+    assert document["attestations"][0]["used_for"] == "export"
     assert document["lookups"][-1]["purpose"] == "DATA_EXPORTED"
     text = json.dumps(document, ensure_ascii=False)
     assert not any(secret in text for secret in (LI["certno"], LI["psn_name"], LI["psn_no"]))
+
+
+async def test_a_face_that_was_shown_for_a_ward_names_no_ward(identity: Identity) -> None:
+    """What an attestation was used for stands in the document by its kind; whose ward it was, by a masked name."""
+    scene = Scene(identity)
+    await scene.begin()
+    await identity.credentials.AddWard(await scene.add_ward())
+    document = await exported(identity)
+    assert [row["used_for"] for row in document["attestations"]] == ["ward", "export"]
+    assert [row["other_name_masked"] for row in document["wards"]] == ["王*明"]
+    assert not any(str(secret) in json.dumps(document, ensure_ascii=False) for secret in CHILD.values())
 
 
 async def test_every_section_is_filled_from_the_tables(identity: Identity) -> None:
