@@ -95,4 +95,6 @@ class AttestationApi(AttestationServiceServicer):
                 request.used_for,
                 now=room.clock.now(),
             )
-        return pb.UseAttestationResponse(attested_time=timestamp_of(attestation.attested_at))
+        return pb.UseAttestationResponse(
+            attested_time=timestamp_of(attestation.attested_at), existed=attestation.used_for is not None
+        )

@@ -57,7 +57,7 @@ async def verify(
     return (await identity.attestations.VerifyAttestation(request)).attestation_id
 
 
-async def use(identity: Identity, attestation_id: str, **fields: Any) -> object:  # noqa: ANN401  As above.
+async def use(identity: Identity, attestation_id: str, **fields: Any) -> pb.UseAttestationResponse:  # noqa: ANN401  As above.
     """Family uses it for a group."""
     standard: dict[str, Any] = {"psn_no": WANG["psn_no"], "purpose": JOIN_GROUP, "used_for": "group:1"}
     request = pb.UseAttestationRequest(attestation_id=attestation_id, **(standard | fields))
@@ -88,8 +88,8 @@ async def test_an_attestation_is_used_once_for_what_it_was_given_for(faces: Iden
     assert (await refusal(use(faces, attestation_id, psn_no=LI["psn_no"])))[1] == "ATTESTATION_OF_ANOTHER_PERSON"
     wallet = pb.ATTESTATION_PURPOSE_OPEN_WALLET
     assert (await refusal(use(faces, attestation_id, purpose=wallet)))[1] == "ATTESTATION_OF_ANOTHER_PURPOSE"
-    await use(faces, attestation_id)
-    await use(faces, attestation_id)
+    assert not (await use(faces, attestation_id)).existed
+    assert (await use(faces, attestation_id)).existed
     assert (await refusal(use(faces, attestation_id, used_for="group:2")))[1] == "ATTESTATION_USED"
     assert (await refusal(use(faces, str(uuid4()))))[1] == "ATTESTATION_UNKNOWN"
     late = await verify(faces)

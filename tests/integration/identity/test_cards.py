@@ -348,6 +348,27 @@ async def test_without_a_pepper_codes_go_on_and_pins_wait(start_identity: StartI
     assert (await identity.decode(await identity.code(WANG["psn_no"]))).person.psn_no == WANG["psn_no"]
 
 
+async def test_of_many_activations_at_once_one_counts_with_its_pin(start_identity: StartIdentity) -> None:
+    """Eight over two replicas with one face, each with a PIN of its own: one PIN opens the card, the others do not."""
+    clock = SetClock()
+    replicas = [await start_identity(clock), await start_identity(clock)]
+    await populated(replicas[0])
+    await issue(replicas[0])
+    chosen = [f"2048{n}7" for n in range(8)]
+    told = {
+        "digest": (await begin(replicas[0])).digest,
+        "attestation_id": await attested(replicas[0], WANG["psn_no"], Purpose.ACTIVATE_CARD),
+    }
+    answers = await asyncio.gather(
+        *(activate(replicas[n % 2], pin=pin, **told) for n, pin in enumerate(chosen)), return_exceptions=True
+    )
+    reasons = [getattr(answer, "reason", "") for answer in answers]
+    assert Counter(reasons) == {"": 1, "CARD_ALREADY_ACTIVE": 7}
+    taken = chosen[reasons.index("")]
+    assert (await pin_refusal(replicas[1], chosen[reasons.index("") - 1]))[0] == "PIN_WRONG"
+    await replicas[1].decode(card=shown(taken))
+
+
 async def test_a_face_unlocks_once(desk: Identity) -> None:
     """The same attestation again unlocks nothing and sets no PIN, however it is asked."""
     await active(desk)

@@ -58,6 +58,22 @@ async def test_one_whose_record_is_held_keeps_nobody_else_from_being_decoded(des
     assert (await desk.decode(hers)).person.psn_no == LI["psn_no"]
 
 
+async def test_calls_that_are_cancelled_take_nothing_from_the_others(desk: Identity) -> None:
+    """Every second caller hangs up at some moment: the others get their tokens, and no code is used twice."""
+    codes = [await desk.code(WANG["psn_no"]) for _ in range(40)]
+    calls = [asyncio.ensure_future(desk.decode(code, mdtrt_id=f"M{n}")) for n, code in enumerate(codes)]
+    for call in calls[1::2]:
+        await asyncio.sleep(0.001)
+        call.cancel()
+    answers = await asyncio.gather(*calls[::2])
+    assert [answer.person.psn_no for answer in answers] == [WANG["psn_no"]] * 20
+    again = await asyncio.gather(*(desk.decode(code, mdtrt_id="M") for code in codes), return_exceptions=True)
+    assert {getattr(each, "reason", "") for each in again[::2]} == {"CODE_ALREADY_USED"}
+    assert {getattr(each, "reason", "") for each in again[1::2]} <= {"CODE_ALREADY_USED", ""}
+    async with desk.database.driver_connection() as connection:
+        assert await connection.fetchval("SELECT count(*) FROM used_codes") == len(codes)
+
+
 async def test_a_line_cut_after_the_commit_costs_nobody_his_code(desk: Identity, migrated: str) -> None:
     """The answer was lost, the use was not: it is found again under its own token, and counts for nobody else."""
     async with desk.database.driver_connection() as connection:

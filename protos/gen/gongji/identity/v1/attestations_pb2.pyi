@@ -323,16 +323,20 @@ class UseAttestationResponse(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     ATTESTED_TIME_FIELD_NUMBER: _builtins.int
+    EXISTED_FIELD_NUMBER: _builtins.int
+    existed: _builtins.bool
+    """This use was made before: the asking room's own record tells whether the deed was done; never twice."""
     @_builtins.property
     def attested_time(self) -> _timestamp_pb2.Timestamp: ...
     def __init__(
         self,
         *,
         attested_time: _timestamp_pb2.Timestamp | None = ...,
+        existed: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["attested_time", b"attested_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["attested_time", b"attested_time"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attested_time", b"attested_time", "existed", b"existed"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
