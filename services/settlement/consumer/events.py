@@ -67,13 +67,13 @@ def consumers(database: Database, bus: Bus, *, ack_wait_s: float) -> list[Consum
 async def take_identity_event(connection: AsyncConnection, event: IncomingEvent) -> None:
     """A person, an institution, a terminal or a key as identity now tells of it."""
     if (fact := fact_of_identity(IdentityEvent.FromString(event.payload))) is not None:
-        await projecting.apply(connection, fact=fact, version=event.version)
+        await projecting.apply(connection, [(fact, event.version)])
 
 
 async def take_family_event(connection: AsyncConnection, event: IncomingEvent) -> None:
     """A binding as family now tells of it."""
     if (fact := fact_of_family(FamilyEvent.FromString(event.payload))) is not None:
-        await projecting.apply(connection, fact=fact, version=event.version)
+        await projecting.apply(connection, [(fact, event.version)])
 
 
 async def read_snapshots(database: Database, *, identity_address: str | None, family_address: str | None) -> None:

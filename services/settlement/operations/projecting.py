@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
-from typing import Final, assert_never
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from typing import Any, Final
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -20,21 +20,25 @@ SNAPSHOT_BATCH_SIZE: Final = 500
 FORGET_BATCH_SIZE: Final = 20_000
 
 
-async def apply(connection: AsyncConnection, *, fact: Fact, version: int) -> None:
-    """Keeps the fact, unless a newer or the same version of its aggregate is known; in the caller's transaction."""
-    match fact:
-        case ProjectedPerson():
-            await projected.save_person(connection, fact, version)
-        case ProjectedInstitution():
-            await projected.save_institution(connection, fact, version)
-        case Terminal():
-            await projected.save_terminal(connection, fact, version)
-        case SigningKey():
-            await projected.save_signing_key(connection, fact, version)
-        case ProjectedBinding():
-            await projected.save_binding(connection, fact, version)
-        case _:
-            assert_never(fact)
+async def apply(connection: AsyncConnection, facts: Sequence[tuple[Fact, int]]) -> None:
+    """Keeps each fact, unless its version of its aggregate or a newer one is known; in the caller's transaction.
+
+    A few statements however many facts there are.
+    """
+    for kind, save in _SAVERS.items():
+        told = [(fact, version) for fact, version in facts if isinstance(fact, kind)]
+        if told:
+            await save(connection, told)
+
+
+_Save = Callable[[AsyncConnection, Sequence[tuple[Any, int]]], Awaitable[None]]
+_SAVERS: Final[Mapping[type[Fact], _Save]] = {
+    ProjectedPerson: projected.save_people,
+    ProjectedInstitution: projected.save_institutions,
+    Terminal: projected.save_terminals,
+    SigningKey: projected.save_signing_keys,
+    ProjectedBinding: projected.save_bindings,
+}
 
 
 async def snapshot_is_taken(database: Database, *, source: str) -> bool:
@@ -129,7 +133,6 @@ async def _keep_all(database: Database, facts: AsyncIterator[tuple[Fact, int] | 
 
 async def _keep(database: Database, batch: list[tuple[Fact, int]]) -> None:
     async with database.transaction() as connection:
-        for fact, version in batch:
-            await apply(connection, fact=fact, version=version)
+        await apply(connection, batch)
         fault_point("settlement.snapshot_part.before_commit")
     fault_point("settlement.snapshot_part.after_commit")

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Hashable, Mapping, Sequence
 from datetime import datetime
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import sqlalchemy as sa
-from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.dialects.postgresql import ARRAY, insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from kernel.ids import AdmDvs, AuthorisationId, FixmedinsCode, PsnNo
@@ -35,112 +35,126 @@ from services.settlement.tables.projections import (
     TERMINALS,
 )
 
+Told = TypeVar("Told")
+Key = TypeVar("Key", bound=Hashable)
+
 IN_SERVICE: Final = "ACTIVE"
 OUT_OF_SERVICE: Final = "RETIRED"
 
 
-async def save_person(connection: AsyncConnection, person: ProjectedPerson, version: int) -> None:
-    """The person, enrolments and sanctions as of this version; nothing if a newer or the same is known."""
-    values = {"psn_no": person.psn_no, "version": version, "name_masked": person.name_masked, "brdy": person.brdy}
-    if not await _save(connection, PERSONS, values, key=("psn_no",)):
-        return
-    for table in (ENROLMENTS, SANCTIONS):
-        await connection.execute(sa.delete(table).where(table.c.psn_no == person.psn_no))
-    if person.enrolments:
-        enrolments = [
-            {
-                "psn_no": person.psn_no,
-                "insutype": enrolment.insutype,
-                "insuplc_admdvs": enrolment.insuplc_admdvs,
-                "psn_insu_stas": enrolment.psn_insu_stas,
-            }
-            for enrolment in person.enrolments
-        ]
-        await connection.execute(sa.insert(ENROLMENTS), enrolments)
-    if person.sanctions:
-        sanctions = [
-            {
-                "sanction_id": sanction.sanction_id,
-                "psn_no": person.psn_no,
-                "from_at": sanction.from_at,
-                "to_at": sanction.to_at,
-            }
-            for sanction in person.sanctions
-        ]
-        await connection.execute(sa.insert(SANCTIONS), sanctions)
+async def save_people(connection: AsyncConnection, told: Sequence[tuple[ProjectedPerson, int]]) -> None:
+    """These people, their enrolments and sanctions, each as of its version; nothing of one known as new or newer."""
+    people = _newest(told, lambda person: person.psn_no)
+    rows = [
+        {"psn_no": person.psn_no, "version": version, "name_masked": person.name_masked, "brdy": person.brdy}
+        for person, version in people.values()
+    ]
+    newer = [people[row.psn_no][0] for row in await _save(connection, PERSONS, rows)]
+    enrolments = [
+        {
+            "psn_no": person.psn_no,
+            "insutype": enrolment.insutype,
+            "insuplc_admdvs": enrolment.insuplc_admdvs,
+            "psn_insu_stas": enrolment.psn_insu_stas,
+        }
+        for person in newer
+        for enrolment in person.enrolments
+    ]
+    sanctions = [
+        {
+            "sanction_id": sanction.sanction_id,
+            "psn_no": person.psn_no,
+            "from_at": sanction.from_at,
+            "to_at": sanction.to_at,
+        }
+        for person in newer
+        for sanction in person.sanctions
+    ]
+    await _replace(connection, ENROLMENTS.c.psn_no, [person.psn_no for person in newer], enrolments)
+    await _replace(connection, SANCTIONS.c.psn_no, [person.psn_no for person in newer], sanctions)
 
 
-async def save_institution(connection: AsyncConnection, told: ProjectedInstitution, version: int) -> None:
-    """The institution and its sanctions as of this version, unless a newer or the same is known."""
-    institution = told.institution
-    values = {
-        "fixmedins_code": institution.fixmedins_code,
-        "version": version,
-        "state": institution.state.value,
-        "wallet_capable": institution.wallet_capable,
-        "inpatient": institution.inpatient,
-        "agreement_from": institution.agreement_from,
-        "agreement_to": institution.agreement_to,
-    }
-    if not await _save(connection, INSTITUTIONS, values, key=("fixmedins_code",)):
-        return
-    code = INSTITUTION_SANCTIONS.c.fixmedins_code
-    await connection.execute(sa.delete(INSTITUTION_SANCTIONS).where(code == institution.fixmedins_code))
-    if told.sanctions:
-        sanctions = [
-            {
-                "sanction_id": sanction.sanction_id,
-                "fixmedins_code": institution.fixmedins_code,
-                "from_at": sanction.from_at,
-                "to_at": sanction.to_at,
-            }
-            for sanction in told.sanctions
-        ]
-        await connection.execute(sa.insert(INSTITUTION_SANCTIONS), sanctions)
+async def save_institutions(connection: AsyncConnection, told: Sequence[tuple[ProjectedInstitution, int]]) -> None:
+    """These institutions and their sanctions, as above."""
+    institutions = _newest(told, lambda each: each.institution.fixmedins_code)
+    rows = [
+        {
+            "fixmedins_code": each.institution.fixmedins_code,
+            "version": version,
+            "state": each.institution.state.value,
+            "wallet_capable": each.institution.wallet_capable,
+            "inpatient": each.institution.inpatient,
+            "agreement_from": each.institution.agreement_from,
+            "agreement_to": each.institution.agreement_to,
+        }
+        for each, version in institutions.values()
+    ]
+    newer = [institutions[row.fixmedins_code][0] for row in await _save(connection, INSTITUTIONS, rows)]
+    sanctions = [
+        {
+            "sanction_id": sanction.sanction_id,
+            "fixmedins_code": each.institution.fixmedins_code,
+            "from_at": sanction.from_at,
+            "to_at": sanction.to_at,
+        }
+        for each in newer
+        for sanction in each.sanctions
+    ]
+    codes = [each.institution.fixmedins_code for each in newer]
+    await _replace(connection, INSTITUTION_SANCTIONS.c.fixmedins_code, codes, sanctions)
 
 
-async def save_terminal(connection: AsyncConnection, terminal: Terminal, version: int) -> None:
-    """The terminal as of this version, unless a newer or the same is known."""
-    values = {
-        "fixmedins_code": terminal.fixmedins_code,
-        "terminal_no": terminal.terminal_no,
-        "version": version,
-        "state": IN_SERVICE if terminal.in_service else OUT_OF_SERVICE,
-        "sign_no": terminal.sign_no,
-        "sign_ends_at": terminal.sign_ends_at,
-    }
-    await _save(connection, TERMINALS, values, key=("fixmedins_code", "terminal_no"))
+async def save_terminals(connection: AsyncConnection, told: Sequence[tuple[Terminal, int]]) -> None:
+    """These terminals, as above."""
+    rows = [
+        {
+            "fixmedins_code": terminal.fixmedins_code,
+            "terminal_no": terminal.terminal_no,
+            "version": version,
+            "state": IN_SERVICE if terminal.in_service else OUT_OF_SERVICE,
+            "sign_no": terminal.sign_no,
+            "sign_ends_at": terminal.sign_ends_at,
+        }
+        for terminal, version in _newest(told, lambda each: (each.fixmedins_code, each.terminal_no)).values()
+    ]
+    await _save(connection, TERMINALS, rows)
 
 
-async def save_signing_key(connection: AsyncConnection, key: SigningKey, version: int) -> None:
-    """The key as of this version, unless a newer or the same is known."""
-    values = {
-        "kid": key.kid,
-        "version": version,
-        "public_key": key.public_key,
-        "not_before_at": key.not_before,
-        "not_after_at": key.not_after,
-    }
-    await _save(connection, SIGNING_KEYS, values, key=("kid",))
+async def save_signing_keys(connection: AsyncConnection, told: Sequence[tuple[SigningKey, int]]) -> None:
+    """These keys, as above."""
+    rows = [
+        {
+            "kid": key.kid,
+            "version": version,
+            "public_key": key.public_key,
+            "not_before_at": key.not_before,
+            "not_after_at": key.not_after,
+        }
+        for key, version in _newest(told, lambda each: each.kid).values()
+    ]
+    await _save(connection, SIGNING_KEYS, rows)
 
 
-async def save_binding(connection: AsyncConnection, binding: ProjectedBinding, version: int) -> None:
-    """The binding as of this version, unless a newer or the same is known."""
-    values = {
-        "binding_id": binding.binding_id,
-        "version": version,
-        "funder_psn_no": binding.funder_psn_no,
-        "beneficiary_psn_no": binding.beneficiary_psn_no,
-        "state": binding.state.value,
-        "cause": binding.cause,
-        "relation": binding.relation,
-        "authorised_fen": binding.authorised_fen,
-        "deduct_order": binding.deduct_order,
-        "bound_at": binding.bound_at,
-        "authorisation_id": binding.authorisation_id,
-        "funder_area": binding.funder_area,
-    }
-    await _save(connection, BINDINGS, values, key=("binding_id",))
+async def save_bindings(connection: AsyncConnection, told: Sequence[tuple[ProjectedBinding, int]]) -> None:
+    """These bindings, as above."""
+    rows = [
+        {
+            "binding_id": binding.binding_id,
+            "version": version,
+            "funder_psn_no": binding.funder_psn_no,
+            "beneficiary_psn_no": binding.beneficiary_psn_no,
+            "state": binding.state.value,
+            "cause": binding.cause,
+            "relation": binding.relation,
+            "authorised_fen": binding.authorised_fen,
+            "deduct_order": binding.deduct_order,
+            "bound_at": binding.bound_at,
+            "authorisation_id": binding.authorisation_id,
+            "funder_area": binding.funder_area,
+        }
+        for binding, version in _newest(told, lambda each: each.binding_id).values()
+    ]
+    await _save(connection, BINDINGS, rows)
 
 
 async def snapshot_taken(connection: AsyncConnection, source: str) -> bool:
@@ -297,15 +311,63 @@ async def find_signing_key(connection: Any, kid: str) -> SigningKey | None:  # n
     return None if row is None else SigningKey(kid, row["public_key"], row["not_before_at"], row["not_after_at"])
 
 
-async def _save(
-    connection: AsyncConnection, table: sa.Table, values: Mapping[str, object], *, key: tuple[str, ...]
-) -> bool:
-    """Writes the row if its version is newer than what stands there; whether it was."""
-    statement = insert(table).values(dict(values))
-    statement = statement.on_conflict_do_update(
-        index_elements=list(key),
-        set_={name: statement.excluded[name] for name in values if name not in key},
-        where=table.c.version < statement.excluded.version,
+def _newest(told: Sequence[tuple[Told, int]], key_of: Callable[[Told], Key]) -> dict[Key, tuple[Told, int]]:
+    """Of each aggregate the newest alone: one statement changes a row once."""
+    newest: dict[Key, tuple[Told, int]] = {}
+    for fact, version in told:
+        key = key_of(fact)
+        if key not in newest or newest[key][1] < version:
+            newest[key] = fact, version
+    return newest
+
+
+def _names(table: sa.Table) -> list[str]:
+    return [each.name for each in table.columns]
+
+
+def _newer_rows(table: sa.Table) -> sa.Executable:
+    """Writes the rows of one array for each column that are newer than what stands there; answers their keys.
+
+    In the order of the keys, so that two who write the same rows do not wait for each other.
+    """
+    told = (
+        sa.func.unnest(
+            *(sa.cast(sa.bindparam(f"of_{each.name}"), ARRAY(each.type)) for each in table.columns), type_=sa.Text
+        )
+        .table_valued(*(sa.column(each.name, each.type) for each in table.columns), name="told")
+        .render_derived()
     )
-    written = await connection.execute(statement.returning(table.c.version))
-    return written.first() is not None
+    keys = [each.name for each in table.primary_key]
+    statement = insert(table).from_select(_names(table), sa.select(told).order_by(*(told.c[key] for key in keys)))
+    return statement.on_conflict_do_update(
+        index_elements=keys,
+        set_={name: statement.excluded[name] for name in _names(table) if name not in keys},
+        where=table.c.version < statement.excluded.version,
+    ).returning(*table.primary_key)
+
+
+_NEWER_ROWS: Final = {table: _newer_rows(table) for table in (PERSONS, INSTITUTIONS, TERMINALS, SIGNING_KEYS, BINDINGS)}
+
+
+async def _save(
+    connection: AsyncConnection, table: sa.Table, rows: Sequence[Mapping[str, object]]
+) -> Sequence[sa.Row[Any]]:
+    """Writes those of the rows whose version is newer than what stands there, in one statement; their keys."""
+    if not rows:
+        return []
+    columns = {f"of_{name}": [row[name] for row in rows] for name in _names(table)}
+    return (await connection.execute(_NEWER_ROWS[table], columns)).all()
+
+
+async def _replace(
+    connection: AsyncConnection,
+    owner: sa.Column[Any],
+    owners: Collection[str],
+    rows: Sequence[Mapping[str, object]],
+) -> None:
+    """What stands under these owners is these rows from now on."""
+    if owners:
+        of_these = sa.any_(sa.cast(sa.literal(sorted(owners), ARRAY(sa.Text)), ARRAY(sa.Text)))
+        await connection.execute(sa.delete(owner.table).where(owner == of_these))
+    if rows:
+        await connection.execute(sa.insert(owner.table), rows)

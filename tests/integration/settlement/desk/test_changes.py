@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import math
 from collections.abc import AsyncIterator, Sequence
 from datetime import UTC, datetime, timedelta
@@ -18,12 +19,14 @@ from services.settlement.store import projections as projected
 from services.settlement.wire.projections import fact_of_identity
 from tests.integration.settlement.desk import said
 from tests.integration.settlement.desk.test_projections import applied, following
+from tests.integration.settlement.engine.statements import Said, hearing
 
 IDENTITY: Final = "identity"
 KEPT: Final = "650100000000001"
 DOUBLE: Final = "650100000000002"
 HOSPITAL: Final = "H65010000001"
 AGE_MAX_S: Final = 30
+PEOPLE: Final = 1_500
 NOW: Final = datetime(2026, 11, 21, 10, 0, tzinfo=UTC)
 SANCTION: Final = (NOW - timedelta(days=1), NOW + timedelta(days=90))
 
@@ -115,3 +118,26 @@ async def test_a_clock_that_was_set_back_does_not_make_old_news_recent(db: Datab
     known = await projecting.last_heard(db, source=IDENTITY)
     assert known is not None
     assert (known[0], known[1] < AGE_MAX_S) == (2, True)
+
+
+async def test_thousands_of_changes_cost_a_few_statements(db: Database) -> None:
+    """A sanction behind a batch file of people counts in time; what is said again costs one for each batch."""
+    people = [said.person(f"650100{number:09d}", ("310", "650100", "1")) for number in range(PEOPLE)]
+    queries: list[str] = []
+
+    def note(statement: Said) -> None:
+        if not statement.is_the_drivers:
+            queries.append(statement.query)
+
+    counts = []
+    for _ in range(2):
+        queries.clear()
+        with hearing(db, note):
+            await heard(db, *people)
+            await asyncio.sleep(0)  # The driver tells in the loop's next turn.
+        counts.append(len([query for query in queries if "persons" in query or "enrolments" in query]))
+    batches = PEOPLE // projecting.SNAPSHOT_BATCH_SIZE
+    assert counts[0] <= 3 * batches
+    assert counts[1] == batches
+    async with db.driver_connection() as connection:
+        assert await connection.fetchval("SELECT count(*) FROM enrolments") == PEOPLE
