@@ -96,5 +96,5 @@ class AttestationApi(AttestationServiceServicer):
                 now=room.clock.now(),
             )
         return pb.UseAttestationResponse(
-            attested_time=timestamp_of(attestation.attested_at), existed=attestation.used_for is not None
+            attested_time=timestamp_of(attestation.attested_at), used_before=attestation.used_for is not None
         )

@@ -88,8 +88,8 @@ async def test_an_attestation_is_used_once_for_what_it_was_given_for(faces: Iden
     assert (await refusal(use(faces, attestation_id, psn_no=LI["psn_no"])))[1] == "ATTESTATION_OF_ANOTHER_PERSON"
     wallet = pb.ATTESTATION_PURPOSE_OPEN_WALLET
     assert (await refusal(use(faces, attestation_id, purpose=wallet)))[1] == "ATTESTATION_OF_ANOTHER_PURPOSE"
-    assert not (await use(faces, attestation_id)).existed
-    assert (await use(faces, attestation_id)).existed
+    assert not (await use(faces, attestation_id)).used_before
+    assert (await use(faces, attestation_id)).used_before
     assert (await refusal(use(faces, attestation_id, used_for="group:2")))[1] == "ATTESTATION_USED"
     assert (await refusal(use(faces, str(uuid4()))))[1] == "ATTESTATION_UNKNOWN"
     late = await verify(faces)

@@ -323,8 +323,8 @@ class UseAttestationResponse(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     ATTESTED_TIME_FIELD_NUMBER: _builtins.int
-    EXISTED_FIELD_NUMBER: _builtins.int
-    existed: _builtins.bool
+    USED_BEFORE_FIELD_NUMBER: _builtins.int
+    used_before: _builtins.bool
     """This use was made before: the asking room's own record tells whether the deed was done; never twice."""
     @_builtins.property
     def attested_time(self) -> _timestamp_pb2.Timestamp: ...
@@ -332,11 +332,11 @@ class UseAttestationResponse(_message.Message):
         self,
         *,
         attested_time: _timestamp_pb2.Timestamp | None = ...,
-        existed: _builtins.bool = ...,
+        used_before: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["attested_time", b"attested_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["attested_time", b"attested_time", "existed", b"existed"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attested_time", b"attested_time", "used_before", b"used_before"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
