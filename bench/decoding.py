@@ -35,6 +35,7 @@ from gongji.identity.v1 import (
     institutions_pb2_grpc,
     person_pb2,
 )
+from kernel.callers import parsed_caller
 from ops.embedded.world import Service, World
 
 if TYPE_CHECKING:
@@ -161,7 +162,9 @@ async def _room(servers: Servers, folder: Path) -> Any:  # noqa: ANN401  An iter
         await populate(world.database_url("identity"))
         # Anew, so that no statement was planned for an empty table.
         await world.restart_process("identity")
-        async with channel(world.address("identity"), call_timeout_s=CALL_MAX_S) as opened:
+        async with channel(
+            world.address("identity"), caller=parsed_caller("operator:bench"), call_timeout_s=CALL_MAX_S
+        ) as opened:
             await _open_hospital(institutions_pb2_grpc.InstitutionServiceStub(opened))
             yield Room(
                 servers, world, credentials_pb2_grpc.CredentialServiceStub(opened), health_pb2_grpc.HealthStub(opened)

@@ -31,6 +31,7 @@ from bench.place import Servers, servers_in
 from chassis.rpc.client import channel
 from gongji.identity.v1 import kinship_pb2, person_pb2
 from gongji.identity.v1.kinship_pb2_grpc import KinshipServiceStub
+from kernel.callers import parsed_caller
 from ops.embedded.world import Service, World
 
 if TYPE_CHECKING:
@@ -202,7 +203,9 @@ async def _registry(servers: Servers, folder: Path, size: int) -> Any:  # noqa: 
         written_s = await populate(world.database_url("identity"), families)
         # Anew, so that no statement was planned for an empty table.
         await world.restart_process("identity")
-        async with channel(world.address("identity"), call_timeout_s=20) as opened:
+        async with channel(
+            world.address("identity"), caller=parsed_caller("operator:bench"), call_timeout_s=20
+        ) as opened:
             yield Registry(name, families, servers, world, KinshipServiceStub(opened), written_s)
     finally:
         await world.stop()

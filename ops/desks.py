@@ -13,10 +13,12 @@ from gongji.identity.v1 import (
     identity_pb2_grpc,
     institutions_pb2_grpc,
     kinship_pb2_grpc,
+    rights_pb2_grpc,
     sanctions_pb2_grpc,
 )
 from gongji.notify.v1 import notify_pb2_grpc
 from gongji.settlement.v1 import account_pb2_grpc, settlement_pb2_grpc
+from kernel.callers import Caller
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +30,7 @@ class Desks:
     kinship: kinship_pb2_grpc.KinshipServiceAsyncStub
     sanctions: sanctions_pb2_grpc.SanctionServiceAsyncStub
     institutions: institutions_pb2_grpc.InstitutionServiceAsyncStub
+    rights: rights_pb2_grpc.RightsServiceAsyncStub
     family: family_pb2_grpc.FamilyServiceAsyncStub
     settlement: settlement_pb2_grpc.SettlementServiceAsyncStub
     accounts: account_pb2_grpc.AccountServiceAsyncStub
@@ -35,11 +38,14 @@ class Desks:
 
 
 @asynccontextmanager
-async def desks_at(address_of: Callable[[str], str]) -> AsyncIterator[Desks]:
-    """Opens a channel to each service, ``address_of`` its name, and closes them all at the end."""
+async def desks_at(address_of: Callable[[str], str], *, caller: Caller) -> AsyncIterator[Desks]:
+    """Opens a channel to each service, ``address_of`` its name, and closes them all at the end.
+
+    Every call says that it comes from ``caller``, which is kept with the look-ups it causes.
+    """
     async with AsyncExitStack() as stack:
         identity, family, settlement, notify = [
-            await stack.enter_async_context(channel(address_of(name)))
+            await stack.enter_async_context(channel(address_of(name), caller=caller))
             for name in ("identity", "family", "settlement", "notify")
         ]
         yield Desks(
@@ -48,6 +54,7 @@ async def desks_at(address_of: Callable[[str], str]) -> AsyncIterator[Desks]:
             kinship=kinship_pb2_grpc.KinshipServiceStub(identity),
             sanctions=sanctions_pb2_grpc.SanctionServiceStub(identity),
             institutions=institutions_pb2_grpc.InstitutionServiceStub(identity),
+            rights=rights_pb2_grpc.RightsServiceStub(identity),
             family=family_pb2_grpc.FamilyServiceStub(family),
             settlement=settlement_pb2_grpc.SettlementServiceStub(settlement),
             accounts=account_pb2_grpc.AccountServiceStub(settlement),

@@ -27,10 +27,11 @@ CALLER: Final = "gongji-caller"
 Continue: TypeAlias = Callable[[grpc.aio.ClientCallDetails, Any], Any]
 
 
-def channel(target: str, *, call_timeout_s: float = CALL_TIMEOUT_S, caller: Caller | None = None) -> grpc.aio.Channel:
+def channel(target: str, *, caller: Caller | None, call_timeout_s: float = CALL_TIMEOUT_S) -> grpc.aio.Channel:
     """A long-lived channel; make one for each service at start and close it at the end.
 
-    Each call says who it comes from: the ``caller``, unless its own metadata names another.
+    Each call says who it comes from: the ``caller``, unless its own metadata names another. None says nothing and is
+    for somebody who has no name; nothing of ours is nobody.
 
     A call is given the timeout it names, else ``call_timeout_s``; never more than what is left of the caller's own
     deadline, less a margin. Calls raise the other side's ``Failure``; UNAVAILABLE SERVICE_UNAVAILABLE when it cannot be

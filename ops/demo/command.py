@@ -76,6 +76,7 @@ async def _told(runtime: Runtime, view: View, *, keep: bool) -> None:
 
 
 async def _chapters(runtime: Runtime, view: View) -> None:
+    from kernel.callers import parsed_caller  # noqa: PLC0415  As in `demo`.
     from ops.demo.people import AREAS, HOSPITAL  # noqa: PLC0415  As in `demo`.
     from ops.demo.story import Story  # noqa: PLC0415  As in `demo`.
     from ops.desks import desks_at  # noqa: PLC0415  As in `demo`.
@@ -89,7 +90,7 @@ async def _chapters(runtime: Runtime, view: View) -> None:
     services = [world.database_url(name) for name in ("identity", "family", "settlement")]
     told = partial(wait_until_told, databases=services, nats_url=world.nats_url, bus_prefix=world.bus_prefix)
     async with AsyncExitStack() as stack:
-        desks = await stack.enter_async_context(desks_at(world.address))
+        desks = await stack.enter_async_context(desks_at(world.address, caller=parsed_caller("operator:demo")))
         counter = await stack.enter_async_context(
             counter_at(desks, world.address, fixmedins_code=HOSPITAL, journal=journal, at_work=False)
         )

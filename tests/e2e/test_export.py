@@ -12,11 +12,12 @@ from typing import Any
 
 from chassis.rpc.client import channel
 from gongji.identity.v1 import attestations_pb2 as pb
+from gongji.identity.v1 import rights_pb2
 from gongji.identity.v1.attestations_pb2_grpc import AttestationServiceStub
 from kernel.ids import PsnNo
 from ops.identity.export import ROOMS
 from ops.sandbox_verifier import SandboxKey
-from tests.e2e.town import Town
+from tests.e2e.town import HOSPITAL, TESTER, Town
 
 GONGJI = "from ops.main import main; main()"
 
@@ -24,7 +25,7 @@ GONGJI = "from ops.main import main; main()"
 async def face_of(town: Town, psn_no: PsnNo) -> str:
     """The id of an attestation that a sandbox verifier gave for an export."""
     key = SandboxKey.new("export-sandbox")
-    async with channel(town.world.address("identity")) as opened:
+    async with channel(town.world.address("identity"), caller=TESTER) as opened:
         stub = AttestationServiceStub(opened)
         await stub.RegisterVerifier(
             pb.RegisterVerifierRequest(
@@ -90,6 +91,21 @@ async def test_one_file_holds_what_every_room_knows_of_a_person(town: Town, tmp_
     assert {"service:family", "operator:tester"} <= looked
     others = (family.patient, family.funders[1])
     assert not any(secret in out.read_text() for other in others for secret in (other.certno, other.name))
+
+
+async def test_everybody_of_ours_says_who_looks_somebody_up(town: Town) -> None:
+    """Rooms, terminals and who runs a tool: of a family that was bound and paid a bill, no look-up is of nobody."""
+    family = await town.couple()
+    await town.paid(family, 8_000)
+    await town.at_rest()
+    await town.told()
+    asked = {
+        str(each.asked_by)
+        for member in family.members
+        for each in (await town.desks.rights.ListLookups(rights_pb2.ListLookupsRequest(psn_no=member.psn_no))).lookups
+    }
+    asked.discard("service:notify")  # It asks only for names of which it has not been told.
+    assert asked == {"service:family", f"terminal:{HOSPITAL}/T01", "operator:tester"}
 
 
 async def test_a_face_counts_for_one_file_and_no_file_is_overwritten(town: Town, tmp_path: Path) -> None:

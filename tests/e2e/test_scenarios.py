@@ -14,6 +14,7 @@ import yaml
 
 from chassis.files import read_yaml
 from gongji.settlement.v1 import account_pb2, settlement_pb2
+from kernel.callers import parsed_caller
 from kernel.ids import PsnNo
 from ops.desks import Desks, desks_at
 from ops.embedded.world import World
@@ -128,7 +129,7 @@ async def test_a_scenario_is_paid_for_real_as_it_is_planned(
     now = datetime.now(UTC)
     journal = tmp_path / "terminal.sqlite"
     async with (
-        desks_at(shared_world.address) as desks,
+        desks_at(shared_world.address, caller=parsed_caller("operator:tester")) as desks,
         counter_at(  # Its number is its own: two of one number make the same msgids in the same second.
             desks,
             shared_world.address,

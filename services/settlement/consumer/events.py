@@ -21,6 +21,7 @@ from gongji.identity.v1.events_pb2 import IdentityEvent
 from gongji.identity.v1.identity_pb2 import StreamChangesRequest
 from gongji.identity.v1.identity_pb2 import StreamSnapshotRequest as IdentitySnapshotRequest
 from gongji.identity.v1.identity_pb2_grpc import IdentityServiceStub
+from kernel.callers import service
 from kernel.failures import Failure, Kind
 from services.settlement.domain.facts import Caught, Fact
 from services.settlement.operations import projecting
@@ -105,7 +106,7 @@ async def _read_snapshot(
 
 
 async def _identity_facts(address: str) -> AsyncIterator[tuple[Fact, int] | Caught]:
-    async with channel(address) as identity:
+    async with channel(address, caller=service(CONSUMER)) as identity:
         stub = IdentityServiceStub(identity)
         async for answer in stub.StreamSnapshot(IdentitySnapshotRequest(), timeout=SNAPSHOT_TIMEOUT_S):
             if answer.cursor:
@@ -160,7 +161,7 @@ async def begin_anew(database: Database) -> None:
 
 
 async def _family_facts(address: str) -> AsyncIterator[tuple[Fact, int] | Caught]:
-    async with channel(address) as family:
+    async with channel(address, caller=service(CONSUMER)) as family:
         stub = FamilyServiceStub(family)
         async for answer in stub.StreamSnapshot(FamilySnapshotRequest(), timeout=SNAPSHOT_TIMEOUT_S):
             if (fact := fact_of_family(answer.event)) is not None:

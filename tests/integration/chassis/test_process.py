@@ -105,7 +105,7 @@ async def test_a_process_says_that_it_is_ready_and_leaves_in_order_on_sigterm(st
     started = await start(GONGJI_METRICS_LISTEN="127.0.0.1:0")
     said = await started.ready()
     assert (said["name"], said["pid"], set(said["ports"])) == ("sample", started.process.pid, {"grpc", "metrics"})
-    async with channel(f"127.0.0.1:{said['ports']['grpc']}") as opened:
+    async with channel(f"127.0.0.1:{said['ports']['grpc']}", caller=None) as opened:
         stub: Any = identity_pb2_grpc.IdentityServiceStub(opened)
         request = identity_pb2.GetPersonRequest(psn_no="650100000000001", purpose="TEST")
         running = asyncio.ensure_future(stub.GetPerson(request))

@@ -131,7 +131,7 @@ async def served() -> AsyncIterator[Served]:
     )
     await server.health.starting()
     ports = {**await server.start(), **await probes.start()}
-    async with channel(f"127.0.0.1:{ports['grpc']}") as opened:
+    async with channel(f"127.0.0.1:{ports['grpc']}", caller=None) as opened:
         stub: Any = identity_pb2_grpc.IdentityServiceStub(opened)
         yield Served(servicer, server, ports, opened, stub)
     await server.stop(0)
@@ -287,7 +287,7 @@ async def test_one_call_too_many_is_busy(served: Served) -> None:
 
 async def test_nobody_listening_is_unavailable(unused_port: int) -> None:
     """A service that is not there is SERVICE_UNAVAILABLE, long before the deadline."""
-    async with channel(f"127.0.0.1:{unused_port}") as opened, asyncio.timeout(3):
+    async with channel(f"127.0.0.1:{unused_port}", caller=None) as opened, asyncio.timeout(3):
         stub: Any = identity_pb2_grpc.IdentityServiceStub(opened)
         with pytest.raises(Failure) as refused:
             await stub.GetPerson(GET)

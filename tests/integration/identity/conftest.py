@@ -290,7 +290,9 @@ async def start_identity(
             KinshipApi(room, BatchFileRegistry(db)).add_to(server)
             ports = await server.start()
             stack.push_async_callback(server.stop, 0)
-            opened = await stack.enter_async_context(channel(f"127.0.0.1:{ports['grpc']}", call_timeout_s=20))
+            opened = await stack.enter_async_context(
+                channel(f"127.0.0.1:{ports['grpc']}", caller=None, call_timeout_s=20)
+            )
             return Identity(
                 identity_pb2_grpc.IdentityServiceStub(opened),
                 credentials_pb2_grpc.CredentialServiceStub(opened),

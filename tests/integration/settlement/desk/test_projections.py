@@ -17,6 +17,7 @@ import pytest
 from chassis.bus import Bus, Stream
 from chassis.db import Database
 from chassis.inbox import ACK_WAIT_S
+from chassis.rpc.client import CALLER
 from chassis.rpc.server import Health, RpcServer
 from chassis.settings import ProcessSettings
 from gongji.family.v1 import binding_pb2, family_pb2
@@ -160,10 +161,12 @@ class Identity(identity_grpc.IdentityServiceServicer):
     def __init__(self, told: list[Any]) -> None:
         self.told = told
         self.asked = 0
+        self.callers: set[object] = set()
 
     async def StreamSnapshot(self, _: Any, context: Any) -> AsyncIterator[identity_pb2.StreamSnapshotResponse]:  # noqa: ANN401, N802  As generated.
         """Everything it has to tell."""
         self.asked += 1
+        self.callers.add(dict(context.invocation_metadata()).get(CALLER))
         for number, event in enumerate(self.told):
             if self.asked == 1 and number == 1:
                 await context.abort(grpc.StatusCode.UNAVAILABLE, "gone")
@@ -175,9 +178,11 @@ class Family(family_grpc.FamilyServiceServicer):
 
     def __init__(self, told: list[Any]) -> None:
         self.told = told
+        self.callers: set[object] = set()
 
-    async def StreamSnapshot(self, _: Any, __: Any) -> AsyncIterator[family_pb2.StreamSnapshotResponse]:  # noqa: ANN401, N802  As generated.
+    async def StreamSnapshot(self, _: Any, context: Any) -> AsyncIterator[family_pb2.StreamSnapshotResponse]:  # noqa: ANN401, N802  As generated.
         """Everything it has to tell."""
+        self.callers.add(dict(context.invocation_metadata()).get(CALLER))
         for event in self.told:
             yield family_pb2.StreamSnapshotResponse(event=event)
 
@@ -204,7 +209,7 @@ async def test_a_new_room_begins_with_the_snapshots(
     db: Database, bus: Bus, told_by_snapshot: tuple[Identity, Family, str]
 ) -> None:
     """The snapshot is read whole, again after a break; an older event of the stream changes nothing afterwards."""
-    identity, _, address = told_by_snapshot
+    identity, family, address = told_by_snapshot
     await events.read_snapshots(db, identity_address=address, family_address=address)
     await said.say(
         bus,
@@ -224,6 +229,7 @@ async def test_a_new_room_begins_with_the_snapshots(
     assert people[PsnNo(PATIENT)].enrolments == (Enrolment("310", AdmDvs("650500"), "2"),)
     assert binding.state is BindingState.UNBOUND
     assert identity.asked == 2
+    assert identity.callers | family.callers == {"service:settlement"}
 
 
 async def test_a_snapshot_is_read_once_in_a_databases_life(
