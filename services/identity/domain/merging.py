@@ -17,14 +17,11 @@ def is_merged(keep: Person | None, double: Person | None) -> bool:
     return False
 
 
-def check_one_person(keep: Person, double: Person, *, has_doubles: bool) -> None:
+def check_one_person(keep: Person, double: Person) -> None:
     """Whether the two may be one; PRECONDITION, first that applies.
 
-    MERGE_CHAIN (the double has doubles of its own: a number leads to the one that counts in one step or none),
     MERGE_DIFFERS (birth date or sex), MERGE_CONFLICT (one is dead and the other is not, or on another day).
     """
-    if has_doubles:
-        raise Failure(Kind.PRECONDITION, "MERGE_CHAIN", field="double_psn_no")
     if keep.brdy != double.brdy:
         raise Failure(Kind.PRECONDITION, "MERGE_DIFFERS", field="brdy")
     if keep.sex is not double.sex:
@@ -47,3 +44,8 @@ def merged(keep: Person, double: Person) -> tuple[Person, Person]:
         version=double.version + 1,
     )
     return kept, gone
+
+
+def led_on(earlier: Person, keep: Person) -> Person:
+    """A double of the double: its number leads to the record that counts in one step, after any number of merges."""
+    return replace(earlier, merged_into=keep.psn_no, version=earlier.version + 1)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Final
 
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -29,6 +30,7 @@ async def merge_persons(
 ) -> tuple[Person, Person]:
     """The record that is kept, and the double as it is from now on; the same again changes nothing.
 
+    Doubles of the double are those of the other from now on, so a number leads to the one that counts in one step.
     First that applies: INVALID MERGE_WITH_SELF; as ``is_merged``; as ``check_one_person``; PRECONDITION MERGE_CONFLICT
     with the refusal that a kinship fact of the double would meet beside those of the other. A refusal leaves everything
     as it was.
@@ -37,17 +39,28 @@ async def merge_persons(
         raise Failure(Kind.INVALID, "MERGE_WITH_SELF", field="double_psn_no")
     async with lookups.on_record(database, purpose=MERGED, asked_by=asked_by, now=decision.now) as (connection, met):
         met.update({keep, double})
-        ground = await locked_ground(connection, {keep, double}, steps=2)
-        found = await people.load_people(connection, [keep, double], lock=True)
+        locked = {keep, double, *await store.doubles_of(connection, double)}
+        ground = await locked_ground(connection, locked, steps=2)
+        earlier = await store.doubles_of(connection, double)
+        if not earlier <= locked:
+            # Somebody merged another record into this one while we waited for it.
+            raise Failure(Kind.CONFLICT, "KINSHIP_BUSY")
+        found = await people.load_people(connection, locked, lock=True)
         before, gone = found.get(keep), found.get(double)
         if not rules.is_merged(before, gone) and before is not None and gone is not None:
-            rules.check_one_person(before, gone, has_doubles=await store.has_doubles(connection, double))
-            found = await _merge(connection, ground, before, gone, decision)
+            rules.check_one_person(before, gone)
+            led_on = [(found[each], rules.led_on(found[each], before)) for each in sorted(earlier)]
+            found = await _merge(connection, ground, before, gone, led_on, decision)
         return found[keep], found[double]
 
 
 async def _merge(
-    connection: AsyncConnection, ground: Ground, before: Person, gone: Person, decision: Decision
+    connection: AsyncConnection,
+    ground: Ground,
+    before: Person,
+    gone: Person,
+    led_on: Sequence[tuple[Person, Person]],
+    decision: Decision,
 ) -> dict[PsnNo, Person]:
     now, randomness = decision.now, decision.randomness
     keep, double = before.psn_no, gone.psn_no
@@ -59,14 +72,16 @@ async def _merge(
             raise
         raise Failure(Kind.PRECONDITION, "MERGE_CONFLICT", conflict=refusal.reason) from None
     await _move_certificates(connection, keep, double, decision)
-    await store.save_merged(connection, double, keep)
+    doubles = [double, *(each.psn_no for each, _ in led_on)]
+    for number in doubles:
+        await store.save_merged(connection, number, keep)
     await store.move_sanctions(connection, double, keep)
     await store.end_credentials(connection, double, opter=decision.opter, now=now)
-    changed = [(one, other) for one, other in ((before, after), (gone, ended)) if one is not other]
+    changed = [(one, other) for one, other in ((before, after), (gone, ended), *led_on) if one is not other]
     await people.save_people(connection, changed, now=now)
     for psn_no, other, change in (
-        (double, keep, PersonChange.MERGED),
-        (keep, double, PersonChange.DOUBLE_TAKEN_IN),
+        *((number, keep, PersonChange.MERGED) for number in doubles),
+        *((keep, number, PersonChange.DOUBLE_TAKEN_IN) for number in doubles),
     ):
         await people.insert_change(
             connection, psn_no, change, other_psn_no=other, opter=decision.opter, cause=decision.cause, now=now

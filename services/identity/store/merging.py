@@ -30,10 +30,10 @@ _END_WARDS: Final = sa.text("""
     SELECT guardian_psn_no, ward_psn_no, 'REMOVED', CAST(:now AS timestamptz) FROM ended""")
 
 
-async def has_doubles(connection: AsyncConnection, psn_no: PsnNo) -> bool:
-    """Whether other records were merged into this one."""
-    found = await connection.scalar(sa.select(sa.literal(1)).where(PERSONS.c.merged_into == psn_no).limit(1))
-    return found is not None
+async def doubles_of(connection: AsyncConnection, psn_no: PsnNo) -> frozenset[PsnNo]:
+    """The records that were merged into this one."""
+    rows = await connection.scalars(sa.select(PERSONS.c.psn_no).where(PERSONS.c.merged_into == psn_no))
+    return frozenset(map(PsnNo, rows))
 
 
 async def save_merged(connection: AsyncConnection, double: PsnNo, keep: PsnNo) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -190,7 +191,7 @@ async def test_cards_of_the_double_end(identity: Identity) -> None:
 
 
 async def test_who_is_not_one_person_is_not_merged(identity: Identity) -> None:
-    """Oneself, a stranger, another birth date, a double of a double, one dead and one alive: each by name."""
+    """Oneself, a stranger, another birth date, one dead and one alive: each by name."""
     double = await two_records(identity)
     for each in (LI, CHILD):
         await identity.register(**each)
@@ -200,9 +201,48 @@ async def test_who_is_not_one_person_is_not_merged(identity: Identity) -> None:
     assert await refusal(merge(identity, UNKNOWN, KEEP)) == ("NOT_FOUND", "PERSON_UNKNOWN", "keep_psn_no")
     assert await refusal(merge(identity, KEEP, LI["psn_no"])) == ("FAILED_PRECONDITION", "MERGE_DIFFERS", "brdy")
     await merge(identity, third, double)
-    assert await refusal(merge(identity, KEEP, third)) == ("FAILED_PRECONDITION", "MERGE_CHAIN", "double_psn_no")
     await died(identity, KEEP)
     assert (await refusal(merge(identity, third, KEEP)))[1] == "MERGE_CONFLICT"
+
+
+async def test_a_record_with_doubles_of_its_own_takes_them_along(identity: Identity) -> None:
+    """Two who both have doubles are one person all the same: every number leads to the one that counts in one step."""
+    first = await two_records(identity)
+    other, second = [
+        (await identity.register(**(PERMIT | {"certno": certno}))).psn_no for certno in ("76543210", "11111111")
+    ]
+    await merge(identity, KEEP, first)
+    await merge(identity, other, second)
+    answer = await merge(identity, KEEP, other)
+    assert answer.double.merged_into == KEEP
+    for number in (first, other, second):
+        assert (await identity.person(number)).merged_into == KEEP
+    assert [event.person_changed.person.merged_into for event in await identity.told(f"person:{second}", 3)] == [
+        "", other, KEEP,
+    ]  # fmt: skip
+    for certno in ("01234567", "76543210", "11111111"):
+        assert (await identity.register(**(PERMIT | {"certno": certno}))).psn_no == KEEP
+    async with identity.database.driver_connection() as connection:
+        rows = await connection.fetch(
+            "SELECT kind, other_psn_no FROM person_changes WHERE psn_no = $1 ORDER BY id", second
+        )
+    assert [tuple(row) for row in rows] == [("MERGED", other), ("MERGED", KEEP)]
+
+
+async def test_a_chain_of_merges_at_once_ends_in_one_record(start_identity: StartIdentity) -> None:
+    """Whoever comes first, over two replicas: nothing is locked for good, and no number leads to a double."""
+    replicas = [await start_identity(), await start_identity()]
+    certificates = [PERMIT | {"certno": certno} for certno in ("76543210", "11111111", "22222222")]
+    others = [(await replicas[0].register(**each)).psn_no for each in certificates]
+    numbers = [KEEP, await two_records(replicas[0]), *others]
+    pairs = list(pairwise(numbers))
+    for _ in pairs:
+        await asyncio.gather(
+            *(merge(replicas[place % 2], *pair) for place, pair in enumerate(pairs)), return_exceptions=True
+        )
+    people = [await replicas[0].person(number) for number in numbers]
+    standing = {person.psn_no for person in people if not person.merged_into}
+    assert {person.merged_into for person in people if person.merged_into} <= standing
 
 
 async def test_merging_both_ways_at_once_keeps_one(start_identity: StartIdentity) -> None:

@@ -45,27 +45,21 @@ def test_sanctions_go_to_the_record_that_is_kept() -> None:
 
 
 @pytest.mark.parametrize(
-    ("double", "has_doubles", "refusal"),
+    ("double", "refusal"),
     [
-        (DOUBLE, True, Failure(Kind.PRECONDITION, "MERGE_CHAIN", field="double_psn_no")),
-        (
-            replace(DOUBLE, brdy=date(1985, 3, 13)),
-            False,
-            Failure(Kind.PRECONDITION, "MERGE_DIFFERS", field="brdy"),
-        ),
-        (replace(DOUBLE, sex=Sex.FEMALE), False, Failure(Kind.PRECONDITION, "MERGE_DIFFERS", field="gend")),
+        (replace(DOUBLE, brdy=date(1985, 3, 13)), Failure(Kind.PRECONDITION, "MERGE_DIFFERS", field="brdy")),
+        (replace(DOUBLE, sex=Sex.FEMALE), Failure(Kind.PRECONDITION, "MERGE_DIFFERS", field="gend")),
         (
             replace(DOUBLE, death_date=date(2026, 6, 30)),
-            False,
             Failure(Kind.PRECONDITION, "MERGE_CONFLICT", conflict="death_date"),
         ),
     ],
 )
-def test_two_who_cannot_be_one_are_refused(double: Person, has_doubles: bool, refusal: Failure) -> None:  # noqa: FBT001  A column of the table.
-    """Doubles of a double, another birth date or sex, one dead and one alive."""
-    check_one_person(KEEP, DOUBLE, has_doubles=False)
+def test_two_who_cannot_be_one_are_refused(double: Person, refusal: Failure) -> None:
+    """Another birth date or sex, one dead and one alive."""
+    check_one_person(KEEP, DOUBLE)
     with pytest.raises(Failure) as refused:
-        check_one_person(KEEP, double, has_doubles=has_doubles)
+        check_one_person(KEEP, double)
     assert refused.value == refusal
 
 
