@@ -3,8 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Final
 
 from kernel.failures import Failure, Kind
+
+_PRIME: Final = 2**255 - 19
+_Y_BITS: Final = 2**255 - 1
+"""A key is y in 255 bits, little end first, and the sign of x in the last one."""
+_ORDER_8_Y: Final = 0x05FC536D880238B13933C6D305ACDFD5F098EFF289F4C345B027B2C28F95E826
+_SMALL_ORDER_Y: Final = frozenset({0, 1, _PRIME - 1, _ORDER_8_Y, _PRIME - _ORDER_8_Y})
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +44,16 @@ def check_same_key(known: bytes | None, wanted: bytes, *, ended: bool) -> None:
         raise Failure(Kind.EXISTS, "VERIFIER_DIFFERS", field="kid")
     if ended:
         raise Failure(Kind.PRECONDITION, "VERIFIER_ENDED", field="kid")
+
+
+def check_key(public_key: bytes) -> None:
+    """VERIFIER_KEY_WEAK (INVALID) for a key under which anybody makes signatures that fit: zeros, say, sent for a key.
+
+    These are the points of small order of the curve (RFC 8032, 5.1), in whatever of their forms.
+    """
+    y = int.from_bytes(public_key, "little") & _Y_BITS
+    if y % _PRIME in _SMALL_ORDER_Y:
+        raise Failure(Kind.INVALID, "VERIFIER_KEY_WEAK", field="public_key")
 
 
 def known_verifier(verifier: Verifier | None) -> Verifier:

@@ -14,7 +14,13 @@ from kernel.randomness import Randomness
 from services.identity.domain import attestation as rules
 from services.identity.domain.attestation import Attestation, Purpose
 from services.identity.domain.person import living, with_real_name, writable
-from services.identity.domain.verifier import Verifier, check_same_key, check_same_verifier, known_verifier
+from services.identity.domain.verifier import (
+    Verifier,
+    check_key,
+    check_same_key,
+    check_same_verifier,
+    known_verifier,
+)
 from services.identity.operations.drawn import new_id
 from services.identity.operations.people import tell
 from services.identity.store import attestations as store
@@ -33,9 +39,10 @@ async def register_verifier(
 ) -> bool:
     """Whether anything is new: the verifier, or a further key of one that is known. The same again changes nothing.
 
-    SANDBOX_VERIFIER_REFUSED (FORBIDDEN), then as ``check_same_verifier`` and ``check_same_key``.
+    SANDBOX_VERIFIER_REFUSED (FORBIDDEN), then as ``check_key``, ``check_same_verifier`` and ``check_same_key``.
     """
     rules.check_sandbox(is_sandbox=verifier.is_sandbox, allowed=sandbox_allowed)
+    check_key(public_key)
     async with database.transaction() as connection:
         new = await store.insert_verifier(connection, verifier, opter=opter, now=now)
         if not new:

@@ -172,7 +172,9 @@ async def test_a_registration_that_says_something_else_is_refused(faces: Identit
     """The same again is not new; another name, another key under the same kid are refused."""
     assert not await register(faces)
     assert await refusal(register(faces, name="别家")) == ("ALREADY_EXISTS", "VERIFIER_DIFFERS", "verifier_no")
-    assert await refusal(register(faces, public_key=bytes(32))) == ("ALREADY_EXISTS", "VERIFIER_DIFFERS", "kid")
+    assert await refusal(register(faces, public_key=NEXT.public_key)) == ("ALREADY_EXISTS", "VERIFIER_DIFFERS", "kid")
+    weak = ("INVALID_ARGUMENT", "VERIFIER_KEY_WEAK", "public_key")
+    assert await refusal(register(faces, public_key=bytes(32))) == weak
     await end(faces, kid="f1")
     assert await refusal(register(faces)) == ("FAILED_PRECONDITION", "VERIFIER_ENDED", "kid")
 
