@@ -72,9 +72,17 @@ async def serve(process: Process, settings: Settings, *, policies: PolicySet) ->
     stream = Stream(settings.bus_prefix, NAME, settings.stream_replicas)
     process.supervise("outbox", OutboxPublisher(database, bus, stream).run())
     await consumer.read_snapshot(database, identity)
-    persons = consumer.persons(database, bus)
-    process.supervise("persons", persons.run())
-    process.supervise("recovery", Recovery(database, ledgers, clock, sweep_s=settings.recovery_sweep_s).run())
+    process.supervise("persons", consumer.persons(database, bus).run())
+    process.supervise("kinship", consumer.kinship(database, bus).run())
+    recovery = Recovery(
+        database=database,
+        identity=identity,
+        ledgers=ledgers,
+        policies=policies,
+        clock=clock,
+        sweep_s=settings.recovery_sweep_s,
+    )
+    process.supervise("recovery", recovery.run())
 
     server = RpcServer(settings, process.health)
     api = FamilyApi(

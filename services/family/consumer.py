@@ -1,4 +1,4 @@
-"""What family hears: identity's events, for its projection of persons."""
+"""What family hears of identity: persons, for its projection, and relations that are no longer what they were."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ from services.family.operations import projecting
 _log = telemetry.logger("consumer")
 
 CONSUMER: Final = "family"
+KINSHIP_CONSUMER: Final = "family-kinship"
 SNAPSHOT_PAUSE_S: Final = 1.0
 
 
@@ -33,6 +34,26 @@ async def take_person_event(connection: AsyncConnection, event: IncomingEvent) -
     if (told := wire.told_person(event.payload)) is not None:
         person, version = told
         await projecting.keep_person(connection, person=person, version=version)
+
+
+def kinship(database: Database, bus: Bus) -> Consumer:
+    """The consumer of relations lost; of each change, since another one of the same fact need not name these people."""
+    stream = Stream(bus.prefix, projecting.IDENTITY)
+    return Consumer(
+        database,
+        bus,
+        stream,
+        name=KINSHIP_CONSUMER,
+        handle=take_kinship_event,
+        subjects=(wire.KINSHIP_CHANGED,),
+        latest_only=False,
+    )
+
+
+async def take_kinship_event(connection: AsyncConnection, event: IncomingEvent) -> None:
+    """Bindings that rest on what it changes are in doubt; identity is asked how things stand (``recovery.py``)."""
+    if pairs := wire.told_losses(event.payload):
+        await projecting.doubt_kinship(connection, pairs=pairs)
 
 
 async def read_snapshot(database: Database, identity: Identity) -> None:

@@ -1,4 +1,4 @@
-"""The clock of family: what a request left half done is finished, and invitations end in time."""
+"""The clock of family: what a request left half done is finished, kinship in doubt asked about, invitations ended."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ from chassis import telemetry
 from chassis.db import Database, is_transient
 from kernel.clock import Clock
 from kernel.failures import Failure
-from services.family.clients import Ledgers
+from kernel.policy import PolicySet
+from services.family.clients import Identity, Ledgers
 from services.family.domain.bindings import Binding
 from services.family.operations import bindings, groups
 
@@ -21,9 +22,20 @@ EXPIRY_CHECK_S: Final = 30.0
 class Recovery:
     """Sweeps the database; several replicas may, each takes other rows."""
 
-    def __init__(self, database: Database, ledgers: Ledgers, clock: Clock, *, sweep_s: float) -> None:
+    def __init__(
+        self,
+        *,
+        database: Database,
+        identity: Identity,
+        ledgers: Ledgers,
+        policies: PolicySet,
+        clock: Clock,
+        sweep_s: float,
+    ) -> None:
         self._database = database
+        self._identity = identity
         self._ledgers = ledgers
+        self._policies = policies
         self._clock = clock
         self._sweep_s = sweep_s
 
@@ -33,6 +45,7 @@ class Recovery:
         expired_at = float("-inf")
         while True:
             try:
+                await self.sweep_doubts()
                 await self.sweep()
                 if loop.time() - expired_at >= EXPIRY_CHECK_S:
                     await groups.expire_invitations(database=self._database, now=self._clock.now())
@@ -43,12 +56,31 @@ class Recovery:
                 _log.warning("the database is away", problem=type(error).__name__)
             await asyncio.sleep(self._sweep_s)
 
+    async def sweep_doubts(self) -> int:
+        """Asks identity about the bindings whose kinship is in doubt; how many those were."""
+        doubted = await bindings.take_doubted(database=self._database)
+        await asyncio.gather(*(self._judge(binding) for binding in doubted))
+        return len(doubted)
+
     async def sweep(self) -> int:
         """Tells the ledgers once more what is due; how many bindings that were."""
         due = await bindings.take_due(database=self._database)
         # All at once: commands to one area travel in one batch, and a silent area keeps only its own waiting.
         await asyncio.gather(*(self._drive(binding) for binding in due))
         return len(due)
+
+    async def _judge(self, binding: Binding) -> None:
+        with telemetry.traced(telemetry.new_trace()):
+            try:
+                await bindings.judge(
+                    database=self._database,
+                    identity=self._identity,
+                    policies=self._policies,
+                    binding=binding,
+                    now=self._clock.now(),
+                )
+            except Failure as failure:
+                _log.warning("a binding's kinship could not be asked about", reason=failure.reason)
 
     async def _drive(self, binding: Binding) -> None:
         with telemetry.traced(telemetry.new_trace()):

@@ -104,6 +104,9 @@ BINDINGS: Final = Table(
     Column("changed_at", DateTime(timezone=True), nullable=False),
     Column("request_id", Uuid, nullable=False),
     Column("requested_fen", BigInteger),
+    Column(
+        "kinship_check_at", DateTime(timezone=True), comment="When identity is asked about the two; NULL = not due."
+    ),
     Column("next_drive_at", DateTime(timezone=True), comment="When the ledger is told again; NULL = nothing is due."),
     Column("attempts", Integer, nullable=False, server_default="0"),
     CheckConstraint("state IN ('OPENING', 'ACTIVE', 'CLOSING', 'UNBOUND', 'SUSPENDED')", name="bindings_state"),
@@ -111,7 +114,10 @@ BINDINGS: Final = Table(
     CheckConstraint("authorised_fen >= 0 AND wanted_fen >= 0 AND requested_fen >= 0", name="bindings_amounts"),
     CheckConstraint("NOT amending OR state = 'ACTIVE'", name="bindings_amending"),
     CheckConstraint("deduct_order >= 1", name="bindings_order"),
-    CheckConstraint("(state = 'SUSPENDED') = (cause <> '')", name="bindings_cause"),
+    CheckConstraint(
+        "CASE state WHEN 'SUSPENDED' THEN cause <> '' WHEN 'CLOSING' THEN true ELSE cause = '' END",
+        name="bindings_cause",
+    ),
     CheckConstraint("funder_area ~ '^[1-9][0-9]{5}$'", name="bindings_area"),
     CheckConstraint("version >= 1 AND authorisation_version >= 1", name="bindings_versions"),
     CheckConstraint(
@@ -127,6 +133,7 @@ BINDINGS: Final = Table(
         unique=True,
         postgresql_where=text("state IN ('OPENING', 'ACTIVE')"),
     ),
+    Index("bindings_kinship_due", "kinship_check_at", postgresql_where=text("kinship_check_at IS NOT NULL")),
     Index("bindings_due", "next_drive_at", postgresql_where=text("next_drive_at IS NOT NULL")),
     comment="共济绑定.",
 )

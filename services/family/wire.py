@@ -23,6 +23,7 @@ from services.family.domain.groups import Group, Invitation, Kinship, Member
 from services.family.domain.people import Enrolment, Person, Sanction
 
 PERSON_CHANGED: Final = "person_changed"
+KINSHIP_CHANGED: Final = "kinship_changed"
 _EVENT_IDS: Final = uuid5(NAMESPACE_URL, "urn:gongji:family:event")
 _RELATIONS: Final = {relation: person_pb2.Relation.Value(f"RELATION_{relation.value}") for relation in Relation}
 _RELATION_OF: Final = {number: relation for relation, number in _RELATIONS.items()}
@@ -55,6 +56,16 @@ def told_person(payload: bytes | identity_events_pb2.IdentityEvent) -> tuple[Per
     if payload.WhichOneof("fact") != PERSON_CHANGED:
         return None
     return person_of(payload.person_changed.person), payload.version
+
+
+def told_losses(payload: bytes) -> set[tuple[PsnNo, PsnNo]]:
+    """Who is no longer what he was to whom, by one of identity's events: the relation is gone or another one."""
+    event = identity_events_pb2.IdentityEvent.FromString(payload)
+    return {
+        (PsnNo(told.psn_no), PsnNo(told.other_psn_no))
+        for told in event.kinship_changed.relations
+        if told.before not in {person_pb2.RELATION_UNSPECIFIED, told.after}
+    }
 
 
 def kinship_of(message: kinship_pb2.VerifyKinshipResponse) -> Kinship:

@@ -1,8 +1,8 @@
 """共济绑定: who may pay for whom, and how a binding lives (domain §2).
 
-A binding follows its authorisation in the funder's ledger: it is ACTIVE only once the ledger has opened it and UNBOUND
-only once the ledger has closed it, so that no payment slips through afterwards. What the ledger is to be told is a
-function of the row alone (`due`), so that any process can say it again at any time.
+A binding follows its authorisation in the funder's ledger: it is ACTIVE only once the ledger has opened it, UNBOUND or
+SUSPENDED only once the ledger has closed it, so that no payment slips through afterwards. What the ledger is to be told
+is a function of the row alone (`due`), so that any process can say it again at any time.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from uuid import UUID
 from kernel.failures import Failure, Kind
 from kernel.ids import AdmDvs, AuthorisationId, BindingId, GroupId, PsnNo, province_of
 from kernel.money import Fen
-from kernel.policy import PolicySet, Relation
+from kernel.policy import PolicySet, RegionPolicy, Relation
 from services.family.domain.groups import Group, Kinship, refuse_outsider, refuse_relation, refuse_unsigned
 from services.family.domain.people import EMPLOYEE, RESIDENT, Person, refuse_oneself
 
@@ -27,7 +27,7 @@ class BindingState(Enum):
 
     OPENING = "OPENING"  # The funder's ledger opens the authorisation.
     ACTIVE = "ACTIVE"  # The beneficiary's bills may be paid.
-    CLOSING = "CLOSING"  # Ended for new bills; the funder's ledger closes the authorisation.
+    CLOSING = "CLOSING"  # Ended or stopped for new bills; the funder's ledger closes the authorisation.
     UNBOUND = "UNBOUND"  # Nobody: a person ended it.
     SUSPENDED = "SUSPENDED"  # The two people: stopped by itself, with its cause; needs consent anew.
 
@@ -48,6 +48,7 @@ class Change(Enum):
     BOUND = "BOUND"
     AMOUNT = "AMOUNT"
     ORDER = "ORDER"
+    RELATION = "RELATION"
     CLOSING = "CLOSING"
     UNBOUND = "UNBOUND"
     SUSPENDED = "SUSPENDED"
@@ -60,7 +61,9 @@ class Binding:
     ``authorised_fen`` is what the ledger is known to keep (None = no limit). ``wanted_fen`` with ``amending`` is what a
     funder has asked for and the ledger has not yet answered. ``authorisation_version`` is the last number ever used for
     an amendment, so a number is never used for two. ``requested_fen`` under ``request_id`` is what binding asked for,
-    to tell a repeated request from another one. ``version`` counts the binding's events.
+    to tell a repeated request from another one. ``cause`` says why it stopped by itself, from CLOSING on. When
+    ``kinship_check_at`` is set, identity is to be asked then whether the two are still relatives; the ledger opens
+    nothing before it has answered. ``version`` counts the binding's events.
     """
 
     binding_id: BindingId
@@ -77,10 +80,16 @@ class Binding:
     requested_fen: Fen | None
     deduct_order: int | None = None
     cause: str = ""
+    kinship_check_at: datetime | None = None
     authorisation_version: int = 1
     amending: bool = False
     wanted_fen: Fen | None = None
     version: int = 1
+
+    @property
+    def awaits_ledger(self) -> bool:
+        """Whether the funder's ledger has still to follow, now or once identity has answered."""
+        return self.state in {BindingState.OPENING, BindingState.CLOSING} or self.amending
 
 
 @dataclass(frozen=True, slots=True)
@@ -203,6 +212,8 @@ class Step:
 def due(binding: Binding) -> LedgerCommand | None:
     """What the funder's ledger still has to be told; None if nothing. A function of the row alone."""
     match binding.state:
+        case BindingState.OPENING if binding.kinship_check_at is not None:
+            return None
         case BindingState.OPENING:
             return Open(binding.authorisation_id, binding.funder, binding.beneficiary, binding.authorised_fen)
         case BindingState.ACTIVE if binding.amending:
@@ -234,8 +245,8 @@ def answered(binding: Binding, command: LedgerCommand, answer: LedgerAnswer) -> 
             same = amount_fen == binding.authorised_fen
             return Step(settled, None) if same else _said(settled, Change.AMOUNT)
         case Close():
-            closed = _said(replace(binding, state=BindingState.UNBOUND), Change.UNBOUND)
-            return None if answer.is_open else closed
+            ended = BindingState.SUSPENDED if binding.cause else BindingState.UNBOUND
+            return None if answer.is_open else _said(replace(binding, state=ended), Change.UNBOUND)
 
 
 def amended(binding: Binding, *, by: PsnNo, wanted_fen: Fen | None) -> Step | None:
@@ -261,10 +272,26 @@ def closing(binding: Binding, *, by: PsnNo) -> Step | None:
     """The binding ended for new bills; None if it is ended already. NOT_A_PARTY: only funder and beneficiary end it."""
     if by not in {binding.funder, binding.beneficiary}:
         raise Failure(Kind.FORBIDDEN, "NOT_A_PARTY")
-    if binding.state in {BindingState.CLOSING, BindingState.UNBOUND}:
+    if binding.state in {BindingState.CLOSING, BindingState.UNBOUND} and not binding.cause:
         return None
     ended = replace(binding, state=BindingState.CLOSING, cause="", amending=False, wanted_fen=None)
     return _said(ended, Change.CLOSING)
+
+
+def judged(binding: Binding, proven: Kinship, policy: RegionPolicy) -> Step | None:
+    """What identity's word on the two people makes of a live binding; None if it leaves it as it is.
+
+    Relatives no more, or no longer of a kind that the funder's region lets count: stopped for new bills with that cause
+    (domain §2). Another relation that counts takes the place of the former.
+    """
+    if binding.state not in LIVE:
+        return None
+    try:
+        relation = refuse_relation(proven, policy)
+    except Failure as lost:
+        stopped = replace(binding, state=BindingState.CLOSING, cause=lost.reason, amending=False, wanted_fen=None)
+        return _said(stopped, Change.SUSPENDED)
+    return None if relation is binding.relation else _said(replace(binding, relation=relation), Change.RELATION)
 
 
 def reordered(live: Sequence[Binding], funders: Sequence[PsnNo]) -> list[Step]:

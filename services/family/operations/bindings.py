@@ -8,7 +8,7 @@ a repeated command the same answer.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Final
 from uuid import UUID
@@ -37,6 +37,7 @@ from services.family.domain.bindings import (
     answered,
     closing,
     due,
+    judged,
     order_key,
     refuse_missing_amount,
     reordered,
@@ -50,6 +51,7 @@ from services.family.store import groups as group_store
 GRACE: Final = timedelta(seconds=3)
 """How long the sweep leaves a row to the request that wrote it; longer than a request waits for a ledger."""
 DUE_ROWS_MAX: Final = 200
+DOUBTED_ROWS_MAX: Final = 50
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,10 +110,14 @@ async def bind(
             authorisation_id=authorisation_id,
             now=now,
         )
-    driven = await drive(database=database, ledgers=ledgers, binding=asked.made(made), now=now)
+    binding = asked.made(made)
+    if binding.kinship_check_at is not None:
+        # Asked once more now that the row stands: a fact that fell before is seen here, one that falls later finds it.
+        binding = await judge(database=database, identity=identity, policies=policies, binding=binding, now=now)
+    driven = await drive(database=database, ledgers=ledgers, binding=binding, now=now)
     if driven.answer is not None and driven.answer.refusal is not None:
         raise driven.answer.refusal
-    if driven.binding.state is BindingState.SUSPENDED:
+    if driven.binding.cause:
         raise Failure(Kind.PRECONDITION, driven.binding.cause)
     return driven.binding
 
@@ -163,6 +169,7 @@ async def _open(
                 funder_area=terms.funder_area,
                 request_id=asked.request_id,
                 requested_fen=asked.authorised_fen,
+                kinship_check_at=now + GRACE,
             )
             await store.add(connection, binding, now=now, grace=GRACE)
             await outbox.put(connection, [wire.outgoing(wire.binding_event(binding, Change.OPENING, at=now))])
@@ -264,6 +271,31 @@ async def drive(*, database: Database, ledgers: Ledgers, binding: Binding, now: 
             # Somebody else has taken the answer in, or a person has changed his mind meanwhile.
             return Driven(current, answer)
         return Driven(await _save(connection, step, now=now), answer)
+
+
+async def judge(
+    *, database: Database, identity: Identity, policies: PolicySet, binding: Binding, now: datetime
+) -> Binding:
+    """The binding after identity was asked about its two people: stopped, under another relation, or as it was.
+
+    Raises what identity raises when it cannot be asked; then the question stays due.
+    """
+    proven = await identity.kinship(binding.funder, binding.beneficiary, on=business_date(now))
+    async with database.transaction() as connection:
+        current = await _known(connection, binding.binding_id)
+        step = judged(current, proven, policies.for_area(current.funder_area))
+        if step is not None:
+            return await _save(connection, replace(step, binding=replace(step.binding, kinship_check_at=None)), now=now)
+        if current.kinship_check_at == binding.kinship_check_at:
+            # Otherwise something fell after the question was put, and it is put again.
+            current = await _save(connection, Step(replace(current, kinship_check_at=None), None), now=now)
+        return current
+
+
+async def take_doubted(*, database: Database) -> Sequence[Binding]:
+    """Bindings whose kinship is in doubt, claimed as in ``take_due``."""
+    async with database.transaction() as connection:
+        return await store.take_doubted(connection, rows_max=DOUBTED_ROWS_MAX)
 
 
 async def take_due(*, database: Database) -> Sequence[Binding]:

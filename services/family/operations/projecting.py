@@ -1,14 +1,17 @@
-"""Keeping what identity tells about persons."""
+"""Keeping what identity tells about persons and their relations."""
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Final
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from chassis.db import Database
+from kernel.ids import PsnNo
 from services.family.clients import Identity
 from services.family.domain.people import Person
+from services.family.store import bindings
 from services.family.store import people as store
 
 IDENTITY: Final = "identity"
@@ -18,6 +21,11 @@ SNAPSHOT_BATCH_SIZE: Final = 1_000
 async def keep_person(connection: AsyncConnection, *, person: Person, version: int) -> None:
     """Takes over what an event tells; an older one changes nothing."""
     await store.put(connection, person, version=version)
+
+
+async def doubt_kinship(connection: AsyncConnection, *, pairs: Collection[tuple[PsnNo, PsnNo]]) -> None:
+    """Identity will be asked anew about the bindings of these pairs (funder, beneficiary)."""
+    await bindings.doubt_kinship(connection, pairs)
 
 
 async def read_snapshot(*, database: Database, identity: Identity) -> None:

@@ -330,10 +330,10 @@ def _binding(
     match binding.state:
         case BindingState.OPENING:
             return None
-        case BindingState.CLOSING | BindingState.UNBOUND:
-            return replace(judged, unbound=True)
-        case BindingState.SUSPENDED:
+        case BindingState.CLOSING | BindingState.SUSPENDED if binding.cause:
             return _suspended(judged, binding.cause)
+        case BindingState.CLOSING | BindingState.UNBOUND | BindingState.SUSPENDED:
+            return replace(judged, unbound=True)
         case BindingState.ACTIVE:
             return _with_leave(judged, readings.get(binding.funder_area), year)
 

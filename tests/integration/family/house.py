@@ -111,15 +111,15 @@ class House:
         await self.world.start_process("family")
         await self.family_channel.channel_ready()
 
-    async def parent(self, parent: str, child: str) -> None:
-        """A verified fact: the first is a parent of the second."""
-        await self._fact(person_pb2.KINSHIP_FACT_KIND_PARENT_OF, parent, child)
+    async def parent(self, parent: str, child: str) -> str:
+        """A verified fact: the first is a parent of the second; its id."""
+        return await self._fact(person_pb2.KINSHIP_FACT_KIND_PARENT_OF, parent, child)
 
-    async def siblings(self, one: str, other: str) -> None:
-        """A verified fact: the two are siblings."""
-        await self._fact(person_pb2.KINSHIP_FACT_KIND_SIBLING_OF, one, other)
+    async def siblings(self, one: str, other: str) -> str:
+        """A verified fact: the two are siblings; its id."""
+        return await self._fact(person_pb2.KINSHIP_FACT_KIND_SIBLING_OF, one, other)
 
-    async def _fact(self, kind: person_pb2.KinshipFactKind.ValueType, one: str, other: str) -> None:
+    async def _fact(self, kind: person_pb2.KinshipFactKind.ValueType, one: str, other: str) -> str:
         fact = await self.kinship.SubmitKinshipFact(
             kinship_pb2.SubmitKinshipFactRequest(
                 kind=kind, psn_no=one, other_psn_no=other, evidence=kinship_pb2.EVIDENCE_HOUSEHOLD_REGISTER
@@ -128,6 +128,18 @@ class House:
         await self.kinship.ReviewKinshipFact(
             kinship_pb2.ReviewKinshipFactRequest(
                 fact_id=fact.fact_id, state=person_pb2.KINSHIP_FACT_STATE_VERIFIED, opter="zhang01"
+            )
+        )
+        return str(fact.fact_id)
+
+    async def revoke(self, fact_id: str) -> None:
+        """The document behind the fact was withdrawn."""
+        await self.kinship.ReviewKinshipFact(
+            kinship_pb2.ReviewKinshipFactRequest(
+                fact_id=fact_id,
+                state=person_pb2.KINSHIP_FACT_STATE_REVOKED,
+                opter="zhang01",
+                cause="户口簿已更正",
             )
         )
 

@@ -10,7 +10,7 @@ import pytest
 
 from kernel.failures import Failure, Kind
 from kernel.ids import PsnNo
-from kernel.policy import PolicySet, Relation
+from kernel.policy import PolicySet, RegionPolicy, Relation
 from services.family.domain.bindings import (
     FUNDERS_MAX,
     Amend,
@@ -27,6 +27,7 @@ from services.family.domain.bindings import (
     answered,
     closing,
     due,
+    judged,
     order_key,
     reordered,
 )
@@ -220,6 +221,65 @@ def test_either_of_the_two_ends_a_binding_at_once(state: BindingState) -> None:
         assert step is not None
         assert (step.binding.state, step.binding.cause, step.change) == (BindingState.CLOSING, "", Change.CLOSING)
         assert due(step.binding) == Close(standing.authorisation_id)
+
+
+@pytest.mark.parametrize("state", [BindingState.OPENING, BindingState.ACTIVE])
+@pytest.mark.parametrize(
+    ("proven", "cause"),
+    [
+        (Kinship(None, "NO_CHAIN"), "KINSHIP_NOT_PROVEN"),
+        (Kinship(None, "IN_LAW_ONLY"), "KINSHIP_NOT_PROVEN"),
+        (Kinship(Relation.SIBLING), "RELATION_NOT_ALLOWED"),
+    ],
+)
+def test_a_binding_stops_when_its_kinship_counts_no_more(state: BindingState, proven: Kinship, cause: str) -> None:
+    """Live, it is closed at the ledger, with its cause from the first moment; an amendment under way is given up."""
+    policy = RegionPolicy(relations=frozenset({Relation.PARENT, Relation.CHILD}))
+    standing = replace(binding(state=state), amending=state is BindingState.ACTIVE)
+    step = judged(standing, proven, policy)
+    assert step is not None
+    assert (step.binding.state, step.binding.cause, step.change) == (BindingState.CLOSING, cause, Change.SUSPENDED)
+    command = due(step.binding)
+    assert command == Close(standing.authorisation_id)
+    after = answered(step.binding, command, LedgerAnswer(is_open=False, authorised_fen=None))
+    assert after is not None
+    assert (after.binding.state, after.binding.cause, after.change) == (BindingState.SUSPENDED, cause, Change.UNBOUND)
+
+
+@pytest.mark.parametrize("state", [BindingState.CLOSING, BindingState.UNBOUND, BindingState.SUSPENDED])
+def test_kinship_changes_nothing_about_a_binding_that_is_over(state: BindingState) -> None:
+    """A fact that falls, or one that comes back, is no consent."""
+    for proven in (Kinship(None, "NO_CHAIN"), Kinship(Relation.PARENT), Kinship(Relation.SIBLING)):
+        assert judged(binding(state=state), proven, RegionPolicy()) is None
+
+
+def test_kinship_that_still_counts_leaves_a_binding_alone_or_names_it_anew() -> None:
+    """The same relation is nothing new; another one that counts is told, and nothing stops."""
+    assert judged(binding(), Kinship(binding().relation), RegionPolicy()) is None
+    step = judged(binding(), Kinship(Relation.SIBLING), RegionPolicy())
+    assert step is not None
+    assert (step.binding.state, step.binding.relation, step.change) == (
+        BindingState.ACTIVE,
+        Relation.SIBLING,
+        Change.RELATION,
+    )
+
+
+def test_nothing_is_opened_while_kinship_is_in_doubt() -> None:
+    """An OPENING binding that identity was not asked about has nothing to say to the ledger; a closing one has."""
+    doubted = replace(binding(state=BindingState.OPENING), kinship_check_at=NOW)
+    assert (due(doubted), doubted.awaits_ledger) == (None, True)
+    ending = closing(doubted, by=CHILD)
+    assert ending is not None
+    assert due(ending.binding) == Close(doubted.authorisation_id)
+
+
+def test_a_person_may_end_what_has_stopped_by_itself() -> None:
+    """While the ledger has not closed it yet, too: it ends UNBOUND, which is said of nothing else."""
+    stopping = replace(binding(state=BindingState.CLOSING), cause="KINSHIP_NOT_PROVEN")
+    step = closing(stopping, by=CHILD)
+    assert step is not None
+    assert (step.binding.state, step.binding.cause, step.change) == (BindingState.CLOSING, "", Change.CLOSING)
 
 
 def test_ending_twice_and_by_others_changes_nothing() -> None:

@@ -10,6 +10,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from kernel.failures import Failure, Kind
+from kernel.policy import RegionPolicy
 from services.family.domain.bindings import (
     Amend,
     Binding,
@@ -23,7 +24,9 @@ from services.family.domain.bindings import (
     answered,
     closing,
     due,
+    judged,
 )
+from services.family.domain.groups import Kinship
 from services.settlement.ledger.domain.commands import (
     AmendAuthorisation,
     AuthorisationReply,
@@ -43,6 +46,7 @@ ACTS: Final = st.one_of(
     st.just("send"),
     st.just("use"),
     st.just("unbind"),
+    st.just("fall"),
     st.tuples(st.just("amend"), st.sampled_from([None, 10_00, 50_00, 200_00])),
     st.tuples(st.sampled_from(["deliver", "repeat", "lose", "answer", "answer again"]), st.integers(0, 5)),
 )
@@ -81,6 +85,8 @@ class Story:
                 self._use()
             case "unbind":
                 self._take(closing(self.row, by=CHILD))
+            case "fall":
+                self._take(judged(self.row, Kinship(None, "NO_CHAIN"), RegionPolicy()))
             case ("amend", int() | None as amount_fen):
                 with suppress(Failure):
                     self._take(amended(self.row, by=MOTHER, wanted_fen=amount_fen))
@@ -107,7 +113,7 @@ class Story:
         if self.row.state is BindingState.ACTIVE:
             assert self.kept is not None
             assert self.kept.state is AuthorisationState.OPEN
-        if self.row.state is BindingState.UNBOUND:
+        if self.row.state in {BindingState.UNBOUND, BindingState.SUSPENDED}:
             assert self.kept is not None
             assert self.kept.state is AuthorisationState.CLOSED
 
@@ -164,12 +170,17 @@ def _ledgers(command: LedgerCommand) -> OpenAuthorisation | AmendAuthorisation |
 @example(begun=True, acts=OVERTAKEN)
 @given(begun=st.booleans(), acts=st.lists(ACTS, max_size=30))
 def test_binding_and_ledger_agree_in_the_end_whatever_the_network_does(*, begun: bool, acts: list[object]) -> None:
-    """ACTIVE means open at the ledger with the very amount the binding shows; UNBOUND means closed; nothing hangs."""
+    """ACTIVE means open at the ledger with the very amount the binding shows; ended or stopped, closed; nothing hangs.
+
+    Stopped by itself it is SUSPENDED in the end, unless a person has ended it.
+    """
     story = Story(binding(state=BindingState.OPENING))
     for act in [*(BEGINNING if begun else []), *acts]:
         story.act(act)
     story.settle()
-    assert story.row.state in {BindingState.ACTIVE, BindingState.UNBOUND}
+    fallen, ended = "fall" in acts, "unbind" in acts
+    allowed = {BindingState.UNBOUND} if ended else {BindingState.SUSPENDED} if fallen else {BindingState.ACTIVE}
+    assert story.row.state in allowed
     if story.row.state is BindingState.ACTIVE:
         assert story.kept is not None
         assert story.kept.authorised_fen == story.row.authorised_fen

@@ -207,9 +207,10 @@ def test_a_suspended_funder_is_left_out_with_his_own_states_reason(
     assert found.funders == ()
 
 
-def test_a_suspension_without_a_reason_of_the_list_gives_nothing_in_silence() -> None:
-    """A kinship fact that fell leaves the funder in neither list."""
-    visit = assembled(bound(BindingState.SUSPENDED, cause="KINSHIP_LOST"))
+@pytest.mark.parametrize("state", [BindingState.CLOSING, BindingState.SUSPENDED])
+def test_a_suspension_without_a_reason_of_the_list_gives_nothing_in_silence(state: BindingState) -> None:
+    """A kinship fact that fell leaves the funder in neither list, also before his ledger has closed: nobody unbound."""
+    visit = assembled(bound(state, cause="KINSHIP_NOT_PROVEN"))
     found = split(visit, parsed_scenario(read_yaml(SCENARIOS[0]).data).policies)
     assert (found.funders, found.skipped) == ((), ())
 

@@ -145,7 +145,7 @@ class Binding(_message.Message):
     funder_area: _builtins.str
     """The area whose ledger keeps the authorisation."""
     cause: _builtins.str
-    """Why it is SUSPENDED."""
+    """Why it stopped by itself: said while it is CLOSING for that, and SUSPENDED."""
     authorisation_version: _builtins.int
     relation: _person_pb2.Relation.ValueType
     """What the funder is to the beneficiary."""

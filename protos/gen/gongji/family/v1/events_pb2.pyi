@@ -39,9 +39,11 @@ class _BindingChangeEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Binding
     BINDING_CHANGE_CLOSING: _BindingChange.ValueType  # 5
     """A person ended it: no new bill."""
     BINDING_CHANGE_UNBOUND: _BindingChange.ValueType  # 6
-    """The ledger has closed the authorisation."""
+    """The ledger has closed the authorisation: UNBOUND, or SUSPENDED with its cause."""
     BINDING_CHANGE_SUSPENDED: _BindingChange.ValueType  # 7
-    """Stopped by itself; the binding tells the cause."""
+    """Stopped by itself: no new bill. The binding tells the cause, CLOSING or SUSPENDED."""
+    BINDING_CHANGE_RELATION: _BindingChange.ValueType  # 8
+    """The funder is another relative of the beneficiary than before."""
 
 class BindingChange(_BindingChange, metaclass=_BindingChangeEnumTypeWrapper):
     """What has just happened to a binding; in a snapshot it is not told."""
@@ -58,9 +60,11 @@ BINDING_CHANGE_ORDER: BindingChange.ValueType  # 4
 BINDING_CHANGE_CLOSING: BindingChange.ValueType  # 5
 """A person ended it: no new bill."""
 BINDING_CHANGE_UNBOUND: BindingChange.ValueType  # 6
-"""The ledger has closed the authorisation."""
+"""The ledger has closed the authorisation: UNBOUND, or SUSPENDED with its cause."""
 BINDING_CHANGE_SUSPENDED: BindingChange.ValueType  # 7
-"""Stopped by itself; the binding tells the cause."""
+"""Stopped by itself: no new bill. The binding tells the cause, CLOSING or SUSPENDED."""
+BINDING_CHANGE_RELATION: BindingChange.ValueType  # 8
+"""The funder is another relative of the beneficiary than before."""
 Global___BindingChange: _TypeAlias = BindingChange  # noqa: Y015
 
 @_typing.final
