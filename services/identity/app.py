@@ -37,9 +37,15 @@ from services.identity.operations.credentials import Presentation
 from services.identity.operations.decoding import LOCK_TIMEOUT_S, Decoder
 from services.identity.operations.pins import Pins
 from services.identity.operations.registry import BatchFileRegistry
+from services.identity.operations.secrets_file import (
+    ADD_PIN_PEPPER,
+    MAKE_SECRETS,
+    add_pin_pepper,
+    make_secrets_file,
+    read_secrets,
+)
 from services.identity.operations.signing_keys import SigningKeys, check_secrets
 from services.identity.recovery import ExpiringFacts, RiskSweep, refresh_keys
-from services.identity.secrets_file import ADD_PIN_PEPPER, MAKE_SECRETS, add_pin_pepper, make_secrets_file, read_secrets
 
 NAME: Final = "identity"
 MIGRATIONS: Final = Path(__file__).parent / "migrations"

@@ -22,8 +22,8 @@ from kernel.failures import Failure
 from kernel.ids import FixmedinsCode
 from services.identity.domain.credential import CODE_TYPE, code_claims, new_code
 from services.identity.domain.sealing import Seals
+from services.identity.operations.secrets_file import read_secrets
 from services.identity.operations.signing_keys import current_ring
-from services.identity.secrets_file import read_secrets
 from tests.e2e import asking
 from tests.e2e.asking import new_key
 from tests.e2e.left_behind import LEFT, Rows

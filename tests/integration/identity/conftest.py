@@ -55,8 +55,8 @@ from services.identity.operations.credentials import Presentation
 from services.identity.operations.decoding import Decoder
 from services.identity.operations.pins import Pins
 from services.identity.operations.registry import BatchFileRegistry
+from services.identity.operations.secrets_file import make_secrets_file, read_secrets
 from services.identity.operations.signing_keys import SigningKeys, check_secrets
-from services.identity.secrets_file import make_secrets_file, read_secrets
 from tests.servers import NatsServer
 
 START = datetime(2026, 7, 1, 4, 30, tzinfo=UTC)

@@ -14,7 +14,7 @@ from sqlalchemy.event import listen
 from gongji.identity.v1 import credentials_pb2, identity_pb2, person_pb2
 from services.identity.domain.decoding import agent_place
 from services.identity.domain.sealing import Sealed, Seals
-from services.identity.secrets_file import read_secrets
+from services.identity.operations.secrets_file import read_secrets
 from tests.integration.identity.conftest import (
     CHILD,
     HOSPITAL,

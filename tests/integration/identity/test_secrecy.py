@@ -27,8 +27,8 @@ from gongji.identity.v1 import (
 from kernel.failures import Failure
 from services.identity.app import MIGRATIONS
 from services.identity.domain.sealing import Seals, WrongKeyError
+from services.identity.operations.secrets_file import make_secrets_file, read_secrets
 from services.identity.operations.signing_keys import check_secrets
-from services.identity.secrets_file import make_secrets_file, read_secrets
 from services.identity.tables import METADATA
 from tests.integration.identity.conftest import HOSPITAL, LI, WANG, Identity
 from tests.servers import NatsServer

@@ -9,7 +9,7 @@ import pytest
 from pydantic import ValidationError
 
 from services.identity.app import Settings
-from services.identity.secrets_file import add_pin_pepper, make_secrets_file, read_secrets
+from services.identity.operations.secrets_file import add_pin_pepper, make_secrets_file, read_secrets
 
 DEPLOY = Path(__file__).resolve().parents[3] / "deploy"
 
