@@ -27,6 +27,8 @@ from tests.servers import new_folder
 BY_NATS_MAX_S: Final = 1.0
 BY_SWEEP_MAX_S: Final = 5.0
 SEEN_MAX_S: Final = 15.0
+TO_COME_S: Final = 8.0
+"""Long enough to plan a bill before."""
 POLL_S: Final = 0.02
 QUICK: Final = {"GONGJI_IDENTITY_SWEEP_S": "0.5", "GONGJI_IDENTITY_AGE_MAX_S": "3"}
 QUICK_AGE_MAX_S: Final = 3.0
@@ -105,19 +107,22 @@ class AtTheDesk:
         return time.monotonic() - began
 
 
-async def sanction(town: Town, resident: Resident) -> None:
-    """An officer's decision, from a minute ago on; on return it is committed."""
-    now = datetime.now(UTC).replace(microsecond=0)
+async def sanction(
+    town: Town, resident: Resident | None = None, *, begins_in: timedelta = -timedelta(minutes=1)
+) -> str:
+    """An officer's decision on somebody, or on the hospital; on return it is committed. Its id."""
+    begins_at = datetime.now(UTC) + begins_in
     request = sanctions_pb2.ImposeSanctionRequest(
-        psn_no=resident.psn_no,
+        psn_no="" if resident is None else resident.psn_no,
+        fixmedins_code=HOSPITAL if resident is None else "",
         basis_clause="第四十一条",
-        decision_no=f"D-{resident.psn_no}",
+        decision_no=f"D-{uuid4().hex[:20]}",
         organ="乌鲁木齐市医疗保障局",
         opter="zhang01",
     )
-    request.from_time.FromDatetime(now - timedelta(minutes=1))
-    request.to_time.FromDatetime(now + timedelta(days=150))
-    await town.desks.sanctions.ImposeSanction(request)
+    request.from_time.FromDatetime(begins_at)
+    request.to_time.FromDatetime(begins_at + timedelta(days=150))
+    return str((await town.desks.sanctions.ImposeSanction(request)).sanction_id)
 
 
 async def test_while_nats_is_up_a_sanction_counts_within_a_second(ground: Ground) -> None:
@@ -156,6 +161,65 @@ async def test_without_nats_a_sanction_counts_within_the_sweeps_five_seconds(gro
     assert took_s < BY_SWEEP_MAX_S
     other = await AtTheDesk.of(town, await town.couple())
     await other.seconds_until(lambda told: told == [])
+
+
+async def test_a_sanctioned_hospital_takes_no_bill_gives_back_and_is_free_again_within_a_second(ground: Ground) -> None:
+    """Also not one that was planned before; the refund of an earlier bill goes through meanwhile."""
+    town = ground.town
+    paid = await town.paid(await town.pair(), BILL_FEN)
+    desk = await AtTheDesk.of(town, await town.couple())
+    request = asking.settle(await desk.planned())
+    sanction_id = await sanction(town)
+    begun_s = await desk.seconds_until(lambda told: told == [("", "INSTITUTION_SANCTIONED")])
+    try:
+        assert (await asking.refusal(town.desks.settlement.Settle(request))).reason == "PLAN_STALE"
+        assert await town.payment(request.key) is None
+        await town.desks.settlement.RevokeSettle(asking.revoke(paid.setl_id))
+    finally:
+        lifted = sanctions_pb2.LiftSanctionRequest(sanction_id=sanction_id, cause="复议决定撤销", opter="zhang01")
+        await town.desks.sanctions.LiftSanction(lifted)
+    ended_s = await desk.seconds_until(lambda told: told == [])
+    assert max(begun_s, ended_s) < BY_NATS_MAX_S, (begun_s, ended_s)
+    await town.at_rest()
+
+
+async def test_a_sanction_to_come_begins_by_itself_also_between_plan_and_payment(ground: Ground) -> None:
+    """Nobody says anything on that day: whoever judges it compares instants."""
+    town = ground.town
+    desk = await AtTheDesk.of(town, await town.couple())
+    (funder, _) = desk.family.funders
+    await sanction(town, funder, begins_in=timedelta(seconds=TO_COME_S))
+    began = time.monotonic()
+    await town.told()
+    request = asking.settle(await desk.planned())
+    assert await desk.says() == []
+    assert time.monotonic() - began < TO_COME_S, "too slow to see anything"
+    await desk.seconds_until(lambda told: told == [(funder.psn_no, "SANCTIONED")])
+    assert time.monotonic() - began >= TO_COME_S - 1
+    assert (await asking.refusal(town.desks.settlement.Settle(request))).reason == "PLAN_STALE"
+    assert await town.payment(request.key) is None
+
+
+async def test_what_was_decided_while_settlement_was_down_counts_from_its_first_answer_on(ground: Ground) -> None:
+    """It asks before it serves."""
+    town = ground.town
+    desk = await AtTheDesk.of(town, await town.couple())
+    assert await desk.says() == []
+    await town.world.kill_process(SETTLEMENT)
+    await sanction(town, desk.family.patient)
+    await ground.settlement_restarted()
+    assert await desk.says() == [("", "PATIENT_SANCTIONED")]
+
+
+async def test_a_decision_whose_identity_dies_at_once_counts_when_it_is_back(ground: Ground) -> None:
+    """Committed is committed: whatever became of the message, it is asked for, or sent after all."""
+    town = ground.town
+    desk = await AtTheDesk.of(town, await town.couple())
+    await sanction(town, desk.family.patient)
+    await town.world.kill_process("identity")
+    await town.world.start_process("identity")
+    took_s = await desk.seconds_until(lambda told: told == [("", "PATIENT_SANCTIONED")])
+    assert took_s < BY_SWEEP_MAX_S
 
 
 async def test_while_identity_is_away_for_too_long_nobody_funds_and_then_all_goes_on(ground: Ground) -> None:
