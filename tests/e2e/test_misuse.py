@@ -17,7 +17,7 @@ from gongji.identity.v1 import risk_pb2, risk_pb2_grpc, sanctions_pb2
 from gongji.notify.v1 import notify_pb2
 from gongji.settlement.v1 import settlement_pb2 as pb
 from tests.e2e import asking
-from tests.e2e.town import HAMI, HOSPITAL, OUTPATIENT, Resident, Town, new_resident
+from tests.e2e.town import HAMI, HOSPITAL, OUTPATIENT, TESTER, Resident, Town, new_resident
 
 SEEN_MAX_S: Final = 60.0
 """A sweep of identity's as it ships, and a machine that is busy."""
@@ -29,7 +29,7 @@ CONFIRMED, DISMISSED = risk_pb2.RISK_STATE_CONFIRMED, risk_pb2.RISK_STATE_DISMIS
 @pytest.fixture
 async def officer(town: Town) -> AsyncIterator[risk_pb2_grpc.RiskServiceAsyncStub]:
     """Whoever judges what looks like misuse."""
-    async with channel(town.world.address("identity")) as identity:
+    async with channel(town.world.address("identity"), caller=TESTER) as identity:
         yield risk_pb2_grpc.RiskServiceStub(identity)
 
 
