@@ -152,7 +152,7 @@ async def try_pin(room: CardRoom, *, card_no: str, pin: str) -> Card:
     PIN_WRONG. What is refused before PIN_WRONG is no try.
     """
     index = room.seals.card_index(card_no)
-    with room.pins.place() as make:
+    async with room.pins.turn() as make:
         async with room.database.transaction() as connection:
             card = await store.begin_try(connection, index)
             if card is None:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from typing import Final, TypeAlias
 from uuid import UUID
 
@@ -25,30 +25,30 @@ class Pins:
 
     def __init__(self, seals: Seals) -> None:
         self._seals = seals
-        self._places = asyncio.Semaphore(AT_ONCE_MAX)
+        self._turns = asyncio.Semaphore(AT_ONCE_MAX)
         self._waiting = 0
 
     async def made(self, card_id: UUID, pin: str, *, salt: bytes) -> Pin:
-        """What is kept of this PIN; refusals as ``place``."""
-        with self.place() as make:
+        """What is kept of this PIN; refusals as ``turn``."""
+        async with self.turn() as make:
             return await make(card_id, pin, salt)
 
-    @contextmanager
-    def place(self) -> Iterator[Make]:
-        """A place among those whose PINs are looked at: what it gives makes what is kept of a PIN.
+    @asynccontextmanager
+    async def turn(self) -> AsyncIterator[Make]:
+        """The turn to have a PIN looked at: what it gives makes what is kept of one. A try begins when it has come.
 
-        UNAVAILABLE SERVICE_BUSY where too many wait already, PIN_PEPPER_MISSING: both before a try has begun.
+        UNAVAILABLE SERVICE_BUSY where too many wait already, PIN_PEPPER_MISSING.
         """
         if self._waiting >= WAITING_MAX:
             raise Failure(Kind.UNAVAILABLE, "SERVICE_BUSY")
         self._seals.check_pins()
         self._waiting += 1
         try:
-            yield self._make
+            async with self._turns:
+                yield self._make
         finally:
             self._waiting -= 1
 
     async def _make(self, card_id: UUID, pin: str, salt: bytes) -> Pin:
-        async with self._places:
-            # OpenSSL leaves the interpreter alone while it works, so the event loop goes on meanwhile.
-            return await asyncio.to_thread(pin_of, card_id, pin, salt=salt, pepper=self._seals.peppered)
+        # OpenSSL leaves the interpreter alone while it works, so the event loop goes on meanwhile.
+        return await asyncio.to_thread(pin_of, card_id, pin, salt=salt, pepper=self._seals.peppered)

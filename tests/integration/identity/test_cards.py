@@ -415,3 +415,21 @@ async def test_a_pin_that_is_not_looked_at_is_no_try(desk: Identity, monkeypatch
             assert await pin_refusal(desk, PIN) == ("SERVICE_BUSY", "")
     assert await pin_refusal(desk, OTHER_PIN) == ("PIN_WRONG", "4")
     await desk.decode(card=shown())
+
+
+async def test_who_hangs_up_while_others_are_looked_at_has_not_tried(
+    start_identity: StartIdentity, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Six right PINs whose callers give up before their turn leave the card as it was."""
+    clock = SetClock()
+    desk = await start_identity(clock)
+    await populated(desk)
+    await active(desk)
+    monkeypatch.setattr(pins, "AT_ONCE_MAX", 0)
+    crowded = await start_identity(clock)
+    request = credentials_pb2.DecodeCredentialRequest(
+        card=shown(), fixmedins_code=HOSPITAL, terminal_no="T1", business_type="01301", mdtrt_id="M1"
+    )
+    for _ in range(6):
+        assert (await refusal(crowded.credentials.DecodeCredential(request, timeout=0.3)))[1] == "ANSWER_UNKNOWN"
+    assert await pin_refusal(desk, OTHER_PIN) == ("PIN_WRONG", "4")
