@@ -103,33 +103,33 @@ def write_file(path: Path, content: dict[str, Any]) -> None:
 
 
 async def _family(family: family_pb2_grpc.FamilyServiceAsyncStub, numbers: list[str]) -> dict[str, Any]:
-    """Groups as their members see them, and every invitation and binding that names the person.
-
-    Family lists nobody's groups: its snapshot is read, and what does not name the person is passed over.
-    """
+    """Groups as their members see them, and every invitation and binding that names the person."""
     mine = set(numbers)
-    groups: dict[str, str] = {}
-    invitations, bindings = [], []
-    async for answer in family.StreamSnapshot(family_pb2.StreamSnapshotRequest(), timeout=EXPORT_TIMEOUT_S):
-        event = answer.event
-        match event.WhichOneof("fact"):
-            case "member_joined" if event.member_joined.psn_no in mine:
-                groups[event.member_joined.group_id] = event.member_joined.psn_no
-            case "invitation_changed":
-                invitation = event.invitation_changed.invitation
-                if mine & {invitation.inviter_psn_no, invitation.invitee_psn_no}:
-                    invitations.append(as_json(invitation))
-            case "binding_changed":
-                binding = event.binding_changed.binding
-                if mine & {binding.funder_psn_no, binding.beneficiary_psn_no}:
-                    bindings.append(as_json(binding))
-            case _:
-                pass
-    seen = [
-        as_json((await family.GetGroup(family_pb2.GetGroupRequest(group_id=group_id, by_psn_no=number))).group)
-        for group_id, number in sorted(groups.items())
-    ]
-    return {"groups": seen, "invitations": invitations, "bindings": bindings}
+    groups: dict[str, family_pb2.Group] = {}
+    for number in numbers:
+        token = ""
+        while True:
+            page = await family.ListGroups(family_pb2.ListGroupsRequest(psn_no=number, page_token=token))
+            # A group that both of his numbers are named in is shown as its member sees it.
+            groups |= {each.group_id: each for each in page.groups if each.members or each.group_id not in groups}
+            token = page.next_page_token
+            if not token:
+                break
+    return {
+        "groups": [as_json(group) for group in groups.values() if group.members],
+        "invitations": [
+            as_json(each)
+            for group in groups.values()
+            for each in group.invitations
+            if mine & {each.inviter_psn_no, each.invitee_psn_no}
+        ],
+        "bindings": [
+            as_json(each)
+            for group in groups.values()
+            for each in group.bindings
+            if mine & {each.funder_psn_no, each.beneficiary_psn_no}
+        ],
+    }
 
 
 async def _account(

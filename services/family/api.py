@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 from uuid import UUID
 
 import grpc
@@ -22,6 +22,9 @@ from services.family.clients import Identity, Ledgers
 from services.family.domain.groups import Pledge
 from services.family.operations import bindings, groups, snapshot
 from services.family.operations.people import People
+
+GROUPS_LISTED: Final = 20
+"""How many groups a page has where nobody asked for another number."""
 
 Context = grpc.aio.ServicerContext[Any, Any]
 
@@ -181,6 +184,16 @@ class FamilyApi(FamilyServiceServicer):
     async def GetGroup(self, request: family_pb2.GetGroupRequest, _: Context) -> family_pb2.GetGroupResponse:
         group = await self._group(GroupId(UUID(request.group_id)), PsnNo(request.by_psn_no))
         return family_pb2.GetGroupResponse(group=group)
+
+    async def ListGroups(self, request: family_pb2.ListGroupsRequest, _: Context) -> family_pb2.ListGroupsResponse:
+        views, more = await groups.list_groups(
+            database=self._room.database,
+            psn_no=PsnNo(request.psn_no),
+            after=GroupId(UUID(request.page_token)) if request.page_token else None,
+            size=request.page_size or GROUPS_LISTED,
+        )
+        found = [wire.group_message(view.group, view.names, view.bindings) for view in views]
+        return family_pb2.ListGroupsResponse(groups=found, next_page_token=found[-1].group_id if more else "")
 
     async def StreamSnapshot(
         self, _request: family_pb2.StreamSnapshotRequest, _: Context

@@ -59,6 +59,7 @@ MEMBERS: Final = Table(
     Column("group_id", Uuid, ForeignKey("groups.group_id"), primary_key=True),
     Column("psn_no", Text, primary_key=True),
     Column("joined_at", DateTime(timezone=True), nullable=False),
+    Index("members_of_person", "psn_no", "group_id"),
 )
 
 INVITATIONS: Final = Table(
@@ -79,6 +80,7 @@ INVITATIONS: Final = Table(
     CheckConstraint("version >= 1", name="invitations_version"),
     UniqueConstraint("request_id", name="invitations_request"),
     Index("invitations_group", "group_id"),
+    Index("invitations_of_invitee", "invitee_psn_no", "group_id"),
     Index("invitations_pending", "expires_at", postgresql_where=text("state = 'PENDING'")),
 )
 

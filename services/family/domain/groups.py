@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from enum import Enum
 from uuid import UUID
@@ -110,6 +110,14 @@ def refuse_outsider(group: Group, psn_no: PsnNo) -> None:
     """NOT_A_MEMBER: a group is seen and changed by its members alone."""
     if not group.has(psn_no):
         raise Failure(Kind.FORBIDDEN, "NOT_A_MEMBER")
+
+
+def seen_by(group: Group, psn_no: PsnNo) -> Group:
+    """As much of a group as somebody sees who is named in it: all of it, or his invitations while he is no member."""
+    if group.has(psn_no):
+        return group
+    own = tuple(invitation for invitation in group.invitations if invitation.invitee == psn_no)
+    return replace(group, members=(), invitations=own)
 
 
 def joins_at_once(asked: Invite, *, policies: PolicySet, now: datetime) -> bool:

@@ -32,6 +32,7 @@ from services.family.domain.groups import (
     refuse_acceptance,
     refuse_founding,
     refuse_outsider,
+    seen_by,
 )
 from services.family.domain.people import Person, insured_area, refuse_oneself
 from services.family.operations.people import People
@@ -217,12 +218,27 @@ async def view_group(*, database: Database, group_id: GroupId, by: PsnNo) -> Gro
     async with database.transaction() as connection:
         group = await _known_group(connection, group_id)
         refuse_outsider(group, by)
-        known = await people_store.load(connection, [member.psn_no for member in group.members])
-        return GroupView(
-            group=group,
-            names={psn_no: person.name_masked for psn_no, (person, _) in known.items()},
-            bindings=await binding_store.of_group(connection, group_id),
-        )
+        return await _view(connection, group)
+
+
+async def list_groups(
+    *, database: Database, psn_no: PsnNo, after: GroupId | None, size: int
+) -> tuple[list[GroupView], bool]:
+    """So many groups of a person behind this one, as much of each as he sees, and whether more follow."""
+    async with database.transaction() as connection:
+        found = await store.groups_of(connection, psn_no, after=after, rows_max=size + 1)
+        page = [seen_by(await _known_group(connection, group_id), psn_no) for group_id in found[:size]]
+        return [await _view(connection, group) for group in page], len(found) > size
+
+
+async def _view(connection: AsyncConnection, group: Group) -> GroupView:
+    """The group as it may be seen: without members there are no bindings either."""
+    known = await people_store.load(connection, [member.psn_no for member in group.members])
+    return GroupView(
+        group=group,
+        names={psn_no: person.name_masked for psn_no, (person, _) in known.items()},
+        bindings=await binding_store.of_group(connection, group.group_id) if group.members else [],
+    )
 
 
 async def _join(connection: AsyncConnection, group: Group, member: Member) -> None:

@@ -83,6 +83,19 @@ async def load_group(connection: AsyncConnection, group_id: GroupId, *, lock: bo
     )
 
 
+async def groups_of(
+    connection: AsyncConnection, psn_no: PsnNo, *, after: GroupId | None, rows_max: int
+) -> list[GroupId]:
+    """The groups that somebody is in or was invited to, in the order of their ids."""
+    member = select(MEMBERS.c.group_id).where(MEMBERS.c.psn_no == psn_no)
+    invited = select(INVITATIONS.c.group_id).where(INVITATIONS.c.invitee_psn_no == psn_no)
+    either = member.union(invited).subquery()
+    wanted = select(either.c.group_id).order_by(either.c.group_id).limit(rows_max)
+    if after is not None:
+        wanted = wanted.where(either.c.group_id > after)
+    return [GroupId(group_id) for group_id in await connection.scalars(wanted)]
+
+
 async def insert_member(connection: AsyncConnection, *, group_id: GroupId, member: Member) -> None:
     """A member who was none before."""
     await connection.execute(

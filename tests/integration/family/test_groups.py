@@ -144,3 +144,66 @@ async def test_identity_is_asked_before_someone_is_refused(house: House) -> None
     assert await refused(house.invite(group_id, founder, sibling, SIBLING)) == "INVITEE_NOT_INSURED"
     await house.status(sibling, "1")
     assert (await house.invite(group_id, founder, sibling, SIBLING)).invitee_psn_no == sibling
+
+
+async def listed(house: House, psn_no: str, page_size: int = 0) -> list[family_pb2.Group]:
+    """All groups of a person, page by page."""
+    found: list[family_pb2.Group] = []
+    token = ""
+    while True:
+        page = await house.family.ListGroups(
+            family_pb2.ListGroupsRequest(psn_no=psn_no, page_size=page_size, page_token=token)
+        )
+        assert len(page.groups) <= (page_size or 20)
+        found += page.groups
+        token = page.next_page_token
+        if not token:
+            return found
+
+
+async def test_a_person_finds_his_groups_page_by_page(house: House) -> None:
+    """Founded by him or joined, each once and as GetGroup shows it; of groups without him not a word."""
+    me, sibling, stranger = await house.person(), await house.person(), await house.person()
+    await house.siblings(me, sibling)
+    founded = [await house.group(me) for _ in range(4)]
+    joined = await house.group(sibling)
+    await house.bring_in(joined, sibling, me, SIBLING)
+    await house.group(stranger)
+    found = await listed(house, me, page_size=2)
+    assert [group.group_id for group in found] == sorted([*founded, joined])
+    for group in found:
+        asked = family_pb2.GetGroupRequest(group_id=group.group_id, by_psn_no=me)
+        assert (await house.family.GetGroup(asked)).group == group
+    assert {member.name_masked for group in found for member in group.members} == {"王*国"}
+    assert await listed(house, me) == found
+    assert await listed(house, "999900000000001") == []
+
+
+async def test_who_is_invited_sees_his_invitation_and_nothing_of_the_group(house: House) -> None:
+    """Members, bindings and the invitations of others are shown once he has joined."""
+    founder, sibling, other = [await house.person() for _ in range(3)]
+    for relative in (sibling, other):
+        await house.siblings(founder, relative)
+    group_id = await house.group(founder)
+    invitation = await house.invite(group_id, founder, sibling, SIBLING)
+    await house.bring_in(group_id, founder, other, SIBLING)
+    await house.bind(group_id, founder, other)
+    (group,) = await listed(house, sibling)
+    assert [each.invitation_id for each in group.invitations] == [invitation.invitation_id]
+    assert (list(group.members), list(group.bindings), group.group_id) == ([], [], group_id)
+    await house.family.AcceptInvitation(
+        family_pb2.AcceptInvitationRequest(invitation_id=invitation.invitation_id, invitee_psn_no=sibling)
+    )
+    (group,) = await listed(house, sibling)
+    assert (len(group.members), len(group.bindings), len(group.invitations)) == (3, 1, 2)
+
+
+async def test_a_wrong_page_is_refused(house: House) -> None:
+    """Numbers that are none, pages that are too long, tokens that we never gave."""
+    me = await house.person()
+    for request in (
+        family_pb2.ListGroupsRequest(psn_no="me"),
+        family_pb2.ListGroupsRequest(psn_no=me, page_size=51),
+        family_pb2.ListGroupsRequest(psn_no=me, page_token="nonsense"),  # noqa: S106  A page's, no password.
+    ):
+        assert await refused(house.family.ListGroups(request)) == "REQUEST_INVALID"

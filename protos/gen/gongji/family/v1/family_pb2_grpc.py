@@ -80,6 +80,11 @@ class FamilyServiceStub:
                 request_serializer=gongji_dot_family_dot_v1_dot_family__pb2.GetGroupRequest.SerializeToString,
                 response_deserializer=gongji_dot_family_dot_v1_dot_family__pb2.GetGroupResponse.FromString,
                 _registered_method=True)
+        self.ListGroups = channel.unary_unary(
+                '/gongji.family.v1.FamilyService/ListGroups',
+                request_serializer=gongji_dot_family_dot_v1_dot_family__pb2.ListGroupsRequest.SerializeToString,
+                response_deserializer=gongji_dot_family_dot_v1_dot_family__pb2.ListGroupsResponse.FromString,
+                _registered_method=True)
         self.StreamSnapshot = channel.unary_stream(
                 '/gongji.family.v1.FamilyService/StreamSnapshot',
                 request_serializer=gongji_dot_family_dot_v1_dot_family__pb2.StreamSnapshotRequest.SerializeToString,
@@ -155,6 +160,13 @@ class FamilyServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ListGroups(self, request, context):
+        """The groups of a person by their ids, those that have invited him among them. Nobody's groups are none.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def StreamSnapshot(self, request, context):
         """Every aggregate's latest event, for a consumer that starts anew.
         """
@@ -209,6 +221,11 @@ def add_FamilyServiceServicer_to_server(servicer, server):
                     servicer.GetGroup,
                     request_deserializer=gongji_dot_family_dot_v1_dot_family__pb2.GetGroupRequest.FromString,
                     response_serializer=gongji_dot_family_dot_v1_dot_family__pb2.GetGroupResponse.SerializeToString,
+            ),
+            'ListGroups': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListGroups,
+                    request_deserializer=gongji_dot_family_dot_v1_dot_family__pb2.ListGroupsRequest.FromString,
+                    response_serializer=gongji_dot_family_dot_v1_dot_family__pb2.ListGroupsResponse.SerializeToString,
             ),
             'StreamSnapshot': grpc.unary_stream_rpc_method_handler(
                     servicer.StreamSnapshot,
@@ -460,6 +477,33 @@ class FamilyService:
             '/gongji.family.v1.FamilyService/GetGroup',
             gongji_dot_family_dot_v1_dot_family__pb2.GetGroupRequest.SerializeToString,
             gongji_dot_family_dot_v1_dot_family__pb2.GetGroupResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListGroups(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/gongji.family.v1.FamilyService/ListGroups',
+            gongji_dot_family_dot_v1_dot_family__pb2.ListGroupsRequest.SerializeToString,
+            gongji_dot_family_dot_v1_dot_family__pb2.ListGroupsResponse.FromString,
             options,
             channel_credentials,
             insecure,

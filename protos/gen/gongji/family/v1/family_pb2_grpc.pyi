@@ -53,6 +53,8 @@ class FamilyServiceStub:
     """The beneficiary orders several funders (扣款顺序)."""
     GetGroup: _grpc.UnaryUnaryMultiCallable[_family_pb2.GetGroupRequest, _family_pb2.GetGroupResponse]
     """A group as its members see it."""
+    ListGroups: _grpc.UnaryUnaryMultiCallable[_family_pb2.ListGroupsRequest, _family_pb2.ListGroupsResponse]
+    """The groups of a person by their ids, those that have invited him among them. Nobody's groups are none."""
     StreamSnapshot: _grpc.UnaryStreamMultiCallable[_family_pb2.StreamSnapshotRequest, _family_pb2.StreamSnapshotResponse]
     """Every aggregate's latest event, for a consumer that starts anew."""
 
@@ -81,6 +83,8 @@ class FamilyServiceAsyncStub(FamilyServiceStub):
     """The beneficiary orders several funders (扣款顺序)."""
     GetGroup: _aio.UnaryUnaryMultiCallable[_family_pb2.GetGroupRequest, _family_pb2.GetGroupResponse]  # type: ignore[assignment]
     """A group as its members see it."""
+    ListGroups: _aio.UnaryUnaryMultiCallable[_family_pb2.ListGroupsRequest, _family_pb2.ListGroupsResponse]  # type: ignore[assignment]
+    """The groups of a person by their ids, those that have invited him among them. Nobody's groups are none."""
     StreamSnapshot: _aio.UnaryStreamMultiCallable[_family_pb2.StreamSnapshotRequest, _family_pb2.StreamSnapshotResponse]  # type: ignore[assignment]
     """Every aggregate's latest event, for a consumer that starts anew."""
 
@@ -160,6 +164,14 @@ class FamilyServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_family_pb2.GetGroupResponse, _abc.Awaitable[_family_pb2.GetGroupResponse]]:
         """A group as its members see it."""
+
+    @_abc_1.abstractmethod
+    def ListGroups(
+        self,
+        request: _family_pb2.ListGroupsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_family_pb2.ListGroupsResponse, _abc.Awaitable[_family_pb2.ListGroupsResponse]]:
+        """The groups of a person by their ids, those that have invited him among them. Nobody's groups are none."""
 
     @_abc_1.abstractmethod
     def StreamSnapshot(
