@@ -17,23 +17,35 @@ from services.settlement.wire.events import credential_refused
 
 TOLD: Final = frozenset({"FUNDER_CREDENTIAL_USED", "CREDENTIAL_NOT_OF_PATIENT", "EC_TOKEN_OF_ANOTHER_TERMINAL"})
 """The refusals of a token that identity did sign: a rubbish one says nothing of anybody."""
+TOLD_OF_A_TOKEN_MAX: Final = 20
+"""More patients, places and reasons than that say nothing new of whose token it is; they would only fill a queue."""
 REMEMBERED_MAX: Final = 10_000
 _EVENT_IDS: Final = UUID("9d2f6c1e-5b7a-5e0f-8a34-2f1d0c9b8e76")
 
 
 class Refusals:
-    """Tells of each refused token once, as far as this process remembers; whoever hears of it twice knows it by id."""
+    """Tells of each refused token once for each patient, as far as this process remembers, and not without end.
+
+    Whoever hears of the same twice knows it by its id.
+    """
 
     def __init__(self, database: Database) -> None:
         self._database = database
-        self._told: OrderedDict[UUID, None] = OrderedDict()
+        self._told: OrderedDict[bytes, set[UUID]] = OrderedDict()
+        """What was told of each token, the one that was presented last at the end."""
 
     async def tell(self, visit: Presented, *, presented: PsnNo, reason: str, now: datetime) -> None:
         """Puts the event into the outbox, for the reasons that are told. Nothing else is stored."""
         if reason not in TOLD:
             return
-        event_id = _event_id(visit, reason)
-        if event_id in self._told:
+        # What is signed: the signature itself can be written in more than one way.
+        token = hashlib.sha256(visit.ec_token.rpartition(".")[0].encode())
+        event_id = _event_id(visit, token.hexdigest(), reason)
+        told = self._told.setdefault(token.digest(), set())
+        self._told.move_to_end(token.digest())
+        if len(self._told) > REMEMBERED_MAX:
+            self._told.popitem(last=False)
+        if event_id in told or len(told) >= TOLD_OF_A_TOKEN_MAX:
             return
         event = credential_refused(
             event_id=event_id,
@@ -47,12 +59,9 @@ class Refusals:
         )
         async with self._database.driver_connection() as connection:
             await put_driver(connection, [event])
-        self._told[event_id] = None
-        if len(self._told) > REMEMBERED_MAX:
-            self._told.popitem(last=False)
+        told.add(event_id)
 
 
-def _event_id(visit: Presented, reason: str) -> UUID:
+def _event_id(visit: Presented, token: str, reason: str) -> UUID:
     """The same for the same token, patient, place and reason, however often and wherever it is presented again."""
-    token = hashlib.sha256(visit.ec_token.encode()).hexdigest()
     return uuid5(_EVENT_IDS, f"{token}|{visit.psn_no}|{visit.fixmedins_code}|{visit.terminal_no}|{reason}")

@@ -14,6 +14,7 @@ from gongji.settlement.v1 import events_pb2
 from gongji.settlement.v1 import settlement_pb2 as pb
 from gongji_terminal import Care
 from kernel.clock import business_date
+from services.settlement.operations.refusing import TOLD_OF_A_TOKEN_MAX
 from tests.integration.settlement.desk import said
 from tests.integration.settlement.desk.test_settle import family, planned
 from tests.integration.settlement.desk.town import HOSPITAL, OTHER_HOSPITAL, URUMQI, Town, token
@@ -185,6 +186,18 @@ async def test_a_credential_presented_for_another_is_told_once(town: Town) -> No
         (patient, "EC_TOKEN_OF_ANOTHER_TERMINAL"),
     ]
     assert {(each.fixmedins_code, each.terminal_no) for each in told} == {(HOSPITAL, "T01")}
+
+
+async def test_one_token_tried_on_everybody_is_told_of_so_often_and_no_oftener(town: Town) -> None:
+    """Whoever holds one stolen token must not fill the officers' queue with it; another token is told of as before."""
+    stolen, patients = token("650100999999997"), [f"65010088{number:07d}" for number in range(TOLD_OF_A_TOKEN_MAX + 5)]
+    for patient in patients:
+        refused = town.desk.PreSettle(town.presented(patient, 1_000, ec_token=stolen), timeout=5)
+        assert await town.refused(refused) == "CREDENTIAL_NOT_OF_PATIENT"
+    other = town.presented(patients[-1], 1_000, ec_token=token("650100999999996"))
+    await town.refused(town.desk.PreSettle(other, timeout=5))
+    told = [len(await told_of(town, patient)) for patient in patients]
+    assert told == [1] * TOLD_OF_A_TOKEN_MAX + [0] * 4 + [1]
 
 
 async def test_rubbish_is_told_to_nobody(town: Town) -> None:
