@@ -15,7 +15,6 @@ from kernel.clock import business_date
 from kernel.ids import parsed_fixmedins_code, parsed_psn_no
 from kernel.policy import known_area
 from services.identity.api.room import Room, asked_by
-from services.identity.domain.name import parsed_name
 from services.identity.domain.person import InsuranceStatus, Insutype
 from services.identity.operations import deaths, eligibility, merging, particulars, people, registration
 from services.identity.operations.particulars import Decision
@@ -120,7 +119,7 @@ class IdentityApi(IdentityServiceServicer):
             database=self.room.database,
             psn_no=parsed_psn_no(request.psn_no, field="psn_no"),
             certificate=wire.certificate(request, now=now),
-            name=parsed_name(request.psn_name) if request.psn_name else None,
+            wanted=wire.wanted(request),
             asked_by=asked_by(context),
             decision=self._decision(request.opter, request.cause, now),
         )

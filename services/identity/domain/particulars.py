@@ -50,29 +50,46 @@ def updated(record: Record, wanted: Wanted, *, today: date) -> Updated:
     name = record.name if wanted.name is None else wanted.name
     brdy = before.brdy if wanted.brdy is None else birth_date_of(record.certificate, wanted.brdy, today=today)
     sex = before.sex if wanted.sex is None else sex_of(record.certificate, wanted.sex)
-    if before.death_date is not None and brdy > before.death_date:
-        raise Failure(Kind.PRECONDITION, "BIRTH_DATE_AFTER_DEATH", field="brdy")
-    differs = {"psn_name": name != record.name, "brdy": brdy != before.brdy, "gend": sex is not before.sex}
-    return Updated(_seen(before, name, brdy, sex), name, tuple(each for each, other in differs.items() if other))
+    _check_lived(before, brdy)
+    return _updated(record, name, brdy, sex)
 
 
-def with_certificate(record: Record, certificate: Certificate, name: str | None) -> Updated:
-    """The record under another certificate, with the name that stands on it if that is another.
+def with_certificate(record: Record, certificate: Certificate, wanted: Wanted, *, today: date) -> Updated:
+    """The record under another certificate, with what stands on it if that is another and the officer says so.
 
-    PERSON_DIFFERS (EXISTS, with the field) if the certificate tells another birth date or sex than the record: then
-    one of them is wrong, or it is somebody else's. The caller sees to it that the certificate is nobody else's.
+    A number is made anew when a birth date or a sex was registered wrongly. First that applies: INVALID
+    BIRTH_DATE_DIFFERS or BIRTH_DATE_WRONG, SEX_DIFFERS (what is said is not what the certificate tells); PRECONDITION
+    BIRTH_DATE_AFTER_DEATH; EXISTS PERSON_DIFFERS, with the field, if the certificate tells another birth date or sex
+    than the record and nobody said so: then one of them is wrong, or it is somebody else's. The caller sees to it that
+    the certificate is nobody else's.
     """
     before = record.person
-    if certificate.brdy not in {None, before.brdy}:
+    name = record.name if wanted.name is None else wanted.name
+    brdy = before.brdy if wanted.brdy is None else birth_date_of(certificate, wanted.brdy, today=today)
+    sex = before.sex if wanted.sex is None else sex_of(certificate, wanted.sex)
+    _check_lived(before, brdy)
+    if certificate.brdy not in {None, brdy}:
         raise Failure(Kind.EXISTS, "PERSON_DIFFERS", field="brdy")
-    if certificate.sex not in {None, before.sex}:
+    if certificate.sex not in {None, sex}:
         raise Failure(Kind.EXISTS, "PERSON_DIFFERS", field="gend")
-    after = record.name if name is None else name
     same = (certificate.kind, certificate.number) == (record.certificate.kind, record.certificate.number)
-    differs = {"certno": not same, "psn_name": after != record.name}
-    return Updated(
-        _seen(before, after, before.brdy, before.sex), after, tuple(each for each, other in differs.items() if other)
-    )
+    return _updated(record, name, brdy, sex, certno=not same)
+
+
+def _check_lived(person: Person, brdy: date) -> None:
+    if person.death_date is not None and brdy > person.death_date:
+        raise Failure(Kind.PRECONDITION, "BIRTH_DATE_AFTER_DEATH", field="brdy")
+
+
+def _updated(record: Record, name: str, brdy: date, sex: Sex, *, certno: bool = False) -> Updated:
+    before = record.person
+    differs = {
+        "certno": certno,
+        "psn_name": name != record.name,
+        "brdy": brdy != before.brdy,
+        "gend": sex is not before.sex,
+    }
+    return Updated(_seen(before, name, brdy, sex), name, tuple(each for each, other in differs.items() if other))
 
 
 def _seen(before: Person, name: str, brdy: date, sex: Sex) -> Person:

@@ -160,7 +160,7 @@ async def _apply(connection: AsyncConnection, correction: Correction, decision: 
     wanted, psn_no = correction.wanted, correction.psn_no
     if wanted.kind is not None:
         certificate = parsed_certificate(wanted.kind, wanted.value, today=business_date(decision.now))
-        return await apply_certificate(connection, psn_no, certificate, None, decision)
+        return await apply_certificate(connection, psn_no, certificate, particulars.Wanted(), decision)
     match wanted.field:
         case CorrectionField.NAME:
             update = particulars.Wanted(name=wanted.value)

@@ -19,7 +19,7 @@ from services.identity.domain.particulars import Record, Updated, Wanted
 from services.identity.domain.person import Person, PersonChange, writable
 from services.identity.domain.sealing import Seals
 from services.identity.operations import lookups
-from services.identity.operations.kinship_ground import follow_person, locked_ground
+from services.identity.operations.kinship_ground import Ground, follow_person, locked_ground
 from services.identity.operations.people import Seen, relative_of, tell
 from services.identity.operations.sealed import certno_of, name_of, sealed_certno, sealed_name
 from services.identity.store import certificates, people
@@ -56,7 +56,7 @@ async def change_certificate(
     database: Database,
     psn_no: PsnNo,
     certificate: Certificate,
-    name: str | None,
+    wanted: Wanted,
     asked_by: str,
     decision: Decision,
 ) -> Seen:
@@ -64,7 +64,7 @@ async def change_certificate(
     audit = lookups.on_record(database, purpose=CERTIFICATE_CHANGED, asked_by=asked_by, now=decision.now)
     async with audit as (connection, met):
         met.add(psn_no)
-        after = await apply_certificate(connection, psn_no, certificate, name, decision)
+        after = await apply_certificate(connection, psn_no, certificate, wanted, decision)
         return Seen(after, masked_number(certificate.number))
 
 
@@ -79,27 +79,34 @@ async def apply_update(connection: AsyncConnection, psn_no: PsnNo, wanted: Wante
     after = rules.updated(record, wanted, today=business_date(decision.now))
     if after.fields:
         await _save(connection, record, after, record.certificate, PersonChange.PARTICULARS, decision)
-    if {"brdy", "gend"}.intersection(after.fields):
-        relative = relative_of(after.person)
-        await follow_person(connection, ground, relative, now=decision.now, randomness=decision.randomness)
+    await _follow(connection, ground, after, decision)
     return after.person
 
 
 async def apply_certificate(
-    connection: AsyncConnection, psn_no: PsnNo, certificate: Certificate, name: str | None, decision: Decision
+    connection: AsyncConnection, psn_no: PsnNo, certificate: Certificate, wanted: Wanted, decision: Decision
 ) -> Person:
     """The person under another certificate, in the caller's transaction; the former one goes on finding him.
 
-    PERSON_UNKNOWN (NOT_FOUND), PERSON_MERGED (PRECONDITION), PERSON_DIFFERS (as ``with_certificate``) and
-    CERTIFICATE_TAKEN (EXISTS: it is or was somebody else's). One that was his own before is his present one again.
+    PERSON_UNKNOWN (NOT_FOUND), PERSON_MERGED (PRECONDITION), then as ``with_certificate``, CERTIFICATE_TAKEN (EXISTS:
+    it is or was somebody else's), then as ``check_person``. One that was his own before is his present one again.
     """
+    ground = await locked_ground(connection, {psn_no})
     record = await _record(connection, psn_no, decision)
-    after = rules.with_certificate(record, certificate, name)
+    after = rules.with_certificate(record, certificate, wanted, today=business_date(decision.now))
     if "certno" in after.fields:
         await _replace(connection, record, certificate, decision)
     if after.fields:
         await _save(connection, record, after, certificate, PersonChange.CERTIFICATE, decision)
+    await _follow(connection, ground, after, decision)
     return after.person
+
+
+async def _follow(connection: AsyncConnection, ground: Ground, after: Updated, decision: Decision) -> None:
+    """Judges and tells what another birth date or sex does to relations."""
+    if {"brdy", "gend"}.intersection(after.fields):
+        relative = relative_of(after.person)
+        await follow_person(connection, ground, relative, now=decision.now, randomness=decision.randomness)
 
 
 async def _record(connection: AsyncConnection, psn_no: PsnNo, decision: Decision) -> Record:

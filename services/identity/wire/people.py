@@ -40,7 +40,7 @@ def registration(request: identity_pb2.RegisterPersonRequest, *, now: datetime) 
     )
 
 
-def wanted(request: identity_pb2.UpdatePersonRequest) -> Wanted:
+def wanted(request: identity_pb2.UpdatePersonRequest | identity_pb2.ChangeCertificateRequest) -> Wanted:
     """What shall be on record; DATE_MALFORMED, NAME_MALFORMED (INVALID)."""
     return Wanted(
         name=parsed_name(request.psn_name) if request.psn_name else None,

@@ -11,6 +11,8 @@ import pytest
 from gongji.identity.v1 import identity_pb2, person_pb2
 from kernel.failures import Failure
 from tests.integration.identity.conftest import CHILD, LI, WANG, Identity, StartIdentity, refusal
+from tests.integration.identity.kinship_told import asked, replayed
+from tests.integration.identity.test_kinship import proven, verify
 from tests.integration.identity.test_people import NEWBORN, UNKNOWN, count
 from tests.unit.identity.strategies import with_check_character
 
@@ -108,6 +110,40 @@ async def test_a_wrong_certificate_leaves_the_record(
     assert await refusal(change(identity, psn_no, certno, **fields)) == refused
     assert len(await changes(identity)) == 1
     assert (await identity.register(**NEWBORN)).psn_no == psn_no
+
+
+async def test_a_number_made_anew_corrects_the_birth_date_it_told_wrongly(identity: Identity) -> None:
+    """Said by the officer it is taken and told, and both numbers find him; unsaid it is somebody else's number."""
+    await identity.register(**WANG)
+    right = with_check_character("65010319850412451")
+    assert await refusal(change(identity, WANG["psn_no"], right)) == ("ALREADY_EXISTS", "PERSON_DIFFERS", "brdy")
+    corrected = await change(identity, WANG["psn_no"], right, brdy="1985-04-12")
+    assert corrected.person.brdy == "1985-04-12"
+    told = await identity.told(f"person:{WANG['psn_no']}", 2)
+    assert [event.person_changed.person.brdy for event in told] == ["1985-03-12", "1985-04-12"]
+    assert [row[1:3] for row in await changes(identity)] == [("CERTIFICATE", "certno,brdy")]
+    assert (await identity.register(certno=right, psn_name=WANG["psn_name"])).psn_no == WANG["psn_no"]
+    assert (await refusal(identity.register(**WANG)))[1:] == ("PERSON_DIFFERS", "brdy")
+
+
+async def test_a_number_made_anew_is_judged_by_the_family(identity: Identity) -> None:
+    """Nobody becomes younger than his child by it, and a mother who was a father is a mother to all; it is told."""
+    grandson = {"certno": with_check_character("65010320260601003"), "psn_name": "王小宝", "psn_no": "650100000000012"}
+    for person in (WANG, CHILD, grandson):
+        await identity.register(**person)
+    await proven(identity, WANG, CHILD)
+    await proven(identity, CHILD, grandson)
+    younger = with_check_character("65010320190412451")
+    before = await changes(identity)
+    refused = await refusal(change(identity, WANG["psn_no"], younger, brdy="2019-04-12"))
+    assert refused == ("FAILED_PRECONDITION", "PARENT_NOT_OLDER", "psn_no")
+    assert await changes(identity) == before
+    assert (await identity.person(WANG["psn_no"])).brdy == "1985-03-12"
+    await change(identity, CHILD["psn_no"], with_check_character("65010320180506332"), gend="2")
+    found = await verify(identity, WANG, grandson)
+    assert found.relation == person_pb2.RELATION_MATERNAL_GRANDPARENT
+    everybody = [person["psn_no"] for person in (WANG, CHILD, grandson)]
+    assert await replayed(identity.database) == await asked(identity, everybody)
 
 
 async def test_nobody_unknown_gets_a_certificate(identity: Identity) -> None:

@@ -69,23 +69,42 @@ def test_a_correction_that_cannot_be_is_refused(record: Record, wanted: Wanted, 
 
 def test_a_newborn_gets_a_number_and_a_name() -> None:
     """The ID number takes the birth certificate's place; a name that comes with it is taken too."""
-    numbered = with_certificate(RECORD, RESIDENT, None)
+    numbered = with_certificate(RECORD, RESIDENT, Wanted(), today=TODAY)
     assert (numbered.fields, numbered.person, numbered.name) == (("certno",), NEWBORN, "王小宝")
-    named = with_certificate(RECORD, RESIDENT, "李小宝")
+    named = with_certificate(RECORD, RESIDENT, Wanted(name="李小宝"), today=TODAY)
     assert (named.fields, named.person.name_masked, named.person.version) == (("certno", "psn_name"), "李*宝", 4)
 
 
 def test_the_same_certificate_is_no_change() -> None:
     """The certificate that stands there already changes nothing."""
-    assert with_certificate(RECORD, BIRTH, "王小宝").fields == ()
+    assert with_certificate(RECORD, BIRTH, Wanted(name="王小宝"), today=TODAY).fields == ()
 
 
 def test_a_certificate_of_another_day_or_sex_is_somebody_elses() -> None:
     """Birth date and sex of an 18-character number must be those on record."""
     for certificate, field in ((OTHER_DAY, "brdy"), (BOYS_NUMBER, "gend")):
         with pytest.raises(Failure) as refused:
-            with_certificate(RECORD, certificate, None)
+            with_certificate(RECORD, certificate, Wanted(), today=TODAY)
         assert refused.value == Failure(Kind.EXISTS, "PERSON_DIFFERS", field=field)
+
+
+def test_a_number_made_anew_corrects_what_the_old_one_told() -> None:
+    """An officer who says so takes over the new number's birth date and sex; nothing else than what it tells."""
+    record = Record(replace(NEWBORN, sex=Sex.MALE), RESIDENT, "王小宝")
+    assert OTHER_DAY.brdy is not None
+    corrected = with_certificate(record, OTHER_DAY, Wanted(brdy=OTHER_DAY.brdy, sex=OTHER_DAY.sex), today=TODAY)
+    assert corrected.fields == ("certno", "brdy", "gend")
+    assert (corrected.person.brdy, corrected.person.sex) == (OTHER_DAY.brdy, OTHER_DAY.sex)
+    for wanted, reason in (
+        (Wanted(brdy=OTHER_DAY.brdy), "PERSON_DIFFERS"),
+        (Wanted(brdy=date(2026, 5, 5), sex=OTHER_DAY.sex), "BIRTH_DATE_DIFFERS"),
+        (Wanted(brdy=OTHER_DAY.brdy, sex=Sex.MALE), "SEX_DIFFERS"),
+    ):
+        with pytest.raises(Failure, match=reason):
+            with_certificate(record, OTHER_DAY, wanted, today=TODAY)
+    dead = replace(record, person=replace(record.person, death_date=NEWBORN.brdy))
+    with pytest.raises(Failure, match="BIRTH_DATE_AFTER_DEATH"):
+        with_certificate(dead, OTHER_DAY, Wanted(brdy=OTHER_DAY.brdy, sex=OTHER_DAY.sex), today=TODAY)
 
 
 def test_nothing_of_a_record_shows_in_its_representation() -> None:

@@ -533,6 +533,8 @@ class ChangeCertificateRequest(_message.Message):
     PSN_NAME_FIELD_NUMBER: _builtins.int
     OPTER_FIELD_NUMBER: _builtins.int
     CAUSE_FIELD_NUMBER: _builtins.int
+    BRDY_FIELD_NUMBER: _builtins.int
+    GEND_FIELD_NUMBER: _builtins.int
     psn_no: _builtins.str
     psn_cert_type: _person_pb2.CertificateType.ValueType
     certno: _builtins.str
@@ -542,6 +544,10 @@ class ChangeCertificateRequest(_message.Message):
     """经办人."""
     cause: _builtins.str
     """Why; no personal data."""
+    brdy: _builtins.str
+    """出生日期 as the new certificate tells it, where the record has it wrong; empty leaves it, and then they must agree."""
+    gend: _builtins.str
+    """As brdy."""
     def __init__(
         self,
         *,
@@ -551,10 +557,12 @@ class ChangeCertificateRequest(_message.Message):
         psn_name: _builtins.str = ...,
         opter: _builtins.str = ...,
         cause: _builtins.str = ...,
+        brdy: _builtins.str = ...,
+        gend: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["cause", b"cause", "certno", b"certno", "opter", b"opter", "psn_cert_type", b"psn_cert_type", "psn_name", b"psn_name", "psn_no", b"psn_no"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["brdy", b"brdy", "cause", b"cause", "certno", b"certno", "gend", b"gend", "opter", b"opter", "psn_cert_type", b"psn_cert_type", "psn_name", b"psn_name", "psn_no", b"psn_no"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

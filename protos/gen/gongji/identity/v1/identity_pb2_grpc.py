@@ -151,8 +151,8 @@ class IdentityServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def ChangeCertificate(self, request, context):
-        """Another certificate takes the place of the present one (a newborn gets an ID number); the former one goes on
-        finding the person.
+        """Another certificate takes the place of the present one (a newborn gets an ID number, a number was made anew because
+        it told a wrong birth date); the former one goes on finding the person.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

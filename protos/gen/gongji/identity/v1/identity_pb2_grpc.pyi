@@ -49,8 +49,8 @@ class IdentityServiceStub:
     UpdatePerson: _grpc.UnaryUnaryMultiCallable[_identity_pb2.UpdatePersonRequest, _identity_pb2.UpdatePersonResponse]
     """Corrects what is on record: the name; birth date and sex where the certificate does not tell them."""
     ChangeCertificate: _grpc.UnaryUnaryMultiCallable[_identity_pb2.ChangeCertificateRequest, _identity_pb2.ChangeCertificateResponse]
-    """Another certificate takes the place of the present one (a newborn gets an ID number); the former one goes on
-    finding the person.
+    """Another certificate takes the place of the present one (a newborn gets an ID number, a number was made anew because
+    it told a wrong birth date); the former one goes on finding the person.
     """
     ReportDeath: _grpc.UnaryUnaryMultiCallable[_identity_pb2.ReportDeathRequest, _identity_pb2.ReportDeathResponse]
     """Records a death: every enrolment ends. Reporting the same again changes nothing."""
@@ -87,8 +87,8 @@ class IdentityServiceAsyncStub(IdentityServiceStub):
     UpdatePerson: _aio.UnaryUnaryMultiCallable[_identity_pb2.UpdatePersonRequest, _identity_pb2.UpdatePersonResponse]  # type: ignore[assignment]
     """Corrects what is on record: the name; birth date and sex where the certificate does not tell them."""
     ChangeCertificate: _aio.UnaryUnaryMultiCallable[_identity_pb2.ChangeCertificateRequest, _identity_pb2.ChangeCertificateResponse]  # type: ignore[assignment]
-    """Another certificate takes the place of the present one (a newborn gets an ID number); the former one goes on
-    finding the person.
+    """Another certificate takes the place of the present one (a newborn gets an ID number, a number was made anew because
+    it told a wrong birth date); the former one goes on finding the person.
     """
     ReportDeath: _aio.UnaryUnaryMultiCallable[_identity_pb2.ReportDeathRequest, _identity_pb2.ReportDeathResponse]  # type: ignore[assignment]
     """Records a death: every enrolment ends. Reporting the same again changes nothing."""
@@ -164,8 +164,8 @@ class IdentityServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _identity_pb2.ChangeCertificateRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_identity_pb2.ChangeCertificateResponse, _abc.Awaitable[_identity_pb2.ChangeCertificateResponse]]:
-        """Another certificate takes the place of the present one (a newborn gets an ID number); the former one goes on
-        finding the person.
+        """Another certificate takes the place of the present one (a newborn gets an ID number, a number was made anew because
+        it told a wrong birth date); the former one goes on finding the person.
         """
 
     @_abc_1.abstractmethod
