@@ -132,7 +132,7 @@ def attest(
     purpose: Annotated[
         str,
         typer.Option(
-            help="REAL_NAME, JOIN_GROUP, ADD_WARD, ACTIVATE_CARD, UNLOCK_PIN, EXPORT_DATA or OPEN_WALLET.",
+            help="REAL_NAME, JOIN_GROUP, ADD_WARD, BE_WARD, ACTIVATE_CARD, UNLOCK_PIN, EXPORT_DATA or OPEN_WALLET.",
         ),
     ],
     file: KeyFile = KEY_HERE,

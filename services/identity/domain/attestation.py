@@ -44,11 +44,12 @@ class Purpose(Enum):
 
     REAL_NAME = "REAL_NAME"  # 实名认证.
     JOIN_GROUP = "JOIN_GROUP"  # Family: from 16 on by own consent.
-    ADD_WARD = "ADD_WARD"  # 亲情账户: the guardian's and, from 14 on, the ward's.
+    ADD_WARD = "ADD_WARD"  # 亲情账户: the guardian's.
     ACTIVATE_CARD = "ACTIVATE_CARD"
     UNLOCK_PIN = "UNLOCK_PIN"
     EXPORT_DATA = "EXPORT_DATA"  # PIPL: everything held about me.
     OPEN_WALLET = "OPEN_WALLET"  # Settlement.
+    BE_WARD = "BE_WARD"  # 亲情账户: the ward's, from 14 on.
 
 
 @dataclass(frozen=True, slots=True)

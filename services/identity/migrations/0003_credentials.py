@@ -58,7 +58,8 @@ STATEMENTS = (
         PRIMARY KEY (attestation_id),
         CONSTRAINT attestations_out_biz_no UNIQUE (verifier_no, out_biz_no),
         CONSTRAINT attestations_purpose CHECK (purpose IN (
-            'REAL_NAME', 'JOIN_GROUP', 'ADD_WARD', 'ACTIVATE_CARD', 'UNLOCK_PIN', 'EXPORT_DATA', 'OPEN_WALLET')),
+            'REAL_NAME', 'JOIN_GROUP', 'ADD_WARD', 'ACTIVATE_CARD', 'UNLOCK_PIN', 'EXPORT_DATA', 'OPEN_WALLET',
+            'BE_WARD')),
         CONSTRAINT attestations_used CHECK ((used_for IS NULL) = (used_at IS NULL)),
         FOREIGN KEY(verifier_no) REFERENCES verifiers (verifier_no),
         FOREIGN KEY(psn_no) REFERENCES persons (psn_no)

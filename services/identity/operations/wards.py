@@ -22,7 +22,6 @@ from services.identity.store.wards import WardChange
 ADDED: Final = "WARD_ADDED"
 LISTED: Final = "WARDS_LISTED"
 """Purposes in the audit."""
-_ADD: Final = Purpose.ADD_WARD
 
 
 async def add_ward(
@@ -38,7 +37,7 @@ async def add_ward(
     """The ward. Added again he is added anew, with the faces shown now; the same request again changes nothing.
 
     Refusals in this order: as ``check_holder`` of each (with the field), WARD_NOT_RELATED, WARD_CONSENT_MISSING,
-    WARDS_TOO_MANY; as ``check_use`` of the guardian's attestation and of the ward's (purpose ADD_WARD);
+    WARDS_TOO_MANY; as ``check_use`` of the guardian's attestation (purpose ADD_WARD) and of the ward's (BE_WARD);
     ATTESTATION_USED (PRECONDITION) for faces that added somebody who was removed since.
     """
     async with lookups.refusals_on_record(database, purpose=ADDED, asked_by=asked_by, now=now) as met:
@@ -55,9 +54,13 @@ async def add_ward(
         if all(each.ward_psn_no != ward for each in known):
             rules.check_room(len(known))
         used_for = f"ward:{guardian}/{ward}"
-        faces = [await attestations.use(connection, guardian_attestation_id, guardian, _ADD, used_for, now=now)]
+        faces = [
+            await attestations.use(connection, guardian_attestation_id, guardian, Purpose.ADD_WARD, used_for, now=now)
+        ]
         if ward_attestation_id is not None:
-            faces.append(await attestations.use(connection, ward_attestation_id, ward, _ADD, used_for, now=now))
+            faces.append(
+                await attestations.use(connection, ward_attestation_id, ward, Purpose.BE_WARD, used_for, now=now)
+            )
         if all(face.used_for is None for face in faces):
             await store.save_ward(
                 connection,

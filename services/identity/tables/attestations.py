@@ -10,7 +10,9 @@ from sqlalchemy.dialects.postgresql import BYTEA
 from services.identity.tables.metadata import INSTANT, METADATA, person_column
 
 _ENDED: Final = "(ended_at IS NULL) = (ended_by IS NULL) AND (ended_at IS NULL) = (end_cause IS NULL)"
-_PURPOSES: Final = "'REAL_NAME', 'JOIN_GROUP', 'ADD_WARD', 'ACTIVATE_CARD', 'UNLOCK_PIN', 'EXPORT_DATA', 'OPEN_WALLET'"
+_PURPOSES: Final = (
+    "'REAL_NAME', 'JOIN_GROUP', 'ADD_WARD', 'ACTIVATE_CARD', 'UNLOCK_PIN', 'EXPORT_DATA', 'OPEN_WALLET', 'BE_WARD'"
+)
 
 VERIFIERS: Final = sa.Table(
     "verifiers",

@@ -39,7 +39,7 @@ async def add(
     """The guardian shows his face, and the ward his if ``consenting``."""
     standard = {"guardian_attestation_id": await attested(identity, guardian["psn_no"], Purpose.ADD_WARD)}
     if fields.pop("consenting", False):
-        standard["ward_attestation_id"] = await attested(identity, ward["psn_no"], Purpose.ADD_WARD)
+        standard["ward_attestation_id"] = await attested(identity, ward["psn_no"], Purpose.BE_WARD)
     request = credentials_pb2.AddWardRequest(
         guardian_psn_no=guardian["psn_no"], ward_psn_no=ward["psn_no"], **(standard | fields)
     )
@@ -76,6 +76,17 @@ async def test_a_parent_consents_with_a_face_of_her_own(family: Identity) -> Non
     assert await refusal(add(family, LI, OLD_LI)) == missing
     await add(family, LI, OLD_LI, consenting=True)
     assert (await family.decode(await shown_by(family, LI, OLD_LI))).person.psn_no == OLD_LI["psn_no"]
+
+
+async def test_a_face_shown_to_add_wards_of_ones_own_is_no_consent_to_be_one(family: Identity) -> None:
+    """Nor does the consent to be a ward make anybody a guardian."""
+    await proven(family, OLD_LI, LI)
+    wrong = ("UNAUTHENTICATED", "ATTESTATION_OF_ANOTHER_PURPOSE", "attestation_id")
+    to_add = await attested(family, OLD_LI["psn_no"], Purpose.ADD_WARD)
+    assert await refusal(add(family, LI, OLD_LI, ward_attestation_id=to_add)) == wrong
+    to_be_one = await attested(family, LI["psn_no"], Purpose.BE_WARD)
+    assert await refusal(add(family, LI, OLD_LI, guardian_attestation_id=to_be_one, consenting=True)) == wrong
+    await add(family, LI, OLD_LI, consenting=True)
 
 
 async def test_nobody_but_a_child_or_parent_becomes_a_ward(family: Identity) -> None:
@@ -180,7 +191,7 @@ async def test_a_ward_that_was_removed_is_not_added_with_the_old_faces(family: I
     await proven(family, OLD_LI, LI)
     faces = {
         "guardian_attestation_id": await attested(family, LI["psn_no"], Purpose.ADD_WARD),
-        "ward_attestation_id": await attested(family, OLD_LI["psn_no"], Purpose.ADD_WARD),
+        "ward_attestation_id": await attested(family, OLD_LI["psn_no"], Purpose.BE_WARD),
     }
     added = await add(family, LI, OLD_LI, **faces)
     family.clock.advance(minutes=1)

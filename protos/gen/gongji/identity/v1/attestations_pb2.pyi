@@ -32,11 +32,13 @@ class _AttestationPurposeEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_At
     ATTESTATION_PURPOSE_JOIN_GROUP: _AttestationPurpose.ValueType  # 2
     """Joining a family group."""
     ATTESTATION_PURPOSE_ADD_WARD: _AttestationPurpose.ValueType  # 3
-    """亲情账户."""
+    """亲情账户: showing somebody's code on one's own phone."""
     ATTESTATION_PURPOSE_ACTIVATE_CARD: _AttestationPurpose.ValueType  # 4
     ATTESTATION_PURPOSE_UNLOCK_PIN: _AttestationPurpose.ValueType  # 5
     ATTESTATION_PURPOSE_EXPORT_DATA: _AttestationPurpose.ValueType  # 6
     ATTESTATION_PURPOSE_OPEN_WALLET: _AttestationPurpose.ValueType  # 7
+    ATTESTATION_PURPOSE_BE_WARD: _AttestationPurpose.ValueType  # 8
+    """亲情账户: having one's code shown on another's phone."""
 
 class AttestationPurpose(_AttestationPurpose, metaclass=_AttestationPurposeEnumTypeWrapper):
     """What a face was shown for."""
@@ -47,11 +49,13 @@ ATTESTATION_PURPOSE_REAL_NAME: AttestationPurpose.ValueType  # 1
 ATTESTATION_PURPOSE_JOIN_GROUP: AttestationPurpose.ValueType  # 2
 """Joining a family group."""
 ATTESTATION_PURPOSE_ADD_WARD: AttestationPurpose.ValueType  # 3
-"""亲情账户."""
+"""亲情账户: showing somebody's code on one's own phone."""
 ATTESTATION_PURPOSE_ACTIVATE_CARD: AttestationPurpose.ValueType  # 4
 ATTESTATION_PURPOSE_UNLOCK_PIN: AttestationPurpose.ValueType  # 5
 ATTESTATION_PURPOSE_EXPORT_DATA: AttestationPurpose.ValueType  # 6
 ATTESTATION_PURPOSE_OPEN_WALLET: AttestationPurpose.ValueType  # 7
+ATTESTATION_PURPOSE_BE_WARD: AttestationPurpose.ValueType  # 8
+"""亲情账户: having one's code shown on another's phone."""
 Global___AttestationPurpose: _TypeAlias = AttestationPurpose  # noqa: Y015
 
 @_typing.final

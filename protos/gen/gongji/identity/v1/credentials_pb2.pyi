@@ -286,7 +286,7 @@ class AddWardRequest(_message.Message):
     guardian_attestation_id: _builtins.str
     """Purpose ADD_WARD."""
     ward_attestation_id: _builtins.str
-    """Needed from the ward's fourteenth birthday on."""
+    """Needed from the ward's fourteenth birthday on. Purpose BE_WARD."""
     def __init__(
         self,
         *,
