@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import Any, Final, TypeVar
 
 import sqlalchemy as sa
-from sqlalchemy.dialects.postgresql import ARRAY, insert
+from sqlalchemy.dialects.postgresql import ARRAY, array, insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from kernel.ids import AdmDvs, AuthorisationId, FixmedinsCode, PsnNo
@@ -40,6 +40,8 @@ Key = TypeVar("Key", bound=Hashable)
 
 IN_SERVICE: Final = "ACTIVE"
 OUT_OF_SERVICE: Final = "RETIRED"
+BEFORE_A_RESTORE: Final = 0
+"""The version of what was known before identity was restored: the next word counts, whatever its version."""
 
 
 async def save_people(connection: AsyncConnection, told: Sequence[tuple[ProjectedPerson, int]]) -> None:
@@ -49,7 +51,8 @@ async def save_people(connection: AsyncConnection, told: Sequence[tuple[Projecte
         {"psn_no": person.psn_no, "version": version, "name_masked": person.name_masked, "brdy": person.brdy}
         for person, version in people.values()
     ]
-    newer = [people[row.psn_no][0] for row in await _save(connection, PERSONS, rows)]
+    saved = await _save(connection, PERSONS, rows)
+    newer = [people[row.psn_no][0] for row in saved]
     enrolments = [
         {
             "psn_no": person.psn_no,
@@ -71,7 +74,7 @@ async def save_people(connection: AsyncConnection, told: Sequence[tuple[Projecte
         for sanction in person.sanctions
     ]
     await _replace(connection, ENROLMENTS.c.psn_no, [person.psn_no for person in newer], enrolments)
-    await _replace(connection, SANCTIONS.c.psn_no, [person.psn_no for person in newer], sanctions)
+    await _replace(connection, SANCTIONS.c.psn_no, [row.psn_no for row in saved if _counts_on(row)], sanctions)
 
 
 async def save_institutions(connection: AsyncConnection, told: Sequence[tuple[ProjectedInstitution, int]]) -> None:
@@ -89,7 +92,8 @@ async def save_institutions(connection: AsyncConnection, told: Sequence[tuple[Pr
         }
         for each, version in institutions.values()
     ]
-    newer = [institutions[row.fixmedins_code][0] for row in await _save(connection, INSTITUTIONS, rows)]
+    saved = await _save(connection, INSTITUTIONS, rows)
+    newer = [institutions[row.fixmedins_code][0] for row in saved]
     sanctions = [
         {
             "sanction_id": sanction.sanction_id,
@@ -100,7 +104,7 @@ async def save_institutions(connection: AsyncConnection, told: Sequence[tuple[Pr
         for each in newer
         for sanction in each.sanctions
     ]
-    codes = [each.institution.fixmedins_code for each in newer]
+    codes = [row.fixmedins_code for row in saved if _counts_on(row)]
     await _replace(connection, INSTITUTION_SANCTIONS.c.fixmedins_code, codes, sanctions)
 
 
@@ -183,7 +187,7 @@ INSERT INTO projection_freshness (source, cursor, as_of, asked_at) VALUES ($1, 0
 ON CONFLICT (source) DO UPDATE SET cursor = 0"""
 _PASSED: Final = {
     kind: f"""
-UPDATE {table} SET version = 0
+UPDATE {table} SET version = {BEFORE_A_RESTORE}
 WHERE ctid = ANY (ARRAY(SELECT ctid FROM {table} WHERE version > 0 LIMIT $1))"""  # noqa: S608  Our own names.
     for kind, table in {
         "person": "persons",
@@ -343,7 +347,24 @@ def _newer_rows(table: sa.Table) -> sa.Executable:
         index_elements=keys,
         set_={name: statement.excluded[name] for name in _names(table) if name not in keys},
         where=table.c.version < statement.excluded.version,
-    ).returning(*table.primary_key)
+    ).returning(*table.primary_key, _version_before(table))
+
+
+def _version_before(table: sa.Table) -> sa.Label[int | None]:
+    """As the statement found it: what it reads does not show what it writes."""
+    before = table.alias("before")
+    written = {key.name: sa.literal_column(f"{table.name}.{key.name}", key.type) for key in table.primary_key}
+    same = (before.c[name] == sa.any_(array([column])) for name, column in written.items())
+    return sa.select(before.c.version).where(*same).scalar_subquery().label("version_before")
+
+
+def _counts_on(row: sa.Row[Any]) -> bool:
+    """Whether what stands of it goes with its old version.
+
+    What counts from before a restore may be a sanction that identity has lost: it stands until identity, told of it
+    anew, says more of whom it is imposed on.
+    """
+    return bool(row.version_before != BEFORE_A_RESTORE)
 
 
 _NEWER_ROWS: Final = {table: _newer_rows(table) for table in (PERSONS, INSTITUTIONS, TERMINALS, SIGNING_KEYS, BINDINGS)}
@@ -352,7 +373,10 @@ _NEWER_ROWS: Final = {table: _newer_rows(table) for table in (PERSONS, INSTITUTI
 async def _save(
     connection: AsyncConnection, table: sa.Table, rows: Sequence[Mapping[str, object]]
 ) -> Sequence[sa.Row[Any]]:
-    """Writes those of the rows whose version is newer than what stands there, in one statement; their keys."""
+    """Writes those of the rows whose version is newer than what stands there, in one statement.
+
+    Their keys, and the version that stood there.
+    """
     if not rows:
         return []
     columns = {f"of_{name}": [row[name] for row in rows] for name in _names(table)}
@@ -365,9 +389,12 @@ async def _replace(
     owners: Collection[str],
     rows: Sequence[Mapping[str, object]],
 ) -> None:
-    """What stands under these owners is these rows from now on."""
+    """What stands under these owners goes, and these rows come."""
     if owners:
         of_these = sa.any_(sa.cast(sa.literal(sorted(owners), ARRAY(sa.Text)), ARRAY(sa.Text)))
         await connection.execute(sa.delete(owner.table).where(owner == of_these))
     if rows:
-        await connection.execute(sa.insert(owner.table), rows)
+        statement = insert(owner.table)
+        keys = [each.name for each in owner.table.primary_key]
+        changed = {name: statement.excluded[name] for name in _names(owner.table) if name not in keys}
+        await connection.execute(statement.on_conflict_do_update(index_elements=keys, set_=changed), rows)

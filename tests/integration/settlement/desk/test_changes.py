@@ -97,6 +97,26 @@ async def test_after_a_restore_what_identity_says_counts_whatever_was_heard_befo
     assert await sanctioned(db, KEPT) == [False]
 
 
+async def test_a_sanction_that_a_restore_lost_stands_until_identity_says_more(db: Database) -> None:
+    """An officer types it in again; until then nobody is paid because a backup was too old."""
+    await heard(db, said.person(KEPT, ("310", "650100", "1"), version=7, sanctions=[SANCTION]))
+    await heard(db, said.institution(HOSPITAL, version=7, sanctions=[SANCTION]))
+    await begin_anew(db)
+    await heard(db, said.person(KEPT, ("310", "650100", "2"), version=3), said.institution(HOSPITAL, version=3))
+    assert await sanctioned(db, KEPT) == [True]
+    async with db.driver_connection() as connection:
+        assert await connection.fetchval("SELECT count(*) FROM institution_sanctions") == 1
+    anew = (SANCTION[0] + timedelta(hours=1), SANCTION[1])
+    await heard(
+        db,
+        said.person(KEPT, ("310", "650100", "2"), version=4, sanctions=[anew]),
+        said.institution(HOSPITAL, version=4),
+    )
+    async with db.driver_connection() as connection:
+        assert await connection.fetchval("SELECT array_agg(from_at) FROM sanctions") == [anew[0]]
+        assert await connection.fetchval("SELECT count(*) FROM institution_sanctions") == 0
+
+
 async def test_after_a_restore_older_news_do_not_overtake_newer_ones(db: Database) -> None:
     """What NATS brought while everything was read anew stands against the page that was read before."""
     await heard(db, said.institution(HOSPITAL, version=9))
