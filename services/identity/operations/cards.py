@@ -148,15 +148,17 @@ async def holder_of(room: CardRoom, *, card_no: str) -> PsnNo | None:
 async def try_pin(room: CardRoom, *, card_no: str, pin: str) -> Card:
     """The active card, if this is its PIN; the try counts before the PIN is looked at (five wrong ones lock).
 
-    Refusals in this order: UNAVAILABLE SERVICE_BUSY, PIN_PEPPER_MISSING; CARD_UNKNOWN; as ``check_active``; PIN_LOCKED;
-    PIN_WRONG. What is refused before PIN_WRONG is no try.
+    Refusals in this order: CARD_UNKNOWN; as ``check_active``; PIN_LOCKED; UNAVAILABLE SERVICE_BUSY, PIN_PEPPER_MISSING;
+    PIN_WRONG. What is refused before PIN_WRONG is no try, and what needs no look at a PIN waits for no turn.
     """
     index = room.seals.card_index(card_no)
+    async with room.database.transaction() as connection:
+        _check_can_be_tried(await store.card_of_number(connection, index))
     async with room.pins.turn() as make:
         async with room.database.transaction() as connection:
             card = await store.begin_try(connection, index)
             if card is None:
-                rules.check_active(rules.known_card(await store.card_of_number(connection, index)))
+                _check_can_be_tried(await store.card_of_number(connection, index))
                 raise rules.pin_locked()
         kept = _kept(card)
         made = await make(card.card_id, pin, kept.salt)
@@ -231,6 +233,10 @@ async def _check_pin(connection: AsyncConnection, seals: Seals, psn_no: PsnNo, p
     holder = check_holder(await load_holder(connection, psn_no))
     sealed = await people.sealed_person(connection, psn_no)
     rules.check_pin(pin, brdy=holder.brdy, certno=certno_of(sealed, seals=seals), field=field)
+
+
+def _check_can_be_tried(card: Card | None) -> None:
+    rules.check_not_locked(rules.check_active(rules.known_card(card)))
 
 
 def _same_card(card: Card, psn_no: PsnNo) -> Card:

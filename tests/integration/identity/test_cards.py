@@ -413,6 +413,8 @@ async def test_a_pin_that_is_not_looked_at_is_no_try(desk: Identity, monkeypatch
         crowd.setattr(pins, "WAITING_MAX", 0)
         for _ in range(6):
             assert await pin_refusal(desk, PIN) == ("SERVICE_BUSY", "")
+        unknown = await refusal(desk.decode(card=shown(card_no="X12345678")))
+        assert unknown == ("NOT_FOUND", "CARD_UNKNOWN", "card_no")  # Rubbish does not even wait.
     assert await pin_refusal(desk, OTHER_PIN) == ("PIN_WRONG", "4")
     await desk.decode(card=shown())
 
