@@ -74,8 +74,8 @@ def check_new(fact: Fact, *, family: Family, today: date) -> None:
     """Whether this fact can be true beside the verified ones; asked when it is submitted and again when verified.
 
     The first that applies: what ``check_form`` lists; PRECONDITION KINSHIP_CYCLE, PARENT_NOT_OLDER,
-    MARRIAGE_AFTER_DEATH, SPOUSE_ALREADY. ``family`` knows both people, the facts that touch them and, for a parent, all
-    that lie above the parent.
+    MARRIAGE_BEFORE_BIRTH, MARRIAGE_AFTER_DEATH, SPOUSE_ALREADY. ``family`` knows both people, the facts that touch them
+    and, for a parent, all that lie above the parent.
     """
     check_form(fact, today=today)
     match fact.kind:
@@ -129,8 +129,8 @@ def check_marriage_dates(kind: FactKind, from_date: date | None, to_date: date |
 def check_person(psn_no: PsnNo, family: Family) -> None:
     """Whether a person as he is now, his birth date or death corrected, still fits the verified facts about him.
 
-    PRECONDITION, first that applies: PARENT_NOT_OLDER, MARRIAGE_AFTER_DEATH (a wedding on or after a death),
-    SPOUSE_ALREADY (a death withdrawn after the survivor has married anew).
+    PRECONDITION, first that applies: PARENT_NOT_OLDER, MARRIAGE_BEFORE_BIRTH, MARRIAGE_AFTER_DEATH (a wedding on the day
+    of a birth or before, of a death or behind), SPOUSE_ALREADY (a death withdrawn after the survivor has married anew).
     """
     for _, fact in (*family.parents(psn_no), *family.children(psn_no)):
         _check_ages(fact, family)
@@ -211,8 +211,10 @@ def _check_ages(parent_of: Fact, family: Family) -> None:
 
 
 def _check_lived(marriage: Fact, family: Family) -> None:
-    death = family.death_of(marriage)
-    if death is not None and (marriage.from_date or date.min) >= death:
+    begin, death = marriage.from_date or date.min, family.death_of(marriage)
+    if any(begin <= family.people[psn_no].brdy for psn_no in marriage.pair):
+        raise Failure(Kind.PRECONDITION, "MARRIAGE_BEFORE_BIRTH", field="from_date")
+    if death is not None and begin >= death:
         raise Failure(Kind.PRECONDITION, "MARRIAGE_AFTER_DEATH", field="from_date")
 
 

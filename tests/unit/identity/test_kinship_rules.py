@@ -91,6 +91,8 @@ def submitted(
         (MARRIED_TO, "李梅", "周洋", {"begin": "2010-03-14", "end": "2011-01-01"}, "SPOUSE_ALREADY"),
         (MARRIED_TO, "王守仁", "何花", {"begin": "2020-11-02"}, "SPOUSE_ALREADY"),
         (MARRIED_TO, "赵秀兰", "郑强", {"begin": "2020-11-03"}, "MARRIAGE_AFTER_DEATH"),
+        (MARRIED_TO, "赵秀兰", "周洋", {"begin": "1950-01-01"}, "MARRIAGE_BEFORE_BIRTH"),
+        (MARRIED_TO, "周洋", "赵秀兰", {"begin": str(people()[NUMBERS["周洋"]].brdy)}, "MARRIAGE_BEFORE_BIRTH"),
     ],
 )
 def test_a_fact_that_cannot_be_true_is_refused_by_name(
@@ -195,6 +197,7 @@ def changed(name: str, **fields: Any) -> None:  # noqa: ANN401  Any field of a p
         ("王建国", {"brdy": date(1930, 1, 1)}, "PARENT_NOT_OLDER"),
         ("王建国", {"brdy": date(1984, 1, 1)}, "PARENT_NOT_OLDER"),
         ("孙丽", {"death_date": date(2012, 2, 14)}, "MARRIAGE_AFTER_DEATH"),
+        ("孙丽", {"brdy": date(2012, 2, 14)}, "MARRIAGE_BEFORE_BIRTH"),
         ("赵秀兰", {"death_date": None}, "SPOUSE_ALREADY"),
         ("赵秀兰", {"death_date": date(2021, 5, 2)}, "SPOUSE_ALREADY"),
     ],
