@@ -129,8 +129,8 @@ def check_marriage_dates(kind: FactKind, from_date: date | None, to_date: date |
 def check_person(psn_no: PsnNo, family: Family) -> None:
     """Whether a person as he is now, his birth date or death corrected, still fits the verified facts about him.
 
-    PRECONDITION, first that applies: PARENT_NOT_OLDER, MARRIAGE_BEFORE_BIRTH, MARRIAGE_AFTER_DEATH (a wedding on the day
-    of a birth or before, of a death or behind), SPOUSE_ALREADY (a death withdrawn after the survivor has married anew).
+    PRECONDITION, first that applies: PARENT_NOT_OLDER, MARRIAGE_BEFORE_BIRTH or MARRIAGE_AFTER_DEATH (the day itself
+    counts), SPOUSE_ALREADY (a death withdrawn after the survivor has married anew).
     """
     for _, fact in (*family.parents(psn_no), *family.children(psn_no)):
         _check_ages(fact, family)
