@@ -33,10 +33,6 @@ class SignIn:
     signed_in_at: datetime
     ends_at: datetime
 
-    def counts(self, now: datetime) -> bool:
-        """Whether it is not over by itself."""
-        return now < self.ends_at
-
 
 @dataclass(frozen=True, slots=True)
 class Terminal:
@@ -72,17 +68,17 @@ def retired(terminal: Terminal) -> Terminal:
 
 
 def signed_in(terminal: Terminal, *, opter: str, sign_no: str, now: datetime) -> Terminal:
-    """The terminal with this cashier at work; the same one if his sign-in there still counts.
+    """The terminal with this cashier at work; the same one if he signed in there on this very day.
 
-    TERMINAL_UNKNOWN (NOT_FOUND) if it is out of service.
+    On the next day his earlier sign-in still counts, but would end in the middle of a night shift: a new one takes its
+    place. TERMINAL_UNKNOWN (NOT_FOUND) if it is out of service.
     """
     if terminal.state is not TerminalState.ACTIVE:
         raise terminal_unknown()
-    standing = terminal.sign_in
-    if standing is not None and standing.opter == opter and standing.counts(now):
+    standing, ends_at = terminal.sign_in, sign_in_ends_at(now)
+    if standing is not None and standing.opter == opter and standing.ends_at >= ends_at:
         return terminal
-    sign_in = SignIn(sign_no, opter, now, sign_in_ends_at(now))
-    return replace(terminal, sign_in=sign_in, version=terminal.version + 1)
+    return replace(terminal, sign_in=SignIn(sign_no, opter, now, ends_at), version=terminal.version + 1)
 
 
 def signed_out(terminal: Terminal, *, sign_no: str) -> Terminal:

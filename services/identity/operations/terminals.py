@@ -71,7 +71,7 @@ async def sign_in(
     now: datetime,
     randomness: Randomness,
 ) -> SignIn:
-    """9001: the cashier's sign-in at this terminal, the one that stands if it is his own.
+    """9001: the cashier's sign-in at this terminal, the one that stands if it is his own and of this day.
 
     Another's is ended by it. INSTITUTION_UNKNOWN, INSTITUTION_ENDED, TERMINAL_UNKNOWN. At a suspended institution
     one may sign in: refunds go on there.

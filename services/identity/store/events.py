@@ -24,7 +24,8 @@ from services.identity.tables.events import LATEST_EVENTS
 SNAPSHOT_PAGE_SIZE_MAX: Final = 500
 CHANGES_PAGE_SIZE_MAX: Final = 500
 _MOMENT: Final = (
-    "SELECT pg_snapshot_xmin(pg_current_snapshot())::text::bigint AS cursor, statement_timestamp() AS as_of"
+    "SELECT pg_snapshot_xmin(pg_current_snapshot())::text::bigint AS cursor, pg_is_in_recovery() AS is_copy,"
+    " statement_timestamp() AS as_of"
 )
 _PLACE: Final = sa.text("""
     INSERT INTO latest_events AS latest (aggregate, version, payload)
@@ -91,7 +92,7 @@ async def changes(database: Database, *, after: int) -> AsyncIterator[Sequence[b
         async with database.driver_connection() as connection:
             rows = await connection.fetch(_CHANGES, *place, CHANGES_PAGE_SIZE_MAX)
         if rows[0]["is_copy"]:
-            raise Failure(Kind.UNAVAILABLE, "CHANGES_OF_A_COPY")
+            raise _of_a_copy()
         if after > rows[0]["ahead"]:
             raise Failure(Kind.PRECONDITION, "CHANGES_CURSOR_AHEAD", field="after")
         # What changes while the pages are read counts from the first of them: at worst it is told twice.
@@ -106,10 +107,15 @@ async def changes(database: Database, *, after: int) -> AsyncIterator[Sequence[b
 
 
 async def snapshot(database: Database) -> AsyncIterator[tuple[Sequence[bytes], Caught]]:
-    """The latest event of every aggregate, in pages that all show the same moment, and how far that reaches."""
+    """The latest event of every aggregate, in pages that all show the same moment, and how far that reaches.
+
+    CHANGES_OF_A_COPY, as above.
+    """
     async with database.transaction() as connection:
         await connection.execute(sa.text("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY"))
         moment = (await connection.execute(sa.text(_MOMENT))).one()
+        if moment.is_copy:
+            raise _of_a_copy()
         after = ""
         while True:
             page = (
@@ -124,3 +130,7 @@ async def snapshot(database: Database) -> AsyncIterator[tuple[Sequence[bytes], C
                 return
             yield [row.payload for row in page], Caught(moment.cursor, moment.as_of)
             after = page[-1].aggregate
+
+
+def _of_a_copy() -> Failure:
+    return Failure(Kind.UNAVAILABLE, "CHANGES_OF_A_COPY")

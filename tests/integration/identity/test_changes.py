@@ -251,11 +251,14 @@ async def test_a_copy_that_may_lag_is_nobodys_word() -> None:
         (server.cluster / "standby.signal").touch()
         await server.start()
         async with Database(url) as copy:
-            with pytest.raises(Failure) as refused:
+            with pytest.raises(Failure) as changes:
                 await since(copy, 0)
+            with pytest.raises(Failure) as snapshot:
+                await anext(events.snapshot(copy))
     finally:
         await server.destroy()
-    assert (refused.value.kind, refused.value.reason) == (Kind.UNAVAILABLE, "CHANGES_OF_A_COPY")
+    for refused in (changes.value, snapshot.value):
+        assert (refused.kind, refused.reason) == (Kind.UNAVAILABLE, "CHANGES_OF_A_COPY")
 
 
 async def test_one_replica_goes_on_from_the_others_cursor(start_identity: StartIdentity) -> None:

@@ -27,9 +27,18 @@ AT_WORK = signed_in(WINDOW, opter="li01", sign_no="S1", now=NOW)
 
 
 def test_a_cashier_signs_in_once() -> None:
-    """Again by the same cashier, the sign-in that stands is answered; nothing is told anew."""
+    """Again by the same cashier on the same day, the sign-in that stands is answered; nothing is told anew."""
     assert AT_WORK.version == 4
-    assert signed_in(AT_WORK, opter="li01", sign_no="S2", now=NOW + timedelta(hours=20)) is AT_WORK
+    assert signed_in(AT_WORK, opter="li01", sign_no="S2", now=NOW + timedelta(hours=11)) is AT_WORK
+
+
+def test_a_night_shift_is_not_cut_off_by_what_the_cashier_forgot_the_day_before() -> None:
+    """On the next day his sign-in is a new one: the old one would end at the first midnight."""
+    evening = NOW + timedelta(hours=34)
+    after = signed_in(AT_WORK, opter="li01", sign_no="S2", now=evening)
+    assert after.sign_in is not None
+    assert (after.sign_in.sign_no, after.version) == ("S2", 5)
+    assert after.sign_in.ends_at > evening + timedelta(hours=8)
 
 
 def test_another_cashier_takes_the_terminal_over() -> None:
@@ -57,7 +66,7 @@ def test_a_sign_in_counts_on_its_day_and_the_next(
     assert sign_in_ends_at(now) == datetime(*ends, tzinfo=SHANGHAI)
     sign_in = signed_in(WINDOW, opter="li01", sign_no="S1", now=now).sign_in
     assert sign_in is not None
-    assert [sign_in.counts(sign_in.ends_at - timedelta(seconds=1)), sign_in.counts(sign_in.ends_at)] == [True, False]
+    assert (sign_in.signed_in_at, sign_in.ends_at) == (now, sign_in_ends_at(now))
 
 
 def test_when_a_sign_in_is_over_the_same_cashier_gets_a_new_one() -> None:

@@ -161,8 +161,8 @@ class InstitutionServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def SignIn(self, request, context):
-        """9001 签到: a cashier begins work at a terminal. Again by the same cashier it answers the sign-in that stands; by
-        another it ends that one. Codes are decoded and bills planned at signed-in terminals alone.
+        """9001 签到: a cashier begins work at a terminal. Again by the same cashier on the same civil day it answers the
+        sign-in that stands; on the next day, or by another, it ends that one. Codes are decoded and bills planned at signed-in terminals alone.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -54,8 +54,8 @@ class InstitutionServiceStub:
     ListTerminals: _grpc.UnaryUnaryMultiCallable[_institutions_pb2.ListTerminalsRequest, _institutions_pb2.ListTerminalsResponse]
     """The terminals of an institution, by number, those retired too."""
     SignIn: _grpc.UnaryUnaryMultiCallable[_institutions_pb2.SignInRequest, _institutions_pb2.SignInResponse]
-    """9001 签到: a cashier begins work at a terminal. Again by the same cashier it answers the sign-in that stands; by
-    another it ends that one. Codes are decoded and bills planned at signed-in terminals alone.
+    """9001 签到: a cashier begins work at a terminal. Again by the same cashier on the same civil day it answers the
+    sign-in that stands; on the next day, or by another, it ends that one. Codes are decoded and bills planned at signed-in terminals alone.
     """
     SignOut: _grpc.UnaryUnaryMultiCallable[_institutions_pb2.SignOutRequest, _institutions_pb2.SignOutResponse]
     """9002 签退: the work at a terminal ends. Again it changes nothing."""
@@ -86,8 +86,8 @@ class InstitutionServiceAsyncStub(InstitutionServiceStub):
     ListTerminals: _aio.UnaryUnaryMultiCallable[_institutions_pb2.ListTerminalsRequest, _institutions_pb2.ListTerminalsResponse]  # type: ignore[assignment]
     """The terminals of an institution, by number, those retired too."""
     SignIn: _aio.UnaryUnaryMultiCallable[_institutions_pb2.SignInRequest, _institutions_pb2.SignInResponse]  # type: ignore[assignment]
-    """9001 签到: a cashier begins work at a terminal. Again by the same cashier it answers the sign-in that stands; by
-    another it ends that one. Codes are decoded and bills planned at signed-in terminals alone.
+    """9001 签到: a cashier begins work at a terminal. Again by the same cashier on the same civil day it answers the
+    sign-in that stands; on the next day, or by another, it ends that one. Codes are decoded and bills planned at signed-in terminals alone.
     """
     SignOut: _aio.UnaryUnaryMultiCallable[_institutions_pb2.SignOutRequest, _institutions_pb2.SignOutResponse]  # type: ignore[assignment]
     """9002 签退: the work at a terminal ends. Again it changes nothing."""
@@ -175,8 +175,8 @@ class InstitutionServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _institutions_pb2.SignInRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_institutions_pb2.SignInResponse, _abc.Awaitable[_institutions_pb2.SignInResponse]]:
-        """9001 签到: a cashier begins work at a terminal. Again by the same cashier it answers the sign-in that stands; by
-        another it ends that one. Codes are decoded and bills planned at signed-in terminals alone.
+        """9001 签到: a cashier begins work at a terminal. Again by the same cashier on the same civil day it answers the
+        sign-in that stands; on the next day, or by another, it ends that one. Codes are decoded and bills planned at signed-in terminals alone.
         """
 
     @_abc_1.abstractmethod
