@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from uuid import UUID
 
@@ -46,21 +48,23 @@ class CardApi(CardServiceServicer):
         return pb.IssueCardResponse(card=wire.card_message(card), existed=existed)
 
     async def BeginActivation(self, request: pb.BeginActivationRequest, _: Context) -> pb.BeginActivationResponse:
-        activation = await cards.begin_activation(
-            self.cards, card_no=request.card_no, desk=await self._desk(request), now=self.room.clock.now()
-        )
+        async with self._desk(request) as at:
+            activation = await cards.begin_activation(
+                self.cards, card_no=request.card_no, desk=at, now=self.room.clock.now()
+            )
         return wire.activation_message(activation)
 
     async def ActivateCard(self, request: pb.ActivateCardRequest, _: Context) -> pb.ActivateCardResponse:
-        card = await cards.activate_card(
-            self.cards,
-            card_no=request.card_no,
-            digest=request.digest,
-            pin=request.pin,
-            attestation_id=UUID(request.attestation_id),
-            desk=await self._desk(request),
-            now=self.room.clock.now(),
-        )
+        async with self._desk(request) as at:
+            card = await cards.activate_card(
+                self.cards,
+                card_no=request.card_no,
+                digest=request.digest,
+                pin=request.pin,
+                attestation_id=UUID(request.attestation_id),
+                desk=at,
+                now=self.room.clock.now(),
+            )
         return pb.ActivateCardResponse(card=wire.card_message(card))
 
     async def ReportCardLost(self, request: pb.ReportCardLostRequest, _: Context) -> pb.ReportCardLostResponse:
@@ -73,13 +77,10 @@ class CardApi(CardServiceServicer):
         return pb.ReportCardLostResponse(card=wire.card_message(card))
 
     async def ChangePin(self, request: pb.ChangePinRequest, _: Context) -> pb.ChangePinResponse:
-        card_no, now = request.card_no, self.room.clock.now()
-        try:
-            await cards.change_pin(self.cards, card_no=card_no, pin=request.pin, new_pin=request.new_pin, now=now)
-        except Failure as failure:
-            holder = await cards.holder_of(self.cards, card_no=card_no)
-            await self.decoder.keep_refused(failure, NOWHERE, psn_no=holder, jti=None)
-            raise
+        async with self._refusals_kept(NOWHERE, request.card_no):
+            await cards.change_pin(
+                self.cards, card_no=request.card_no, pin=request.pin, new_pin=request.new_pin, now=self.room.clock.now()
+            )
         return pb.ChangePinResponse()
 
     async def UnlockPin(self, request: pb.UnlockPinRequest, _: Context) -> pb.UnlockPinResponse:
@@ -109,11 +110,23 @@ class CardApi(CardServiceServicer):
             next_page_token=pages.token_of(str(found[-1].card_id)) if more else "",
         )
 
-    async def _desk(self, request: pb.BeginActivationRequest | pb.ActivateCardRequest) -> Desk:
+    @asynccontextmanager
+    async def _desk(self, request: pb.BeginActivationRequest | pb.ActivateCardRequest) -> AsyncIterator[Desk]:
         """Where the card is activated; refusals as ``check_decodes``."""
         found = desk(request.fixmedins_code, request.terminal_no)
-        await self.decoder.check_desk(found, now=self.room.clock.now())
-        return found
+        async with self._refusals_kept(found, request.card_no):
+            await self.decoder.check_desk(found, now=self.room.clock.now())
+            yield found
+
+    @asynccontextmanager
+    async def _refusals_kept(self, where: Desk, card_no: str) -> AsyncIterator[None]:
+        """Keeps what is refused of a card, as DecodeCredential does: whoever tries cards out is noticed."""
+        try:
+            yield
+        except Failure as failure:
+            holder = await cards.holder_of(self.cards, card_no=card_no)
+            await self.decoder.keep_refused(failure, where, psn_no=holder, jti=None)
+            raise
 
 
 def _card_id(text: str) -> UUID:

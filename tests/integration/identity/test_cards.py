@@ -369,6 +369,21 @@ async def test_of_many_activations_at_once_one_counts_with_its_pin(start_identit
     await replicas[1].decode(card=shown(taken))
 
 
+async def test_cards_that_are_tried_out_for_activation_are_kept_as_refused(desk: Identity) -> None:
+    """Numbers that nobody has, and a face that is not the holder's, stand against the terminal and the holder."""
+    await issue(desk)
+    for n in range(3):
+        assert (await refusal(begin(desk, f"X1234567{n}")))[1] == "CARD_UNKNOWN"
+    face = await attested(desk, LI["psn_no"], Purpose.ACTIVATE_CARD)
+    assert (await refusal(activate(desk, attestation_id=face)))[1] == "ATTESTATION_OF_ANOTHER_PERSON"
+    async with desk.database.driver_connection() as connection:
+        found = await connection.fetch("SELECT * FROM refused_decodings ORDER BY reason")
+    assert [(row["terminal_no"], row["reason"], row["psn_no"], row["refusals"]) for row in found] == [
+        ("T1", "ATTESTATION_OF_ANOTHER_PERSON", WANG["psn_no"], 1),
+        ("T1", "CARD_UNKNOWN", "", 3),
+    ]
+
+
 async def test_a_face_unlocks_once(desk: Identity) -> None:
     """The same attestation again unlocks nothing and sets no PIN, however it is asked."""
     await active(desk)
