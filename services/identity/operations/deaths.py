@@ -1,4 +1,4 @@
-"""A death goes on record and ends every enrolment; a report made by mistake is withdrawn."""
+"""A death goes on record and ends every enrolment, card and ward; a report made by mistake is withdrawn."""
 
 from __future__ import annotations
 
@@ -15,10 +15,13 @@ from services.identity.operations import lookups
 from services.identity.operations.kinship_ground import follow_person, locked_ground
 from services.identity.operations.people import relative_of, tell
 from services.identity.store import people
+from services.identity.store.endings import end_credentials
 
 REPORTED: Final = "DEATH_REPORTED"
 WITHDRAWN: Final = "DEATH_WITHDRAWN"
 """Purposes in the audit."""
+ENDED_BY_DEATH: Final = "DECEASED"
+"""Why a dead person's cards end."""
 
 
 async def report_death(
@@ -35,7 +38,8 @@ async def report_death(
     """The person with his death on record; the same date again changes nothing.
 
     PERSON_UNKNOWN (NOT_FOUND), PERSON_MERGED (PRECONDITION), then as ``died``, then as ``check_person``: no wedding may
-    follow the death. The survivor's marriage ends, which is told with every other relation that is lost.
+    follow the death. The survivor's marriage ends, which is told with every other relation that is lost. His cards end,
+    and nobody is his ward or he anybody's.
     """
     async with lookups.on_record(database, purpose=REPORTED, asked_by=asked_by, now=now) as (connection, met):
         met.add(psn_no)
@@ -45,6 +49,7 @@ async def report_death(
         if after is not before:
             await people.save_person(connection, before, after, now=now)
             await people.save_death(connection, after, evidence)
+            await end_credentials(connection, psn_no, opter=opter, cause=ENDED_BY_DEATH, now=now)
             await people.insert_change(
                 connection,
                 psn_no,
@@ -72,7 +77,8 @@ async def withdraw_death(
     """The person alive again, insured nowhere; nothing changes if no death is on record.
 
     PERSON_UNKNOWN (NOT_FOUND), PERSON_MERGED (PRECONDITION), then as ``check_person``: SPOUSE_ALREADY (PRECONDITION) if
-    the survivor has married anew. A marriage that the report ended lasts again, which is told.
+    the survivor has married anew. A marriage that the report ended lasts again, which is told. Cards and wards do not
+    come back: whoever has held his card meanwhile is unknown, so he is issued another and wards are added anew.
     """
     async with lookups.on_record(database, purpose=WITHDRAWN, asked_by=asked_by, now=now) as (connection, met):
         met.add(psn_no)

@@ -20,9 +20,12 @@ from services.identity.operations.sealed import certno_of, opened_certno, sealed
 from services.identity.store import certificates, people
 from services.identity.store import merging as store
 from services.identity.store.certificates import FormerCertificate
+from services.identity.store.endings import end_credentials
 
 MERGED: Final = "PERSONS_MERGED"
 """The purpose in the audit."""
+ENDED_BY_MERGING: Final = "MERGED"
+"""Why a double's cards end, and what it asked to have put right is refused."""
 
 
 async def merge_persons(
@@ -76,7 +79,7 @@ async def _merge(
     for number in doubles:
         await store.save_merged(connection, number, keep)
     await store.move_sanctions(connection, double, keep)
-    await store.end_credentials(connection, double, opter=decision.opter, now=now)
+    await end_credentials(connection, double, opter=decision.opter, cause=ENDED_BY_MERGING, now=now)
     changed = [(one, other) for one, other in ((before, after), (gone, ended), *led_on) if one is not other]
     await people.save_people(connection, changed, now=now)
     for psn_no, other, change in (

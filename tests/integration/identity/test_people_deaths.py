@@ -7,8 +7,10 @@ from typing import Any
 
 import pytest
 
-from gongji.identity.v1 import credentials_pb2, identity_pb2, kinship_pb2, person_pb2
-from tests.integration.identity.conftest import LI, WANG, Identity, StartIdentity, refusal
+from gongji.identity.v1 import cards_pb2, credentials_pb2, identity_pb2, kinship_pb2, person_pb2
+from services.identity.domain.attestation import Purpose
+from tests.integration.identity.attesting import attested
+from tests.integration.identity.conftest import CHILD, LI, WANG, Identity, StartIdentity, refusal
 from tests.integration.identity.test_people import HAMI, NEWBORN, UNKNOWN, URUMQI, count, enrol, status
 
 DAY = "2026-06-30"
@@ -119,6 +121,32 @@ async def test_the_dead_are_neither_insured_nor_shown_a_code(identity: Identity)
     assert await refusal(enrol(identity, psn_no)) == ("FAILED_PRECONDITION", "PERSON_DECEASED", "psn_no")
     issue = identity.credentials.IssueCode(credentials_pb2.IssueCodeRequest(psn_no=psn_no))
     assert (await refusal(issue))[1] == "PERSON_DECEASED"
+
+
+async def test_a_death_ends_cards_and_wards_for_good(identity: Identity) -> None:
+    """The card is ended by the officer who reported, nobody is a ward any more; withdrawn, only a new card opens."""
+    for each in (WANG, LI, CHILD):
+        await identity.register(**each)
+    mother, child, grandmother = LI["psn_no"], CHILD["psn_no"], WANG["psn_no"]
+    await identity.cards.IssueCard(cards_pb2.IssueCardRequest(psn_no=mother, card_no="A12345678", opter="wu03"))
+    async with identity.database.driver_connection() as connection:
+        face = await attested(identity, mother, Purpose.ADD_WARD)
+        for guardian, ward in ((mother, child), (grandmother, mother), (grandmother, child)):
+            await connection.execute("INSERT INTO wards VALUES ($1, $2, $3, NULL, now())", guardian, ward, face)
+        await died(identity, mother)
+        cards = await connection.fetch("SELECT state, ended_by, end_cause FROM cards")
+        changes = await connection.fetch("SELECT change, opter, cause FROM card_changes ORDER BY id")
+        wards = await connection.fetch("SELECT guardian_psn_no, ward_psn_no FROM wards")
+        removed = await connection.fetch("SELECT guardian_psn_no, ward_psn_no FROM ward_changes ORDER BY id")
+    assert [tuple(row) for row in cards] == [("ENDED", "zhang01", "DECEASED")]
+    assert [tuple(row) for row in changes] == [("ISSUED", "wu03", ""), ("ENDED", "zhang01", "DECEASED")]
+    assert [tuple(row) for row in wards] == [(grandmother, child)]
+    assert {tuple(row) for row in removed} == {(mother, child), (grandmother, mother)}
+    await withdraw(identity, mother)
+    again = cards_pb2.IssueCardRequest(psn_no=mother, card_no="A12345678", opter="wu03")
+    assert (await refusal(identity.cards.IssueCard(again)))[1] == "CARD_ENDED"
+    other = cards_pb2.IssueCardRequest(psn_no=mother, card_no="B87654321", opter="wu03")
+    assert (await identity.cards.IssueCard(other)).card.state == cards_pb2.CARD_STATE_ISSUED
 
 
 async def test_a_death_ends_the_survivors_marriage_and_tells_it(identity: Identity) -> None:

@@ -33,7 +33,7 @@ class _CardStateEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_CardState.V
     CARD_STATE_LOST: _CardState.ValueType  # 3
     """Final."""
     CARD_STATE_ENDED: _CardState.ValueType  # 4
-    """Final: its holder was a double of somebody."""
+    """Final: its holder has died, or was a double of somebody."""
 
 class CardState(_CardState, metaclass=_CardStateEnumTypeWrapper): ...
 
@@ -44,7 +44,7 @@ CARD_STATE_ACTIVE: CardState.ValueType  # 2
 CARD_STATE_LOST: CardState.ValueType  # 3
 """Final."""
 CARD_STATE_ENDED: CardState.ValueType  # 4
-"""Final: its holder was a double of somebody."""
+"""Final: its holder has died, or was a double of somebody."""
 Global___CardState: _TypeAlias = CardState  # noqa: Y015
 
 @_typing.final

@@ -159,14 +159,14 @@ class IdentityServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def ReportDeath(self, request, context):
-        """Records a death: every enrolment ends. Reporting the same again changes nothing.
+        """Records a death: every enrolment, card and ward (亲情账户) ends. Reporting the same again changes nothing.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def WithdrawDeath(self, request, context):
-        """Takes back a death that was reported by mistake; enrolments must be begun anew.
+        """Takes back a death that was reported by mistake; enrolments must be begun, a card issued and wards added anew.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

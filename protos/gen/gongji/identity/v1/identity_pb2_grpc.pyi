@@ -53,9 +53,9 @@ class IdentityServiceStub:
     it told a wrong birth date); the former one goes on finding the person.
     """
     ReportDeath: _grpc.UnaryUnaryMultiCallable[_identity_pb2.ReportDeathRequest, _identity_pb2.ReportDeathResponse]
-    """Records a death: every enrolment ends. Reporting the same again changes nothing."""
+    """Records a death: every enrolment, card and ward (亲情账户) ends. Reporting the same again changes nothing."""
     WithdrawDeath: _grpc.UnaryUnaryMultiCallable[_identity_pb2.WithdrawDeathRequest, _identity_pb2.WithdrawDeathResponse]
-    """Takes back a death that was reported by mistake; enrolments must be begun anew."""
+    """Takes back a death that was reported by mistake; enrolments must be begun, a card issued and wards added anew."""
     MergePersons: _grpc.UnaryUnaryMultiCallable[_identity_pb2.MergePersonsRequest, _identity_pb2.MergePersonsResponse]
     """Two records are one person: what belongs to the double goes to the one that is kept."""
     CheckEligibility: _grpc.UnaryUnaryMultiCallable[_eligibility_pb2.CheckEligibilityRequest, _eligibility_pb2.CheckEligibilityResponse]
@@ -91,9 +91,9 @@ class IdentityServiceAsyncStub(IdentityServiceStub):
     it told a wrong birth date); the former one goes on finding the person.
     """
     ReportDeath: _aio.UnaryUnaryMultiCallable[_identity_pb2.ReportDeathRequest, _identity_pb2.ReportDeathResponse]  # type: ignore[assignment]
-    """Records a death: every enrolment ends. Reporting the same again changes nothing."""
+    """Records a death: every enrolment, card and ward (亲情账户) ends. Reporting the same again changes nothing."""
     WithdrawDeath: _aio.UnaryUnaryMultiCallable[_identity_pb2.WithdrawDeathRequest, _identity_pb2.WithdrawDeathResponse]  # type: ignore[assignment]
-    """Takes back a death that was reported by mistake; enrolments must be begun anew."""
+    """Takes back a death that was reported by mistake; enrolments must be begun, a card issued and wards added anew."""
     MergePersons: _aio.UnaryUnaryMultiCallable[_identity_pb2.MergePersonsRequest, _identity_pb2.MergePersonsResponse]  # type: ignore[assignment]
     """Two records are one person: what belongs to the double goes to the one that is kept."""
     CheckEligibility: _aio.UnaryUnaryMultiCallable[_eligibility_pb2.CheckEligibilityRequest, _eligibility_pb2.CheckEligibilityResponse]  # type: ignore[assignment]
@@ -174,7 +174,7 @@ class IdentityServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _identity_pb2.ReportDeathRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_identity_pb2.ReportDeathResponse, _abc.Awaitable[_identity_pb2.ReportDeathResponse]]:
-        """Records a death: every enrolment ends. Reporting the same again changes nothing."""
+        """Records a death: every enrolment, card and ward (亲情账户) ends. Reporting the same again changes nothing."""
 
     @_abc_1.abstractmethod
     def WithdrawDeath(
@@ -182,7 +182,7 @@ class IdentityServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _identity_pb2.WithdrawDeathRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_identity_pb2.WithdrawDeathResponse, _abc.Awaitable[_identity_pb2.WithdrawDeathResponse]]:
-        """Takes back a death that was reported by mistake; enrolments must be begun anew."""
+        """Takes back a death that was reported by mistake; enrolments must be begun, a card issued and wards added anew."""
 
     @_abc_1.abstractmethod
     def MergePersons(
