@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
-from typing import Final
+from typing import Any, Final
 
 import grpc
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -34,7 +34,10 @@ IDENTITY: Final = "identity"
 FAMILY: Final = "family"
 IDENTITY_SUBJECTS: Final = ("person_changed", "institution_changed", "terminal_changed", "signing_key_activated")
 FAMILY_SUBJECTS: Final = ("binding_changed",)
-SNAPSHOT_TIMEOUT_S: Final = 600.0
+WHOLE_ANSWER_MAX_S: Final = 12 * 3_600.0
+"""A nation's people take their time. Whether the other side is still there is told by its silence."""
+SNAPSHOT_SILENCE_MAX_S: Final = 30.0
+"""Between two messages of a snapshot; after this it is asked for anew."""
 SNAPSHOT_PAUSE_S: Final = 0.5
 CHANGES_SILENCE_MAX_S: Final = 5.0
 """Between two messages of an answer to StreamChanges; after this identity counts as away."""
@@ -96,10 +99,11 @@ async def _read_snapshot(
     while not await projecting.snapshot_is_taken(database, source=source):
         try:
             count = await projecting.take_snapshot(database, source=source, facts=facts(address))
-        except Failure as failure:
-            if failure.kind not in {Kind.UNAVAILABLE, Kind.DEADLINE}:
+        except (Failure, TimeoutError) as error:
+            if isinstance(error, Failure) and error.kind not in {Kind.UNAVAILABLE, Kind.DEADLINE}:
                 raise
-            _log.warning("the snapshot is not to be had yet", source=source, problem=failure.reason)
+            problem = error.reason if isinstance(error, Failure) else "silence"
+            _log.warning("the snapshot is not to be had yet", source=source, problem=problem)
             await asyncio.sleep(SNAPSHOT_PAUSE_S)
         else:
             _log.info("the snapshot was read", source=source, facts=count)
@@ -108,7 +112,8 @@ async def _read_snapshot(
 async def _identity_facts(address: str) -> AsyncIterator[tuple[Fact, int] | Caught]:
     async with channel(address, caller=service(CONSUMER)) as identity:
         stub = IdentityServiceStub(identity)
-        async for answer in stub.StreamSnapshot(IdentitySnapshotRequest(), timeout=SNAPSHOT_TIMEOUT_S):
+        call = stub.StreamSnapshot(IdentitySnapshotRequest(), timeout=WHOLE_ANSWER_MAX_S)
+        async for answer in _spoken(call, silence_max_s=SNAPSHOT_SILENCE_MAX_S):
             if answer.cursor:
                 yield caught_up(answer)
             if (fact := fact_of_identity(answer.event)) is not None:
@@ -119,17 +124,27 @@ async def identity_changes(identity: grpc.aio.Channel, *, after: int) -> AsyncIt
     """What identity has said since the cursor, and last how far that reaches; TimeoutError when it falls silent."""
     stub = IdentityServiceStub(identity)
     request = StreamChangesRequest(after=str(after) if after else "")
-    answers = aiter(stub.StreamChanges(request, timeout=SNAPSHOT_TIMEOUT_S))
-    while True:
-        try:
-            async with asyncio.timeout(CHANGES_SILENCE_MAX_S):
-                answer = await anext(answers)
-        except StopAsyncIteration:
-            return
+    call = stub.StreamChanges(request, timeout=WHOLE_ANSWER_MAX_S)
+    async for answer in _spoken(call, silence_max_s=CHANGES_SILENCE_MAX_S):
         if answer.cursor:
             yield caught_up(answer)
         elif (fact := fact_of_identity(answer.event)) is not None:
             yield fact, answer.event.version
+
+
+async def _spoken(call: Any, *, silence_max_s: float) -> AsyncIterator[Any]:  # noqa: ANN401  Any message.
+    """The messages of an answer; TimeoutError once nothing was said for so long."""
+    answers = aiter(call)
+    try:
+        while True:
+            try:
+                async with asyncio.timeout(silence_max_s):
+                    answer = await anext(answers)
+            except StopAsyncIteration:
+                return
+            yield answer
+    finally:
+        call.cancel()
 
 
 async def hear_identity(database: Database, identity: grpc.aio.Channel, *, after: int) -> Caught:
@@ -163,6 +178,7 @@ async def begin_anew(database: Database) -> None:
 async def _family_facts(address: str) -> AsyncIterator[tuple[Fact, int] | Caught]:
     async with channel(address, caller=service(CONSUMER)) as family:
         stub = FamilyServiceStub(family)
-        async for answer in stub.StreamSnapshot(FamilySnapshotRequest(), timeout=SNAPSHOT_TIMEOUT_S):
+        call = stub.StreamSnapshot(FamilySnapshotRequest(), timeout=WHOLE_ANSWER_MAX_S)
+        async for answer in _spoken(call, silence_max_s=SNAPSHOT_SILENCE_MAX_S):
             if (fact := fact_of_family(answer.event)) is not None:
                 yield fact, answer.event.version

@@ -29,6 +29,7 @@ from gongji_terminal.msgid import next_msgid
 from kernel.failures import Failure, Kind
 from ops.embedded.databases import Databases
 from services.settlement import app, recovery
+from services.settlement.consumer import events
 from tests.integration.settlement.desk import said
 from tests.integration.settlement.desk import town as building
 from tests.integration.settlement.desk.test_settle import family, planned
@@ -52,6 +53,8 @@ class Identity(identity_grpc.IdentityServiceServicer):
     is_silent: bool = False
     answers_after_s: float = 0.0
     is_restored: bool = False
+    hung_up: int = 0
+    """How many snapshots settlement gave up waiting for."""
 
     async def StreamSnapshot(  # noqa: N802  As generated.
         self,
@@ -59,6 +62,12 @@ class Identity(identity_grpc.IdentityServiceServicer):
         __: Any,  # noqa: ANN401  As above.
     ) -> AsyncIterator[identity_pb2.StreamSnapshotResponse]:
         """Nothing was ever said."""
+        try:
+            while self.is_silent:  # noqa: ASYNC110  The test says so by an attribute.
+                await asyncio.sleep(0.05)
+        except asyncio.CancelledError:
+            self.hung_up += 1
+            raise
         for event in self.new[:0]:
             yield identity_pb2.StreamSnapshotResponse(event=event)
 
@@ -262,6 +271,22 @@ async def test_identity_that_does_not_answer_does_not_keep_settlement_from_servi
             freshness = await app.followed(process, settings, db)
         assert freshness.is_stale
         played.is_silent = False
+
+
+async def test_a_snapshot_that_falls_silent_is_asked_for_anew(
+    db: Database, nats: NatsServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A line that swallows everything does not keep settlement from starting once identity can be heard again."""
+    monkeypatch.setattr(events, "SNAPSHOT_SILENCE_MAX_S", 0.2)
+    played = Identity(is_silent=True)  # type: ignore[abstract]  # As above.
+    async with _answering(played, nats) as address, asyncio.timeout(10):
+        reading = asyncio.create_task(events.read_snapshots(db, identity_address=address, family_address=None))
+        async with asyncio.timeout(5):
+            while played.hung_up < 2:  # noqa: ASYNC110  Another task's.
+                await asyncio.sleep(0.05)
+        assert not reading.done()
+        played.is_silent = False
+        await reading
 
 
 @asynccontextmanager
