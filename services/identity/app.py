@@ -183,7 +183,6 @@ async def serve(process: Process, settings: Settings) -> None:
         clock=clock,
         randomness=randomness,
         code_lifetime_s=settings.code_lifetime_s,
-        ec_token_lifetime=ec_token_lifetime,
         sandbox_verifiers=settings.sandbox_verifiers,
     )
     server = RpcServer(settings, process.health)
@@ -196,9 +195,9 @@ async def serve(process: Process, settings: Settings) -> None:
         by_key=True,
     )
     decoder = Decoder(await process.enter(desks), clock)
-    cards = CardRoom(database, seals, Pins(seals), randomness)
-    CredentialApi(room, Presentation(decoder, cards)).add_to(server)
-    CardApi(room, decoder, cards).add_to(server)
+    cards = CardRoom(database, seals, Pins(seals), decoder, randomness)
+    CredentialApi(room, Presentation(cards, keys, ec_token_lifetime)).add_to(server)
+    CardApi(room, cards).add_to(server)
     AttestationApi(room).add_to(server)
     KinshipApi(room, BatchFileRegistry(database)).add_to(server)
     SanctionApi(room).add_to(server)

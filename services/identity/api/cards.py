@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from uuid import UUID
 
@@ -11,13 +9,10 @@ from chassis.rpc.interceptors import Context
 from chassis.rpc.server import RpcServer
 from gongji.identity.v1 import cards_pb2 as pb
 from gongji.identity.v1.cards_pb2_grpc import CardServiceServicer, add_CardServiceServicer_to_server
-from kernel.failures import Failure
 from kernel.ids import parsed_psn_no
 from services.identity.api.room import Room, asked_by
-from services.identity.domain.decoding import NOWHERE, Desk
 from services.identity.operations import cards
 from services.identity.operations.cards import CardRoom
-from services.identity.operations.decoding import Decoder
 from services.identity.wire import cards as wire
 from services.identity.wire import pages
 from services.identity.wire.credentials import desk
@@ -29,7 +24,6 @@ class CardApi(CardServiceServicer):
     """Serves ``gongji.identity.v1.CardService``; the chassis maps what is raised below."""
 
     room: Room
-    decoder: Decoder
     cards: CardRoom
 
     def add_to(self, server: RpcServer) -> None:
@@ -48,23 +42,24 @@ class CardApi(CardServiceServicer):
         return pb.IssueCardResponse(card=wire.card_message(card), existed=existed)
 
     async def BeginActivation(self, request: pb.BeginActivationRequest, _: Context) -> pb.BeginActivationResponse:
-        async with self._desk(request) as at:
-            activation = await cards.begin_activation(
-                self.cards, card_no=request.card_no, desk=at, now=self.room.clock.now()
-            )
+        activation = await cards.begin_activation(
+            self.cards,
+            card_no=request.card_no,
+            desk=desk(request.fixmedins_code, request.terminal_no),
+            now=self.room.clock.now(),
+        )
         return wire.activation_message(activation)
 
     async def ActivateCard(self, request: pb.ActivateCardRequest, _: Context) -> pb.ActivateCardResponse:
-        async with self._desk(request) as at:
-            card = await cards.activate_card(
-                self.cards,
-                card_no=request.card_no,
-                digest=request.digest,
-                pin=request.pin,
-                attestation_id=UUID(request.attestation_id),
-                desk=at,
-                now=self.room.clock.now(),
-            )
+        card = await cards.activate_card(
+            self.cards,
+            card_no=request.card_no,
+            digest=request.digest,
+            pin=request.pin,
+            attestation_id=UUID(request.attestation_id),
+            desk=desk(request.fixmedins_code, request.terminal_no),
+            now=self.room.clock.now(),
+        )
         return pb.ActivateCardResponse(card=wire.card_message(card))
 
     async def ReportCardLost(self, request: pb.ReportCardLostRequest, _: Context) -> pb.ReportCardLostResponse:
@@ -77,10 +72,13 @@ class CardApi(CardServiceServicer):
         return pb.ReportCardLostResponse(card=wire.card_message(card))
 
     async def ChangePin(self, request: pb.ChangePinRequest, _: Context) -> pb.ChangePinResponse:
-        async with self._refusals_kept(NOWHERE, request.card_no):
-            await cards.change_pin(
-                self.cards, card_no=request.card_no, pin=request.pin, new_pin=request.new_pin, now=self.room.clock.now()
-            )
+        await cards.change_pin(
+            self.cards,
+            card_no=request.card_no,
+            pin=request.pin,
+            new_pin=request.new_pin,
+            now=self.room.clock.now(),
+        )
         return pb.ChangePinResponse()
 
     async def UnlockPin(self, request: pb.UnlockPinRequest, _: Context) -> pb.UnlockPinResponse:
@@ -109,24 +107,6 @@ class CardApi(CardServiceServicer):
             cards=map(wire.card_message, found),
             next_page_token=pages.token_of(str(found[-1].card_id)) if more else "",
         )
-
-    @asynccontextmanager
-    async def _desk(self, request: pb.BeginActivationRequest | pb.ActivateCardRequest) -> AsyncIterator[Desk]:
-        """Where the card is activated; refusals as ``check_decodes``."""
-        found = desk(request.fixmedins_code, request.terminal_no)
-        async with self._refusals_kept(found, request.card_no):
-            await self.decoder.check_desk(found, now=self.room.clock.now())
-            yield found
-
-    @asynccontextmanager
-    async def _refusals_kept(self, where: Desk, card_no: str) -> AsyncIterator[None]:
-        """Keeps what is refused of a card, as DecodeCredential does: whoever tries cards out is noticed."""
-        try:
-            yield
-        except Failure as failure:
-            holder = await cards.holder_of(self.cards, card_no=card_no)
-            await self.decoder.keep_refused(failure, where, psn_no=holder, jti=None)
-            raise
 
 
 def _card_id(text: str) -> UUID:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import timedelta
 from typing import Final
 
 from chassis.db import Database
@@ -29,7 +28,6 @@ class Room:
     clock: Clock
     randomness: Randomness
     code_lifetime_s: int
-    ec_token_lifetime: timedelta
     sandbox_verifiers: bool = False
     """Whether verifiers that vouch for whoever asks count."""
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import field
 from datetime import datetime
-from typing import Final
+from typing import Final, TypeAlias
 from uuid import UUID
 
 from kernel.failures import Kind
@@ -37,11 +37,30 @@ NOWHERE: Final = Desk(FixmedinsCode(""), "")
 
 
 @value
+class CodeShown:
+    """A dynamic code, as the picture says it."""
+
+    code: str = field(repr=False)
+
+
+@value
+class CardShown:
+    """A card with what is said to be its PIN."""
+
+    card_no: str = field(repr=False)
+    pin: str = field(repr=False)
+
+
+@value
 class CertificateShown:
     """A certificate with the name that stands on it."""
 
     certificate: Certificate
     name: str = field(repr=False)
+
+
+Presented: TypeAlias = CodeShown | CardShown | CertificateShown
+"""What the patient shows, nothing of it checked yet."""
 
 
 @value

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
@@ -16,11 +18,12 @@ from kernel.randomness import Randomness
 from services.identity.domain import card as rules
 from services.identity.domain.attestation import Purpose
 from services.identity.domain.card import SALT_BYTES, Activation, Card, CardState, Pin
-from services.identity.domain.decoding import Desk
+from services.identity.domain.decoding import NOWHERE, Desk
 from services.identity.domain.holder import Holder, check_holder
 from services.identity.domain.person import living, writable
 from services.identity.domain.sealing import NONCE_BYTES, Seals
 from services.identity.operations import attestations, lookups
+from services.identity.operations.decoding import Decoder
 from services.identity.operations.drawn import new_bytes, new_id
 from services.identity.operations.pins import Pins
 from services.identity.operations.sealed import certno_of
@@ -44,6 +47,8 @@ class CardRoom:
     database: Database
     seals: Seals
     pins: Pins
+    decoder: Decoder
+    """Judges the desk at which a card is used, and keeps refusals."""
     randomness: Randomness
 
 
@@ -76,9 +81,9 @@ async def issue_card(
 async def begin_activation(room: CardRoom, *, card_no: str, desk: Desk, now: datetime) -> Activation:
     """The accounts linked with a card that is not active yet; the look-up is on record.
 
-    CARD_UNKNOWN, as ``check_can_be_activated``, as ``check_holder``. The desk was judged before.
+    Refusals in this order: as ``check_decodes``; CARD_UNKNOWN, as ``check_can_be_activated``, as ``check_holder``.
     """
-    async with room.database.transaction() as connection:
+    async with _at_desk(room, desk, card_no=card_no, now=now), room.database.transaction() as connection:
         card = rules.known_card(await store.card_of_number(connection, room.seals.card_index(card_no)))
         activation = await _activation(connection, rules.check_can_be_activated(card))
         await lookups.record(connection, [card.psn_no], purpose=ACTIVATION, asked_by=_place_of(desk), now=now)
@@ -90,28 +95,29 @@ async def activate_card(
 ) -> Card:
     """The active card.
 
-    Refusals in this order: CARD_UNKNOWN, as ``check_can_be_activated``, as ``check_holder``, ACTIVATION_STALE; as
-    ``check_use`` of the attestation (purpose ACTIVATE_CARD); PIN_TRIVIAL, SERVICE_BUSY, PIN_PEPPER_MISSING. So whether
-    a PIN is a piece of the holder's ID number is told to nobody but him.
+    Refusals in this order: as ``check_decodes``; CARD_UNKNOWN, as ``check_can_be_activated``, as ``check_holder``,
+    ACTIVATION_STALE; as ``check_use`` of the attestation (purpose ACTIVATE_CARD); PIN_TRIVIAL, SERVICE_BUSY,
+    PIN_PEPPER_MISSING. So whether a PIN is a piece of the holder's ID number is told to nobody but him.
     """
     index = room.seals.card_index(card_no)
-    async with room.database.transaction() as connection:
-        card = rules.check_can_be_activated(rules.known_card(await store.card_of_number(connection, index)))
-        rules.check_digest(digest, (await _activation(connection, card)).digest)
-        used_for = f"card:{card.card_id}"
-        await attestations.check(connection, attestation_id, card.psn_no, Purpose.ACTIVATE_CARD, used_for, now=now)
-        await _check_pin(connection, room.seals, card.psn_no, pin, field="pin")
-    made = await room.pins.made(card.card_id, pin, salt=new_bytes(room.randomness, SALT_BYTES))
-    async with room.database.transaction() as connection:
-        # The person before the card, as everywhere; his enrolments stand still while they are compared.
-        await people.load_person(connection, card.psn_no, lock=True)
-        locked = rules.known_card(await store.card_of_number(connection, index, lock=True))
-        activation = await _activation(connection, rules.check_can_be_activated(locked))
-        rules.check_digest(digest, activation.digest)
-        await attestations.use(connection, attestation_id, card.psn_no, Purpose.ACTIVATE_CARD, used_for, now=now)
-        await store.activate(connection, card.card_id, made, place=_place_of(desk), now=now)
-        await store.note(connection, card.card_id, CardChange.ACTIVATED, opter=_place_of(desk), now=now)
-        return rules.known_card(await store.card_of_number(connection, index))
+    async with _at_desk(room, desk, card_no=card_no, now=now):
+        async with room.database.transaction() as connection:
+            card = rules.check_can_be_activated(rules.known_card(await store.card_of_number(connection, index)))
+            rules.check_digest(digest, (await _activation(connection, card)).digest)
+            used_for = f"card:{card.card_id}"
+            await attestations.check(connection, attestation_id, card.psn_no, Purpose.ACTIVATE_CARD, used_for, now=now)
+            await _check_pin(connection, room.seals, card.psn_no, pin, field="pin")
+        made = await room.pins.made(card.card_id, pin, salt=new_bytes(room.randomness, SALT_BYTES))
+        async with room.database.transaction() as connection:
+            # The person before the card, as everywhere; his enrolments stand still while they are compared.
+            await people.load_person(connection, card.psn_no, lock=True)
+            locked = rules.known_card(await store.card_of_number(connection, index, lock=True))
+            activation = await _activation(connection, rules.check_can_be_activated(locked))
+            rules.check_digest(digest, activation.digest)
+            await attestations.use(connection, attestation_id, card.psn_no, Purpose.ACTIVATE_CARD, used_for, now=now)
+            await store.activate(connection, card.card_id, made, place=_place_of(desk), now=now)
+            await store.note(connection, card.card_id, CardChange.ACTIVATED, opter=_place_of(desk), now=now)
+            return rules.known_card(await store.card_of_number(connection, index))
 
 
 async def report_lost(room: CardRoom, *, psn_no: PsnNo, opter: str, now: datetime) -> Card:
@@ -173,19 +179,20 @@ async def try_pin(room: CardRoom, *, card_no: str, pin: str) -> Card:
 
 
 async def change_pin(room: CardRoom, *, card_no: str, pin: str, new_pin: str, now: datetime) -> None:
-    """Another PIN; refusals as ``try_pin``, then PIN_UNCHANGED, PIN_TRIVIAL."""
-    card = await try_pin(room, card_no=card_no, pin=pin)
-    if pin == new_pin:
-        raise Failure(Kind.INVALID, "PIN_UNCHANGED", field="new_pin")
-    async with room.database.transaction() as connection:
-        await _check_pin(connection, room.seals, card.psn_no, new_pin, field="new_pin")
-    made = await room.pins.made(card.card_id, new_pin, salt=new_bytes(room.randomness, SALT_BYTES))
-    async with room.database.transaction() as connection:
-        locked = rules.known_card(await store.card_of_number(connection, room.seals.card_index(card_no), lock=True))
-        if rules.check_active(locked).pin != card.pin:
-            raise rules.pin_wrong(card.pin_tries)  # Changed since it was tried.
-        await store.set_pin(connection, card.card_id, made)
-        await store.note(connection, card.card_id, CardChange.PIN_CHANGED, opter=HOLDER, now=now)
+    """Another PIN; refusals as ``try_pin``, then PIN_UNCHANGED, PIN_TRIVIAL. One that may be misuse is kept."""
+    async with _refusals_kept(room, NOWHERE, card_no=card_no):
+        card = await try_pin(room, card_no=card_no, pin=pin)
+        if pin == new_pin:
+            raise Failure(Kind.INVALID, "PIN_UNCHANGED", field="new_pin")
+        async with room.database.transaction() as connection:
+            await _check_pin(connection, room.seals, card.psn_no, new_pin, field="new_pin")
+        made = await room.pins.made(card.card_id, new_pin, salt=new_bytes(room.randomness, SALT_BYTES))
+        async with room.database.transaction() as connection:
+            locked = rules.known_card(await store.card_of_number(connection, room.seals.card_index(card_no), lock=True))
+            if rules.check_active(locked).pin != card.pin:
+                raise rules.pin_wrong(card.pin_tries)  # Changed since it was tried.
+            await store.set_pin(connection, card.card_id, made)
+            await store.note(connection, card.card_id, CardChange.PIN_CHANGED, opter=HOLDER, now=now)
 
 
 async def unlock_pin(
@@ -214,6 +221,25 @@ async def unlock_pin(
         await store.set_pin(connection, card.card_id, made)
         await store.note(connection, card.card_id, CardChange.PIN_UNLOCKED, opter=opter, cause=cause, now=now)
         return await _active_card_of(connection, psn_no)
+
+
+@asynccontextmanager
+async def _at_desk(room: CardRoom, desk: Desk, *, card_no: str, now: datetime) -> AsyncIterator[None]:
+    """What is done with a card at this desk; refusals as ``check_decodes``, kept like all that follow."""
+    async with _refusals_kept(room, desk, card_no=card_no):
+        await room.decoder.check_desk(desk, now=now)
+        yield
+
+
+@asynccontextmanager
+async def _refusals_kept(room: CardRoom, where: Desk, *, card_no: str) -> AsyncIterator[None]:
+    """Keeps what is refused of a card, as ``Presentation.decode`` does: whoever tries cards out is noticed."""
+    try:
+        yield
+    except Failure as failure:
+        holder = await holder_of(room, card_no=card_no)
+        await room.decoder.keep_refused(failure, where, psn_no=holder, jti=None)
+        raise
 
 
 async def _active_card_of(connection: AsyncConnection, psn_no: PsnNo, *, lock: bool = False) -> Card:

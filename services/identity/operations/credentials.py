@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import Final
+from typing import Final, assert_never
 from uuid import UUID
 
 from chassis import telemetry
@@ -13,53 +13,70 @@ from chassis.db import Database
 from kernel.failures import Failure, Kind
 from kernel.ids import PsnNo
 from kernel.randomness import Randomness
+from kernel.values import value
+from services.identity.domain.certificate import Certificate
 from services.identity.domain.credential import (
     CODE_TYPE,
+    EC_TOKEN_TYPE,
     CertType,
     Code,
     EcToken,
     checked_code,
+    code_claims,
+    ec_token_claims,
     new_code,
 )
-from services.identity.domain.decoding import CertificateShown, Shown, Visit, agent_place
+from services.identity.domain.decoding import (
+    CardShown,
+    CertificateShown,
+    CodeShown,
+    Presented,
+    Shown,
+    Visit,
+    agent_place,
+)
 from services.identity.domain.holder import check_holder
 from services.identity.domain.name import same_name
 from services.identity.domain.person import Person
 from services.identity.domain.sealing import NONCE_BYTES, Sealed, Seals
-from services.identity.domain.signing import Signed
 from services.identity.operations import lookups
 from services.identity.operations.cards import CardRoom, holder_of, try_pin
-from services.identity.operations.decoding import Decoder
 from services.identity.operations.drawn import new_bytes
 from services.identity.operations.sealed import name_of
+from services.identity.operations.signing_keys import SigningKeys
 from services.identity.operations.wards import check_shows
 from services.identity.store import people
 from services.identity.store.holders import find_holder
+from services.identity.store.people import SealedPerson
 
 ISSUED: Final = "CODE_ISSUED"
 """The purpose in the audit, where it was refused: a code that is issued shows nobody."""
 _UUID_BITS: Final = 128
 
 
-@dataclass(slots=True)
-class Claimed:
-    """Whose it is and which code, as far as that was known when it was refused."""
+@value
+class Decoded:
+    """What a desk gets: the ecToken, whose it is, and by what he showed it."""
 
-    psn_no: PsnNo | None = None
-    jti: UUID | None = None
+    expires_at: datetime
+    person: Person
+    mdtrt_cert_type: CertType
+    ec_token: str = field(repr=False)
 
 
 async def issue_code(
     *,
     database: Database,
+    keys: SigningKeys,
     psn_no: PsnNo,
     guardian: PsnNo | None,
     lifetime_s: int,
     asked_by: str,
     now: datetime,
     randomness: Randomness,
-) -> Code:
-    """A code to be signed; refusals as ``check_holder``, for a guardian's phone as ``check_shows``."""
+) -> tuple[str, Code]:
+    """A code, signed. Refusals as ``KeyRing.signer``; as ``check_holder``, for a guardian's phone ``check_shows``."""
+    signer = keys.ring.signer(now=now)
     async with lookups.refusals_on_record(database, purpose=ISSUED, asked_by=asked_by, now=now) as met:
         met.add(psn_no)
         if guardian is None:
@@ -67,50 +84,70 @@ async def issue_code(
                 check_holder(await find_holder(connection, psn_no))
         else:
             await check_shows(database=database, guardian=guardian, ward=psn_no, now=now)
-    return new_code(psn_no, jti=drawn_id(randomness), now=now, lifetime_s=lifetime_s, shown_by=guardian)
+    code = new_code(psn_no, jti=_drawn_id(randomness), now=now, lifetime_s=lifetime_s, shown_by=guardian)
+    return signer.sign(code_claims(code), as_type=CODE_TYPE), code
 
 
 @dataclass(frozen=True, slots=True)
 class Presentation:
-    """What a desk shows us, each time made into a token's holder; one for each replica."""
+    """What a desk shows us, each time exchanged for a token; one for each replica."""
 
-    decoder: Decoder
     cards: CardRoom
+    keys: SigningKeys
+    ec_token_lifetime: timedelta
 
-    async def code(self, signed: Signed, visit: Visit, claimed: Claimed, *, now: datetime) -> tuple[Shown, Person]:
-        """The holder of a code whose signature was checked; refusals as ``checked_code``, then as ``Decoder.use``."""
-        if signed.type == CODE_TYPE:
-            claimed.psn_no, claimed.jti = PsnNo(signed.claims["sub"]), UUID(signed.claims["jti"])
-        code = checked_code(signed.type, signed.claims, now=now)
-        shown = self._shown(code.psn_no, visit, CertType.CODE, jti=code.jti, shown_by=code.shown_by)
-        return shown, await self.decoder.use(shown)
+    async def decode(self, presented: Presented, visit: Visit, *, now: datetime) -> Decoded:
+        """What the patient shows, exchanged for this visit's ecToken; a refusal that may be misuse is kept.
 
-    async def card(
-        self, card_no: str, pin: str, visit: Visit, claimed: Claimed, *, now: datetime
-    ) -> tuple[Shown, Person]:
-        """The holder of a card shown with its PIN; refusals as ``check_desk``, ``try_pin``, then ``Decoder.use``."""
-        await self.decoder.check_desk(visit.desk, now=now)
-        claimed.psn_no = await holder_of(self.cards, card_no=card_no)
-        card = await try_pin(self.cards, card_no=card_no, pin=pin)
-        shown = self._shown(card.psn_no, visit, CertType.CARD)
-        return shown, await self.decoder.use(shown)
+        Refusals of a code: as ``SigningKeys.ring_for``, ``KeyRing.signer``, ``KeyRing.verify``, ``checked_code``; of a
+        card: as ``KeyRing.signer``, ``check_desk``, ``try_pin``; of an identity card: as ``KeyRing.signer``,
+        ``check_desk``, IDENTITY_CARD_UNKNOWN. Then as ``Decoder.use``.
+        """
+        decoder = self.cards.decoder
+        psn_no, jti = None, None  # Whose it claims to be and which code, as far as that is known when it is refused.
+        try:
+            ring = await self.keys.ring_for(presented.code) if isinstance(presented, CodeShown) else self.keys.ring
+            signer = ring.signer(now=now)  # Before a code is used up, or a PIN tried, for what it shall sign.
+            match presented:
+                case CodeShown():
+                    signed = ring.verify(presented.code, now=now)
+                    if signed.type == CODE_TYPE:
+                        psn_no, jti = PsnNo(signed.claims["sub"]), UUID(signed.claims["jti"])
+                    code = checked_code(signed.type, signed.claims, now=now)
+                    shown = self._shown(code.psn_no, visit, CertType.CODE, jti=code.jti, shown_by=code.shown_by)
+                case CardShown():
+                    await decoder.check_desk(visit.desk, now=now)
+                    psn_no = await holder_of(self.cards, card_no=presented.card_no)
+                    card = await try_pin(self.cards, card_no=presented.card_no, pin=presented.pin)
+                    shown = self._shown(card.psn_no, visit, CertType.CARD)
+                case CertificateShown():
+                    await decoder.check_desk(visit.desk, now=now)
+                    sealed = await self._sealed_holder(presented.certificate)
+                    psn_no = None if sealed is None else sealed.psn_no
+                    shown = self._shown(self._named(sealed, presented.name), visit, CertType.IDENTITY_CARD)
+                case _:
+                    assert_never(presented)
+            person = await decoder.use(shown)
+        except Failure as failure:
+            await decoder.keep_refused(failure, visit.desk, psn_no=psn_no, jti=jti)
+            raise
+        token = _token_for(shown, now=now, lifetime=self.ec_token_lifetime)
+        ec_token = signer.sign(ec_token_claims(token), as_type=EC_TOKEN_TYPE)
+        return Decoded(token.expires_at, person, shown.mdtrt_cert_type, ec_token)
 
-    async def identity_card(
-        self, stated: CertificateShown, visit: Visit, claimed: Claimed, *, now: datetime
-    ) -> tuple[Shown, Person]:
-        """The holder of a certificate; refusals as ``check_desk``, IDENTITY_CARD_UNKNOWN, then as ``Decoder.use``.
+    async def _sealed_holder(self, certificate: Certificate) -> SealedPerson | None:
+        async with self.cards.database.transaction() as connection:
+            return await people.sealed_holder_of(connection, self.cards.seals.blind_index(certificate))
+
+    def _named(self, sealed: SealedPerson | None, name: str) -> PsnNo:
+        """The holder, if that is his name.
 
         A number with another's name is refused as one that nobody has, after the same statements, so that nobody finds
         out who is on record.
         """
-        await self.decoder.check_desk(visit.desk, now=now)
-        async with self.cards.database.transaction() as connection:
-            sealed = await people.sealed_holder_of(connection, self.cards.seals.blind_index(stated.certificate))
-        claimed.psn_no = None if sealed is None else sealed.psn_no
-        if sealed is None or not same_name(name_of(sealed, seals=self.cards.seals), stated.name):
+        if sealed is None or not same_name(name_of(sealed, seals=self.cards.seals), name):
             raise Failure(Kind.NOT_FOUND, "IDENTITY_CARD_UNKNOWN", field="identity_card")
-        shown = self._shown(sealed.psn_no, visit, CertType.IDENTITY_CARD)
-        return shown, await self.decoder.use(shown)
+        return sealed.psn_no
 
     def _shown(
         self,
@@ -121,7 +158,7 @@ class Presentation:
         jti: UUID | None = None,
         shown_by: PsnNo | None = None,
     ) -> Shown:
-        token_jti = drawn_id(self.cards.randomness)
+        token_jti = _drawn_id(self.cards.randomness)
         agent = None
         if visit.agent is not None:
             agent = _sealed_agent(visit.agent, token_jti, self.cards.seals, self.cards.randomness)
@@ -139,8 +176,7 @@ class Presentation:
         )
 
 
-def token_for(shown: Shown, *, now: datetime, lifetime: timedelta) -> EcToken:
-    """The ecToken of what was shown, to be signed."""
+def _token_for(shown: Shown, *, now: datetime, lifetime: timedelta) -> EcToken:
     issued_at = now.replace(microsecond=0)
     return EcToken(
         psn_no=shown.psn_no,
@@ -155,7 +191,7 @@ def token_for(shown: Shown, *, now: datetime, lifetime: timedelta) -> EcToken:
     )
 
 
-def drawn_id(randomness: Randomness) -> UUID:
+def _drawn_id(randomness: Randomness) -> UUID:
     """Random throughout: a code's id tells nobody when or how many were issued."""
     return UUID(int=randomness.getrandbits(_UUID_BITS), version=4)
 

@@ -9,6 +9,7 @@ from typing import Final
 from chassis.db import Database
 from kernel.clock import Clock
 from kernel.randomness import Randomness
+from services.identity.domain.credential import SigningKey
 from services.identity.domain.sealing import NONCE_BYTES, Seals, WrongKeyError
 from services.identity.domain.signing import KEY_LEAD, SEED_BYTES, HeldKey, KeyRing, key_id_of, needs_new_key, new_key
 from services.identity.operations.drawn import new_bytes, new_id
@@ -65,6 +66,10 @@ class SigningKeys:
             if kid not in self.ring.kids and asyncio.get_running_loop().time() - self._looked_at >= UNKNOWN_KEY_PAUSE_S:
                 await self.refresh()
         return self.ring
+
+    def standing(self, *, now: datetime) -> list[SigningKey]:
+        """The public halves of the keys whose signatures count now or will."""
+        return [key for key in self.ring.public_keys if now < key.not_after]
 
 
 async def check_secrets(*, database: Database, seals: Seals) -> None:

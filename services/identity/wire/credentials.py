@@ -12,7 +12,7 @@ from kernel.clock import business_date
 from kernel.ids import parsed_fixmedins_code
 from services.identity.domain.certificate import CertificateKind, parsed_certificate
 from services.identity.domain.credential import SigningKey, checked_business_type
-from services.identity.domain.decoding import CertificateShown, Desk, Visit
+from services.identity.domain.decoding import CardShown, CertificateShown, CodeShown, Desk, Presented, Visit
 from services.identity.domain.name import parsed_name
 from services.identity.domain.ward import Ward
 from services.identity.wire.events import event
@@ -34,6 +34,17 @@ def visit(request: credentials_pb2.DecodeCredentialRequest, *, now: datetime) ->
         mdtrt_id=request.mdtrt_id,
         agent=certificate_shown(request.agent, now=now) if request.HasField("agent") else None,
     )
+
+
+def presented(request: credentials_pb2.DecodeCredentialRequest, *, now: datetime) -> Presented:
+    """What is shown; refusals as ``certificate_shown``."""
+    match request.WhichOneof("credential"):
+        case "card":
+            return CardShown(request.card.card_no, request.card.pin)
+        case "identity_card":
+            return certificate_shown(request.identity_card, now=now)
+        case _:
+            return CodeShown(request.code)
 
 
 def desk(fixmedins_code: str, terminal_no: str) -> Desk:

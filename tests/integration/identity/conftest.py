@@ -278,15 +278,15 @@ async def start_identity(
                 clock=clock,
                 randomness=SYSTEM_RANDOMNESS,
                 code_lifetime_s=settings.code_lifetime_s,
-                ec_token_lifetime=timedelta(hours=settings.ec_token_lifetime_h),
                 sandbox_verifiers=sandbox_verifiers,
             )
             for face in (IdentityApi, AttestationApi, SanctionApi, InstitutionApi, RightsApi, RiskApi):
                 face(room).add_to(server)
             decoder = Decoder(db, clock)
-            cards = CardRoom(db, seals, Pins(seals), SYSTEM_RANDOMNESS)
-            CredentialApi(room, Presentation(decoder, cards)).add_to(server)
-            CardApi(room, decoder, cards).add_to(server)
+            cards = CardRoom(db, seals, Pins(seals), decoder, SYSTEM_RANDOMNESS)
+            ec_token_lifetime = timedelta(hours=settings.ec_token_lifetime_h)
+            CredentialApi(room, Presentation(cards, keys, ec_token_lifetime)).add_to(server)
+            CardApi(room, cards).add_to(server)
             KinshipApi(room, BatchFileRegistry(db)).add_to(server)
             ports = await server.start()
             stack.push_async_callback(server.stop, 0)
