@@ -83,17 +83,16 @@ class KinshipApi(KinshipServiceServicer):
         )
 
     async def ListReviews(self, request: pb.ListReviewsRequest, context: Context) -> pb.ListReviewsResponse:
-        count_max = page_size(request.page_size)
-        shown = await kinship.list_reviews(
+        page, more = await kinship.list_reviews(
             database=self.room.database,
             after=wire.parsed_review_token(request.page_token),
-            count_max=count_max,
+            size=page_size(request.page_size),
             asked_by=asked_by(context),
             now=self.room.clock.now(),
         )
         return pb.ListReviewsResponse(
-            facts=map(wire.fact_message, shown),
-            next_page_token=wire.review_token(shown[-1]) if len(shown) == count_max else "",
+            facts=map(wire.fact_message, page),
+            next_page_token=wire.review_token(page[-1]) if more else "",
         )
 
     async def GetKinshipFact(self, request: pb.GetKinshipFactRequest, context: Context) -> pb.GetKinshipFactResponse:
@@ -108,18 +107,17 @@ class KinshipApi(KinshipServiceServicer):
     async def ListKinshipFacts(
         self, request: pb.ListKinshipFactsRequest, context: Context
     ) -> pb.ListKinshipFactsResponse:
-        count_max = page_size(request.page_size)
-        shown = await kinship.list_facts(
+        page, more = await kinship.list_facts(
             database=self.room.database,
             psn_no=parsed_psn_no(request.psn_no, field="psn_no"),
             after=wire.parsed_fact_token(request.page_token),
-            count_max=count_max,
+            size=page_size(request.page_size),
             asked_by=asked_by(context),
             now=self.room.clock.now(),
         )
         return pb.ListKinshipFactsResponse(
-            facts=map(wire.fact_message, shown),
-            next_page_token=wire.fact_token(shown[-1]) if len(shown) == count_max else "",
+            facts=map(wire.fact_message, page),
+            next_page_token=wire.fact_token(page[-1]) if more else "",
         )
 
     async def LoadRegistryRows(self, request: pb.LoadRegistryRowsRequest, _: Context) -> pb.LoadRegistryRowsResponse:

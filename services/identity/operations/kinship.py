@@ -219,25 +219,33 @@ async def get_fact(*, database: Database, fact_id: UUID, asked_by: str, now: dat
 
 
 async def list_reviews(
-    *, database: Database, after: tuple[datetime, UUID] | None, count_max: int, asked_by: str, now: datetime
-) -> list[ShownFact]:
-    """The submitted facts behind this one, the one that has waited longest first; the look-ups are on record."""
+    *, database: Database, after: tuple[datetime, UUID] | None, size: int, asked_by: str, now: datetime
+) -> tuple[list[ShownFact], bool]:
+    """A page of the submitted facts behind this one, the one that has waited longest first, and whether more follow.
+
+    The look-ups are on record.
+    """
     async with database.transaction() as connection:
-        shown = await lists.waiting(connection, after=after, count_max=count_max)
-        await _audit(connection, shown, set(), asked_by=asked_by, now=now)
-        return shown
+        found = await lists.waiting(connection, after=after, count_max=size + 1)
+        page = found[:size]
+        await _audit(connection, page, set(), asked_by=asked_by, now=now)
+        return page, len(found) > size
 
 
 async def list_facts(
-    *, database: Database, psn_no: PsnNo, after: UUID | None, count_max: int, asked_by: str, now: datetime
-) -> list[ShownFact]:
-    """A person's facts behind this one in any state, with their decisions; PERSON_UNKNOWN (NOT_FOUND)."""
+    *, database: Database, psn_no: PsnNo, after: UUID | None, size: int, asked_by: str, now: datetime
+) -> tuple[list[ShownFact], bool]:
+    """A page of a person's facts behind this one in any state, with their decisions, and whether more follow.
+
+    PERSON_UNKNOWN (NOT_FOUND). The look-ups are on record.
+    """
     async with database.transaction() as connection:
         if not await store.relatives(connection, {psn_no}):
             raise Failure(Kind.NOT_FOUND, "PERSON_UNKNOWN", field="psn_no")
-        shown = await lists.of_person(connection, psn_no, after=after, count_max=count_max)
-        await _audit(connection, shown, {psn_no}, asked_by=asked_by, now=now)
-        return shown
+        found = await lists.of_person(connection, psn_no, after=after, count_max=size + 1)
+        page = found[:size]
+        await _audit(connection, page, {psn_no}, asked_by=asked_by, now=now)
+        return page, len(found) > size
 
 
 async def _follow_finding(

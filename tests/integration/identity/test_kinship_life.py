@@ -190,6 +190,8 @@ async def test_the_queue_shows_who_waits_longest_first(family: Identity) -> None
         assert sorted(row.psn_no for row in seen) == sorted(
             [WANG["psn_no"], CHILD["psn_no"], OLD_LI["psn_no"], LI["psn_no"], ZHAO["psn_no"], CHILD["psn_no"]]
         )
+    full = await family.kinship.ListReviews(kinship_pb2.ListReviewsRequest(page_size=3))
+    assert [[fact.fact_id for fact in full.facts], full.next_page_token] == [waiting, ""]
 
 
 async def test_a_fact_tells_who_decided_what_about_it(family: Identity) -> None:
@@ -210,7 +212,7 @@ async def test_a_fact_tells_who_decided_what_about_it(family: Identity) -> None:
 
 
 async def test_a_persons_facts_are_listed_whatever_became_of_them(family: Identity) -> None:
-    """Both as the first and as the second named, in any state, oldest first, in pages of any size."""
+    """Both as the first and as the second named, in any state, oldest first, in no more pages than it takes."""
     facts = []
     for person, other, state in ((WANG, CHILD, VERIFIED), (OLD_LI, WANG, REJECTED), (WANG, ZHAO, None)):
         family.clock.advance(seconds=1)
@@ -218,18 +220,20 @@ async def test_a_persons_facts_are_listed_whatever_became_of_them(family: Identi
         facts.append((await submit(family, person, other, **fields)).fact_id)
         if state is not None:
             await review(family, facts[-1], state, "" if state == VERIFIED else "误")
-    for size in (1, 2, 3, 0):
+    for size, pages in ((1, 3), (2, 2), (3, 1), (0, 1)):
         found: list[str] = []
+        asked = 0
         token = ""
         while True:
             request = kinship_pb2.ListKinshipFactsRequest(psn_no=WANG["psn_no"], page_size=size, page_token=token)
             page = await family.kinship.ListKinshipFacts(request)
+            asked += 1
             assert len(page.facts) <= (size or 50)
             found += [fact.fact_id for fact in page.facts]
             token = page.next_page_token
             if not token:
                 break
-        assert found == facts
+        assert (found, asked) == (facts, pages)
 
 
 async def test_what_is_not_there_is_refused_by_name(family: Identity) -> None:
