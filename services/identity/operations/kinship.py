@@ -190,11 +190,12 @@ async def verify_kinship(
 ) -> Kinship:
     """What the one is to the other on a date, today unless another is given; PERSON_UNKNOWN (NOT_FOUND).
 
-    Marriages and deaths are judged on that date, documents as of now: what is proven no more proves nothing of the past
-    either. One statement, whoever is asked about; and one that puts the look-up of both on record before anything is
-    told, unless the room asks itself (``asked_by`` is None).
+    Marriages and deaths are judged on that date, documents as of now, and of that date if it is still to come: what is
+    proven no more proves nothing of the past either. One statement, whoever is asked about; and one that puts the
+    look-up of both on record before anything is told, unless the room asks itself (``asked_by`` is None).
     """
     today = business_date(now)
+    asked_day = on_date or today
     async with database.driver_connection() as driver:
         facts, people = await store.family_around(driver, {psn_no, other_psn_no})
         for number, field in ((psn_no, "psn_no"), (other_psn_no, "other_psn_no")):
@@ -204,8 +205,8 @@ async def verify_kinship(
             await lookups.record_by_driver(
                 driver, (psn_no, other_psn_no), purpose=KINSHIP_ASKED, asked_by=asked_by, now=now
             )
-    family = Family((fact for fact in facts if fact.proves_on(today)), people)
-    return kinship(psn_no, other_psn_no, on_date=on_date or today, family=family)
+    family = Family((fact for fact in facts if fact.proves_on(max(today, asked_day))), people)
+    return kinship(psn_no, other_psn_no, on_date=asked_day, family=family)
 
 
 async def get_fact(*, database: Database, fact_id: UUID, asked_by: str, now: datetime) -> ShownFact:

@@ -90,6 +90,14 @@ async def test_a_commitment_proves_a_relation_for_a_year(family: Identity) -> No
     assert await replayed(family.database) == await asked(family, EVERYBODY)
 
 
+async def test_a_document_proves_nothing_of_the_days_behind_its_own(family: Identity) -> None:
+    """Asked about a day to come, it counts if it will still count then; of the past it speaks as of any other day."""
+    mother = await proven(family, LI, CHILD, **COMMITMENT)
+    for day in ("2020-01-01", "2026-07-01", "2027-06-30"):
+        assert await verify(family, LI, CHILD, day) == answer("PARENT", mother)
+    assert await verify(family, LI, CHILD, "2027-07-01") == none("NO_CHAIN")
+
+
 async def test_a_renewed_commitment_loses_nothing(family: Identity) -> None:
     """A commitment made anew before the first ran out takes its place when it is verified; no relation falls."""
     first = await proven(family, WANG, ZHAO, kind=SIBLING_OF, **COMMITMENT)
