@@ -85,6 +85,7 @@ async def test_one_file_holds_what_every_room_knows_of_a_person(town: Town, tmp_
     assert [group["group_id"] for group in file["family"]["groups"]] == [binding["group_id"]]
     (account,) = file["accounts"]
     assert [line["setl_id"] for line in account["statement"] if line["kind"] == "PAYMENT"] == [paid.setl_id]
+    assert [(bill["setl_id"], bill["role"]) for bill in file["identity"]["funded_bills"]] == [(paid.setl_id, "FUNDER")]
     assert account["balance"]["past_fen"] == account["statement"][-1]["balance_after_fen"]
     assert "TOPIC_ACCOUNT_PAID" in {message["topic"] for message in file["messages"]}
     looked = {row["asked_by"] for row in file["identity"]["lookups"]}

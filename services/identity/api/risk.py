@@ -9,8 +9,9 @@ from chassis.rpc.interceptors import Context
 from chassis.rpc.server import RpcServer
 from gongji.identity.v1 import risk_pb2 as pb
 from gongji.identity.v1.risk_pb2_grpc import RiskServiceServicer, add_RiskServiceServicer_to_server
+from kernel.ids import parsed_psn_no
 from services.identity.api.room import Room, asked_by
-from services.identity.operations import risk
+from services.identity.operations import objections, risk
 from services.identity.wire import risk as wire
 from services.identity.wire.pages import id_of, page_size, token_of
 
@@ -64,3 +65,16 @@ class RiskApi(RiskServiceServicer):
             now=now,
         )
         return pb.DecideRiskEventResponse(risk_event=wire.event_message(event))
+
+    async def ObjectToUse(self, request: pb.ObjectToUseRequest, context: Context) -> pb.ObjectToUseResponse:
+        room = self.room
+        event, existed = await objections.object_to_use(
+            database=room.database,
+            psn_no=parsed_psn_no(request.psn_no, field="psn_no"),
+            setl_id=UUID(request.setl_id),
+            ground=wire.ground(request.ground),
+            asked_by=asked_by(context),
+            now=room.clock.now(),
+            randomness=room.randomness,
+        )
+        return pb.ObjectToUseResponse(risk_event=wire.event_message(event), existed=existed)

@@ -350,6 +350,17 @@ SECTIONS: Final = (
         ),
     ),
     Section(
+        "funded_bills",
+        "个人账户支付记录（供提出异议）",
+        "Bills that an account paid for, kept for objections",
+        (
+            _time("settled_time", "结算时间", "When"),
+            _text("role", "本人身份", "Own part"),
+            _INSTITUTION,
+            _text("setl_id", "结算ID", "Settlement"),
+        ),
+    ),
+    Section(
         "corrections",
         "更正申请",
         "Corrections",

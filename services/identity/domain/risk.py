@@ -34,6 +34,7 @@ class RiskKind(Enum):
     FAR_TERMINALS = "FAR_TERMINALS"
     SMALL_PHARMACY_BUYS = "SMALL_PHARMACY_BUYS"
     REFUSED_CODES = "REFUSED_CODES"
+    OBJECTION = "OBJECTION"  # Said by a person himself; the clock judges the others.
 
 
 class RiskState(Enum):
@@ -181,7 +182,18 @@ class BuyRefunded:
     refunded_at: datetime
 
 
-Heard: TypeAlias = ShownForAnother | PharmacyBuy | BuyRefunded
+@dataclass(frozen=True, slots=True)
+class FundedBill:
+    """A bill that somebody's account, his own or a relative's, paid for."""
+
+    setl_id: UUID
+    psn_no: PsnNo
+    patient: PsnNo
+    fixmedins_code: str
+    settled_at: datetime
+
+
+Heard: TypeAlias = ShownForAnother | PharmacyBuy | BuyRefunded | FundedBill
 """What settlement tells that risk events are made of."""
 
 

@@ -18,11 +18,13 @@ from chassis import outbox
 from chassis.db import Database
 from kernel.ids import PsnNo
 from kernel.randomness import Randomness
+from services.identity.domain.objection import OBJECTION_WITHIN
 from services.identity.domain.risk import (
     SHOWINGS_SPAN,
     BuyRefunded,
     Evidence,
     Finding,
+    FundedBill,
     Heard,
     Judgement,
     PharmacyBuy,
@@ -41,8 +43,8 @@ from services.identity.domain.risk import (
 )
 from services.identity.operations import lookups
 from services.identity.operations.drawn import new_id
+from services.identity.store import objections, suspicion
 from services.identity.store import risk as store
-from services.identity.store import suspicion
 from services.identity.store.lookups import numbers_of
 from services.identity.wire import risk as wire
 
@@ -71,6 +73,8 @@ async def keep(connection: AsyncConnection, heard: Sequence[Heard]) -> None:
                 await suspicion.keep_buy(connection, each)
             case BuyRefunded():
                 await suspicion.keep_refund(connection, each)
+            case FundedBill():
+                await objections.keep_funded(connection, each)
             case _:
                 assert_never(each)
 
@@ -100,6 +104,7 @@ async def forget(*, database: Database, now: datetime) -> None:
     """Deletes what settlement told so long ago that it cannot count any more."""
     async with database.transaction() as connection:
         await suspicion.forget(connection, before=now - KEPT)
+        await objections.forget_funded(connection, before=now - OBJECTION_WITHIN)
 
 
 async def list_events(

@@ -75,6 +75,6 @@ async def numbers_of(connection: AsyncConnection, psn_no: PsnNo) -> list[PsnNo]:
     return [psn_no, *map(PsnNo, doubles)]
 
 
-def any_of(psn_nos: Sequence[PsnNo]) -> sa.ColumnElement[bool]:
-    """``= ANY`` of these numbers: one prepared statement serves any count of them."""
-    return sa.any_(sa.cast(sa.literal(list(psn_nos), ARRAY(sa.Text)), ARRAY(sa.Text)))
+def any_of(texts: Sequence[str]) -> sa.ColumnElement[bool]:
+    """``= ANY`` of these numbers or names: one prepared statement serves any count of them."""
+    return sa.any_(sa.cast(sa.literal(list(texts), ARRAY(sa.Text)), ARRAY(sa.Text)))

@@ -24,7 +24,13 @@ from services.identity.tables.people import (
     PERSONS,
 )
 from services.identity.tables.rights import CORRECTIONS
-from services.identity.tables.risk import CREDENTIAL_REFUSALS, PHARMACY_BUYS, RISK_EVENTS, RISK_EVIDENCE
+from services.identity.tables.risk import (
+    CREDENTIAL_REFUSALS,
+    FUNDED_BILLS,
+    PHARMACY_BUYS,
+    RISK_EVENTS,
+    RISK_EVIDENCE,
+)
 from services.identity.tables.sanctions import APPEALS, SANCTIONS
 from services.identity.tables.wards import WARD_CHANGES, WARDS
 
@@ -385,6 +391,19 @@ def _pharmacy_buys(whose: Whose) -> Query:
     )
 
 
+def _funded_bills(whose: Whose) -> Query:
+    table = FUNDED_BILLS.c
+    return (
+        sa.select(
+            table.fixmedins_code,
+            table.setl_id,
+            *_as(settled_time=table.settled_at, role=sa.case((table.psn_no == whose, "FUNDER"), else_="PATIENT")),
+        )
+        .where(sa.or_(table.psn_no == whose, table.patient_psn_no == whose))
+        .order_by(table.settled_at, table.setl_id)
+    )
+
+
 def _corrections(whose: Whose) -> Query:
     table = CORRECTIONS.c
     return (
@@ -426,6 +445,7 @@ _QUERIES: Final[Mapping[str, Callable[[Whose], Query]]] = MappingProxyType(
             *(_cards, _card_changes, _credentials_used, _credentials_shown_for_wards, _refused_credentials),
             *(_attestations, _wards, _ward_changes, _kinship_facts, _kinship_decisions, _registry_rows),
             *(_sanctions, _appeals, _risk_events, _risk_evidence, _credential_refusals, _pharmacy_buys),
+            _funded_bills,
             *(_corrections, _lookups),
         )
     }

@@ -59,6 +59,21 @@ REFUNDED_BUYS: Final = sa.Table(
 )
 sa.Index("refunded_buys_refunded_at", REFUNDED_BUYS.c.refunded_at, postgresql_using="brin")
 
+FUNDED_BILLS: Final = sa.Table(
+    "funded_bills",
+    METADATA,
+    sa.Column("setl_id", sa.Uuid, nullable=False),
+    sa.Column("psn_no", sa.Text, nullable=False, comment="Whose account it was."),
+    sa.Column("patient_psn_no", sa.Text, nullable=False),
+    sa.Column("fixmedins_code", sa.Text, nullable=False),
+    sa.Column("settled_at", INSTANT, nullable=False),
+    sa.PrimaryKeyConstraint("setl_id", "psn_no", name="funded_bills_pkey"),
+    comment="Whose account paid for which bill, as settlement told; kept for objections.",
+)
+sa.Index("funded_bills_psn_no", FUNDED_BILLS.c.psn_no, FUNDED_BILLS.c.settled_at)
+sa.Index("funded_bills_patient_psn_no", FUNDED_BILLS.c.patient_psn_no, FUNDED_BILLS.c.settled_at)
+sa.Index("funded_bills_settled_at", FUNDED_BILLS.c.settled_at, postgresql_using="brin")
+
 RISK_SWEEPS: Final = sa.Table(
     "risk_sweeps",
     METADATA,
@@ -85,7 +100,7 @@ RISK_EVENTS: Final = sa.Table(
     sa.Column("cause", sa.Text),
     sa.Column("opter", sa.Text),
     sa.Column("decided_at", INSTANT),
-    sa.CheckConstraint(f"kind IN ({_KINDS})", name="risk_events_kind"),
+    sa.CheckConstraint(f"kind IN ({_KINDS}, 'OBJECTION')", name="risk_events_kind"),
     sa.CheckConstraint("state IN ('OPEN', 'DISMISSED', 'CONFIRMED')", name="risk_events_state"),
     sa.CheckConstraint("num_nonnulls(psn_no, fixmedins_code) = 1", name="risk_events_subject"),
     sa.CheckConstraint(

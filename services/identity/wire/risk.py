@@ -12,10 +12,12 @@ from gongji.identity.v1 import events_pb2, risk_pb2
 from gongji.settlement.v1 import events_pb2 as settlement_events
 from gongji.settlement.v1 import settlement_pb2
 from kernel.ids import PsnNo, parsed_psn_no
+from services.identity.domain.objection import Ground
 from services.identity.domain.risk import (
     BuyRefunded,
     Evidence,
     Finding,
+    FundedBill,
     Heard,
     Judgement,
     PharmacyBuy,
@@ -33,6 +35,7 @@ CREDENTIAL_REFUSED: Final = "credential_refused"
 _PHARMACY: Final = "P"
 _KINDS: Final = {risk_pb2.RiskKind.Value(f"RISK_KIND_{kind.name}"): kind for kind in RiskKind}
 _KIND_VALUES: Final = {kind: value for value, kind in _KINDS.items()}
+_GROUNDS: Final = {risk_pb2.ObjectionGround.Value(f"OBJECTION_GROUND_{each.name}"): each for each in Ground}
 _STATES: Final = {risk_pb2.RiskState.Value(f"RISK_STATE_{state.name}"): state for state in RiskState}
 _STATE_VALUES: Final = {state: value for value, state in _STATES.items()}
 
@@ -43,7 +46,7 @@ def heard(payload: bytes, *, small_buy_max_fen: int) -> list[Heard]:
     at = told.occurred_time.ToDatetime(tzinfo=UTC)
     match told.WhichOneof("fact"):
         case "bill_settled":
-            return list(_buys(told.bill_settled, at, small_buy_max_fen))
+            return [*_funded(told.bill_settled, at), *_buys(told.bill_settled, at, small_buy_max_fen)]
         case "bill_refunded" if told.bill_refunded.fixmedins_code.startswith(_PHARMACY):
             return [BuyRefunded(UUID(told.bill_refunded.original_setl_id), at)]
         case "credential_refused":
@@ -76,6 +79,11 @@ def state_asked(state: risk_pb2.RiskState.ValueType) -> RiskState | None:
 def person_asked(psn_no: str) -> PsnNo | None:
     """The person that a list is narrowed to; None for everything."""
     return parsed_psn_no(psn_no, field="psn_no") if psn_no else None
+
+
+def ground(value: risk_pb2.ObjectionGround.ValueType) -> Ground:
+    """Why somebody objects; the contract's rules let no other number through."""
+    return _GROUNDS[value]
 
 
 def judgement(request: risk_pb2.DecideRiskEventRequest, *, now: datetime) -> Judgement:
@@ -141,6 +149,19 @@ def risk_event_raised(
         )
     )
     return event(fact, f"risk:{risk_event_id}", 1, event_id, now)
+
+
+def _funded(settled: settlement_events.BillSettled, at: datetime) -> Iterator[FundedBill]:
+    """One for everybody whose account gave something, the patient's own among them."""
+    given = {change.psn_no for change in settled.changes if change.past_fen or change.current_fen}
+    for psn_no in sorted(given):
+        yield FundedBill(
+            setl_id=UUID(settled.setl_id),
+            psn_no=PsnNo(psn_no),
+            patient=PsnNo(settled.patient_psn_no),
+            fixmedins_code=settled.fixmedins_code,
+            settled_at=at,
+        )
 
 
 def _buys(settled: settlement_events.BillSettled, at: datetime, small_buy_max_fen: int) -> Iterator[PharmacyBuy]:

@@ -50,3 +50,5 @@ VALUES (gen_random_uuid(), '650500000000002', '650100000000001', 'H65010000001',
     '2026-07-01 04:30Z');
 INSERT INTO pharmacy_buys (setl_id, psn_no, patient_psn_no, fixmedins_code, settled_at)
 VALUES (gen_random_uuid(), '650100000000001', '650500000000002', 'P65010000001', '2026-07-01 04:30Z');
+INSERT INTO funded_bills (setl_id, psn_no, patient_psn_no, fixmedins_code, settled_at)
+VALUES (gen_random_uuid(), '650100000000001', '650500000000002', 'P65010000001', '2026-07-01 04:30Z');

@@ -36,6 +36,9 @@ def sound_sanctions() -> dict[str, Message]:
             state=risk_pb2.RISK_STATE_OPEN, kind=risk_pb2.RISK_KIND_FAR_TERMINALS, psn_no=WANG["psn_no"], page_size=10
         ),
         "GetRiskEvent": risk_pb2.GetRiskEventRequest(risk_event_id=SOMETHING),
+        "ObjectToUse": risk_pb2.ObjectToUseRequest(
+            psn_no=WANG["psn_no"], setl_id=SOMETHING, ground=risk_pb2.OBJECTION_GROUND_IMPERSONATED
+        ),
         "DecideRiskEvent": risk_pb2.DecideRiskEventRequest(
             risk_event_id=SOMETHING, state=risk_pb2.RISK_STATE_DISMISSED, cause="出差", opter="zhang01"
         ),

@@ -154,6 +154,15 @@ class Scene:
                 W,
                 START,
             )
+            await connection.execute(
+                "INSERT INTO funded_bills (setl_id, psn_no, patient_psn_no, fixmedins_code, settled_at)"
+                " VALUES ($1, $2, $3, $4, $5)",
+                NOWHERE,
+                W,
+                C,
+                HOSPITAL,
+                START,
+            )
 
     async def _fact(self, fact: kinship_pb2.SubmitKinshipFactRequest) -> str:
         return str((await self.identity.kinship.SubmitKinshipFact(fact)).fact_id)
@@ -271,6 +280,9 @@ class Scene:
             "GetRiskEvent": risk_pb2.GetRiskEventRequest(risk_event_id=RISK_EVENT),
             "DecideRiskEvent": risk_pb2.DecideRiskEventRequest(
                 risk_event_id=RISK_EVENT, state=risk_pb2.RISK_STATE_DISMISSED, **officer
+            ),
+            "ObjectToUse": risk_pb2.ObjectToUseRequest(
+                psn_no=W, setl_id=NOWHERE, ground=risk_pb2.OBJECTION_GROUND_NOT_CONSENTED
             ),
             "ListLookups": rights_pb2.ListLookupsRequest(psn_no=W),
             "RequestCorrection": self.correction("王建军"),

@@ -35,6 +35,8 @@ class _RiskKindEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_RiskKind.Val
     """Many small pharmacy bills out of one funder's account."""
     RISK_KIND_REFUSED_CODES: _RiskKind.ValueType  # 4
     """Many refused codes at one terminal, or of one person."""
+    RISK_KIND_OBJECTION: _RiskKind.ValueType  # 5
+    """A person objected to a use of his money."""
 
 class RiskKind(_RiskKind, metaclass=_RiskKindEnumTypeWrapper): ...
 
@@ -47,6 +49,8 @@ RISK_KIND_SMALL_PHARMACY_BUYS: RiskKind.ValueType  # 3
 """Many small pharmacy bills out of one funder's account."""
 RISK_KIND_REFUSED_CODES: RiskKind.ValueType  # 4
 """Many refused codes at one terminal, or of one person."""
+RISK_KIND_OBJECTION: RiskKind.ValueType  # 5
+"""A person objected to a use of his money."""
 Global___RiskKind: _TypeAlias = RiskKind  # noqa: Y015
 
 class _RiskState:
@@ -73,6 +77,40 @@ RISK_STATE_DISMISSED: RiskState.ValueType  # 2
 RISK_STATE_CONFIRMED: RiskState.ValueType  # 3
 """It was misuse. Final."""
 Global___RiskState: _TypeAlias = RiskState  # noqa: Y015
+
+class _ObjectionGround:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _ObjectionGroundEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ObjectionGround.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    OBJECTION_GROUND_UNSPECIFIED: _ObjectionGround.ValueType  # 0
+    OBJECTION_GROUND_NOT_CONSENTED: _ObjectionGround.ValueType  # 1
+    """He did not let this person use it."""
+    OBJECTION_GROUND_IMPERSONATED: _ObjectionGround.ValueType  # 2
+    """Somebody else used the card or code (冒名)."""
+    OBJECTION_GROUND_NOTHING_RECEIVED: _ObjectionGround.ValueType  # 3
+    """Nobody got what was billed."""
+    OBJECTION_GROUND_AMOUNT_WRONG: _ObjectionGround.ValueType  # 4
+    """More was taken than was due."""
+    OBJECTION_GROUND_OTHER: _ObjectionGround.ValueType  # 5
+    """An officer asks him."""
+
+class ObjectionGround(_ObjectionGround, metaclass=_ObjectionGroundEnumTypeWrapper):
+    """Why somebody objects to a use of his money."""
+
+OBJECTION_GROUND_UNSPECIFIED: ObjectionGround.ValueType  # 0
+OBJECTION_GROUND_NOT_CONSENTED: ObjectionGround.ValueType  # 1
+"""He did not let this person use it."""
+OBJECTION_GROUND_IMPERSONATED: ObjectionGround.ValueType  # 2
+"""Somebody else used the card or code (冒名)."""
+OBJECTION_GROUND_NOTHING_RECEIVED: ObjectionGround.ValueType  # 3
+"""Nobody got what was billed."""
+OBJECTION_GROUND_AMOUNT_WRONG: ObjectionGround.ValueType  # 4
+"""More was taken than was due."""
+OBJECTION_GROUND_OTHER: ObjectionGround.ValueType  # 5
+"""An officer asks him."""
+Global___ObjectionGround: _TypeAlias = ObjectionGround  # noqa: Y015
 
 @_typing.final
 class RiskEvent(_message.Message):
@@ -160,7 +198,7 @@ class RiskEvidence(_message.Message):
     fixmedins_code: _builtins.str
     terminal_no: _builtins.str
     reason: _builtins.str
-    """The refusal's reason, where something was refused."""
+    """The refusal's reason, where something was refused; OBJECTION: the ground, e.g. NOT_CONSENTED."""
     setl_id: _builtins.str
     """The bill, where one was paid."""
     patient_psn_no: _builtins.str
@@ -354,3 +392,55 @@ class DecideRiskEventResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___DecideRiskEventResponse: _TypeAlias = DecideRiskEventResponse  # noqa: Y015
+
+@_typing.final
+class ObjectToUseRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PSN_NO_FIELD_NUMBER: _builtins.int
+    SETL_ID_FIELD_NUMBER: _builtins.int
+    GROUND_FIELD_NUMBER: _builtins.int
+    psn_no: _builtins.str
+    """Whose account paid."""
+    setl_id: _builtins.str
+    ground: Global___ObjectionGround.ValueType
+    def __init__(
+        self,
+        *,
+        psn_no: _builtins.str = ...,
+        setl_id: _builtins.str = ...,
+        ground: Global___ObjectionGround.ValueType = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["ground", b"ground", "psn_no", b"psn_no", "setl_id", b"setl_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ObjectToUseRequest: _TypeAlias = ObjectToUseRequest  # noqa: Y015
+
+@_typing.final
+class ObjectToUseResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RISK_EVENT_FIELD_NUMBER: _builtins.int
+    EXISTED_FIELD_NUMBER: _builtins.int
+    existed: _builtins.bool
+    """He had objected to this bill before."""
+    @_builtins.property
+    def risk_event(self) -> Global___RiskEvent:
+        """With his other objections of the same day, while no officer has judged them."""
+
+    def __init__(
+        self,
+        *,
+        risk_event: Global___RiskEvent | None = ...,
+        existed: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["risk_event", b"risk_event"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["existed", b"existed", "risk_event", b"risk_event"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ObjectToUseResponse: _TypeAlias = ObjectToUseResponse  # noqa: Y015

@@ -50,6 +50,11 @@ class RiskServiceStub:
                 request_serializer=gongji_dot_identity_dot_v1_dot_risk__pb2.DecideRiskEventRequest.SerializeToString,
                 response_deserializer=gongji_dot_identity_dot_v1_dot_risk__pb2.DecideRiskEventResponse.FromString,
                 _registered_method=True)
+        self.ObjectToUse = channel.unary_unary(
+                '/gongji.identity.v1.RiskService/ObjectToUse',
+                request_serializer=gongji_dot_identity_dot_v1_dot_risk__pb2.ObjectToUseRequest.SerializeToString,
+                response_deserializer=gongji_dot_identity_dot_v1_dot_risk__pb2.ObjectToUseResponse.FromString,
+                _registered_method=True)
 
 
 class RiskServiceServicer:
@@ -77,6 +82,14 @@ class RiskServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ObjectToUse(self, request, context):
+        """A person objects to a use of his money: the bill comes into the officers' queue. Once for each bill of his; objecting
+        again, on whatever ground, gives the first objection.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_RiskServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -94,6 +107,11 @@ def add_RiskServiceServicer_to_server(servicer, server):
                     servicer.DecideRiskEvent,
                     request_deserializer=gongji_dot_identity_dot_v1_dot_risk__pb2.DecideRiskEventRequest.FromString,
                     response_serializer=gongji_dot_identity_dot_v1_dot_risk__pb2.DecideRiskEventResponse.SerializeToString,
+            ),
+            'ObjectToUse': grpc.unary_unary_rpc_method_handler(
+                    servicer.ObjectToUse,
+                    request_deserializer=gongji_dot_identity_dot_v1_dot_risk__pb2.ObjectToUseRequest.FromString,
+                    response_serializer=gongji_dot_identity_dot_v1_dot_risk__pb2.ObjectToUseResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -178,6 +196,33 @@ class RiskService:
             '/gongji.identity.v1.RiskService/DecideRiskEvent',
             gongji_dot_identity_dot_v1_dot_risk__pb2.DecideRiskEventRequest.SerializeToString,
             gongji_dot_identity_dot_v1_dot_risk__pb2.DecideRiskEventResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ObjectToUse(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/gongji.identity.v1.RiskService/ObjectToUse',
+            gongji_dot_identity_dot_v1_dot_risk__pb2.ObjectToUseRequest.SerializeToString,
+            gongji_dot_identity_dot_v1_dot_risk__pb2.ObjectToUseResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -39,6 +39,10 @@ class RiskServiceStub:
     """A risk event with its evidence."""
     DecideRiskEvent: _grpc.UnaryUnaryMultiCallable[_risk_pb2.DecideRiskEventRequest, _risk_pb2.DecideRiskEventResponse]
     """Records an officer's judgement. A sanction, if there is to be one, is a decision of its own (ImposeSanction)."""
+    ObjectToUse: _grpc.UnaryUnaryMultiCallable[_risk_pb2.ObjectToUseRequest, _risk_pb2.ObjectToUseResponse]
+    """A person objects to a use of his money: the bill comes into the officers' queue. Once for each bill of his; objecting
+    again, on whatever ground, gives the first objection.
+    """
 
 @_typing.type_check_only
 class RiskServiceAsyncStub(RiskServiceStub):
@@ -51,6 +55,10 @@ class RiskServiceAsyncStub(RiskServiceStub):
     """A risk event with its evidence."""
     DecideRiskEvent: _aio.UnaryUnaryMultiCallable[_risk_pb2.DecideRiskEventRequest, _risk_pb2.DecideRiskEventResponse]  # type: ignore[assignment]
     """Records an officer's judgement. A sanction, if there is to be one, is a decision of its own (ImposeSanction)."""
+    ObjectToUse: _aio.UnaryUnaryMultiCallable[_risk_pb2.ObjectToUseRequest, _risk_pb2.ObjectToUseResponse]  # type: ignore[assignment]
+    """A person objects to a use of his money: the bill comes into the officers' queue. Once for each bill of his; objecting
+    again, on whatever ground, gives the first objection.
+    """
 
 class RiskServiceServicer(metaclass=_abc_1.ABCMeta):
     """The queue of risk events, with their evidence."""
@@ -78,5 +86,15 @@ class RiskServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_risk_pb2.DecideRiskEventResponse, _abc.Awaitable[_risk_pb2.DecideRiskEventResponse]]:
         """Records an officer's judgement. A sanction, if there is to be one, is a decision of its own (ImposeSanction)."""
+
+    @_abc_1.abstractmethod
+    def ObjectToUse(
+        self,
+        request: _risk_pb2.ObjectToUseRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_risk_pb2.ObjectToUseResponse, _abc.Awaitable[_risk_pb2.ObjectToUseResponse]]:
+        """A person objects to a use of his money: the bill comes into the officers' queue. Once for each bill of his; objecting
+        again, on whatever ground, gives the first objection.
+        """
 
 def add_RiskServiceServicer_to_server(servicer: RiskServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...
