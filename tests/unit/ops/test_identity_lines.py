@@ -13,6 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from ops.identity.lines import LINE_BYTES_MAX, UnusableFileError, read_header, read_lines, survey, taken_alone
+from services.identity.domain.name import parsed_name
 
 KNOWN = ("certno", "psn_name", "gend")
 HEADER = "certno,psn_name\n"
@@ -211,3 +212,19 @@ def test_a_mark_of_byte_order_is_no_part_of_the_first_column(tmp_path: Path) -> 
     """GB18030 has one as well, which some editors write."""
     content = "\ufeffcertno,psn_name\n1,王建国\n".encode("gb18030")
     assert read(written(tmp_path, content)) == [(2, {"certno": "1", "psn_name": "王建国"})]
+
+
+@pytest.mark.parametrize(
+    ("double_byte", "character"),
+    [
+        ("fe51", "\U00020087"), ("fe52", "\U00020089"), ("fe53", "\U000200cc"), ("fe59", "\u9fb4"), ("fe61", "\u9fb5"),
+        ("fe66", "\u9fb6"), ("fe67", "\u9fb7"), ("fe6c", "\U000215d7"), ("fe6d", "\u9fb8"), ("fe76", "\U0002298f"),
+        ("fe7e", "\u9fb9"), ("fe90", "\u9fba"), ("fe91", "\U000241fe"), ("fea0", "\u9fbb"),
+    ],
+)  # fmt: skip
+def test_gb18030_is_read_as_its_present_edition_has_it(tmp_path: Path, double_byte: str, character: str) -> None:
+    """Rare ideographs that had no code point of their own in the first edition are no private characters."""
+    line = "1,王".encode("gb18030") + bytes.fromhex(double_byte) + b"\n"
+    ((_, cells),) = read(written(tmp_path, HEADER.encode() + line))
+    assert cells == {"certno": "1", "psn_name": "王" + character}
+    assert parsed_name("王" + character) == "王" + character
