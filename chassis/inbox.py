@@ -346,7 +346,8 @@ class Consumer:
             },
         )
         fresh = set(rows.scalars())
-        return [event for aggregate, event in newest.items() if aggregate in fresh]
+        # In one order for everybody who writes the same rows: nobody waits for somebody who waits for him.
+        return [event for aggregate, event in sorted(newest.items()) if aggregate in fresh]
 
     async def _unknown(self, connection: AsyncConnection, events: list[IncomingEvent]) -> list[IncomingEvent]:
         by_id = {event.event_id: event for event in events}

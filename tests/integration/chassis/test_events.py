@@ -191,6 +191,21 @@ async def test_a_redelivered_or_older_event_has_no_second_effect(
     assert sorted(latest.handled) == [("a", 2), ("b", 1), ("b", 2)]
 
 
+async def test_what_comes_together_is_handled_in_the_order_of_the_aggregates(
+    db: Database, reading_db: Database, bus: Bus, stream: Stream
+) -> None:
+    """Whoever else writes the same rows in the order of their keys then waits for nobody who waits for him."""
+    reader = Reader()
+    consumer = Consumer(reading_db, bus, stream, name="settlement", handle=reader.handle)
+    async with db.transaction() as connection:
+        await put(connection, [event(name, 1) for name in ("C", "A", "B")])
+    async with running(OutboxPublisher(db, bus, stream).run()):
+        await until(lambda: all_published(db))
+    async with running(consumer.run()):
+        await until(lambda: len(reader.handled) == 3)
+    assert reader.handled == [("A", 1), ("B", 1), ("C", 1)]
+
+
 async def test_a_wiped_stream_is_filled_again_and_nobody_notices(
     db: Database, reading_db: Database, bus: Bus, stream: Stream
 ) -> None:
