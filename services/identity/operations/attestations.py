@@ -22,9 +22,10 @@ from services.identity.domain.verifier import (
     known_verifier,
 )
 from services.identity.operations.drawn import new_id
-from services.identity.operations.people import tell
+from services.identity.operations.telling import tell
 from services.identity.store import attestations as store
 from services.identity.store import people
+from services.identity.wire.people import person_changed
 
 
 async def register_verifier(
@@ -117,7 +118,7 @@ async def verify(
             await store.set_real_name(connection, psn_no, now=now)
             named = with_real_name(person, now=now)
             await people.save_person(connection, person, named, now=now)
-            await tell(connection, named, now=now, randomness=randomness)
+            await tell(connection, [person_changed(named, now=now)], now=now, randomness=randomness)
         return attestation
 
 

@@ -13,9 +13,11 @@ from services.identity.domain import person as rules
 from services.identity.domain.person import DeathEvidence, Person, PersonChange, writable
 from services.identity.operations import lookups
 from services.identity.operations.kinship_ground import follow_person, locked_ground
-from services.identity.operations.people import relative_of, tell
+from services.identity.operations.people import relative_of
+from services.identity.operations.telling import tell
 from services.identity.store import people
 from services.identity.store.endings import end_credentials
+from services.identity.wire.people import person_changed
 
 REPORTED: Final = "DEATH_REPORTED"
 WITHDRAWN: Final = "DEATH_WITHDRAWN"
@@ -59,7 +61,7 @@ async def report_death(
                 cause=evidence.value,
                 now=now,
             )
-            await tell(connection, after, now=now, randomness=randomness)
+            await tell(connection, [person_changed(after, now=now)], now=now, randomness=randomness)
             await follow_person(connection, ground, relative_of(after), now=now, randomness=randomness)
         return after
 
@@ -97,6 +99,6 @@ async def withdraw_death(
                 cause=cause,
                 now=now,
             )
-            await tell(connection, after, now=now, randomness=randomness)
+            await tell(connection, [person_changed(after, now=now)], now=now, randomness=randomness)
             await follow_person(connection, ground, relative_of(after), now=now, randomness=randomness)
         return after

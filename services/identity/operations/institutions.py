@@ -13,9 +13,9 @@ from kernel.ids import AdmDvs, FixmedinsCode
 from kernel.randomness import Randomness
 from services.identity.domain import institution as rules
 from services.identity.domain.institution import Decision, Institution, InstitutionState
-from services.identity.operations.drawn import new_id
-from services.identity.store import events, institutions
-from services.identity.wire import institutions as wire
+from services.identity.operations.telling import tell
+from services.identity.store import institutions
+from services.identity.wire.institutions import institution_changed
 
 DECISIONS_SHOWN_MAX: Final = 50
 
@@ -32,7 +32,7 @@ async def register_institution(
             if institution is before:
                 return before
             await institutions.save_institution(connection, institution, now=now)
-        await _tell(connection, institution, opter=opter, cause="", now=now, randomness=randomness)
+        await _note_and_tell(connection, institution, opter=opter, cause="", now=now, randomness=randomness)
         return institution
 
 
@@ -52,7 +52,7 @@ async def decide_institution(
         after = rules.decided(before, state)
         if after is not before:
             await institutions.save_institution(connection, after, now=now)
-            await _tell(connection, after, opter=opter, cause=cause, now=now, randomness=randomness)
+            await _note_and_tell(connection, after, opter=opter, cause=cause, now=now, randomness=randomness)
         return after
 
 
@@ -79,7 +79,7 @@ async def _locked(connection: AsyncConnection, fixmedins_code: FixmedinsCode) ->
     return rules.known(await institutions.load_institution(connection, fixmedins_code, lock=True))
 
 
-async def _tell(
+async def _note_and_tell(
     connection: AsyncConnection,
     institution: Institution,
     *,
@@ -90,5 +90,4 @@ async def _tell(
 ) -> None:
     decision = Decision(institution.state, opter, cause, now)
     await institutions.insert_decision(connection, institution.fixmedins_code, decision)
-    event_id = new_id(now, randomness)
-    await events.tell(connection, [wire.institution_changed(institution, event_id=event_id, now=now)])
+    await tell(connection, [institution_changed(institution, now=now)], now=now, randomness=randomness)

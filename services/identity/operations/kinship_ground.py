@@ -25,8 +25,7 @@ from services.identity.domain.kinship_rules import (
     check_person,
 )
 from services.identity.domain.relations import RelationChange
-from services.identity.operations.drawn import new_id
-from services.identity.store import events
+from services.identity.operations.telling import tell
 from services.identity.store import kinship as store
 from services.identity.wire import kinship as wire
 
@@ -219,16 +218,7 @@ async def _tell(
     now: datetime,
     randomness: Randomness,
 ) -> None:
-    await events.tell(
-        connection,
-        [
-            wire.kinship_changed(
-                fact,
-                version=version,
-                relations=by_fact.get(fact.fact_id, ()),
-                event_id=new_id(now, randomness),
-                now=now,
-            )
-            for fact, version in told
-        ],
-    )
+    drafts = [
+        wire.kinship_changed(fact, version=version, relations=by_fact.get(fact.fact_id, ())) for fact, version in told
+    ]
+    await tell(connection, drafts, now=now, randomness=randomness)

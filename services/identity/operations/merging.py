@@ -15,12 +15,13 @@ from services.identity.domain.person import Person, PersonChange
 from services.identity.operations import lookups
 from services.identity.operations.kinship_ground import Ground, locked_ground, merge_facts
 from services.identity.operations.particulars import Decision
-from services.identity.operations.people import tell
 from services.identity.operations.sealed import certno_of, opened_certno, sealed_certno
+from services.identity.operations.telling import tell
 from services.identity.store import certificates, people
 from services.identity.store import merging as store
 from services.identity.store.certificates import FormerCertificate
 from services.identity.store.endings import end_credentials
+from services.identity.wire.people import person_changed
 
 MERGED: Final = "PERSONS_MERGED"
 """The purpose in the audit."""
@@ -90,7 +91,7 @@ async def _merge(
             connection, psn_no, change, other_psn_no=other, opter=decision.opter, cause=decision.cause, now=now
         )
     for _, person in changed:
-        await tell(connection, person, now=now, randomness=randomness)
+        await tell(connection, [person_changed(person, now=now)], now=now, randomness=randomness)
     return {keep: after, double: ended}
 
 

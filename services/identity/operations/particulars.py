@@ -20,11 +20,13 @@ from services.identity.domain.person import Person, PersonChange, writable
 from services.identity.domain.sealing import Seals
 from services.identity.operations import lookups
 from services.identity.operations.kinship_ground import Ground, follow_person, locked_ground
-from services.identity.operations.people import Seen, relative_of, tell
+from services.identity.operations.people import Seen, relative_of
 from services.identity.operations.sealed import certno_of, name_of, sealed_certno, sealed_name
+from services.identity.operations.telling import tell
 from services.identity.store import certificates, people
 from services.identity.store.certificates import FormerCertificate
 from services.identity.store.people import SealedPerson
+from services.identity.wire.people import person_changed
 
 UPDATED: Final = "PERSON_UPDATED"
 CERTIFICATE_CHANGED: Final = "CERTIFICATE_CHANGED"
@@ -162,4 +164,4 @@ async def _save(
     )
     if person.version != record.person.version:
         await people.save_person(connection, record.person, person, now=decision.now)
-        await tell(connection, person, now=decision.now, randomness=randomness)
+        await tell(connection, [person_changed(person, now=decision.now)], now=decision.now, randomness=randomness)

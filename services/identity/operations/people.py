@@ -7,8 +7,6 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
 
-from sqlalchemy.ext.asyncio import AsyncConnection
-
 from chassis.db import Database
 from kernel.ids import AdmDvs, PsnNo
 from kernel.randomness import Randomness
@@ -18,10 +16,10 @@ from services.identity.domain.kinship import Relative
 from services.identity.domain.person import InsuranceStatus, Insutype, Person, known, writable
 from services.identity.domain.sealing import Seals
 from services.identity.operations import lookups
-from services.identity.operations.drawn import new_id
 from services.identity.operations.sealed import certno_of
-from services.identity.store import events, people
-from services.identity.wire import people as wire
+from services.identity.operations.telling import tell
+from services.identity.store import people
+from services.identity.wire.people import person_changed
 
 ENROLLED: Final = "ENROLLED"
 STATUS_CHANGED: Final = "INSURANCE_STATUS_CHANGED"
@@ -88,12 +86,6 @@ async def change_insurance_status(
     )
 
 
-async def tell(connection: AsyncConnection, person: Person, *, now: datetime, randomness: Randomness) -> None:
-    """Tells the others how the person is now, in the transaction that made him so; the caller holds his lock."""
-    event_id = new_id(now, randomness)
-    await events.tell(connection, [wire.person_changed(person, event_id=event_id, now=now)])
-
-
 def relative_of(person: Person) -> Relative:
     """The person as far as the rules of kinship need to know him."""
     return Relative(person.psn_no, person.brdy, person.sex, person.death_date, person.merged_into)
@@ -115,5 +107,5 @@ async def _change(
         after = change(before)
         if after is not before:
             await people.save_person(connection, before, after, now=now)
-            await tell(connection, after, now=now, randomness=randomness)
+            await tell(connection, [person_changed(after, now=now)], now=now, randomness=randomness)
         return after

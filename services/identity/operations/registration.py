@@ -16,13 +16,13 @@ from services.identity.domain.person import drawn_number
 from services.identity.domain.registration import Held, NewPerson, Outcome, Register, Registration, Row
 from services.identity.domain.sealing import Seals
 from services.identity.operations import lookups
-from services.identity.operations.drawn import new_id
 from services.identity.operations.sealed import name_of, sealed_certno, sealed_name
-from services.identity.store import events, people
+from services.identity.operations.telling import tell
+from services.identity.store import people
 from services.identity.store import registration as store
 from services.identity.store.people import SealedPerson
 from services.identity.store.registration import NewRow
-from services.identity.wire import people as wire
+from services.identity.wire.people import person_changed
 
 _NUMBER_BITS: Final = 128
 _TRIES_MAX: Final = 10
@@ -131,9 +131,7 @@ async def _write(
     if changed:
         await people.save_people(connection, changed, now=now)
     told = [each.person for each in new] + [after for _, after in changed]
-    await events.tell(
-        connection, [wire.person_changed(each, event_id=new_id(now, randomness), now=now) for each in told]
-    )
+    await tell(connection, [person_changed(each, now=now) for each in told], now=now, randomness=randomness)
     refused = REGISTRATION + lookups.REFUSED
     await lookups.record(connection, register.met, purpose=REGISTRATION, asked_by=asked_by, now=now)
     await lookups.record(connection, register.refused, purpose=refused, asked_by=asked_by, now=now)

@@ -14,7 +14,6 @@ from uuid import UUID
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from chassis import outbox
 from chassis.db import Database
 from kernel.ids import PsnNo
 from kernel.randomness import Randomness
@@ -43,6 +42,7 @@ from services.identity.domain.risk import (
 )
 from services.identity.operations import lookups
 from services.identity.operations.drawn import new_id
+from services.identity.operations.telling import tell_once
 from services.identity.store import objections, suspicion
 from services.identity.store import risk as store
 from services.identity.store.lookups import numbers_of
@@ -303,10 +303,8 @@ async def _tell(
         )
         raised += new
         if new and finding.subject.psn_no is not None:
-            event = wire.risk_event_raised(
-                finding, finding.subject.psn_no, risk_event_id, event_id=new_id(now, randomness), now=now
-            )
-            await outbox.put(connection, [event])
+            event = wire.risk_event_raised(finding, finding.subject.psn_no, risk_event_id, now=now)
+            await tell_once(connection, [event], now=now, randomness=randomness)
     return raised
 
 

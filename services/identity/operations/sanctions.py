@@ -35,11 +35,11 @@ from services.identity.domain.sanction import (
     same_decision,
 )
 from services.identity.operations import lookups
-from services.identity.operations.drawn import new_id
-from services.identity.store import events, institutions, people
+from services.identity.operations.telling import tell
+from services.identity.store import institutions, people
 from services.identity.store import sanctions as store
-from services.identity.wire import institutions as institution_wire
-from services.identity.wire import people as people_wire
+from services.identity.wire.institutions import institution_changed
+from services.identity.wire.people import person_changed
 
 SANCTION: Final = "SANCTION"
 """The purpose in the audit when a sanction of a person was imposed, lifted, appealed against or listed."""
@@ -247,16 +247,14 @@ async def _change(
     randomness: Randomness,
 ) -> Person | Institution:
     """Tells of somebody's sanctions as they are now; he counts one change more."""
-    event_id = new_id(now, randomness)
     if isinstance(before, Institution):
         institution = replace(before, sanctions=sanctions, version=before.version + 1)
         await institutions.save_institution(connection, institution, now=now)
-        told = institution_wire.institution_changed(institution, event_id=event_id, now=now)
-        await events.tell(connection, [told])
+        await tell(connection, [institution_changed(institution, now=now)], now=now, randomness=randomness)
         return institution
     person = with_sanctions(before, sanctions)
     await people.save_person(connection, before, person, now=now)
-    await events.tell(connection, [people_wire.person_changed(person, event_id=event_id, now=now)])
+    await tell(connection, [person_changed(person, now=now)], now=now, randomness=randomness)
     return person
 
 

@@ -12,9 +12,10 @@ from kernel.randomness import Randomness
 from services.identity.domain.credential import SigningKey
 from services.identity.domain.sealing import NONCE_BYTES, Seals, WrongKeyError
 from services.identity.domain.signing import KEY_LEAD, SEED_BYTES, HeldKey, KeyRing, key_id_of, needs_new_key, new_key
-from services.identity.operations.drawn import new_bytes, new_id
-from services.identity.store import events, keys
-from services.identity.wire import credentials as wire
+from services.identity.operations.drawn import new_bytes
+from services.identity.operations.telling import tell
+from services.identity.store import keys
+from services.identity.wire.credentials import signing_key_activated
 
 _KID_BITS: Final = 64
 UNKNOWN_KEY_PAUSE_S: Final = 1.0
@@ -105,8 +106,7 @@ async def current_ring(
             key = new_key(kid, seed=seed, held=held, now=now, lifetime=lifetime)
             sealed = seals.seal(seed, place=_place(kid), nonce=new_bytes(randomness, NONCE_BYTES))
             await keys.insert_key(connection, key.public, sealed, now=now)
-            event_id = new_id(now, randomness)
-            await events.tell(connection, [wire.signing_key_activated(key.public, event_id=event_id, now=now)])
+            await tell(connection, [signing_key_activated(key.public)], now=now, randomness=randomness)
     return KeyRing(await _held(database, seals, now))
 
 

@@ -16,9 +16,9 @@ from kernel.randomness import Randomness
 from services.identity.domain import institution as institution_rules
 from services.identity.domain import terminal as rules
 from services.identity.domain.terminal import SignEnd, SignIn, Terminal
-from services.identity.operations.drawn import new_id
-from services.identity.store import events, institutions, terminals
-from services.identity.wire import institutions as wire
+from services.identity.operations.telling import tell
+from services.identity.store import institutions, terminals
+from services.identity.wire.institutions import terminal_changed
 
 _SIGN_NO_BITS: Final = 64
 
@@ -36,7 +36,7 @@ async def register_terminal(
             if terminal is before:
                 return before
             await terminals.describe_terminal(connection, terminal, opter=opter, cause="", now=now)
-        await _tell(connection, terminal, now=now, randomness=randomness)
+        await tell(connection, [terminal_changed(terminal)], now=now, randomness=randomness)
         return terminal
 
 
@@ -58,7 +58,7 @@ async def retire_terminal(
             if before.sign_in is not None:
                 await terminals.end_sign_in(connection, before.sign_in.sign_no, by=SignEnd.RETIRED, now=now)
             await terminals.describe_terminal(connection, after, opter=opter, cause=cause, now=now)
-            await _tell(connection, after, now=now, randomness=randomness)
+            await tell(connection, [terminal_changed(after)], now=now, randomness=randomness)
         return after
 
 
@@ -89,7 +89,7 @@ async def sign_in(
                 await terminals.end_sign_in(connection, before.sign_in.sign_no, by=SignEnd.REPLACED, now=now)
             await terminals.save_sign_in(connection, after)
             await terminals.insert_sign_in(connection, after, after.sign_in)
-            await _tell(connection, after, now=now, randomness=randomness)
+            await tell(connection, [terminal_changed(after)], now=now, randomness=randomness)
         return after.sign_in
 
 
@@ -107,7 +107,7 @@ async def sign_out(
         if after is not before:
             await terminals.end_sign_in(connection, sign_no, by=SignEnd.SIGNED_OUT, now=now)
             await terminals.save_sign_in(connection, after)
-            await _tell(connection, after, now=now, randomness=randomness)
+            await tell(connection, [terminal_changed(after)], now=now, randomness=randomness)
         # Read under the terminal's lock: whoever ended it meanwhile has committed.
         over = await terminals.terminal_of_sign_in(connection, fixmedins_code, sign_no)
         return now if over is None else over[1]
@@ -125,8 +125,3 @@ async def list_terminals(
 
 async def _locked(connection: AsyncConnection, fixmedins_code: FixmedinsCode, terminal_no: str) -> Terminal:
     return rules.known(await terminals.load_terminal(connection, fixmedins_code, terminal_no, lock=True))
-
-
-async def _tell(connection: AsyncConnection, terminal: Terminal, *, now: datetime, randomness: Randomness) -> None:
-    event_id = new_id(now, randomness)
-    await events.tell(connection, [wire.terminal_changed(terminal, event_id=event_id, now=now)])

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime
 from typing import Final
-from uuid import UUID
 
-from chassis.outbox import OutgoingEvent
 from gongji.identity.v1 import credentials_pb2, events_pb2, person_pb2
 from kernel.clock import business_date
 from kernel.ids import parsed_fixmedins_code
@@ -15,7 +13,7 @@ from services.identity.domain.credential import SigningKey, checked_business_typ
 from services.identity.domain.decoding import CardShown, CertificateShown, CodeShown, Desk, Presented, Visit
 from services.identity.domain.name import parsed_name
 from services.identity.domain.ward import Ward
-from services.identity.wire.events import event
+from services.identity.wire.events import Draft
 from services.identity.wire.values import timestamp_of
 
 _CERTIFICATE_KINDS: Final = {
@@ -77,7 +75,7 @@ def signing_key_message(key: SigningKey) -> credentials_pb2.SigningKey:
     )
 
 
-def signing_key_activated(key: SigningKey, *, event_id: UUID, now: datetime) -> OutgoingEvent:
+def signing_key_activated(key: SigningKey) -> Draft:
     """A key will sign from its time on."""
     fact = events_pb2.IdentityEvent(
         signing_key_activated=events_pb2.SigningKeyActivated(
@@ -87,4 +85,4 @@ def signing_key_activated(key: SigningKey, *, event_id: UUID, now: datetime) -> 
             not_after_time=timestamp_of(key.not_after),
         )
     )
-    return event(fact, f"key:{key.kid}", 1, event_id, now)
+    return Draft(fact, f"key:{key.kid}", 1)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
 
@@ -10,18 +11,26 @@ from gongji.identity.v1 import events_pb2, identity_pb2
 from services.identity.wire.values import timestamp_of
 
 
-def event(
-    message: events_pb2.IdentityEvent, aggregate: str, version: int, event_id: UUID, now: datetime
-) -> OutgoingEvent:
-    """The fact in its envelope, for the outbox. The caller holds the aggregate's row: ``version`` is its next."""
+@dataclass(frozen=True, slots=True)
+class Draft:
+    """What is to be told, without its envelope. Whoever tells it holds the aggregate's row: ``version`` is its next."""
+
+    message: events_pb2.IdentityEvent
+    aggregate: str
+    version: int
+
+
+def enveloped(draft: Draft, *, event_id: UUID, now: datetime) -> OutgoingEvent:
+    """The event in its envelope, for the outbox."""
+    message = draft.message
     message.event_id = str(event_id)
-    message.aggregate_id = aggregate
-    message.version = version
+    message.aggregate_id = draft.aggregate
+    message.version = draft.version
     message.occurred_time.CopyFrom(timestamp_of(now))
     return OutgoingEvent(
         event_id=event_id,
-        aggregate=aggregate,
-        version=version,
+        aggregate=draft.aggregate,
+        version=draft.version,
         subject=message.WhichOneof("fact") or "",
         payload=message.SerializeToString(deterministic=True),
         occurred_at=now,

@@ -5,9 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import datetime
 from typing import Final
-from uuid import UUID
 
-from chassis.outbox import OutgoingEvent
 from gongji.identity.v1 import events_pb2, institutions_pb2, person_pb2
 from kernel.ids import FixmedinsCode, parsed_fixmedins_code
 from kernel.policy import known_area
@@ -21,7 +19,7 @@ from services.identity.domain.institution import (
     TerminalState,
 )
 from services.identity.domain.terminal import Terminal
-from services.identity.wire.events import event
+from services.identity.wire.events import Draft
 from services.identity.wire.values import parsed_date, parsed_text, timestamp_of
 
 _INSTITUTION_STATES: Final = {
@@ -130,7 +128,7 @@ def terminal_message(terminal: Terminal) -> person_pb2.Terminal:
     return message
 
 
-def institution_changed(institution: Institution, *, event_id: UUID, now: datetime) -> OutgoingEvent:
+def institution_changed(institution: Institution, *, now: datetime) -> Draft:
     """An institution was registered or changed, or a sanction on it was imposed or lifted."""
     fact = events_pb2.IdentityEvent(
         institution_changed=events_pb2.InstitutionChanged(
@@ -138,14 +136,14 @@ def institution_changed(institution: Institution, *, event_id: UUID, now: dateti
             sanctions=_sanctions(institution, now),
         )
     )
-    return event(fact, f"institution:{institution.fixmedins_code}", institution.version, event_id, now)
+    return Draft(fact, f"institution:{institution.fixmedins_code}", institution.version)
 
 
-def terminal_changed(terminal: Terminal, *, event_id: UUID, now: datetime) -> OutgoingEvent:
+def terminal_changed(terminal: Terminal) -> Draft:
     """A terminal was registered, changed or retired, or somebody signed in or out there."""
     fact = events_pb2.IdentityEvent(terminal_changed=events_pb2.TerminalChanged(terminal=terminal_message(terminal)))
     aggregate = f"terminal:{terminal.fixmedins_code}/{terminal.terminal_no}"
-    return event(fact, aggregate, terminal.version, event_id, now)
+    return Draft(fact, aggregate, terminal.version)
 
 
 def _sanctions(institution: Institution, now: datetime) -> list[person_pb2.Sanction]:

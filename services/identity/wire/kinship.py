@@ -8,7 +8,6 @@ from datetime import date, datetime
 from typing import Final
 from uuid import UUID
 
-from chassis.outbox import OutgoingEvent
 from gongji.identity.v1 import events_pb2, kinship_pb2, person_pb2
 from kernel.failures import Failure, Kind
 from kernel.ids import parsed_psn_no
@@ -18,7 +17,7 @@ from services.identity.domain.kinship_rules import Decider, Decision
 from services.identity.domain.registry import Finding, StatedRow, checked_row
 from services.identity.domain.relations import RelationChange
 from services.identity.domain.review import Party, ShownFact
-from services.identity.wire.events import event
+from services.identity.wire.events import Draft
 from services.identity.wire.pages import malformed, parts_of, token_of
 from services.identity.wire.values import parsed_date, parsed_text, timestamp_of
 
@@ -165,9 +164,7 @@ def registry_rows(
     return sound, refused
 
 
-def kinship_changed(
-    fact: Fact, *, version: int, relations: Sequence[RelationChange], event_id: UUID, now: datetime
-) -> OutgoingEvent:
+def kinship_changed(fact: Fact, *, version: int, relations: Sequence[RelationChange]) -> Draft:
     """A fact was verified or fell, or what rests on it changed."""
     message = events_pb2.IdentityEvent(
         kinship_changed=events_pb2.KinshipChanged(
@@ -187,7 +184,7 @@ def kinship_changed(
             ],
         )
     )
-    return event(message, f"fact:{fact.fact_id}", version, event_id, now)
+    return Draft(message, f"fact:{fact.fact_id}", version)
 
 
 def _decision_message(decision: Decision, decided_at: datetime) -> kinship_pb2.KinshipDecision:

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime
 from typing import Final
-from uuid import UUID
 
-from chassis.outbox import OutgoingEvent
 from gongji.identity.v1 import events_pb2, identity_pb2, person_pb2
 from kernel.clock import business_date
 from kernel.ids import parsed_psn_no
@@ -15,7 +13,7 @@ from services.identity.domain.name import parsed_name
 from services.identity.domain.particulars import Wanted
 from services.identity.domain.person import DeathEvidence, Person
 from services.identity.domain.registration import Registration, checked_registration
-from services.identity.wire.events import event
+from services.identity.wire.events import Draft
 from services.identity.wire.values import parsed_date, timestamp_of
 
 _CERTIFICATE_KINDS: Final = {
@@ -88,7 +86,7 @@ def person_message(person: Person, *, now: datetime) -> person_pb2.Person:
     )
 
 
-def person_changed(person: Person, *, event_id: UUID, now: datetime) -> OutgoingEvent:
+def person_changed(person: Person, *, now: datetime) -> Draft:
     """A person was registered or changed."""
     fact = events_pb2.IdentityEvent(person_changed=events_pb2.PersonChanged(person=person_message(person, now=now)))
-    return event(fact, f"person:{person.psn_no}", person.version, event_id, now)
+    return Draft(fact, f"person:{person.psn_no}", person.version)

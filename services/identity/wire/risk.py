@@ -7,7 +7,6 @@ from datetime import UTC, datetime
 from typing import Final
 from uuid import UUID
 
-from chassis.outbox import OutgoingEvent
 from gongji.identity.v1 import events_pb2, risk_pb2
 from gongji.settlement.v1 import events_pb2 as settlement_events
 from gongji.settlement.v1 import settlement_pb2
@@ -26,7 +25,7 @@ from services.identity.domain.risk import (
     RiskState,
     ShownForAnother,
 )
-from services.identity.wire.events import event
+from services.identity.wire.events import Draft
 from services.identity.wire.values import parsed_text, timestamp_of
 
 BILL_SETTLED: Final = "bill_settled"
@@ -136,9 +135,7 @@ def evidence_message(evidence: Evidence) -> risk_pb2.RiskEvidence:
     return message
 
 
-def risk_event_raised(
-    finding: Finding, psn_no: PsnNo, risk_event_id: UUID, *, event_id: UUID, now: datetime
-) -> OutgoingEvent:
+def risk_event_raised(finding: Finding, psn_no: PsnNo, risk_event_id: UUID, *, now: datetime) -> Draft:
     """Something looks like misuse of this person's credential or money; said once, when it is first seen."""
     fact = events_pb2.IdentityEvent(
         risk_event_raised=events_pb2.RiskEventRaised(
@@ -148,7 +145,7 @@ def risk_event_raised(
             raised_time=timestamp_of(now),
         )
     )
-    return event(fact, f"risk:{risk_event_id}", 1, event_id, now)
+    return Draft(fact, f"risk:{risk_event_id}", 1)
 
 
 def _funded(settled: settlement_events.BillSettled, at: datetime) -> Iterator[FundedBill]:
