@@ -106,9 +106,8 @@ BINDINGS: Final = Table(
     Column("changed_at", DateTime(timezone=True), nullable=False),
     Column("request_id", Uuid, nullable=False),
     Column("requested_fen", BigInteger),
-    Column(
-        "kinship_check_at", DateTime(timezone=True), comment="When identity is asked about the two; NULL = not due."
-    ),
+    Column("judge_at", DateTime(timezone=True), comment="When it is judged whether it still stands; NULL = not due."),
+    Column("vouched", Boolean, nullable=False, server_default=text("true"), comment="By identity, since it was made."),
     Column("next_drive_at", DateTime(timezone=True), comment="When the ledger is told again; NULL = nothing is due."),
     Column("attempts", Integer, nullable=False, server_default="0"),
     CheckConstraint("state IN ('OPENING', 'ACTIVE', 'CLOSING', 'UNBOUND', 'SUSPENDED')", name="bindings_state"),
@@ -135,7 +134,7 @@ BINDINGS: Final = Table(
         unique=True,
         postgresql_where=text("state IN ('OPENING', 'ACTIVE')"),
     ),
-    Index("bindings_kinship_due", "kinship_check_at", postgresql_where=text("kinship_check_at IS NOT NULL")),
+    Index("bindings_to_judge", "judge_at", postgresql_where=text("judge_at IS NOT NULL")),
     Index("bindings_due", "next_drive_at", postgresql_where=text("next_drive_at IS NOT NULL")),
     comment="共济绑定.",
 )

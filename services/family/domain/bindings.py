@@ -62,8 +62,8 @@ class Binding:
     funder has asked for and the ledger has not yet answered. ``authorisation_version`` is the last number ever used for
     an amendment, so a number is never used for two. ``requested_fen`` under ``request_id`` is what binding asked for,
     to tell a repeated request from another one. ``cause`` says why it stopped by itself, from CLOSING on. When
-    ``kinship_check_at`` is set, identity is to be asked then whether the two are still relatives; the ledger opens
-    nothing before it has answered. ``version`` counts the binding's events.
+    ``judge_at`` is set, it is judged then whether it still stands. ``vouched`` is whether identity has said so since
+    the row was made: before that, the ledger opens nothing. ``version`` counts the binding's events.
     """
 
     binding_id: BindingId
@@ -80,7 +80,8 @@ class Binding:
     requested_fen: Fen | None
     deduct_order: int | None = None
     cause: str = ""
-    kinship_check_at: datetime | None = None
+    judge_at: datetime | None = None
+    vouched: bool = False
     authorisation_version: int = 1
     amending: bool = False
     wanted_fen: Fen | None = None
@@ -212,7 +213,7 @@ class Step:
 def due(binding: Binding) -> LedgerCommand | None:
     """What the funder's ledger still has to be told; None if nothing. A function of the row alone."""
     match binding.state:
-        case BindingState.OPENING if binding.kinship_check_at is not None:
+        case BindingState.OPENING if not binding.vouched:
             return None
         case BindingState.OPENING:
             return Open(binding.authorisation_id, binding.funder, binding.beneficiary, binding.authorised_fen)

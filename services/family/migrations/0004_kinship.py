@@ -10,9 +10,10 @@ branch_labels = None
 depends_on = None
 
 DDL = (
-    "ALTER TABLE bindings ADD COLUMN kinship_check_at timestamptz",
-    "COMMENT ON COLUMN bindings.kinship_check_at IS 'When identity is asked about the two; NULL = not due.'",
-    "CREATE INDEX bindings_kinship_due ON bindings (kinship_check_at) WHERE kinship_check_at IS NOT NULL",
+    "ALTER TABLE bindings ADD COLUMN judge_at timestamptz, ADD COLUMN vouched boolean NOT NULL DEFAULT true",
+    "COMMENT ON COLUMN bindings.judge_at IS 'When it is judged whether it still stands; NULL = not due.'",
+    "COMMENT ON COLUMN bindings.vouched IS 'By identity, since it was made.'",
+    "CREATE INDEX bindings_to_judge ON bindings (judge_at) WHERE judge_at IS NOT NULL",
     "ALTER TABLE bindings DROP CONSTRAINT bindings_cause",
     """ALTER TABLE bindings ADD CONSTRAINT bindings_cause CHECK (
         CASE state WHEN 'SUSPENDED' THEN cause <> '' WHEN 'CLOSING' THEN true ELSE cause = '' END

@@ -111,7 +111,7 @@ async def bind(
             now=now,
         )
     binding = asked.made(made)
-    if binding.kinship_check_at is not None:
+    if not binding.vouched:
         # Asked once more now that the row stands: a fact that fell before is seen here, one that falls later finds it.
         binding = await judge(database=database, identity=identity, policies=policies, binding=binding, now=now)
     driven = await drive(database=database, ledgers=ledgers, binding=binding, now=now)
@@ -169,7 +169,7 @@ async def _open(
                 funder_area=terms.funder_area,
                 request_id=asked.request_id,
                 requested_fen=asked.authorised_fen,
-                kinship_check_at=now + GRACE,
+                judge_at=now + GRACE,
             )
             await store.add(connection, binding, now=now, grace=GRACE)
             await outbox.put(connection, [wire.outgoing(wire.binding_event(binding, Change.OPENING, at=now))])
@@ -285,11 +285,10 @@ async def judge(
         current = await _known(connection, binding.binding_id)
         step = judged(current, proven, policies.for_area(current.funder_area))
         if step is not None:
-            return await _save(connection, replace(step, binding=replace(step.binding, kinship_check_at=None)), now=now)
-        if current.kinship_check_at == binding.kinship_check_at:
-            # Otherwise something fell after the question was put, and it is put again.
-            current = await _save(connection, Step(replace(current, kinship_check_at=None), None), now=now)
-        return current
+            return await _save(connection, replace(step, binding=replace(step.binding, judge_at=None)), now=now)
+        # If something fell after the question was put, it is put again.
+        judge_at = None if current.judge_at == binding.judge_at else current.judge_at
+        return await _save(connection, Step(replace(current, judge_at=judge_at, vouched=True), None), now=now)
 
 
 async def take_doubted(*, database: Database) -> Sequence[Binding]:

@@ -25,7 +25,7 @@ async def keep_person(connection: AsyncConnection, *, person: Person, version: i
 
 async def doubt_kinship(connection: AsyncConnection, *, pairs: Collection[tuple[PsnNo, PsnNo]]) -> None:
     """Identity will be asked anew about the bindings of these pairs (funder, beneficiary)."""
-    await bindings.doubt_kinship(connection, pairs)
+    await bindings.doubt(connection, pairs)
 
 
 async def read_snapshot(*, database: Database, identity: Identity) -> None:

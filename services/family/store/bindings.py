@@ -16,8 +16,8 @@ from services.family.domain.bindings import LIVE, Binding, BindingState
 from services.family.tables import BINDINGS
 
 BACK_OFF_MAX_S: Final = 30
-KINSHIP_PAUSE_S: Final = 5
-"""How long a question about kinship that got no answer waits to be asked again."""
+JUDGE_PAUSE_S: Final = 5
+"""How long a judgement for which identity gave no answer waits to be tried again."""
 _LIVE: Final = sorted(state.value for state in LIVE)
 _LOCK_PERSON: Final = text("SELECT pg_advisory_xact_lock(hashtextextended(:psn_no, 0))")
 
@@ -96,29 +96,29 @@ async def take_due(connection: AsyncConnection, *, rows_max: int) -> Sequence[Bi
     return [_binding(row) for row in rows]
 
 
-async def doubt_kinship(connection: AsyncConnection, pairs: Collection[tuple[PsnNo, PsnNo]]) -> None:
-    """Live bindings of these pairs (funder, beneficiary) are due to be asked about, at once."""
+async def doubt(connection: AsyncConnection, pairs: Collection[tuple[PsnNo, PsnNo]]) -> None:
+    """Live bindings of these pairs (funder, beneficiary) are to be judged at once."""
     pair = tuple_(BINDINGS.c.funder_psn_no, BINDINGS.c.beneficiary_psn_no)
     await connection.execute(
         update(BINDINGS)
         .where(pair.in_(sorted(pairs)), BINDINGS.c.state.in_(_LIVE))
-        .values(kinship_check_at=func.clock_timestamp())
+        .values(judge_at=func.clock_timestamp())
     )
 
 
 async def take_doubted(connection: AsyncConnection, *, rows_max: int) -> Sequence[Binding]:
-    """Bindings whose two people identity should be asked about now; each comes again after a pause if it is not."""
+    """Bindings to be judged now; each comes again after a pause if it is not."""
     waiting = (
         select(BINDINGS.c.binding_id)
-        .where(BINDINGS.c.kinship_check_at <= func.now())
-        .order_by(BINDINGS.c.kinship_check_at)
+        .where(BINDINGS.c.judge_at <= func.now())
+        .order_by(BINDINGS.c.judge_at)
         .limit(rows_max)
         .with_for_update(skip_locked=True)
     )
     rows = await connection.execute(
         update(BINDINGS)
         .where(BINDINGS.c.binding_id.in_(waiting))
-        .values(kinship_check_at=func.now() + timedelta(seconds=KINSHIP_PAUSE_S))
+        .values(judge_at=func.now() + timedelta(seconds=JUDGE_PAUSE_S))
         .returning(BINDINGS)
     )
     return [_binding(row) for row in rows]
@@ -147,7 +147,8 @@ def _row(binding: Binding, now: datetime) -> dict[str, Any]:
         "relation": binding.relation.value,
         "state": binding.state.value,
         "cause": binding.cause,
-        "kinship_check_at": binding.kinship_check_at,
+        "judge_at": binding.judge_at,
+        "vouched": binding.vouched,
         "authorised_fen": binding.authorised_fen,
         "wanted_fen": binding.wanted_fen,
         "amending": binding.amending,
@@ -179,7 +180,8 @@ def _binding(row: Any) -> Binding:  # noqa: ANN401  A row's columns are known to
         requested_fen=row.requested_fen,
         deduct_order=row.deduct_order,
         cause=row.cause,
-        kinship_check_at=row.kinship_check_at,
+        judge_at=row.judge_at,
+        vouched=row.vouched,
         authorisation_version=row.authorisation_version,
         amending=row.amending,
         wanted_fen=row.wanted_fen,

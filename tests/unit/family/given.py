@@ -106,6 +106,7 @@ def binding(
         beneficiary=CHILD,
         relation=Relation.PARENT,
         state=state,
+        vouched=True,
         authorised_fen=authorised_fen,
         bound_at=NOW + timedelta(seconds=number),
         authorisation_id=AuthorisationId(UUID(int=200 + number)),

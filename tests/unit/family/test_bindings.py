@@ -267,7 +267,7 @@ def test_kinship_that_still_counts_leaves_a_binding_alone_or_names_it_anew() -> 
 
 def test_nothing_is_opened_while_kinship_is_in_doubt() -> None:
     """An OPENING binding that identity was not asked about has nothing to say to the ledger; a closing one has."""
-    doubted = replace(binding(state=BindingState.OPENING), kinship_check_at=NOW)
+    doubted = replace(binding(state=BindingState.OPENING), vouched=False)
     assert (due(doubted), doubted.awaits_ledger) == (None, True)
     ending = closing(doubted, by=CHILD)
     assert ending is not None
