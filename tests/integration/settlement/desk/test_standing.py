@@ -10,10 +10,13 @@ from typing import Any, Final
 import pytest
 
 from gongji.family.v1 import binding_pb2
+from gongji.identity.v1.person_pb2 import INSTITUTION_STATE_SUSPENDED
 from gongji.settlement.v1 import events_pb2
 from gongji.settlement.v1 import settlement_pb2 as pb
 from gongji_terminal import Care
+from gongji_terminal.msgid import next_msgid
 from kernel.clock import business_date
+from kernel.ids import FixmedinsCode
 from services.settlement.operations.refusing import TOLD_OF_A_TOKEN_MAX
 from tests.integration.settlement.desk import said
 from tests.integration.settlement.desk.test_settle import family, planned
@@ -186,6 +189,47 @@ async def test_a_credential_presented_for_another_is_told_once(town: Town) -> No
         (patient, "EC_TOKEN_OF_ANOTHER_TERMINAL"),
     ]
     assert {(each.fixmedins_code, each.terminal_no) for each in told} == {(HOSPITAL, "T01")}
+
+
+async def test_a_bill_that_was_planned_before_may_be_paid_unless_a_sanction_stops_it(town: Town) -> None:
+    """Signed out, suspended: the plan's ten minutes stand. Sanctioned: not even they do."""
+    code, patient = "H65010000088", await town.person(past=1_000)
+    await town.opens(code)
+    planned_before = (await town.desk.PreSettle(town.presented(patient, 100, fixmedins_code=code), timeout=5)).plan
+    await town.tell(said.terminal(code, version=2, signed_in=False, in_service=False))
+    await town.tell(said.institution(code, INSTITUTION_STATE_SUSPENDED, version=2))
+    settled = await town.desk.Settle(paying(planned_before, code), timeout=10)
+    assert settled.settlement.psn_no == patient
+    await town.settled_down()
+    now = datetime.now(UTC)
+    sanctioned = said.institution(
+        code, INSTITUTION_STATE_SUSPENDED, version=3, sanctions=[(now - timedelta(minutes=1), now + timedelta(days=90))]
+    )
+    other = await town.person(past=1_000)
+    await town.tell(said.institution(code, version=3))
+    await town.tell(said.terminal(code, version=3))
+    plan = (await town.desk.PreSettle(town.presented(other, 100, fixmedins_code=code), timeout=5)).plan
+    sanctioned.version = 4
+    await town.tell(sanctioned)
+    assert await town.refused(town.desk.Settle(paying(plan, code), timeout=5)) == "PLAN_STALE"
+    revoked = pb.RevokeSettleRequest(
+        key=pb.RequestKey(
+            fixmedins_code=code,
+            infno=pb.INFNO_2208,
+            msgid=next_msgid(FixmedinsCode(code), 98, now=datetime.now(UTC)),
+        ),
+        setl_id=settled.settlement.setl_id,
+    )
+    await town.desk.RevokeSettle(revoked, timeout=10)
+    await town.settled_down()
+    assert await town.balance(patient, URUMQI) == (1_000, 0)
+
+
+def paying(plan: pb.Plan, code: str) -> pb.SettleRequest:
+    """Pay exactly this plan, at this hospital."""
+    msgid = next_msgid(FixmedinsCode(code), 99, now=datetime.now(UTC))
+    key = pb.RequestKey(fixmedins_code=code, infno=pb.INFNO_2207, msgid=msgid)
+    return pb.SettleRequest(key=key, plan_id=plan.plan_id, plan_digest=plan.digest)
 
 
 async def test_one_token_tried_on_everybody_is_told_of_so_often_and_no_oftener(town: Town) -> None:
