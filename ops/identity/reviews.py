@@ -64,7 +64,7 @@ def as_json(facts: list[pb.KinshipFact]) -> list[dict[str, Any]]:
 
 
 def show(facts: list[pb.KinshipFact], out: Console) -> None:
-    """A block for each fact: since when it waits, what it says of whom, by which document, what the registry said."""
+    """A block for each fact: since when and by whose word it waits, what it says of whom, what documents and registry say."""
     for fact in facts:
         since = fact.submitted_time.ToDatetime(tzinfo=SHANGHAI)
         dates = "".join(f" {word} {day}" for word, day in (("from", fact.from_date), ("to", fact.to_date)) if day)
@@ -74,7 +74,8 @@ def show(facts: list[pb.KinshipFact], out: Console) -> None:
         evidence = pb.Evidence.Name(fact.evidence).removeprefix("EVIDENCE_")
         finding = pb.RegistryFinding.Name(fact.finding).removeprefix("REGISTRY_FINDING_")
         asked = "the registry was not asked" if not fact.finding else f"the registry: {finding}"
-        out.print(f"[bold]{fact.fact_id}[/] since {since:%Y-%m-%d %H:%M}", soft_wrap=True)
+        by = f", submitted by {escape(fact.submitted_by)}" if fact.submitted_by else ""
+        out.print(f"[bold]{fact.fact_id}[/] since {since:%Y-%m-%d %H:%M}{by}", soft_wrap=True)
         out.print(f"    {_party(fact.person)} {_SAID[fact.kind]} {_party(fact.other)}{dates}", soft_wrap=True)
         out.print(f"    {evidence}{days}; {asked}", soft_wrap=True)
     out.print(f"{len(facts):,} shown")

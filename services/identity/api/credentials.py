@@ -72,11 +72,12 @@ class CredentialApi(CredentialServiceServicer):
         )
         return pb.AddWardResponse(ward=wire.ward_message(ward))
 
-    async def RemoveWard(self, request: pb.RemoveWardRequest, _: Context) -> pb.RemoveWardResponse:
+    async def RemoveWard(self, request: pb.RemoveWardRequest, context: Context) -> pb.RemoveWardResponse:
         await wards.remove_ward(
             database=self.room.database,
             guardian=parsed_psn_no(request.guardian_psn_no, field="guardian_psn_no"),
             ward=parsed_psn_no(request.ward_psn_no, field="ward_psn_no"),
+            asked_by=asked_by(context),
             now=self.room.clock.now(),
         )
         return pb.RemoveWardResponse()

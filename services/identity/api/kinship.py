@@ -120,10 +120,14 @@ class KinshipApi(KinshipServiceServicer):
             next_page_token=wire.fact_token(page[-1]) if more else "",
         )
 
-    async def LoadRegistryRows(self, request: pb.LoadRegistryRowsRequest, _: Context) -> pb.LoadRegistryRowsResponse:
+    async def LoadRegistryRows(
+        self, request: pb.LoadRegistryRowsRequest, context: Context
+    ) -> pb.LoadRegistryRowsResponse:
         room, now = self.room, self.room.clock.now()
         rows, refused = wire.registry_rows(request, today=business_date(now))
-        loaded = await load_rows(database=room.database, seals=room.seals, rows=rows, now=now)
+        loaded = await load_rows(
+            database=room.database, seals=room.seals, rows=rows, asked_by=asked_by(context), now=now
+        )
         await kinship.check_waiting(
             database=room.database,
             registry=self.registry,

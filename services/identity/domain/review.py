@@ -28,5 +28,6 @@ class ShownFact:
     person: Party
     other: Party
     submitted_at: datetime
+    submitted_by: str
     finding: Finding | None
     decisions: tuple[tuple[Decision, datetime], ...] = ()

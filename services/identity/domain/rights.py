@@ -220,6 +220,7 @@ SECTIONS: Final = (
             _text("role", "本人身份", "Own part"),
             _OTHER,
             _text("change", "变更", "Change"),
+            _text("changed_by", "申请方（自行申报）", "Who asked for it, as declared"),
         ),
     ),
     Section(
@@ -240,6 +241,7 @@ SECTIONS: Final = (
             _CAUSE,
             _text("finding", "民政登记核对结果", "What the civil registry said"),
             _time("submitted_time", "提交时间", "Submitted"),
+            _text("submitted_by", "提交方（自行申报）", "By whom, as declared"),
             _time("reviewed_time", "处理时间", "Decided"),
         ),
     ),
@@ -266,6 +268,7 @@ SECTIONS: Final = (
             _date("from_date", "开始日期", "From"),
             _date("to_date", "结束日期", "To"),
             _time("loaded_time", "导入时间", "Loaded"),
+            _text("loaded_by", "导入方（自行申报）", "By whom, as declared"),
         ),
     ),
     Section(

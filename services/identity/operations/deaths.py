@@ -51,7 +51,7 @@ async def report_death(
         if after is not before:
             await people.save_person(connection, before, after, now=now)
             await people.save_death(connection, after, evidence)
-            await end_credentials(connection, psn_no, opter=opter, cause=ENDED_BY_DEATH, now=now)
+            await end_credentials(connection, psn_no, opter=opter, cause=ENDED_BY_DEATH, asked_by=asked_by, now=now)
             await people.insert_change(
                 connection,
                 psn_no,

@@ -82,7 +82,7 @@ async def submit_fact(
             spouses = {each.other_than(psn_no) for psn_no in fact.pair for each in live if psn_no in each.pair}
             people |= await store.relatives(connection, spouses - people.keys())
             await _check_new(connection, fact, Family(live, people), today=today)
-            await store.insert_fact(connection, fact, now=now)
+            await store.insert_fact(connection, fact, asked_by=asked_by, now=now)
             earlier = fact
         kept = _kept(await store.load_fact(connection, earlier.fact_id))
     if kept.fact.state is not FactState.SUBMITTED or kept.finding is not None:

@@ -54,7 +54,7 @@ async def merge_persons(
         if not rules.is_merged(before, gone) and before is not None and gone is not None:
             rules.check_one_person(before, gone)
             led_on = [(found[each], rules.led_on(found[each], before)) for each in sorted(earlier)]
-            found = await _merge(connection, ground, before, gone, led_on, decision)
+            found = await _merge(connection, ground, before, gone, led_on, decision, asked_by=asked_by)
         return found[keep], found[double]
 
 
@@ -65,6 +65,8 @@ async def _merge(
     gone: Person,
     led_on: Sequence[tuple[Person, Person]],
     decision: Decision,
+    *,
+    asked_by: str,
 ) -> dict[PsnNo, Person]:
     now, randomness = decision.now, decision.randomness
     keep, double = before.psn_no, gone.psn_no
@@ -80,7 +82,7 @@ async def _merge(
     for number in doubles:
         await store.save_merged(connection, number, keep)
     await store.move_sanctions(connection, double, keep)
-    await end_credentials(connection, double, opter=decision.opter, cause=ENDED_BY_MERGING, now=now)
+    await end_credentials(connection, double, opter=decision.opter, cause=ENDED_BY_MERGING, asked_by=asked_by, now=now)
     changed = [(one, other) for one, other in ((before, after), (gone, ended), *led_on) if one is not other]
     await people.save_people(connection, changed, now=now)
     for psn_no, other, change in (

@@ -37,8 +37,10 @@ class Loaded:
     waiting: Sequence[UUID] = ()
 
 
-async def load_rows(*, database: Database, seals: Seals, rows: Sequence[StatedRow], now: datetime) -> Loaded:
-    """The rows taken in, certificates as blind indexes alone.
+async def load_rows(
+    *, database: Database, seals: Seals, rows: Sequence[StatedRow], asked_by: str, now: datetime
+) -> Loaded:
+    """The rows taken in, certificates as blind indexes alone, and who loaded them.
 
     What waits is found by rows that say nothing new as well: whoever was cut off before asking sends the same again.
     """
@@ -49,6 +51,6 @@ async def load_rows(*, database: Database, seals: Seals, rows: Sequence[StatedRo
         for row in rows
     ]
     async with database.transaction() as connection:
-        taken = await store.insert_rows(connection, sealed, now=now)
+        taken = await store.insert_rows(connection, sealed, asked_by=asked_by, now=now)
         indexes = {index for row in sealed for index in (row.a, row.b)}
         return Loaded(taken, await store.waiting_facts(connection, indexes))

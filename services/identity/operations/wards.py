@@ -70,17 +70,17 @@ async def add_ward(
                 ward_attestation_id=ward_attestation_id,
                 now=now,
             )
-            await store.note(connection, guardian, ward, WardChange.ADDED, now=now)
+            await store.note(connection, guardian, ward, WardChange.ADDED, asked_by=asked_by, now=now)
         elif not await store.stands_by(connection, guardian, ward, guardian_attestation_id, ward_attestation_id):
             raise attestation_used()
         return rules.known_ward(await store.load_ward(connection, guardian, ward))
 
 
-async def remove_ward(*, database: Database, guardian: PsnNo, ward: PsnNo, now: datetime) -> None:
+async def remove_ward(*, database: Database, guardian: PsnNo, ward: PsnNo, asked_by: str, now: datetime) -> None:
     """The guardian may no longer show the ward's code; whoever has none, has none then as well."""
     async with database.transaction() as connection:
         if await store.delete_ward(connection, guardian, ward):
-            await store.note(connection, guardian, ward, WardChange.REMOVED, now=now)
+            await store.note(connection, guardian, ward, WardChange.REMOVED, asked_by=asked_by, now=now)
 
 
 async def list_wards(*, database: Database, guardian: PsnNo, asked_by: str, now: datetime) -> list[Ward]:

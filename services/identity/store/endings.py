@@ -22,14 +22,16 @@ _END_WARDS: Final = sa.text("""
         DELETE FROM wards WHERE guardian_psn_no = :psn_no OR ward_psn_no = :psn_no
         RETURNING guardian_psn_no, ward_psn_no
     )
-    INSERT INTO ward_changes (guardian_psn_no, ward_psn_no, change, changed_at)
-    SELECT guardian_psn_no, ward_psn_no, 'REMOVED', CAST(:now AS timestamptz) FROM ended""")
+    INSERT INTO ward_changes (guardian_psn_no, ward_psn_no, change, changed_at, changed_by)
+    SELECT guardian_psn_no, ward_psn_no, 'REMOVED', CAST(:now AS timestamptz), CAST(:asked_by AS text) FROM ended""")
 
 
-async def end_credentials(connection: AsyncConnection, psn_no: PsnNo, *, opter: str, cause: str, now: datetime) -> None:
+async def end_credentials(
+    connection: AsyncConnection, psn_no: PsnNo, *, opter: str, cause: str, asked_by: str, now: datetime
+) -> None:
     """The person's cards end with this cause, nobody shows his code, nor he another's; what was is on record.
 
     The caller holds the person's lock, so no card is issued and no ward added meanwhile.
     """
     await connection.execute(_END_CARDS, {"psn_no": psn_no, "opter": opter, "cause": cause, "now": now})
-    await connection.execute(_END_WARDS, {"psn_no": psn_no, "now": now})
+    await connection.execute(_END_WARDS, {"psn_no": psn_no, "asked_by": asked_by, "now": now})

@@ -127,8 +127,8 @@ async def versions(connection: AsyncConnection, fact_ids: Iterable[UUID]) -> dic
     return {row.fact_id: row.version for row in rows}
 
 
-async def insert_fact(connection: AsyncConnection, fact: Fact, *, now: datetime) -> None:
-    """Keeps a submitted fact."""
+async def insert_fact(connection: AsyncConnection, fact: Fact, *, asked_by: str, now: datetime) -> None:
+    """Keeps a submitted fact, and who submitted it."""
     await connection.execute(
         sa.insert(KINSHIP_FACTS).values(
             fact_id=fact.fact_id,
@@ -143,6 +143,7 @@ async def insert_fact(connection: AsyncConnection, fact: Fact, *, now: datetime)
             state=fact.state.value,
             version=0,
             submitted_at=now,
+            submitted_by=asked_by,
         )
     )
 

@@ -98,6 +98,7 @@ def _shown(row: Any, decisions: tuple[tuple[Decision, datetime], ...]) -> ShownF
         person=Party(PsnNo(row.psn_no), row.person_name, row.person_brdy),
         other=Party(PsnNo(row.other_psn_no), row.other_name, row.other_brdy),
         submitted_at=row.submitted_at,
+        submitted_by=row.submitted_by,
         finding=None if row.finding is None else Finding(row.finding),
         decisions=decisions,
     )

@@ -20,15 +20,15 @@ from services.identity.tables.people import FORMER_CERTIFICATES, PERSONS
 NO_DATE: Final = date.min
 """Stands for the wedding where a kind has none, so that one constraint tells each row from all others."""
 _INSERT: Final = sa.text("""
-    INSERT INTO registry_rows AS known (kind, a_index, b_index, from_date, to_date, loaded_at)
+    INSERT INTO registry_rows AS known (kind, a_index, b_index, from_date, to_date, loaded_at, loaded_by)
     SELECT DISTINCT ON (a_index, b_index, kind, from_date)
-        kind, a_index, b_index, from_date, to_date, CAST(:now AS timestamptz)
+        kind, a_index, b_index, from_date, to_date, CAST(:now AS timestamptz), CAST(:asked_by AS text)
     FROM unnest(CAST(:kinds AS text[]), CAST(:a_indexes AS bytea[]), CAST(:b_indexes AS bytea[]),
                 CAST(:from_dates AS date[]), CAST(:to_dates AS date[]))
         AS told (kind, a_index, b_index, from_date, to_date)
     ORDER BY a_index, b_index, kind, from_date, to_date NULLS LAST
     ON CONFLICT (a_index, b_index, kind, from_date) DO UPDATE
-    SET to_date = excluded.to_date, loaded_at = excluded.loaded_at
+    SET to_date = excluded.to_date, loaded_at = excluded.loaded_at, loaded_by = excluded.loaded_by
     WHERE excluded.to_date IS NOT NULL AND known.to_date IS DISTINCT FROM excluded.to_date
     RETURNING 1""")
 """In one order, so that two files loaded at once never wait for each other both ways. An end is never taken back."""
@@ -47,8 +47,11 @@ _WAITING: Final = sa.text("""
 """By arrays, so that each table is read by its index, however few or many the certificates are."""
 
 
-async def insert_rows(connection: AsyncConnection, rows: Sequence[RegistryRow], *, now: datetime) -> int:
-    """How many of the rows are new, or gave a wedding its end; each is as ``normal`` makes it."""
+async def insert_rows(connection: AsyncConnection, rows: Sequence[RegistryRow], *, asked_by: str, now: datetime) -> int:
+    """How many of the rows are new, or gave a wedding its end; each is as ``normal`` makes it.
+
+    A row names who loaded what it says now.
+    """
     result = await connection.execute(
         _INSERT,
         {
@@ -57,6 +60,7 @@ async def insert_rows(connection: AsyncConnection, rows: Sequence[RegistryRow], 
             "b_indexes": [row.b for row in rows],
             "from_dates": [row.from_date or NO_DATE for row in rows],
             "to_dates": [row.to_date for row in rows],
+            "asked_by": asked_by,
             "now": now,
         },
     )

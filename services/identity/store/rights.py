@@ -233,7 +233,8 @@ def _wards(whose: Whose) -> Query:
 
 
 def _ward_changes(whose: Whose) -> Query:
-    columns = (WARD_CHANGES.c.id, WARD_CHANGES.c.change, WARD_CHANGES.c.changed_at.label("changed_time"))
+    table = WARD_CHANGES.c
+    columns = (table.id, table.change, table.changed_by, table.changed_at.label("changed_time"))
     both = sa.union_all(
         _sided(WARD_CHANGES, "guardian_psn_no", "ward_psn_no", whose, "GUARDIAN", *columns),
         _sided(WARD_CHANGES, "ward_psn_no", "guardian_psn_no", whose, "WARD", *columns),
@@ -245,7 +246,7 @@ def _kinship_facts(whose: Whose) -> Query:
     table = KINSHIP_FACTS.c
     columns = (
         *(table.fact_id, table.kind, table.from_date, table.to_date, table.evidence, table.issued_on),
-        *(table.expires_on, table.state, table.cause, table.finding),
+        *(table.expires_on, table.state, table.cause, table.finding, table.submitted_by),
         *_as(submitted_time=table.submitted_at, reviewed_time=table.reviewed_at),
     )
     both = sa.union_all(
@@ -280,6 +281,7 @@ def _registry_rows(whose: Whose) -> Query:
         sa.case((table.kind == "MARRIED_TO", table.from_date)).label("from_date"),
         table.to_date,
         table.loaded_at.label("loaded_time"),
+        table.loaded_by,
     )
     both = sa.union_all(
         *(

@@ -82,10 +82,14 @@ async def delete_ward(connection: AsyncConnection, guardian: PsnNo, ward: PsnNo)
     return (await connection.execute(statement)).one_or_none() is not None
 
 
-async def note(connection: AsyncConnection, guardian: PsnNo, ward: PsnNo, change: WardChange, *, now: datetime) -> None:
-    """Records that somebody may show somebody's code, or may no longer."""
+async def note(
+    connection: AsyncConnection, guardian: PsnNo, ward: PsnNo, change: WardChange, *, asked_by: str, now: datetime
+) -> None:
+    """Records that somebody may show somebody's code, or may no longer, and who asked for it."""
     await connection.execute(
-        sa.insert(WARD_CHANGES).values(guardian_psn_no=guardian, ward_psn_no=ward, change=change.value, changed_at=now)
+        sa.insert(WARD_CHANGES).values(
+            guardian_psn_no=guardian, ward_psn_no=ward, change=change.value, changed_at=now, changed_by=asked_by
+        )
     )
 
 

@@ -7,7 +7,7 @@ from typing import Final
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import BYTEA
 
-from services.identity.tables.metadata import INSTANT, METADATA, person_column
+from services.identity.tables.metadata import INSTANT, METADATA, caller_column, person_column
 
 _KINDS: Final = "kind IN ('PARENT_OF', 'MARRIED_TO', 'SIBLING_OF')"
 
@@ -29,6 +29,7 @@ KINSHIP_FACTS: Final = sa.Table(
     sa.Column("issued_on", sa.Date),
     sa.Column("expires_on", sa.Date, comment="The first day on which the document proves nothing any more."),
     sa.Column("finding", sa.Text, comment="What the civil registry said; nothing if it was not asked."),
+    caller_column("submitted_by"),
     sa.CheckConstraint(_KINDS, name="kinship_facts_kind"),
     sa.CheckConstraint(
         "state IN ('SUBMITTED', 'VERIFIED', 'REJECTED', 'REVOKED', 'EXPIRED')", name="kinship_facts_state"
@@ -84,6 +85,7 @@ REGISTRY_ROWS: Final = sa.Table(
     sa.Column("from_date", sa.Date, nullable=False, comment="The wedding; 0001-01-01 where the kind has no dates."),
     sa.Column("to_date", sa.Date),
     sa.Column("loaded_at", INSTANT, nullable=False),
+    caller_column("loaded_by"),
     sa.UniqueConstraint("a_index", "b_index", "kind", "from_date", name="registry_rows_said"),
     sa.CheckConstraint(_KINDS, name="registry_rows_kind"),
     sa.CheckConstraint("octet_length(a_index) = 32 AND octet_length(b_index) = 32", name="registry_rows_indexes"),

@@ -6,7 +6,7 @@ from typing import Final
 
 import sqlalchemy as sa
 
-from services.identity.tables.metadata import INSTANT, METADATA, person_column
+from services.identity.tables.metadata import INSTANT, METADATA, caller_column, person_column
 
 WARDS: Final = sa.Table(
     "wards",
@@ -30,6 +30,7 @@ WARD_CHANGES: Final = sa.Table(
     person_column(name="ward_psn_no"),
     sa.Column("change", sa.Text, nullable=False),
     sa.Column("changed_at", INSTANT, nullable=False),
+    caller_column("changed_by"),
     sa.CheckConstraint("change IN ('ADDED', 'REMOVED')", name="ward_changes_change"),
     comment="Who could show whose code, and when; only ever added to.",
 )

@@ -99,6 +99,7 @@ def fact_message(shown: ShownFact) -> kinship_pb2.KinshipFact:
         expires_on=_date_text(fact.expires_on),
         state=fact_state_value(fact.state),
         submitted_time=timestamp_of(shown.submitted_at),
+        submitted_by=shown.submitted_by,
         finding=finding_value(shown.finding),
         decisions=[_decision_message(decision, decided_at) for decision, decided_at in shown.decisions],
     )

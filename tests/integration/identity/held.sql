@@ -21,13 +21,13 @@ SELECT card_id, 'ISSUED', 'zhang01', issued_at FROM cards;
 INSERT INTO wards (guardian_psn_no, ward_psn_no, guardian_attestation_id, added_at)
 SELECT guardian, ward, attestation_id, attested_at FROM attestations,
     (VALUES ('650100000000001', '650500000000002'), ('650500000000002', '650100000000001')) AS pairs (guardian, ward);
-INSERT INTO ward_changes (guardian_psn_no, ward_psn_no, change, changed_at)
-VALUES ('650100000000001', '650500000000002', 'ADDED', '2026-07-01 04:30Z');
+INSERT INTO ward_changes (guardian_psn_no, ward_psn_no, change, changed_at, changed_by)
+VALUES ('650100000000001', '650500000000002', 'ADDED', '2026-07-01 04:30Z', 'person:650100000000001');
 
 INSERT INTO kinship_decisions (fact_id, state, decider, opter, cause, decided_at)
 SELECT fact_id, 'VERIFIED', 'OFFICER', 'zhang01', '', submitted_at FROM kinship_facts;
-INSERT INTO registry_rows (kind, a_index, b_index, from_date, loaded_at)
-SELECT 'PARENT_OF', certno_index, decode(repeat('00', 32), 'hex'), '0001-01-01', registered_at
+INSERT INTO registry_rows (kind, a_index, b_index, from_date, loaded_at, loaded_by)
+SELECT 'PARENT_OF', certno_index, decode(repeat('00', 32), 'hex'), '0001-01-01', registered_at, 'operator:zhang01'
 FROM persons WHERE psn_no = '650100000000001';
 
 INSERT INTO appeals (appeal_id, sanction_id, appeal_no, filed_on, state, filed_by, recorded_at)

@@ -142,6 +142,8 @@ async def test_every_section_is_filled_from_the_tables(identity: Identity) -> No
     assert {row["role"] for row in document["wards"]} == {"GUARDIAN", "WARD"}
     assert [row["risk_event_id"] for row in document["risk_events"]] == ["00000000-0000-0000-0000-000000000001"]
     assert document["registry_rows"][0]["role"] == "PERSON"
+    assert document["registry_rows"][0]["loaded_by"] == "operator:zhang01"
+    assert document["ward_changes"][0]["changed_by"] == f"person:{PSN_NO}"
 
 
 async def test_what_stood_under_a_doubles_number_is_his_as_well(identity: Identity) -> None:

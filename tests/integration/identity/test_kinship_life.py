@@ -18,6 +18,7 @@ from tests.integration.identity.kinship_told import asked, replayed, told_of_kin
 from tests.integration.identity.test_kinship import (
     MARRIED_TO,
     OLD_LI,
+    PARENT_OF,
     REJECTED,
     REVOKED,
     SIBLING_OF,
@@ -203,8 +204,15 @@ async def test_the_queue_shows_who_waits_longest_first(family: Identity) -> None
 
 
 async def test_a_fact_tells_who_decided_what_about_it(family: Identity) -> None:
-    """Verified by one officer, revoked by another with a cause: both stay on record."""
-    fact_id = await proven(family, WANG, CHILD)
+    """Verified by one officer, revoked by another with a cause: both stay on record, as does who submitted it."""
+    submission = kinship_pb2.SubmitKinshipFactRequest(
+        kind=PARENT_OF,
+        psn_no=WANG["psn_no"],
+        other_psn_no=CHILD["psn_no"],
+        evidence=kinship_pb2.EVIDENCE_HOUSEHOLD_REGISTER,
+    )
+    fact_id = (await family.kinship.SubmitKinshipFact(submission, metadata=CALLER)).fact_id
+    await review(family, fact_id)
     family.clock.advance(days=1)
     await family.kinship.ReviewKinshipFact(
         kinship_pb2.ReviewKinshipFactRequest(fact_id=fact_id, state=REVOKED, cause="户口簿系伪造", opter="li_02")
@@ -215,6 +223,7 @@ async def test_a_fact_tells_who_decided_what_about_it(family: Identity) -> None:
         (VERIFIED, kinship_pb2.KINSHIP_DECIDER_OFFICER, "zhang01", ""),
         (REVOKED, kinship_pb2.KINSHIP_DECIDER_OFFICER, "li_02", "户口簿系伪造"),
     ]
+    assert shown.submitted_by == CALLER[0][1]
     nobody = kinship_pb2.ReviewKinshipFactRequest(fact_id=fact_id, state=REVOKED, cause="误")
     assert await refusal(family.kinship.ReviewKinshipFact(nobody)) == ("INVALID_ARGUMENT", "REQUEST_INVALID", "opter")
 

@@ -51,10 +51,10 @@ async def test_the_queue_is_shown_and_worked_off(family: Identity) -> None:
     assert (code, complaint) == (1, "")
     wang = "王*国 (650100000000001, born 1985-03-12)"
     assert printed.splitlines() == [
-        f"{wedding} since 2026-07-01 12:30",
+        f"{wedding} since 2026-07-01 12:30, submitted by unauthenticated",
         f"    {wang} is married to 李*英 (650500000000002, born 1987-07-25) from 2010-05-20",
         "    HOUSEHOLD_REGISTER; the registry: UNKNOWN",
-        f"{father} since 2026-07-01 12:31",
+        f"{father} since 2026-07-01 12:31, submitted by unauthenticated",
         f"    {wang} is a parent of 王*明 (650100000000003, born 2018-05-06)",
         "    HOUSEHOLD_REGISTER; the registry: UNKNOWN",
         "2 shown",

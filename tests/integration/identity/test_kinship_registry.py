@@ -149,6 +149,18 @@ async def test_a_row_is_taken_once_and_a_wedding_gets_its_end(family: Identity) 
     assert (fact.state, fact.finding) == (VERIFIED, CONFIRMED)
 
 
+async def test_a_row_names_who_loaded_what_it_says(family: Identity) -> None:
+    """Whoever loads the same again has said nothing; whoever gives the wedding its end has."""
+    request = kinship_pb2.LoadRegistryRowsRequest(rows=[row("MARRIED_TO", WANG, LI, "2010-05-20")])
+    ended = kinship_pb2.LoadRegistryRowsRequest(rows=[row("MARRIED_TO", WANG, LI, "2010-05-20", "2025-06-30")])
+    said = []
+    for content, operator in ((request, "zhang01"), (request, "li02"), (ended, "wu03")):
+        await family.kinship.LoadRegistryRows(content, metadata=(("gongji-caller", f"operator:{operator}"),))
+        async with family.database.driver_connection() as connection:
+            said.append(await connection.fetchval("SELECT loaded_by FROM registry_rows"))
+    assert said == ["operator:zhang01", "operator:zhang01", "operator:wu03"]
+
+
 async def test_refused_rows_keep_no_other_back(family: Identity) -> None:
     """Each is named by its place, its reason and its column; the sound rows of the batch are taken."""
     sound = row("PARENT_OF", WANG, CHILD)

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from gongji.identity.v1 import cards_pb2, credentials_pb2, identity_pb2, kinship_pb2, person_pb2
+from services.identity.api.room import NOBODY
 from services.identity.domain.attestation import Purpose
 from tests.integration.identity.attesting import attested
 from tests.integration.identity.conftest import CHILD, LI, WANG, Identity, StartIdentity, refusal
@@ -137,11 +138,11 @@ async def test_a_death_ends_cards_and_wards_for_good(identity: Identity) -> None
         cards = await connection.fetch("SELECT state, ended_by, end_cause FROM cards")
         changes = await connection.fetch("SELECT change, opter, cause FROM card_changes ORDER BY id")
         wards = await connection.fetch("SELECT guardian_psn_no, ward_psn_no FROM wards")
-        removed = await connection.fetch("SELECT guardian_psn_no, ward_psn_no FROM ward_changes ORDER BY id")
+        removed = await connection.fetch("SELECT guardian_psn_no, ward_psn_no, changed_by FROM ward_changes")
     assert [tuple(row) for row in cards] == [("ENDED", "zhang01", "DECEASED")]
     assert [tuple(row) for row in changes] == [("ISSUED", "wu03", ""), ("ENDED", "zhang01", "DECEASED")]
     assert [tuple(row) for row in wards] == [(grandmother, child)]
-    assert {tuple(row) for row in removed} == {(mother, child), (grandmother, mother)}
+    assert {tuple(row) for row in removed} == {(mother, child, NOBODY), (grandmother, mother, NOBODY)}
     await withdraw(identity, mother)
     again = cards_pb2.IssueCardRequest(psn_no=mother, card_no="A12345678", opter="wu03")
     assert (await refusal(identity.cards.IssueCard(again)))[1] == "CARD_ENDED"

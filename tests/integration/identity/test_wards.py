@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from gongji.identity.v1 import credentials_pb2, identity_pb2
+from services.identity.api.room import NOBODY
 from services.identity.domain.attestation import Purpose
 from services.identity.domain.certificate import check_character
 from tests.integration.identity.attesting import attested
@@ -99,19 +100,20 @@ async def test_nobody_but_a_child_or_parent_becomes_a_ward(family: Identity) -> 
 
 
 async def test_only_somebodys_ward_is_shown_on_his_phone(family: Identity) -> None:
-    """A child that was not added, one that was removed: no code. Removing again changes nothing."""
+    """A child that was not added, one that was removed: no code. Who removed it stays on record, once."""
     await proven(family, LI, CHILD)
     unknown = ("NOT_FOUND", "WARD_UNKNOWN", "psn_no")
     assert await refusal(shown_by(family, LI, CHILD)) == unknown
     await add(family, LI, CHILD)
     await shown_by(family, LI, CHILD)
     removal = credentials_pb2.RemoveWardRequest(guardian_psn_no=LI["psn_no"], ward_psn_no=CHILD["psn_no"])
+    remover = f"person:{LI['psn_no']}"
     for _ in range(2):
-        await family.credentials.RemoveWard(removal)
+        await family.credentials.RemoveWard(removal, metadata=(("gongji-caller", remover),))
     assert await refusal(shown_by(family, LI, CHILD)) == unknown
     async with family.database.driver_connection() as connection:
-        changes = await connection.fetch("SELECT change FROM ward_changes ORDER BY id")
-    assert [row["change"] for row in changes] == ["ADDED", "REMOVED"]
+        changes = await connection.fetch("SELECT change, changed_by FROM ward_changes ORDER BY id")
+    assert [tuple(row) for row in changes] == [("ADDED", NOBODY), ("REMOVED", remover)]
 
 
 async def test_a_fact_that_falls_takes_the_ward_with_it(family: Identity) -> None:

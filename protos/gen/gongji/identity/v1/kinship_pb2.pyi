@@ -261,6 +261,7 @@ class KinshipFact(_message.Message):
     SUBMITTED_TIME_FIELD_NUMBER: _builtins.int
     FINDING_FIELD_NUMBER: _builtins.int
     DECISIONS_FIELD_NUMBER: _builtins.int
+    SUBMITTED_BY_FIELD_NUMBER: _builtins.int
     fact_id: _builtins.str
     kind: _person_pb2.KinshipFactKind.ValueType
     evidence: Global___Evidence.ValueType
@@ -270,6 +271,8 @@ class KinshipFact(_message.Message):
     expires_on: _builtins.str
     state: _person_pb2.KinshipFactState.ValueType
     finding: Global___RegistryFinding.ValueType
+    submitted_by: _builtins.str
+    """What the caller said of itself in gongji-caller; empty before that was kept."""
     @_builtins.property
     def person(self) -> Global___KinshipParty: ...
     @_builtins.property
@@ -298,10 +301,11 @@ class KinshipFact(_message.Message):
         submitted_time: _timestamp_pb2.Timestamp | None = ...,
         finding: Global___RegistryFinding.ValueType = ...,
         decisions: _abc.Iterable[Global___KinshipDecision] | None = ...,
+        submitted_by: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["other", b"other", "person", b"person", "submitted_time", b"submitted_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["decisions", b"decisions", "evidence", b"evidence", "expires_on", b"expires_on", "fact_id", b"fact_id", "finding", b"finding", "from_date", b"from_date", "issued_on", b"issued_on", "kind", b"kind", "other", b"other", "person", b"person", "state", b"state", "submitted_time", b"submitted_time", "to_date", b"to_date"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["decisions", b"decisions", "evidence", b"evidence", "expires_on", b"expires_on", "fact_id", b"fact_id", "finding", b"finding", "from_date", b"from_date", "issued_on", b"issued_on", "kind", b"kind", "other", b"other", "person", b"person", "state", b"state", "submitted_by", b"submitted_by", "submitted_time", b"submitted_time", "to_date", b"to_date"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
