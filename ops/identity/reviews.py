@@ -64,7 +64,7 @@ def as_json(facts: list[pb.KinshipFact]) -> list[dict[str, Any]]:
 
 
 def show(facts: list[pb.KinshipFact], out: Console) -> None:
-    """A block for each fact: since when and by whose word it waits, what it says of whom, what documents and registry say."""
+    """A block for each fact: since when and by whose word it waits, what it says of whom, what proves it."""
     for fact in facts:
         since = fact.submitted_time.ToDatetime(tzinfo=SHANGHAI)
         dates = "".join(f" {word} {day}" for word, day in (("from", fact.from_date), ("to", fact.to_date)) if day)
