@@ -6,6 +6,7 @@ import re
 from typing import Final, NewType
 
 from kernel.failures import Failure, Kind
+from kernel.ids import FixmedinsCode
 
 Caller = NewType("Caller", str)
 """``officer:650100/zhang01``, ``service:family``, ``terminal:H65010000001/T1``, ``person:650100000000001``."""
@@ -28,6 +29,11 @@ def parsed_caller(text: str) -> Caller:
     if not _CALLER.fullmatch(text):
         raise Failure(Kind.INVALID, "CALLER_MALFORMED", field="gongji-caller")
     return Caller(text)
+
+
+def terminal(fixmedins_code: FixmedinsCode, terminal_no: str) -> Caller:
+    """A terminal as it says who it is; both parts are checked already."""
+    return Caller(f"terminal:{fixmedins_code}/{terminal_no}")
 
 
 def service(name: str) -> Caller:

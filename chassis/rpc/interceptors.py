@@ -72,11 +72,19 @@ class Guard(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]  # Generic in
     """The interceptor of every server.
 
     Refuses with INVALID DEADLINE_MISSING, MESSAGE_TOO_LARGE, REQUEST_MALFORMED, REQUEST_INVALID and UNAVAILABLE
-    SERVICE_BUSY; turns a ``Failure`` into its status, a database that is away into UNAVAILABLE DATABASE_UNAVAILABLE and
-    everything else into INTERNAL with a fixed text and the trace id.
+    SERVICE_BUSY, and as ``check_call`` does; turns a ``Failure`` into its status, a database that is away into
+    UNAVAILABLE DATABASE_UNAVAILABLE and everything else into INTERNAL with a fixed text and the trace id.
     """
 
-    def __init__(self, *, message_bytes_max: int, concurrent_rpcs_max: int, log_all: bool = True) -> None:
+    def __init__(
+        self,
+        *,
+        message_bytes_max: int,
+        concurrent_rpcs_max: int,
+        log_all: bool = True,
+        check_call: Callable[[Context], None] | None = None,
+    ) -> None:
+        self._check_call = check_call
         self._message_bytes_max = message_bytes_max
         self._concurrent_rpcs_max = concurrent_rpcs_max
         self._log_all = log_all
@@ -173,6 +181,8 @@ class Guard(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]  # Generic in
             if counted and self._running > self._concurrent_rpcs_max:
                 raise Failure(Kind.UNAVAILABLE, "SERVICE_BUSY")  # noqa: TRY301  One map for every failure.
             _take_deadline(context)
+            if self._check_call is not None:
+                self._check_call(context)
             return await work()
         except asyncio.CancelledError:
             answer = "CANCELLED"

@@ -11,7 +11,7 @@ from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
 from chassis.rpc.client import KEEPALIVE_S, KEEPALIVE_WAIT_S, RESPONSE_BYTES_MAX
-from chassis.rpc.interceptors import Guard
+from chassis.rpc.interceptors import Context, Guard
 from chassis.settings import ProcessSettings
 
 LIVENESS: Final = "live"
@@ -54,10 +54,13 @@ class RpcServer:
     """The gRPC face of a process. Add servicers, then start; it listens on the settings' address and no other's.
 
     A request above ``message_bytes_max`` is refused by name (MESSAGE_TOO_LARGE); the transport itself gives up at four
-    times that, with a bare RESOURCE_EXHAUSTED that our channels give the same name.
+    times that, with a bare RESOURCE_EXHAUSTED that our channels give the same name. ``check_call`` may refuse any
+    call by its metadata, before the request is read; it is not asked about health and reflection.
     """
 
-    def __init__(self, settings: ProcessSettings, health: Health) -> None:
+    def __init__(
+        self, settings: ProcessSettings, health: Health, *, check_call: Callable[[Context], None] | None = None
+    ) -> None:
         self._settings = settings
         self.health = health
         self.services: set[str] = set()
@@ -67,6 +70,7 @@ class RpcServer:
             message_bytes_max=settings.message_bytes_max,
             concurrent_rpcs_max=settings.concurrent_rpcs_max,
             log_all=settings.access_log == "all",
+            check_call=check_call,
         )
         self._server = grpc.aio.server(interceptors=[guard], options=_options(settings))
 

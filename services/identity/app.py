@@ -27,7 +27,7 @@ from services.identity.api.institutions import InstitutionApi
 from services.identity.api.kinship import KinshipApi
 from services.identity.api.rights import RightsApi
 from services.identity.api.risk import RiskApi
-from services.identity.api.room import Room
+from services.identity.api.room import Room, check_caller
 from services.identity.api.sanctions import SanctionApi
 from services.identity.domain.credential import CODE_LIFETIME_MAX_S, CODE_LIFETIME_MIN_S
 from services.identity.domain.risk import Thresholds
@@ -185,7 +185,7 @@ async def serve(process: Process, settings: Settings) -> None:
         code_lifetime_s=settings.code_lifetime_s,
         sandbox_verifiers=settings.sandbox_verifiers,
     )
-    server = RpcServer(settings, process.health)
+    server = RpcServer(settings, process.health, check_call=check_caller)
     IdentityApi(room).add_to(server)
     desks = Database(
         settings.database_url,

@@ -32,15 +32,20 @@ class Room:
     """Whether verifiers that vouch for whoever asks count."""
 
 
-def asked_by(context: Context) -> str:
-    """Who asks, for the audit: what the caller declares in ``gongji-caller``, or that he declared nothing.
+def check_caller(context: Context) -> None:
+    """What the room's server asks of every call, whether or not it is kept who asks.
 
-    CALLER_MALFORMED (INVALID) if it has no known form, or an ID number stands where a number of another kind belongs.
-    Nobody checks the declaration; the audit marks it as declared until officers and services sign in.
+    CALLER_MALFORMED (INVALID) if what the caller declares in ``gongji-caller`` has no known form, or an ID number
+    stands where a number of another kind belongs.
     """
     declared = header(context, CALLER)
-    if declared is None:
-        return NOBODY
-    caller = parsed_caller(declared)
-    check_names_nobody(caller)
-    return caller
+    if declared is not None:
+        check_names_nobody(parsed_caller(declared))
+
+
+def asked_by(context: Context) -> str:
+    """Who asks, for the audit: what the caller declares (checked by ``check_caller``), or that he declared nothing.
+
+    Whether it is true nobody checks; the audit marks it as declared until officers and services sign in.
+    """
+    return header(context, CALLER) or NOBODY

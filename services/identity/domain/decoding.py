@@ -11,6 +11,7 @@ from datetime import datetime
 from typing import Final, TypeAlias
 from uuid import UUID
 
+from kernel.callers import Caller, terminal
 from kernel.failures import Kind
 from kernel.ids import FixmedinsCode, PsnNo
 from kernel.values import value
@@ -30,6 +31,11 @@ class Desk:
 
     fixmedins_code: FixmedinsCode
     terminal_no: str
+
+    @property
+    def caller(self) -> Caller:
+        """Who looks somebody up here: the terminal, whatever passes its call on."""
+        return terminal(self.fixmedins_code, self.terminal_no)
 
 
 NOWHERE: Final = Desk(FixmedinsCode(""), "")

@@ -86,7 +86,7 @@ async def begin_activation(room: CardRoom, *, card_no: str, desk: Desk, now: dat
     async with _at_desk(room, desk, card_no=card_no, now=now), room.database.transaction() as connection:
         card = rules.known_card(await store.card_of_number(connection, room.seals.card_index(card_no)))
         activation = await _activation(connection, rules.check_can_be_activated(card))
-        await lookups.record(connection, [card.psn_no], purpose=ACTIVATION, asked_by=_place_of(desk), now=now)
+        await lookups.record(connection, [card.psn_no], purpose=ACTIVATION, asked_by=desk.caller, now=now)
     return activation
 
 
@@ -115,8 +115,8 @@ async def activate_card(
             activation = await _activation(connection, rules.check_can_be_activated(locked))
             rules.check_digest(digest, activation.digest)
             await attestations.use(connection, attestation_id, card.psn_no, Purpose.ACTIVATE_CARD, used_for, now=now)
-            await store.activate(connection, card.card_id, made, place=_place_of(desk), now=now)
-            await store.note(connection, card.card_id, CardChange.ACTIVATED, opter=_place_of(desk), now=now)
+            await store.activate(connection, card.card_id, made, place=desk.caller, now=now)
+            await store.note(connection, card.card_id, CardChange.ACTIVATED, opter=desk.caller, now=now)
             return rules.known_card(await store.card_of_number(connection, index))
 
 
@@ -279,7 +279,3 @@ def _kept(card: Card) -> Pin:
 
 def _place(card_id: UUID) -> str:
     return f"cards/{card_id}"
-
-
-def _place_of(desk: Desk) -> str:
-    return f"terminal:{desk.fixmedins_code}/{desk.terminal_no}"

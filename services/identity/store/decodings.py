@@ -31,8 +31,9 @@ WHERE psn_no = ANY ($1::text[]) ORDER BY sanction_id"""
 _USE: Final = """
 WITH asked AS (
     SELECT * FROM unnest($2::uuid[], $3::uuid[], $4::text[], $5::text[], $6::text[], $7::text[], $8::text[], $9::text[],
-        $10::text[], $11::bytea[], $12::text[], $13::text[]) AS a (jti, token_jti, psn_no, fixmedins_code, terminal_no,
-        mdtrt_cert_type, business_type, mdtrt_id, shown_by, agent_sealed, agent_key_id, trace_id)
+        $10::text[], $11::bytea[], $12::text[], $13::text[], $14::text[]) AS a (jti, token_jti, psn_no,
+        fixmedins_code, terminal_no, mdtrt_cert_type, business_type, mdtrt_id, shown_by, agent_sealed, agent_key_id,
+        trace_id, caller)
 ), used AS (
     INSERT INTO used_codes (jti, token_jti, psn_no, fixmedins_code, terminal_no, mdtrt_cert_type, business_type,
         mdtrt_id, shown_by, agent_sealed, agent_key_id, used_at)
@@ -41,8 +42,7 @@ WITH asked AS (
     ON CONFLICT (jti) DO NOTHING RETURNING token_jti
 ), looked AS (
     INSERT INTO lookups (psn_no, purpose, asked_by, trace_id, looked_up_at)
-    SELECT asked.psn_no, $14::text, 'terminal:' || asked.fixmedins_code || '/' || asked.terminal_no, asked.trace_id,
-        $1::timestamptz FROM asked JOIN used USING (token_jti)
+    SELECT asked.psn_no, $15::text, asked.caller, asked.trace_id, $1::timestamptz FROM asked JOIN used USING (token_jti)
 )
 SELECT token_jti FROM used"""
 _USED_BY: Final = """
@@ -97,6 +97,7 @@ async def use(connection: Any, shown: Sequence[Shown], *, purpose: str, now: dat
                 None if each.agent is None else each.agent.content,
                 None if each.agent is None else each.agent.key_id,
                 each.trace_id,
+                each.desk.caller,
             )
             for each in shown
         ),

@@ -46,7 +46,7 @@ from services.identity.api.institutions import InstitutionApi
 from services.identity.api.kinship import KinshipApi
 from services.identity.api.rights import RightsApi
 from services.identity.api.risk import RiskApi
-from services.identity.api.room import Room
+from services.identity.api.room import Room, check_caller
 from services.identity.api.sanctions import SanctionApi
 from services.identity.app import MIGRATIONS, NAME, Settings
 from services.identity.domain.sealing import Seals
@@ -270,7 +270,7 @@ async def start_identity(
                 randomness=SYSTEM_RANDOMNESS,
             )
             await keys.refresh()
-            server = RpcServer(settings, Health())
+            server = RpcServer(settings, Health(), check_call=check_caller)
             room = Room(
                 database=db,
                 seals=seals,

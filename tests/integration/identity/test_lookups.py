@@ -6,7 +6,8 @@ from collections.abc import Iterator
 from types import ModuleType
 from typing import Any
 
-from google.protobuf.descriptor import Descriptor
+from google.protobuf import message_factory
+from google.protobuf.descriptor import Descriptor, MethodDescriptor
 from google.protobuf.message import Message
 
 from gongji.identity.v1 import (
@@ -75,15 +76,26 @@ def fields_of(message: Descriptor, seen: set[str]) -> Iterator[str]:
             yield from fields_of(inner, seen)
 
 
-def showing_methods() -> set[str]:
-    """Every method of the room whose answer tells something of a person."""
-    return {
-        method.name
+def methods() -> list[MethodDescriptor]:
+    """Every method of the room."""
+    return [
+        method
         for module in CONTRACT
         for service in module.DESCRIPTOR.services_by_name.values()
         for method in service.methods
-        if SHOWING & set(fields_of(method.output_type, set()))
-    }
+    ]
+
+
+def showing_methods() -> set[str]:
+    """Every method of the room whose answer tells something of a person."""
+    return {method.name for method in methods() if SHOWING & set(fields_of(method.output_type, set()))}
+
+
+def called(room: Identity, method: str, request: Message, caller: str) -> Any:  # noqa: ANN401  A message, or many.
+    """The answer to come, to somebody who says that he is this caller."""
+    stubs = (room.stub, room.credentials, room.cards, room.attestations, room.kinship, room.sanctions, room.rights)
+    stub = next(stub for stub in (*stubs, room.risk, room.institutions) if hasattr(stub, method))
+    return getattr(stub, method)(request, metadata=(("gongji-caller", caller),))
 
 
 def marriage() -> kinship_pb2.SubmitKinshipFactRequest:
@@ -183,10 +195,7 @@ class Scene:
 
     async def call(self, method: str, request: Message) -> None:
         """The call, by an officer who says who he is."""
-        room = self.identity
-        stubs = (room.stub, room.credentials, room.cards, room.kinship, room.sanctions, room.rights, room.risk)
-        stub = next(stub for stub in stubs if hasattr(stub, method))
-        answer = getattr(stub, method)(request, metadata=(("gongji-caller", OFFICER),))
+        answer = called(self.identity, method, request, OFFICER)
         if hasattr(answer, "__aiter__"):
             async for _ in answer:
                 pass
@@ -334,6 +343,17 @@ async def test_a_caller_of_no_known_form_gets_no_answer(identity: Identity) -> N
         assert await refusal(asked) == ("INVALID_ARGUMENT", "CALLER_MALFORMED", "gongji-caller")
     async with identity.database.driver_connection() as connection:
         assert await connection.fetchval("SELECT count(*) FROM lookups") == 0
+
+
+async def test_a_caller_of_no_known_form_is_refused_by_every_method(identity: Identity) -> None:
+    """Whether or not a method keeps who asks, and before it looks at the request."""
+    heard = {}
+    for method in methods():
+        request = message_factory.GetMessageClass(method.input_type)()
+        answer = called(identity, method.name, request, "institution:H65010000001/T1")
+        heard[method.name] = (await refusal(anext(aiter(answer)) if hasattr(answer, "__aiter__") else answer))[1]
+    assert showing_methods() < heard.keys()
+    assert set(heard.values()) == {"CALLER_MALFORMED"}
 
 
 async def test_a_person_reads_page_by_page_who_looked_him_up(identity: Identity) -> None:
