@@ -12,8 +12,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from google.protobuf.message import Message
-
 from ops.identity.progress import report_of
 from tests.integration.identity.conftest import LI, WANG, Identity
 from tests.integration.identity.test_people import count
@@ -178,19 +176,6 @@ async def test_who_ran_the_file_is_in_the_audit(identity: Identity, tmp_path: Pa
     async with identity.database.driver_connection() as connection:
         rows = await connection.fetch("SELECT purpose, asked_by FROM lookups")
     assert [tuple(row) for row in rows] == [("REGISTRATION", "operator:zhang01")]
-
-
-def test_no_message_of_a_row_shows_what_is_personal() -> None:
-    """The fields that name somebody are marked, so that no log of a message tells them."""
-    from gongji.identity.v1 import identity_pb2  # noqa: PLC0415  Only here.
-
-    marked: dict[type[Message], set[str]] = {
-        identity_pb2.PersonRow: {"certno", "psn_name"},
-        identity_pb2.UpdatePersonRequest: {"psn_name"},
-        identity_pb2.ChangeCertificateRequest: {"certno", "psn_name"},
-    }
-    for message, fields in marked.items():
-        assert {each.name for each in message.DESCRIPTOR.fields if each.GetOptions().debug_redact} == fields
 
 
 async def test_blanks_around_a_cell_are_no_part_of_it(identity: Identity, tmp_path: Path) -> None:

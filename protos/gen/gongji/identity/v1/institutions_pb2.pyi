@@ -300,7 +300,7 @@ class ListInstitutionsRequest(_message.Message):
     state: _person_pb2.InstitutionState.ValueType
     """Any when unspecified."""
     page_size: _builtins.int
-    """50 when 0."""
+    """0 = 50."""
     page_token: _builtins.str
     def __init__(
         self,
@@ -325,7 +325,7 @@ class ListInstitutionsResponse(_message.Message):
     INSTITUTIONS_FIELD_NUMBER: _builtins.int
     NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
     next_page_token: _builtins.str
-    """Empty on the last page."""
+    """Empty: that was all."""
     @_builtins.property
     def institutions(self) -> _containers.RepeatedCompositeFieldContainer[_person_pb2.Institution]: ...
     def __init__(
@@ -455,7 +455,7 @@ class ListTerminalsRequest(_message.Message):
     PAGE_TOKEN_FIELD_NUMBER: _builtins.int
     fixmedins_code: _builtins.str
     page_size: _builtins.int
-    """50 when 0."""
+    """0 = 50."""
     page_token: _builtins.str
     def __init__(
         self,
@@ -479,7 +479,7 @@ class ListTerminalsResponse(_message.Message):
     TERMINALS_FIELD_NUMBER: _builtins.int
     NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
     next_page_token: _builtins.str
-    """Empty on the last page."""
+    """Empty: that was all."""
     @_builtins.property
     def terminals(self) -> _containers.RepeatedCompositeFieldContainer[_person_pb2.Terminal]: ...
     def __init__(

@@ -412,7 +412,7 @@ class ListReviewsRequest(_message.Message):
     PAGE_SIZE_FIELD_NUMBER: _builtins.int
     PAGE_TOKEN_FIELD_NUMBER: _builtins.int
     page_size: _builtins.int
-    """50 when 0."""
+    """0 = 50."""
     page_token: _builtins.str
     def __init__(
         self,
@@ -435,7 +435,7 @@ class ListReviewsResponse(_message.Message):
     FACTS_FIELD_NUMBER: _builtins.int
     NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
     next_page_token: _builtins.str
-    """Empty on the last page."""
+    """Empty: that was all."""
     @_builtins.property
     def facts(self) -> _containers.RepeatedCompositeFieldContainer[Global___KinshipFact]: ...
     def __init__(
@@ -500,7 +500,7 @@ class ListKinshipFactsRequest(_message.Message):
     PAGE_TOKEN_FIELD_NUMBER: _builtins.int
     psn_no: _builtins.str
     page_size: _builtins.int
-    """50 when 0."""
+    """0 = 50."""
     page_token: _builtins.str
     def __init__(
         self,
@@ -524,7 +524,7 @@ class ListKinshipFactsResponse(_message.Message):
     FACTS_FIELD_NUMBER: _builtins.int
     NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
     next_page_token: _builtins.str
-    """Empty on the last page."""
+    """Empty: that was all."""
     @_builtins.property
     def facts(self) -> _containers.RepeatedCompositeFieldContainer[Global___KinshipFact]: ...
     def __init__(
