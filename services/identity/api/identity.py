@@ -1,4 +1,4 @@
-"""People: registered, looked up, insured; and the snapshot of everything that was told."""
+"""People: registered, put right, dead, merged, looked up, insured (2001); and everything that was told of all."""
 
 from __future__ import annotations
 

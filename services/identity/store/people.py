@@ -1,4 +1,4 @@
-"""Persons, their enrolments, and the audit of who looked them up."""
+"""Persons, their enrolments, particulars and deaths, and what was changed of them."""
 
 from __future__ import annotations
 
