@@ -17,7 +17,7 @@ from typing import Any, Final, Self
 
 import asyncpg
 import orjson
-from sqlalchemy import event
+from sqlalchemy import event, text
 from sqlalchemy.exc import DBAPIError, DisconnectionError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
@@ -193,6 +193,13 @@ class Database:
                             await connection.invalidate()
                     raise
         self._announce(connection)
+
+    @asynccontextmanager
+    async def snapshot(self) -> AsyncIterator[AsyncConnection]:
+        """As ``transaction``, to read alone: all its statements see the database as it was at the first of them."""
+        async with self.transaction() as connection:
+            await connection.execute(text("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY"))
+            yield connection
 
     @asynccontextmanager
     async def driver_connection(self) -> AsyncIterator[Any]:

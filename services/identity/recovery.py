@@ -9,14 +9,13 @@ from typing import Final
 
 from chassis import telemetry
 from chassis.db import Database, is_transient
-from kernel.clock import Clock, business_date
+from kernel.clock import Clock
 from kernel.failures import Failure
 from kernel.randomness import Randomness
 from services.identity.domain.risk import Thresholds
 from services.identity.operations import risk
-from services.identity.operations.kinship import expire_fact
+from services.identity.operations.kinship import expire_due
 from services.identity.operations.signing_keys import SigningKeys
-from services.identity.store.kinship import expired_facts
 
 _log = telemetry.logger("recovery")
 
@@ -25,7 +24,6 @@ KEY_CHECK_S: Final = 60.0
 """How often keys are looked at; well below KEY_LEAD, so that a key is known here before it signs anywhere."""
 EXPIRY_CHECK_S: Final = 60.0
 """How often facts are looked for whose document proves nothing any more: a minute after midnight at the latest."""
-EXPIRED_AT_ONCE_MAX: Final = 200
 
 
 async def refresh_keys(keys: SigningKeys) -> None:
@@ -82,17 +80,7 @@ class ExpiringFacts:
 
     async def sweep(self) -> int:
         """Ends all that have run out; how many this replica ended."""
-        ended = 0
-        while True:
-            now = self._clock.now()
-            async with self._database.transaction() as connection:
-                due = await expired_facts(connection, today=business_date(now), count_max=EXPIRED_AT_ONCE_MAX)
-            for fact_id in due:
-                ended += await expire_fact(
-                    database=self._database, fact_id=fact_id, now=now, randomness=self._randomness
-                )
-            if len(due) < EXPIRED_AT_ONCE_MAX:
-                return ended
+        return await expire_due(database=self._database, now=self._clock.now(), randomness=self._randomness)
 
     async def run(self) -> None:
         """Runs until cancelled; a database that is away, or a family that others are changing, is waited for."""

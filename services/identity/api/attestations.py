@@ -86,15 +86,14 @@ class AttestationApi(AttestationServiceServicer):
 
     async def UseAttestation(self, request: pb.UseAttestationRequest, _: Context) -> pb.UseAttestationResponse:
         room = self.room
-        async with room.database.transaction() as connection:
-            attestation = await attestations.use(
-                connection,
-                UUID(request.attestation_id),
-                parsed_psn_no(request.psn_no, field="psn_no"),
-                wire.purpose(request.purpose),
-                request.used_for,
-                now=room.clock.now(),
-            )
+        attestation = await attestations.use_attestation(
+            database=room.database,
+            attestation_id=UUID(request.attestation_id),
+            psn_no=parsed_psn_no(request.psn_no, field="psn_no"),
+            purpose=wire.purpose(request.purpose),
+            used_for=request.used_for,
+            now=room.clock.now(),
+        )
         return pb.UseAttestationResponse(
             attested_time=timestamp_of(attestation.attested_at), used_before=attestation.used_for is not None
         )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime
+from typing import Final
 from uuid import UUID
 
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -26,6 +27,9 @@ from services.identity.operations.telling import tell
 from services.identity.store import attestations as store
 from services.identity.store import people
 from services.identity.wire.people import person_changed
+
+BECAME_REAL_NAME: Final = "persons"
+"""What a face is used for that shows by itself who somebody is: the table in which that stands."""
 
 
 async def register_verifier(
@@ -114,7 +118,7 @@ async def verify(
         if not await store.insert_attestation(connection, attestation, now=now):
             raise Failure(Kind.UNAUTHENTICATED, "ATTESTATION_ALREADY_PRESENTED", field="attestation")
         if purpose is Purpose.REAL_NAME:
-            await store.use_attestation(connection, attestation.attestation_id, used_for="persons", now=now)
+            await store.use_attestation(connection, attestation.attestation_id, used_for=BECAME_REAL_NAME, now=now)
             await store.set_real_name(connection, psn_no, now=now)
             named = with_real_name(person, now=now)
             await people.save_person(connection, person, named, now=now)
@@ -122,13 +126,23 @@ async def verify(
         return attestation
 
 
+async def use_attestation(
+    *, database: Database, attestation_id: UUID, psn_no: PsnNo, purpose: Purpose, used_for: str, now: datetime
+) -> Attestation:
+    """As ``use``, in a transaction of its own: for what other rooms do."""
+    async with database.transaction() as connection:
+        return await use(
+            connection, attestation_id=attestation_id, psn_no=psn_no, purpose=purpose, used_for=used_for, now=now
+        )
+
+
 async def use(
     connection: AsyncConnection,
+    *,
     attestation_id: UUID,
     psn_no: PsnNo,
     purpose: Purpose,
     used_for: str,
-    *,
     now: datetime,
 ) -> Attestation:
     """Uses an attestation of this person for this, once, in the caller's transaction; refusals as ``check_use``.
@@ -138,7 +152,9 @@ async def use(
     stood before, and where it was used already the caller does nothing anew. Of two uses at once the second waits for
     the first and then loses.
     """
-    attestation = await check(connection, attestation_id, psn_no, purpose, used_for, now=now)
+    attestation = await check(
+        connection, attestation_id=attestation_id, psn_no=psn_no, purpose=purpose, used_for=used_for, now=now
+    )
     if attestation.used_for is None:
         await store.use_attestation(connection, attestation_id, used_for=used_for, now=now)
     return attestation
@@ -146,11 +162,11 @@ async def use(
 
 async def check(
     connection: AsyncConnection,
+    *,
     attestation_id: UUID,
     psn_no: PsnNo,
     purpose: Purpose,
     used_for: str,
-    *,
     now: datetime,
 ) -> Attestation:
     """As ``use``, and leaves it unused: asked before anything is told that only its owner may learn."""

@@ -105,7 +105,14 @@ async def activate_card(
             card = rules.check_can_be_activated(rules.known_card(await store.card_of_number(connection, index)))
             rules.check_digest(digest, (await _activation(connection, card)).digest)
             used_for = f"card:{card.card_id}"
-            await attestations.check(connection, attestation_id, card.psn_no, Purpose.ACTIVATE_CARD, used_for, now=now)
+            await attestations.check(
+                connection,
+                attestation_id=attestation_id,
+                psn_no=card.psn_no,
+                purpose=Purpose.ACTIVATE_CARD,
+                used_for=used_for,
+                now=now,
+            )
             await _check_pin(connection, room.seals, card.psn_no, pin, field="pin")
         made = await room.pins.made(card.card_id, pin, salt=new_bytes(room.randomness, SALT_BYTES))
         async with room.database.transaction() as connection:
@@ -114,7 +121,14 @@ async def activate_card(
             locked = rules.known_card(await store.card_of_number(connection, index, lock=True))
             activation = await _activation(connection, rules.check_can_be_activated(locked))
             rules.check_digest(digest, activation.digest)
-            await attestations.use(connection, attestation_id, card.psn_no, Purpose.ACTIVATE_CARD, used_for, now=now)
+            await attestations.use(
+                connection,
+                attestation_id=attestation_id,
+                psn_no=card.psn_no,
+                purpose=Purpose.ACTIVATE_CARD,
+                used_for=used_for,
+                now=now,
+            )
             await store.activate(connection, card.card_id, made, place=desk.caller, now=now)
             await store.note(connection, card.card_id, CardChange.ACTIVATED, opter=desk.caller, now=now)
             return rules.known_card(await store.card_of_number(connection, index))
@@ -207,7 +221,14 @@ async def unlock_pin(
     used_for = f"unlock:{new_id(now, room.randomness)}"
     async with room.database.transaction() as connection:
         card = await _active_card_of(connection, psn_no)
-        await attestations.check(connection, attestation_id, psn_no, Purpose.UNLOCK_PIN, used_for, now=now)
+        await attestations.check(
+            connection,
+            attestation_id=attestation_id,
+            psn_no=psn_no,
+            purpose=Purpose.UNLOCK_PIN,
+            used_for=used_for,
+            now=now,
+        )
         if new_pin:
             await _check_pin(connection, room.seals, psn_no, new_pin, field="new_pin")
     made = None
@@ -217,7 +238,14 @@ async def unlock_pin(
         locked = await _active_card_of(connection, psn_no, lock=True)
         if locked.card_id != card.card_id:
             raise Failure(Kind.NOT_FOUND, "CARD_UNKNOWN", field="psn_no")  # Lost and issued anew meanwhile.
-        await attestations.use(connection, attestation_id, psn_no, Purpose.UNLOCK_PIN, used_for, now=now)
+        await attestations.use(
+            connection,
+            attestation_id=attestation_id,
+            psn_no=psn_no,
+            purpose=Purpose.UNLOCK_PIN,
+            used_for=used_for,
+            now=now,
+        )
         await store.set_pin(connection, card.card_id, made)
         await store.note(connection, card.card_id, CardChange.PIN_UNLOCKED, opter=opter, cause=cause, now=now)
         return await _active_card_of(connection, psn_no)

@@ -160,7 +160,9 @@ async def _apply(connection: AsyncConnection, correction: Correction, decision: 
     wanted, psn_no = correction.wanted, correction.psn_no
     if wanted.kind is not None:
         certificate = parsed_certificate(wanted.kind, wanted.value, today=business_date(decision.now))
-        return await apply_certificate(connection, psn_no, certificate, particulars.Wanted(), decision)
+        return await apply_certificate(
+            connection, psn_no=psn_no, certificate=certificate, wanted=particulars.Wanted(), decision=decision
+        )
     match wanted.field:
         case CorrectionField.NAME:
             update = particulars.Wanted(name=wanted.value)
@@ -172,7 +174,7 @@ async def _apply(connection: AsyncConnection, correction: Correction, decision: 
             raise RuntimeError("a certificate is wanted without its kind; the table does not hold such a row")
         case _:
             assert_never(wanted.field)
-    return await apply_update(connection, psn_no, update, decision)
+    return await apply_update(connection, psn_no=psn_no, wanted=update, decision=decision)
 
 
 async def _recorded(connection: AsyncConnection, person: Person, seals: Seals, *, today: date) -> Recorded:

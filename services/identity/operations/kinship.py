@@ -34,6 +34,7 @@ DECIDED: Final = "KINSHIP_DECIDED"
 """The purpose in the audit when a fact was decided about, or the registry asked again."""
 KINSHIP_ASKED: Final = "KINSHIP_ASKED"
 """The purpose in the audit when somebody asks what two people are to each other."""
+EXPIRED_AT_ONCE_MAX: Final = 200
 
 
 class Registry(Protocol):
@@ -177,6 +178,18 @@ async def expire_fact(*, database: Database, fact_id: UUID, now: datetime, rando
         decision = Decision(FactState.EXPIRED, Decider.ROOM, cause=rules.EXPIRED)
         await decide(connection, ground, [(fact, decision)], now=now, randomness=randomness)
         return True
+
+
+async def expire_due(*, database: Database, now: datetime, randomness: Randomness) -> int:
+    """Ends all live facts whose document proves nothing any more, as ``expire_fact``; how many were so."""
+    ended = 0
+    while True:
+        async with database.transaction() as connection:
+            due = await store.expired_facts(connection, today=business_date(now), count_max=EXPIRED_AT_ONCE_MAX)
+        for fact_id in due:
+            ended += await expire_fact(database=database, fact_id=fact_id, now=now, randomness=randomness)
+        if len(due) < EXPIRED_AT_ONCE_MAX:
+            return ended
 
 
 async def verify_kinship(

@@ -50,7 +50,7 @@ async def update_person(
     """The person as corrected; see ``apply_update``. Saying what is so already changes nothing."""
     async with lookups.on_record(database, purpose=UPDATED, asked_by=asked_by, now=decision.now) as (connection, met):
         met.add(psn_no)
-        return await apply_update(connection, psn_no, wanted, decision)
+        return await apply_update(connection, psn_no=psn_no, wanted=wanted, decision=decision)
 
 
 async def change_certificate(
@@ -66,11 +66,13 @@ async def change_certificate(
     audit = lookups.on_record(database, purpose=CERTIFICATE_CHANGED, asked_by=asked_by, now=decision.now)
     async with audit as (connection, met):
         met.add(psn_no)
-        after = await apply_certificate(connection, psn_no, certificate, wanted, decision)
+        after = await apply_certificate(
+            connection, psn_no=psn_no, certificate=certificate, wanted=wanted, decision=decision
+        )
         return Seen(after, masked_number(certificate.number))
 
 
-async def apply_update(connection: AsyncConnection, psn_no: PsnNo, wanted: Wanted, decision: Decision) -> Person:
+async def apply_update(connection: AsyncConnection, *, psn_no: PsnNo, wanted: Wanted, decision: Decision) -> Person:
     """The person as corrected, in the caller's transaction, told and on record with who decided it.
 
     PERSON_UNKNOWN (NOT_FOUND), PERSON_MERGED (PRECONDITION), then as ``domain.particulars.updated``, then, for a birth
@@ -86,7 +88,7 @@ async def apply_update(connection: AsyncConnection, psn_no: PsnNo, wanted: Wante
 
 
 async def apply_certificate(
-    connection: AsyncConnection, psn_no: PsnNo, certificate: Certificate, wanted: Wanted, decision: Decision
+    connection: AsyncConnection, *, psn_no: PsnNo, certificate: Certificate, wanted: Wanted, decision: Decision
 ) -> Person:
     """The person under another certificate, in the caller's transaction; the former one goes on finding him.
 

@@ -8,7 +8,6 @@ from types import MappingProxyType
 from typing import Any, Final
 from uuid import UUID
 
-import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from chassis.db import Database
@@ -52,14 +51,20 @@ async def begin_export(
         met.add(psn_no)
         writable(await people.load_person(connection, psn_no))
         used_for = f"export:{new_id(now, randomness)}"
-        await attestations.use(connection, attestation_id, psn_no, Purpose.EXPORT_DATA, used_for, now=now)
+        await attestations.use(
+            connection,
+            attestation_id=attestation_id,
+            psn_no=psn_no,
+            purpose=Purpose.EXPORT_DATA,
+            used_for=used_for,
+            now=now,
+        )
 
 
 async def exported(*, database: Database, seals: Seals, psn_no: PsnNo, now: datetime) -> AsyncGenerator[bytes, None]:
     """The document in pieces, all of one moment, of an export that has begun; few rows are in memory at once."""
     piece = bytearray(document.beginning(exported_at=now).encode())
-    async with database.transaction() as connection:
-        await connection.execute(sa.text("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY"))
+    async with database.snapshot() as connection:
         numbers = await numbers_of(connection, psn_no)
         for section in SECTIONS:
             async for text in _section(connection, section, numbers, seals):

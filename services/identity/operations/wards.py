@@ -55,11 +55,25 @@ async def add_ward(
             rules.check_room(len(known))
         used_for = f"ward:{guardian}/{ward}"
         faces = [
-            await attestations.use(connection, guardian_attestation_id, guardian, Purpose.ADD_WARD, used_for, now=now)
+            await attestations.use(
+                connection,
+                attestation_id=guardian_attestation_id,
+                psn_no=guardian,
+                purpose=Purpose.ADD_WARD,
+                used_for=used_for,
+                now=now,
+            )
         ]
         if ward_attestation_id is not None:
             faces.append(
-                await attestations.use(connection, ward_attestation_id, ward, Purpose.BE_WARD, used_for, now=now)
+                await attestations.use(
+                    connection,
+                    attestation_id=ward_attestation_id,
+                    psn_no=ward,
+                    purpose=Purpose.BE_WARD,
+                    used_for=used_for,
+                    now=now,
+                )
             )
         if all(face.used_for is None for face in faces):
             await store.save_ward(

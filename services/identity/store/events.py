@@ -111,8 +111,7 @@ async def snapshot(database: Database) -> AsyncIterator[tuple[Sequence[bytes], C
 
     CHANGES_OF_A_COPY, as above.
     """
-    async with database.transaction() as connection:
-        await connection.execute(sa.text("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY"))
+    async with database.snapshot() as connection:
         moment = (await connection.execute(sa.text(_MOMENT))).one()
         if moment.is_copy:
             raise _of_a_copy()
