@@ -31,6 +31,7 @@ from services.identity.domain.person import Person, writable
 from services.identity.domain.sealing import NONCE_BYTES, Sealed, Seals
 from services.identity.operations import lookups
 from services.identity.operations.drawn import new_bytes, new_id
+from services.identity.operations.kinship_ground import locked_ground
 from services.identity.operations.particulars import Decision, apply_certificate, apply_update
 from services.identity.operations.sealed import certno_of, name_of
 from services.identity.store import corrections as store
@@ -132,11 +133,12 @@ async def decide_correction(
     A refusal leaves the correction waiting.
     """
     async with lookups.on_record(database, purpose=DECIDED, asked_by=asked_by, now=now) as (connection, met):
-        sealed = await store.load_correction(connection, correction_id, lock=True)
-        if sealed is None:
-            raise Failure(Kind.NOT_FOUND, "CORRECTION_UNKNOWN", field="correction_id")
-        met.add(sealed.psn_no)
-        seen = _opened(sealed, seals)
+        psn_no = _known(await store.load_correction(connection, correction_id)).psn_no
+        met.add(psn_no)
+        if state is CorrectionState.GRANTED:
+            # Before the correction's lock, as whoever merges the person takes them.
+            await locked_ground(connection, {psn_no})
+        seen = _opened(_known(await store.load_correction(connection, correction_id, lock=True)), seals)
         before = seen.correction
         if before.state is state:
             return seen
@@ -181,6 +183,12 @@ async def _recorded(connection: AsyncConnection, person: Person, seals: Seals, *
     sealed = await people.sealed_person(connection, person.psn_no)
     certificate = parsed_certificate(sealed.kind, certno_of(sealed, seals=seals), today=today)
     return Recorded(certificate, name_of(sealed, seals=seals), person.brdy, person.sex)
+
+
+def _known(found: SealedCorrection | None) -> SealedCorrection:
+    if found is None:
+        raise Failure(Kind.NOT_FOUND, "CORRECTION_UNKNOWN", field="correction_id")
+    return found
 
 
 def opened_value(correction_id: UUID, value: Sealed, *, seals: Seals) -> str:

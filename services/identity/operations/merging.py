@@ -17,7 +17,7 @@ from services.identity.operations.kinship_ground import Ground, locked_ground, m
 from services.identity.operations.particulars import Decision
 from services.identity.operations.sealed import certno_of, opened_certno, sealed_certno
 from services.identity.operations.telling import tell
-from services.identity.store import certificates, people
+from services.identity.store import certificates, corrections, people
 from services.identity.store import merging as store
 from services.identity.store.certificates import FormerCertificate
 from services.identity.store.endings import end_credentials
@@ -37,7 +37,7 @@ async def merge_persons(
     Doubles of the double are those of the other from now on, so a number leads to the one that counts in one step.
     First that applies: INVALID MERGE_WITH_SELF; as ``is_merged``; as ``check_one_person``; PRECONDITION MERGE_CONFLICT
     with the refusal that a kinship fact of the double would meet beside those of the other. A refusal leaves everything
-    as it was.
+    as it was. What a double waits to have put right is refused: it is asked for anew under the number that counts.
     """
     if keep == double:
         raise Failure(Kind.INVALID, "MERGE_WITH_SELF", field="double_psn_no")
@@ -77,8 +77,11 @@ async def _merge(
         if refusal.kind is Kind.CONFLICT:
             raise
         raise Failure(Kind.PRECONDITION, "MERGE_CONFLICT", conflict=refusal.reason) from None
-    await _move_certificates(connection, keep, double, decision)
     doubles = [double, *(each.psn_no for each, _ in led_on)]
+    # Before the numbers are taken from the doubles: an officer who decides has a correction's lock already, and his
+    # look-up would wait for whoever changes a person's key.
+    await corrections.refuse_waiting(connection, doubles, opter=decision.opter, cause=ENDED_BY_MERGING, now=now)
+    await _move_certificates(connection, keep, double, decision)
     for number in doubles:
         await store.save_merged(connection, number, keep)
     await store.move_sanctions(connection, double, keep)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
@@ -129,6 +129,17 @@ async def decide_correction(
         sa.update(CORRECTIONS)
         .where(CORRECTIONS.c.correction_id == correction_id)
         .values(state=state.value, opter=opter, cause=cause, decided_at=now)
+    )
+
+
+async def refuse_waiting(
+    connection: AsyncConnection, psn_nos: Iterable[PsnNo], *, opter: str, cause: str, now: datetime
+) -> None:
+    """Refuses whatever these people wait for; the caller holds their locks, so nothing is asked for meanwhile."""
+    await connection.execute(
+        sa.update(CORRECTIONS)
+        .where(CORRECTIONS.c.psn_no == any_of(sorted(psn_nos)), CORRECTIONS.c.state == CorrectionState.REQUESTED.value)
+        .values(state=CorrectionState.REFUSED.value, opter=opter, cause=cause, decided_at=now)
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Awaitable
 from typing import Any
 
 from gongji.identity.v1 import events_pb2, identity_pb2, person_pb2
@@ -273,8 +274,8 @@ async def test_a_merged_double_is_not_corrected(identity: Identity) -> None:
     assert (await refusal(request(identity, str(double["psn_no"]), "王小贝")))[1] == "PERSON_MERGED"
 
 
-async def test_what_was_asked_for_under_a_doubles_number_is_listed_with_him(identity: Identity) -> None:
-    """It waits for an officer, who can only refuse it; asked for under the number that counts, it is granted."""
+async def test_what_was_asked_for_under_a_doubles_number_is_refused_by_the_merge(identity: Identity) -> None:
+    """It stands refused in his list and in no queue; asked for under the number that counts, it is granted."""
     await identity.register(**NEWBORN)
     double = NEWBORN | {"certno": "S650123457", "psn_no": "650100000000010"}
     await identity.register(**double)
@@ -285,11 +286,34 @@ async def test_what_was_asked_for_under_a_doubles_number_is_listed_with_him(iden
         )
     )
     listed = (await identity.rights.ListCorrections(pb.ListCorrectionsRequest(psn_no=BABY))).corrections
-    assert [each.correction_id for each in listed] == [asked.correction_id]
-    assert (await refusal(decide(identity, asked.correction_id, granted="王小贝")))[1] == "PERSON_MERGED"
-    await decide(identity, asked.correction_id, refused="重复登记")
+    assert [(each.correction_id, each.state, each.cause, each.opter) for each in listed] == [
+        (asked.correction_id, pb.CORRECTION_STATE_REFUSED, "MERGED", "zhang01")
+    ]
+    assert await waiting(identity) == []
+    assert (await refusal(decide(identity, asked.correction_id, granted="王小贝")))[1] == "CORRECTION_DECIDED"
     again = await request(identity, BABY, "王小贝")
     assert (await decide(identity, again.correction_id, granted="王小贝")).state == pb.CORRECTION_STATE_GRANTED
+
+
+async def test_a_correction_is_decided_while_its_person_is_merged(start_identity: StartIdentity) -> None:
+    """Whichever comes first over two replicas, neither waits for the other for ever, and none is left waiting."""
+    replicas = [await start_identity(), await start_identity()]
+    await replicas[0].register(**NEWBORN)
+    work: list[Awaitable[object]] = []
+    for n in range(8):
+        number = f"65010000000010{n}"
+        await replicas[0].register(**(NEWBORN | {"certno": f"S65012350{n}", "psn_no": number}))
+        asked = await request(replicas[0], number, "王小贝")
+        merging = identity_pb2.MergePersonsRequest(
+            keep_psn_no=BABY, double_psn_no=number, opter="zhang01", cause="重复登记"
+        )
+        work.append(replicas[0].stub.MergePersons(merging))
+        work.append(decide(replicas[1], asked.correction_id, **({"granted": "王小贝"} if n % 2 else {"refused": "误"})))
+    heard = await asyncio.gather(*work, return_exceptions=True)
+    reasons = {each.reason if isinstance(each, Failure) else type(each).__name__ for each in heard}
+    assert reasons <= {"MergePersonsResponse", "Correction", "CORRECTION_DECIDED"}
+    async with replicas[0].database.driver_connection() as connection:
+        assert await connection.fetchval("SELECT count(*) FROM corrections WHERE state = 'REQUESTED'") == 0
 
 
 async def test_a_dead_persons_record_is_put_right_as_anybodys(identity: Identity) -> None:
