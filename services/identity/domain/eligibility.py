@@ -158,11 +158,6 @@ def eligibilities(standing: Standing, site: Site | None, *, at: datetime) -> Eli
     }
 
 
-def in_force(sanction: Sanction, at: datetime) -> bool:
-    """Whether a sanction kept somebody from networked settlement at that instant, whenever it was imposed."""
-    return sanction.from_at <= at < sanction.to_at and (sanction.lifted_at is None or at < sanction.lifted_at)
-
-
 def _personal(standing: Standing, at: datetime) -> Iterator[Hindrance]:
     day = business_date(at)
     if day < standing.brdy:
@@ -206,7 +201,7 @@ def _at_site(site: Site | None, at: datetime) -> Iterator[Hindrance]:
 def _sanctioned(reason: HindranceReason, sanctions: tuple[Sanction, ...], at: datetime) -> Iterator[Hindrance]:
     """One for each decision in force, with the clause on which it rests."""
     for sanction in sorted(sanctions, key=lambda each: (each.to_at, each.sanction_id)):
-        if in_force(sanction, at):
+        if sanction.was_in_force(at):
             ends_at = min(sanction.to_at, sanction.lifted_at or sanction.to_at)
             yield Hindrance(reason, sanction.basis_clause or _SANCTION_SOURCE, until=business_date(ends_at))
 

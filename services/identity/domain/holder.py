@@ -19,6 +19,11 @@ class Holder:
     merged_into: PsnNo | None = None
 
 
+def person_unknown(field: str = "psn_no") -> Failure:
+    """The refusal of a number that nobody has."""
+    return Failure(Kind.NOT_FOUND, "PERSON_UNKNOWN", field=field)
+
+
 def check_holder(holder: Holder | None, *, field: str = "psn_no") -> Holder:
     """The person, if credentials may be his.
 
@@ -26,7 +31,7 @@ def check_holder(holder: Holder | None, *, field: str = "psn_no") -> Holder:
     PERSON_DECEASED.
     """
     if holder is None:
-        raise Failure(Kind.NOT_FOUND, "PERSON_UNKNOWN", field=field)
+        raise person_unknown(field)
     if holder.merged_into is not None:
         raise Failure(Kind.PRECONDITION, "PERSON_MERGED", field=field)
     if holder.death_date is not None:

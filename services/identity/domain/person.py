@@ -11,6 +11,7 @@ from typing import Final
 from kernel.failures import Failure, Kind
 from kernel.ids import AdmDvs, PsnNo
 from services.identity.domain.certificate import BIRTH_YEAR_MIN, Certificate, Sex, looks_like_id_number
+from services.identity.domain.holder import person_unknown
 from services.identity.domain.sanction import Sanction
 
 PSN_NO_DRAWN_DIGITS: Final = 22
@@ -92,10 +93,10 @@ class Person:
         return next((enrolment for enrolment in self.enrolments if enrolment.insutype is insutype), None)
 
 
-def known(person: Person | None) -> Person:
+def known(person: Person | None, *, field: str = "psn_no") -> Person:
     """The person; PERSON_UNKNOWN (NOT_FOUND) if there is none."""
     if person is None:
-        raise Failure(Kind.NOT_FOUND, "PERSON_UNKNOWN", field="psn_no")
+        raise person_unknown(field)
     return person
 
 
@@ -104,8 +105,7 @@ def writable(person: Person | None, *, field: str = "psn_no") -> Person:
 
     PERSON_UNKNOWN (NOT_FOUND), PERSON_MERGED (PRECONDITION); the number that stands for him is told by GetPerson alone.
     """
-    if person is None:
-        raise Failure(Kind.NOT_FOUND, "PERSON_UNKNOWN", field=field)
+    person = known(person, field=field)
     if person.merged_into is not None:
         raise Failure(Kind.PRECONDITION, "PERSON_MERGED", field=field)
     return person

@@ -56,6 +56,10 @@ class Sanction:
         """In force or to come."""
         return self.lifted_at is None and now < self.to_at
 
+    def was_in_force(self, at: datetime) -> bool:
+        """Whether it kept somebody from networked settlement at that instant, whenever it was imposed."""
+        return self.from_at <= at < self.to_at and (self.lifted_at is None or at < self.lifted_at)
+
     def state(self, now: datetime) -> SanctionState:
         """What it is at this instant."""
         if self.lifted_at is not None:

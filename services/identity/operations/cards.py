@@ -19,7 +19,7 @@ from services.identity.domain import card as rules
 from services.identity.domain.attestation import Purpose
 from services.identity.domain.card import SALT_BYTES, Activation, Card, CardState, Pin
 from services.identity.domain.decoding import NOWHERE, Desk
-from services.identity.domain.holder import Holder, check_holder
+from services.identity.domain.holder import Holder, check_holder, person_unknown
 from services.identity.domain.person import living, writable
 from services.identity.domain.sealing import NONCE_BYTES, Seals
 from services.identity.operations import attestations, lookups
@@ -152,7 +152,7 @@ async def list_cards(
     """So many of a person's cards, newest first, and whether more follow; PERSON_UNKNOWN. The look-up is on record."""
     async with room.database.transaction() as connection:
         if await load_holder(connection, psn_no) is None:
-            raise Failure(Kind.NOT_FOUND, "PERSON_UNKNOWN", field="psn_no")
+            raise person_unknown()
         found = await store.cards_before(connection, psn_no, before, limit=size + 1)
         await lookups.record(connection, [psn_no], purpose=LISTED, asked_by=asked_by, now=now)
     return found[:size], len(found) > size

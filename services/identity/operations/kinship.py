@@ -16,6 +16,7 @@ from kernel.failures import Failure, Kind
 from kernel.ids import PsnNo
 from kernel.randomness import Randomness
 from services.identity.domain import kinship_rules as rules
+from services.identity.domain.holder import person_unknown
 from services.identity.domain.kinship import Fact, FactKind, FactState, Family, Kinship, kinship
 from services.identity.domain.kinship_rules import Decider, Decision
 from services.identity.domain.registry import Finding
@@ -213,7 +214,7 @@ async def verify_kinship(
         facts, people = await store.family_around(driver, {psn_no, other_psn_no})
         for number, field in ((psn_no, "psn_no"), (other_psn_no, "other_psn_no")):
             if number not in people:
-                raise Failure(Kind.NOT_FOUND, "PERSON_UNKNOWN", field=field)
+                raise person_unknown(field)
         if asked_by is not None:
             await lookups.record_by_driver(
                 driver, (psn_no, other_psn_no), purpose=KINSHIP_ASKED, asked_by=asked_by, now=now
@@ -255,7 +256,7 @@ async def list_facts(
     """
     async with database.transaction() as connection:
         if not await store.relatives(connection, {psn_no}):
-            raise Failure(Kind.NOT_FOUND, "PERSON_UNKNOWN", field="psn_no")
+            raise person_unknown()
         found = await lists.of_person(connection, psn_no, after=after, count_max=size + 1)
         page = found[:size]
         await _audit(connection, page, {psn_no}, asked_by=asked_by, now=now)

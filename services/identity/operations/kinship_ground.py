@@ -15,6 +15,7 @@ from kernel.failures import Failure, Kind
 from kernel.ids import PsnNo
 from kernel.randomness import Randomness
 from services.identity.domain import relations
+from services.identity.domain.holder import person_unknown
 from services.identity.domain.kinship import Fact, FactState, Family, Relative
 from services.identity.domain.kinship_merging import MergedFacts, merged_facts
 from services.identity.domain.kinship_rules import (
@@ -58,7 +59,7 @@ def on_record(people: Mapping[PsnNo, Relative], psn_no: PsnNo, *, field: str) ->
     """Someone of whom a fact may be written; PERSON_UNKNOWN (NOT_FOUND), PERSON_MERGED (PRECONDITION)."""
     found = people.get(psn_no)
     if found is None:
-        raise Failure(Kind.NOT_FOUND, "PERSON_UNKNOWN", field=field)
+        raise person_unknown(field)
     if found.merged_into is not None:
         raise Failure(Kind.PRECONDITION, "PERSON_MERGED", field=field)
     return found

@@ -16,6 +16,7 @@ from chassis.db import Database
 from kernel.failures import Failure, Kind
 from kernel.ids import PsnNo
 from kernel.randomness import Randomness
+from services.identity.domain.holder import person_unknown
 from services.identity.domain.institution import Institution
 from services.identity.domain.person import Person, known, with_sanctions, writable
 from services.identity.domain.sanction import (
@@ -174,7 +175,7 @@ async def list_sanctions(
     async with database.transaction() as connection:
         if sanctioned.psn_no is not None:
             if not await people.is_known(connection, sanctioned.psn_no):
-                raise Failure(Kind.NOT_FOUND, "PERSON_UNKNOWN", field="psn_no")
+                raise person_unknown()
             await lookups.record(connection, _named(sanctioned), purpose=SANCTION, asked_by=asked_by, now=now)
         else:
             await _locked(connection, sanctioned)

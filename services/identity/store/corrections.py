@@ -20,7 +20,7 @@ from services.identity.domain.correction import (
     Wanted,
 )
 from services.identity.domain.sealing import Sealed
-from services.identity.store.lookups import any_of
+from services.identity.store.arrays import any_of
 from services.identity.tables.people import PERSONS
 from services.identity.tables.rights import CORRECTIONS
 

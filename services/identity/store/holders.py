@@ -6,11 +6,11 @@ from collections.abc import Iterable
 from typing import Any, Final
 
 import sqlalchemy as sa
-from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from kernel.ids import PsnNo
 from services.identity.domain.holder import Holder
+from services.identity.store.arrays import any_of
 from services.identity.tables.people import PERSONS
 
 _FIND: Final = "SELECT brdy, death_date, merged_into FROM persons WHERE psn_no = $1"
@@ -31,10 +31,9 @@ async def load_holders(
     connection: AsyncConnection, psn_nos: Iterable[PsnNo], *, lock: bool = False
 ) -> dict[PsnNo, Holder]:
     """Those of the people who are on record; with ``lock``, locked in the order of their numbers."""
-    wanted = sa.any_(sa.literal(list(psn_nos), ARRAY(sa.Text)))
     statement = (
         sa.select(PERSONS.c.psn_no, PERSONS.c.brdy, PERSONS.c.death_date, PERSONS.c.merged_into)
-        .where(PERSONS.c.psn_no == wanted)
+        .where(PERSONS.c.psn_no == any_of(psn_nos))
         .order_by(PERSONS.c.psn_no)
     )
     if lock:

@@ -17,6 +17,7 @@ from services.identity.domain.certificate import Sex
 from services.identity.domain.kinship import Evidence, Fact, FactKind, FactState, Relative
 from services.identity.domain.kinship_rules import Decision
 from services.identity.domain.registry import Finding
+from services.identity.store.arrays import any_of
 from services.identity.tables.kinship import KINSHIP_DECISIONS, KINSHIP_FACTS
 from services.identity.tables.people import PERSONS
 
@@ -62,7 +63,7 @@ async def relatives(
 ) -> dict[PsnNo, Relative]:
     """Those of the people who are known; with ``lock``, locked in the order of their numbers."""
     columns = (PERSONS.c.psn_no, PERSONS.c.brdy, PERSONS.c.gend, PERSONS.c.death_date, PERSONS.c.merged_into)
-    statement = sa.select(*columns).where(_among(PERSONS.c.psn_no, psn_nos)).order_by(PERSONS.c.psn_no)
+    statement = sa.select(*columns).where(PERSONS.c.psn_no == any_of(psn_nos)).order_by(PERSONS.c.psn_no)
     if lock:
         statement = statement.with_for_update(key_share=True)
     return {PsnNo(row.psn_no): _relative(row) for row in await connection.execute(statement)}
@@ -80,8 +81,8 @@ async def live_facts(connection: AsyncConnection, psn_nos: Iterable[PsnNo]) -> l
     """The submitted and verified facts that speak of any of these people."""
     wanted = list(psn_nos)
     # Two index scans; one OR over both columns would read the table.
-    of_first = sa.select(KINSHIP_FACTS).where(_among(KINSHIP_FACTS.c.psn_no, wanted), _live())
-    of_other = sa.select(KINSHIP_FACTS).where(_among(KINSHIP_FACTS.c.other_psn_no, wanted), _live())
+    of_first = sa.select(KINSHIP_FACTS).where(KINSHIP_FACTS.c.psn_no == any_of(wanted), _live())
+    of_other = sa.select(KINSHIP_FACTS).where(KINSHIP_FACTS.c.other_psn_no == any_of(wanted), _live())
     return [fact_of(row) for row in await connection.execute(of_first.union(of_other))]
 
 
@@ -222,11 +223,6 @@ class _Named:
 
     def __getattr__(self, name: str) -> Any:  # noqa: ANN401  As above.
         return self._row[name]
-
-
-def _among(column: sa.Column[str], psn_nos: Iterable[PsnNo]) -> sa.ColumnElement[bool]:
-    # An array, so that one prepared statement serves any number of people.
-    return column == sa.any_(sa.cast(sa.literal(sorted(psn_nos), ARRAY(sa.Text)), ARRAY(sa.Text)))
 
 
 def _live() -> sa.ColumnElement[bool]:

@@ -7,11 +7,11 @@ from datetime import datetime
 from typing import Any, Final
 
 import sqlalchemy as sa
-from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from kernel.ids import PsnNo
 from services.identity.domain.lookup import Lookup
+from services.identity.store.arrays import any_of
 from services.identity.tables.people import LOOKUPS, PERSONS
 
 _ADD: Final = sa.text("""
@@ -73,8 +73,3 @@ async def numbers_of(connection: AsyncConnection, psn_no: PsnNo) -> list[PsnNo]:
         sa.select(PERSONS.c.psn_no).where(PERSONS.c.merged_into == psn_no).order_by(PERSONS.c.psn_no)
     )
     return [psn_no, *map(PsnNo, doubles)]
-
-
-def any_of(texts: Sequence[str]) -> sa.ColumnElement[bool]:
-    """``= ANY`` of these numbers or names: one prepared statement serves any count of them."""
-    return sa.any_(sa.cast(sa.literal(list(texts), ARRAY(sa.Text)), ARRAY(sa.Text)))

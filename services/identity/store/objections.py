@@ -12,7 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from kernel.ids import PsnNo
 from services.identity.domain.risk import FundedBill, RiskKind, Subject
-from services.identity.store.lookups import any_of
+from services.identity.store.arrays import any_of
 from services.identity.tables.risk import FUNDED_BILLS, RISK_EVIDENCE
 
 

@@ -8,7 +8,6 @@ from datetime import datetime
 from typing import Final
 
 import sqlalchemy as sa
-from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from kernel.ids import AdmDvs, PsnNo
@@ -23,6 +22,7 @@ from services.identity.domain.person import (
     PersonChange,
 )
 from services.identity.domain.sealing import Sealed
+from services.identity.store.arrays import any_of
 from services.identity.store.sanctions import sanctions_of
 from services.identity.tables.people import (
     ENROLMENT_CHANGES,
@@ -86,7 +86,7 @@ async def sealed_person(connection: AsyncConnection, psn_no: PsnNo) -> SealedPer
 
 async def sealed_people(connection: AsyncConnection, psn_nos: Iterable[PsnNo]) -> dict[PsnNo, SealedPerson]:
     """The sealed columns of those of the people who are on record."""
-    rows = await connection.execute(_SEALED.where(_among(PERSONS.c.psn_no, list(psn_nos))))
+    rows = await connection.execute(_SEALED.where(PERSONS.c.psn_no == any_of(psn_nos)))
     return {PsnNo(row.psn_no): _sealed(row) for row in rows}
 
 
@@ -100,7 +100,7 @@ async def load_people(
 ) -> dict[PsnNo, Person]:
     """Those of the people who are on record; with ``lock``, locked in the order of their numbers."""
     wanted = list(psn_nos)
-    statement = sa.select(PERSONS).where(_among(PERSONS.c.psn_no, wanted)).order_by(PERSONS.c.psn_no)
+    statement = sa.select(PERSONS).where(PERSONS.c.psn_no == any_of(wanted)).order_by(PERSONS.c.psn_no)
     if lock:
         # key_share: rows that merely refer to the person (look-ups, used codes) need not wait for his change.
         statement = statement.with_for_update(key_share=True)
@@ -109,7 +109,7 @@ async def load_people(
         return {}
     enrolments: dict[PsnNo, list[Enrolment]] = {}
     for each in await connection.execute(
-        sa.select(ENROLMENTS).where(_among(ENROLMENTS.c.psn_no, wanted)).order_by(ENROLMENTS.c.insutype)
+        sa.select(ENROLMENTS).where(ENROLMENTS.c.psn_no == any_of(wanted)).order_by(ENROLMENTS.c.insutype)
     ):
         enrolments.setdefault(PsnNo(each.psn_no), []).append(_enrolment(each))
     sanctions = {psn_no: await sanctions_of(connection, psn_no) for psn_no in await _sanctioned(connection, wanted)}
@@ -133,7 +133,7 @@ async def load_people(
 async def _sanctioned(connection: AsyncConnection, psn_nos: list[PsnNo]) -> list[PsnNo]:
     """Those of the people who were ever sanctioned: so few that each may be read by himself."""
     found = await connection.execute(
-        sa.select(SANCTIONS.c.psn_no).where(_among(SANCTIONS.c.psn_no, psn_nos)).distinct()
+        sa.select(SANCTIONS.c.psn_no).where(SANCTIONS.c.psn_no == any_of(psn_nos)).distinct()
     )
     return [PsnNo(row.psn_no) for row in found]
 
@@ -247,8 +247,3 @@ def _sealed(row: sa.Row[tuple[object, ...]]) -> SealedPerson:
 
 def _enrolment(row: sa.Row[tuple[object, ...]]) -> Enrolment:
     return Enrolment(Insutype(row.insutype), AdmDvs(row.insuplc_admdvs), InsuranceStatus(row.psn_insu_stas))
-
-
-def _among(column: sa.Column[str], psn_nos: Sequence[PsnNo]) -> sa.ColumnElement[bool]:
-    # An array, so that one prepared statement serves any number of people.
-    return column == sa.any_(sa.cast(sa.literal(list(psn_nos), ARRAY(sa.Text)), ARRAY(sa.Text)))

@@ -10,7 +10,7 @@ import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from kernel.ids import PsnNo
-from services.identity.store.lookups import any_of
+from services.identity.store.arrays import any_of
 from services.identity.tables.attestations import ATTESTATIONS
 from services.identity.tables.cards import CARD_CHANGES, CARDS
 from services.identity.tables.credentials import REFUSED_DECODINGS, USED_CODES

@@ -8,7 +8,7 @@ from typing import Any
 from uuid import UUID
 
 import sqlalchemy as sa
-from sqlalchemy.dialects.postgresql import ARRAY, insert
+from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from kernel.ids import FixmedinsCode, PsnNo
@@ -22,6 +22,7 @@ from services.identity.domain.risk import (
     RiskState,
     Subject,
 )
+from services.identity.store.arrays import any_of
 from services.identity.tables.people import PERSONS
 from services.identity.tables.risk import RISK_EVENTS, RISK_EVIDENCE
 
@@ -73,7 +74,7 @@ async def told_evidence(
     rows = await connection.execute(
         sa.select(RISK_EVIDENCE.c.subject, RISK_EVIDENCE.c.evidence_key, RISK_EVIDENCE.c.occurrences)
         .where(RISK_EVIDENCE.c.kind == kind.value)
-        .where(_among(RISK_EVIDENCE.c.subject, subjects))
+        .where(RISK_EVIDENCE.c.subject == any_of(subjects))
         .where(RISK_EVIDENCE.c.occurred_at >= since)
     )
     return {(row.subject, row.evidence_key): row.occurrences for row in rows}
@@ -99,7 +100,7 @@ async def open_days(connection: AsyncConnection, kind: RiskKind, subjects: Colle
         sa.select(RISK_EVENTS.c.subject, RISK_EVENTS.c.day)
         .where(RISK_EVENTS.c.kind == kind.value)
         .where(RISK_EVENTS.c.state == RiskState.OPEN.value)
-        .where(_among(RISK_EVENTS.c.subject, subjects))
+        .where(RISK_EVENTS.c.subject == any_of(subjects))
     )
     found: dict[str, set[date]] = {}
     for row in rows:
@@ -111,7 +112,7 @@ async def known_people(connection: AsyncConnection, psn_nos: Collection[PsnNo]) 
     """Those of the numbers that somebody has."""
     return {
         PsnNo(found)
-        for found in await connection.scalars(sa.select(PERSONS.c.psn_no).where(_among(PERSONS.c.psn_no, psn_nos)))
+        for found in await connection.scalars(sa.select(PERSONS.c.psn_no).where(PERSONS.c.psn_no == any_of(psn_nos)))
     }
 
 
@@ -151,7 +152,7 @@ async def list_events(
     if kind is not None:
         statement = statement.where(RISK_EVENTS.c.kind == kind.value)
     if psn_nos is not None:
-        statement = statement.where(_among(RISK_EVENTS.c.psn_no, psn_nos))
+        statement = statement.where(RISK_EVENTS.c.psn_no == any_of(psn_nos))
     if after is not None:
         statement = statement.where(RISK_EVENTS.c.risk_event_id > after)
     return [_event(row) for row in await connection.execute(statement)]
@@ -169,11 +170,6 @@ async def save_judgement(connection: AsyncConnection, risk_event_id: UUID, judge
             decided_at=judgement.decided_at,
         )
     )
-
-
-def _among(column: sa.Column[Any], texts: Collection[str]) -> sa.ColumnElement[bool]:
-    # An array, so that one prepared statement serves any number of them.
-    return column == sa.any_(sa.cast(sa.literal(sorted(texts), ARRAY(sa.Text)), ARRAY(sa.Text)))
 
 
 def _evidence_row(evidence: Evidence, finding: Finding, risk_event_id: UUID) -> dict[str, Any]:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from datetime import datetime, timedelta
-from typing import Any, Final
+from typing import Final
 
 import sqlalchemy as sa
-from sqlalchemy.dialects.postgresql import ARRAY, insert
+from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from kernel.ids import FixmedinsCode, PsnNo
@@ -20,6 +20,7 @@ from services.identity.domain.risk import (
     ShownForAnother,
     Subject,
 )
+from services.identity.store.arrays import any_of
 from services.identity.tables.credentials import REFUSED_DECODINGS
 from services.identity.tables.risk import CREDENTIAL_REFUSALS, PHARMACY_BUYS, REFUNDED_BUYS, RISK_SWEEPS
 
@@ -178,7 +179,7 @@ async def buys_since(
     refunded = sa.exists().where(REFUNDED_BUYS.c.setl_id == PHARMACY_BUYS.c.setl_id)
     rows = await connection.execute(
         sa.select(PHARMACY_BUYS)
-        .where(_among(PHARMACY_BUYS.c.psn_no, funders))
+        .where(PHARMACY_BUYS.c.psn_no == any_of(funders))
         .where(PHARMACY_BUYS.c.settled_at >= since)
         .where(~refunded)
     )
@@ -273,8 +274,3 @@ def _subjects(fixmedins_code: str, terminal_no: str, psn_no: str) -> set[Subject
     if fixmedins_code:
         found.add(Subject(fixmedins_code=FixmedinsCode(fixmedins_code), terminal_no=terminal_no))
     return found
-
-
-def _among(column: sa.Column[Any], texts: Collection[str]) -> sa.ColumnElement[bool]:
-    # An array, so that one prepared statement serves any number of them.
-    return column == sa.any_(sa.cast(sa.literal(sorted(texts), ARRAY(sa.Text)), ARRAY(sa.Text)))

@@ -3,22 +3,18 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Final
 
-from gongji.identity.v1 import credentials_pb2, events_pb2, person_pb2
+from gongji.identity.v1 import credentials_pb2, events_pb2
 from kernel.clock import business_date
 from kernel.ids import parsed_fixmedins_code
-from services.identity.domain.certificate import CertificateKind, parsed_certificate
+from services.identity.domain.certificate import parsed_certificate
 from services.identity.domain.credential import SigningKey, checked_business_type
 from services.identity.domain.decoding import CardShown, CertificateShown, CodeShown, Desk, Presented, Visit
 from services.identity.domain.name import parsed_name
 from services.identity.domain.ward import Ward
 from services.identity.wire.events import Draft
+from services.identity.wire.people import CERTIFICATE_KINDS
 from services.identity.wire.values import timestamp_of
-
-_CERTIFICATE_KINDS: Final = {
-    person_pb2.CertificateType.Value(f"CERTIFICATE_TYPE_{kind.name}"): kind for kind in CertificateKind
-}
 
 
 def visit(request: credentials_pb2.DecodeCredentialRequest, *, now: datetime) -> Visit:
@@ -53,7 +49,7 @@ def desk(fixmedins_code: str, terminal_no: str) -> Desk:
 def certificate_shown(message: credentials_pb2.CertificateShown, *, now: datetime) -> CertificateShown:
     """A certificate with its name; refusals as ``parsed_certificate``, NAME_MALFORMED."""
     return CertificateShown(
-        parsed_certificate(_CERTIFICATE_KINDS[message.psn_cert_type], message.certno, today=business_date(now)),
+        parsed_certificate(CERTIFICATE_KINDS[message.psn_cert_type], message.certno, today=business_date(now)),
         parsed_name(message.psn_name),
     )
 

@@ -20,6 +20,7 @@ from services.identity.domain.institution import (
 )
 from services.identity.domain.terminal import Terminal
 from services.identity.wire.events import Draft
+from services.identity.wire.sanctions import standing_sanctions
 from services.identity.wire.values import parsed_date, parsed_text, timestamp_of
 
 _INSTITUTION_STATES: Final = {
@@ -98,7 +99,7 @@ def institution_shown(
     """The answer to GetInstitution."""
     return institutions_pb2.GetInstitutionResponse(
         institution=institution_message(institution),
-        sanctions=_sanctions(institution, now),
+        sanctions=standing_sanctions(institution.sanctions, now=now),
         decisions=[
             institutions_pb2.InstitutionDecision(
                 state=_state_value(each.state),
@@ -133,7 +134,7 @@ def institution_changed(institution: Institution, *, now: datetime) -> Draft:
     fact = events_pb2.IdentityEvent(
         institution_changed=events_pb2.InstitutionChanged(
             institution=institution_message(institution),
-            sanctions=_sanctions(institution, now),
+            sanctions=standing_sanctions(institution.sanctions, now=now),
         )
     )
     return Draft(fact, f"institution:{institution.fixmedins_code}", institution.version)
@@ -144,17 +145,6 @@ def terminal_changed(terminal: Terminal) -> Draft:
     fact = events_pb2.IdentityEvent(terminal_changed=events_pb2.TerminalChanged(terminal=terminal_message(terminal)))
     aggregate = f"terminal:{terminal.fixmedins_code}/{terminal.terminal_no}"
     return Draft(fact, aggregate, terminal.version)
-
-
-def _sanctions(institution: Institution, now: datetime) -> list[person_pb2.Sanction]:
-    """Those in force or to come."""
-    return [
-        person_pb2.Sanction(
-            sanction_id=str(each.sanction_id), from_time=timestamp_of(each.from_at), to_time=timestamp_of(each.to_at)
-        )
-        for each in institution.sanctions
-        if each.stands(now)
-    ]
 
 
 def _state_value(state: InstitutionState) -> person_pb2.InstitutionState.ValueType:

@@ -14,9 +14,10 @@ from services.identity.domain.particulars import Wanted
 from services.identity.domain.person import DeathEvidence, Person
 from services.identity.domain.registration import Registration, checked_registration
 from services.identity.wire.events import Draft
+from services.identity.wire.sanctions import standing_sanctions
 from services.identity.wire.values import parsed_date, timestamp_of
 
-_CERTIFICATE_KINDS: Final = {
+CERTIFICATE_KINDS: Final = {
     person_pb2.CertificateType.Value(f"CERTIFICATE_TYPE_{kind.name}"): kind for kind in CertificateKind
 }
 
@@ -28,7 +29,7 @@ _DEATH_EVIDENCES: Final = {
 def registration(request: identity_pb2.RegisterPersonRequest, *, now: datetime) -> Registration:
     """The checked registration; refusals as ``checked_registration`` lists them, DATE_MALFORMED before them."""
     return checked_registration(
-        kind=_CERTIFICATE_KINDS[request.psn_cert_type],
+        kind=CERTIFICATE_KINDS[request.psn_cert_type],
         certno=request.certno,
         name=request.psn_name,
         brdy=parsed_date(request.brdy, field="brdy"),
@@ -49,7 +50,7 @@ def wanted(request: identity_pb2.UpdatePersonRequest | identity_pb2.ChangeCertif
 
 def certificate(request: identity_pb2.ChangeCertificateRequest, *, now: datetime) -> Certificate:
     """The new certificate; refusals as ``parsed_certificate``."""
-    return parsed_certificate(_CERTIFICATE_KINDS[request.psn_cert_type], request.certno, today=business_date(now))
+    return parsed_certificate(CERTIFICATE_KINDS[request.psn_cert_type], request.certno, today=business_date(now))
 
 
 def death_evidence(evidence: identity_pb2.DeathEvidence.ValueType) -> DeathEvidence:
@@ -71,15 +72,7 @@ def person_message(person: Person, *, now: datetime) -> person_pb2.Person:
             )
             for each in person.enrolments
         ],
-        sanctions=[
-            person_pb2.Sanction(
-                sanction_id=str(each.sanction_id),
-                from_time=timestamp_of(each.from_at),
-                to_time=timestamp_of(each.to_at),
-            )
-            for each in person.sanctions
-            if each.stands(now)
-        ],
+        sanctions=standing_sanctions(person.sanctions, now=now),
         death_date="" if person.death_date is None else person.death_date.isoformat(),
         merged_into=person.merged_into or "",
         real_name_time=None if person.real_name_at is None else timestamp_of(person.real_name_at),

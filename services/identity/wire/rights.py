@@ -7,7 +7,6 @@ from typing import Final
 from uuid import UUID
 
 from gongji.identity.v1 import person_pb2, rights_pb2
-from services.identity.domain.certificate import CertificateKind
 from services.identity.domain.correction import (
     CorrectionEvidence,
     CorrectionField,
@@ -19,9 +18,9 @@ from services.identity.domain.correction import (
 )
 from services.identity.domain.lookup import Lookup
 from services.identity.wire import pages
+from services.identity.wire.people import CERTIFICATE_KINDS
 from services.identity.wire.values import timestamp_of
 
-_KINDS: Final = {person_pb2.CertificateType.Value(f"CERTIFICATE_TYPE_{kind.name}"): kind for kind in CertificateKind}
 _FIELDS: Final = {rights_pb2.CorrectionField.Value(f"CORRECTION_FIELD_{each.name}"): each for each in CorrectionField}
 _EVIDENCES: Final = {
     rights_pb2.CorrectionEvidence.Value(f"CORRECTION_EVIDENCE_{each.name}"): each for each in CorrectionEvidence
@@ -31,7 +30,9 @@ _STATES: Final = {rights_pb2.CorrectionState.Value(f"CORRECTION_STATE_{each.name
 
 def wanted(request: rights_pb2.RequestCorrectionRequest, *, today: date) -> Wanted:
     """What the person asks for, checked; refusals as ``checked_wanted`` lists them."""
-    return checked_wanted(_FIELDS[request.field], request.value, _KINDS.get(request.psn_cert_type), today=today)
+    return checked_wanted(
+        _FIELDS[request.field], request.value, CERTIFICATE_KINDS.get(request.psn_cert_type), today=today
+    )
 
 
 def evidence(value: rights_pb2.CorrectionEvidence.ValueType) -> CorrectionEvidence:

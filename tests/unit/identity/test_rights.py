@@ -13,7 +13,7 @@ import sqlalchemy as sa
 
 from services.identity.domain import rights
 from services.identity.domain.rights import SECTIONS, Section
-from services.identity.store.lookups import any_of
+from services.identity.store.arrays import any_of
 from services.identity.store.rights import _QUERIES
 from services.identity.tables import METADATA
 
