@@ -12,7 +12,11 @@ from ops.identity.export_command import export, export_schema
 from ops.identity.kinship import kinship
 from ops.options import HERE, AsJson, Data
 
-identity = typer.Typer(name="identity", help="People and kinship by the file, the officer's queue, one person's whole file.", no_args_is_help=True)
+identity = typer.Typer(
+    name="identity",
+    help="People and kinship by the file, the officer's queue, one person's whole file.",
+    no_args_is_help=True,
+)
 identity.add_typer(kinship)
 identity.command("export")(export)
 identity.command("export-schema")(export_schema)
