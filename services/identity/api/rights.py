@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator
 from contextlib import aclosing
 from dataclasses import dataclass, field
-from typing import Final
 from uuid import UUID
 
-from chassis.deadlines import remaining_s
 from chassis.rpc.interceptors import Context
 from chassis.rpc.server import RpcServer
 from gongji.identity.v1 import rights_pb2 as pb
 from gongji.identity.v1.rights_pb2_grpc import RightsServiceServicer, add_RightsServiceServicer_to_server
 from kernel.clock import business_date
-from kernel.failures import Failure, Kind
 from kernel.ids import parsed_psn_no
 from services.identity.api.room import Room, asked_by
 from services.identity.operations import corrections, lookups, rights
@@ -23,21 +19,13 @@ from services.identity.wire import rights as wire
 from services.identity.wire.pages import page_size, token_of
 from services.identity.wire.values import parsed_text
 
-EXPORTS_MAX: Final = 3
-"""So many exports at once, so that people who read slowly do not keep all connections from everybody else."""
-
-EXPORT_MAX_S: Final = 600
-"""How far ahead an export's deadline may lie: whoever stops reading keeps his place and his connection until then."""
-_ROUNDING_S: Final = 5
-"""A deadline travels as a rounded number of seconds."""
-
 
 @dataclass(frozen=True, slots=True)
 class RightsApi(RightsServiceServicer):
     """Serves ``gongji.identity.v1.RightsService``; the chassis maps what is raised below."""
 
     room: Room
-    exports: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(EXPORTS_MAX))
+    exports: rights.Exports = field(default_factory=rights.Exports)
 
     def add_to(self, server: RpcServer) -> None:
         """Registers this face with the server."""
@@ -46,13 +34,9 @@ class RightsApi(RightsServiceServicer):
     async def ExportPerson(
         self, request: pb.ExportPersonRequest, context: Context
     ) -> AsyncIterator[pb.ExportPersonResponse]:
-        if (remaining_s() or 0) > EXPORT_MAX_S + _ROUNDING_S:
-            raise Failure(Kind.INVALID, "DEADLINE_TOO_FAR", seconds_max=EXPORT_MAX_S)
-        if self.exports.locked():
-            raise Failure(Kind.UNAVAILABLE, "SERVICE_BUSY")
-        async with self.exports:
-            room, now = self.room, self.room.clock.now()
-            psn_no = parsed_psn_no(request.psn_no, field="psn_no")
+        room, now = self.room, self.room.clock.now()
+        psn_no = parsed_psn_no(request.psn_no, field="psn_no")
+        async with self.exports.place():
             await rights.begin_export(
                 database=room.database,
                 psn_no=psn_no,

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager
 from datetime import datetime
 from types import MappingProxyType
 from typing import Any, Final
@@ -11,13 +13,15 @@ from uuid import UUID
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from chassis.db import Database
+from chassis.deadlines import remaining_s
+from kernel.failures import Failure, Kind
 from kernel.ids import PsnNo
 from kernel.randomness import Randomness
 from services.identity.domain import rights as document
 from services.identity.domain.attestation import Purpose
 from services.identity.domain.certificate import CertificateKind
 from services.identity.domain.person import writable
-from services.identity.domain.rights import SECTIONS, Section
+from services.identity.domain.rights_sections import SECTIONS, Section
 from services.identity.domain.sealing import Sealed, Seals
 from services.identity.operations import attestations, lookups
 from services.identity.operations.corrections import opened_value
@@ -31,6 +35,35 @@ EXPORTED: Final = "DATA_EXPORTED"
 """The purpose in the audit."""
 PIECE_BYTES: Final = 32 << 10
 """So much of the document goes into one message; a row longer than that goes whole."""
+
+EXPORTS_MAX: Final = 3
+"""So many exports at once, so that people who read slowly do not keep all connections from everybody else."""
+
+EXPORT_MAX_S: Final = 600
+"""How far ahead an export's deadline may lie: whoever stops reading keeps his place and his connection until then."""
+_ROUNDING_S: Final = 5
+"""A deadline travels as a rounded number of seconds."""
+
+
+class Exports:
+    """The exports under way in one replica."""
+
+    def __init__(self) -> None:
+        self._places = asyncio.Semaphore(EXPORTS_MAX)
+
+    @asynccontextmanager
+    async def place(self) -> AsyncIterator[None]:
+        """A place for one export, for as long as it takes.
+
+        DEADLINE_TOO_FAR (INVALID) if the caller may keep it longer than ``EXPORT_MAX_S``, UNAVAILABLE SERVICE_BUSY if
+        none is free.
+        """
+        if (remaining_s() or 0) > EXPORT_MAX_S + _ROUNDING_S:
+            raise Failure(Kind.INVALID, "DEADLINE_TOO_FAR", seconds_max=EXPORT_MAX_S)
+        if self._places.locked():
+            raise Failure(Kind.UNAVAILABLE, "SERVICE_BUSY")
+        async with self._places:
+            yield
 
 
 async def begin_export(

@@ -15,10 +15,9 @@ from gongji.identity.v1 import identity_pb2, kinship_pb2, person_pb2, sanctions_
 from gongji.identity.v1 import rights_pb2 as pb
 from kernel.clock import SHANGHAI
 from kernel.failures import Failure
-from services.identity.api.rights import EXPORT_MAX_S, EXPORTS_MAX
 from services.identity.domain.attestation import Purpose
-from services.identity.domain.rights import SECTIONS
-from services.identity.operations.rights import PIECE_BYTES
+from services.identity.domain.rights_sections import SECTIONS
+from services.identity.operations.rights import EXPORT_MAX_S, EXPORTS_MAX, PIECE_BYTES
 from tests.integration.identity.attesting import attested
 from tests.integration.identity.conftest import CHILD, LI, START, WANG, Identity, StartIdentity, refusal
 from tests.integration.identity.test_lookups import Scene

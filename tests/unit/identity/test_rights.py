@@ -12,7 +12,7 @@ import pytest
 import sqlalchemy as sa
 
 from services.identity.domain import rights
-from services.identity.domain.rights import SECTIONS, Section
+from services.identity.domain.rights_sections import SECTIONS, Section
 from services.identity.store.arrays import any_of
 from services.identity.store.rights import _QUERIES
 from services.identity.tables import METADATA
