@@ -67,8 +67,8 @@ def retired(terminal: Terminal) -> Terminal:
     return replace(terminal, state=TerminalState.RETIRED, sign_in=None, version=terminal.version + 1)
 
 
-def signed_in(terminal: Terminal, *, opter: str, sign_no: str, now: datetime) -> Terminal:
-    """The terminal with this cashier at work; the same one if he signed in there on this very day.
+def signed_in(terminal: Terminal, *, opter: str, sign_no: str, now: datetime) -> tuple[Terminal, SignIn]:
+    """The terminal with this cashier at work, and his sign-in; both as they were if he did so this very day.
 
     On the next day his earlier sign-in still counts, but would end in the middle of a night shift: a new one takes its
     place. TERMINAL_UNKNOWN (NOT_FOUND) if it is out of service.
@@ -77,8 +77,9 @@ def signed_in(terminal: Terminal, *, opter: str, sign_no: str, now: datetime) ->
         raise terminal_unknown()
     standing, ends_at = terminal.sign_in, sign_in_ends_at(now)
     if standing is not None and standing.opter == opter and standing.ends_at >= ends_at:
-        return terminal
-    return replace(terminal, sign_in=SignIn(sign_no, opter, now, ends_at), version=terminal.version + 1)
+        return terminal, standing
+    sign_in = SignIn(sign_no, opter, now, ends_at)
+    return replace(terminal, sign_in=sign_in, version=terminal.version + 1), sign_in
 
 
 def signed_out(terminal: Terminal, *, sign_no: str) -> Terminal:

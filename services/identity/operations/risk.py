@@ -14,7 +14,7 @@ from uuid import UUID
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from chassis.db import Database
+from chassis.db import CONNECT_TIMEOUT_S, POOL_WAIT_S, STATEMENT_TIMEOUT_S, Database
 from kernel.ids import PsnNo
 from kernel.randomness import Randomness
 from services.identity.domain.objection import OBJECTION_WITHIN
@@ -55,10 +55,11 @@ BATCH_SIZE: Final = 500
 """How many of settlement's words one transaction judges."""
 SLICE: Final = timedelta(minutes=5)
 """How much of the past one transaction judges, so that after a long pause each statement stays short."""
-OVERLAP: Final = timedelta(seconds=30)
-"""What was shown at an instant may be committed later; no transaction takes so long, so nothing is passed over."""
-REFUSED_OVERLAP: Final = timedelta(minutes=2)
-"""As above, for what is counted by the minute."""
+OVERLAP: Final = timedelta(seconds=POOL_WAIT_S + CONNECT_TIMEOUT_S + 2 * STATEMENT_TIMEOUT_S)
+"""What was shown at an instant is committed so much later at most: a decoding waits for a connection and has two
+statements. So nothing is passed over."""
+REFUSED_OVERLAP: Final = timedelta(minutes=1) + OVERLAP
+"""As above, for what is counted under the beginning of its minute."""
 KEPT: Final = timedelta(days=40)
 """How long what settlement told is kept: longer than the longest window that a setting allows."""
 

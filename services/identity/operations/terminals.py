@@ -81,16 +81,14 @@ async def sign_in(
         institution = await institutions.load_institution(connection, fixmedins_code)
         institution_rules.check_not_ended(institution_rules.known(institution))
         before = await _locked(connection, fixmedins_code, terminal_no)
-        after = rules.signed_in(before, opter=opter, sign_no=sign_no, now=now)
-        if after.sign_in is None:
-            raise AssertionError("a terminal that somebody signed in at has a sign-in")
+        after, sign_in = rules.signed_in(before, opter=opter, sign_no=sign_no, now=now)
         if after is not before:
             if before.sign_in is not None:
                 await terminals.end_sign_in(connection, before.sign_in.sign_no, by=SignEnd.REPLACED, now=now)
             await terminals.save_sign_in(connection, after)
-            await terminals.insert_sign_in(connection, after, after.sign_in)
+            await terminals.insert_sign_in(connection, after, sign_in)
             await tell(connection, [terminal_changed(after)], now=now, randomness=randomness)
-        return after.sign_in
+        return sign_in
 
 
 async def sign_out(

@@ -61,7 +61,10 @@ GROUP BY 2, 3, 4, 5 ORDER BY 2, 3, 4, 5
 ON CONFLICT (minute, fixmedins_code, terminal_no, reason, psn_no) DO UPDATE SET
     refusals = r.refusals + excluded.refusals, jti = coalesce(excluded.jti, r.jti),
     last_at = greatest(r.last_at, excluded.last_at)"""
+_INSUTYPE: Final = slice(0, 3)
 _AREA: Final = slice(3, 9)
+_STATUS: Final = slice(9, None)
+"""Where they stand in the word that ``_READ`` makes of an enrolment; the contract fixes the length of each."""
 
 
 async def read(connection: Any, asked: Sequence[tuple[Desk, PsnNo | None]]) -> list[Found]:  # noqa: ANN401  Untyped driver.
@@ -162,8 +165,7 @@ def _found(row: Any, sanctions: dict[str, list[Sanction]]) -> Found:  # noqa: AN
 
 
 def _enrolment(text: str) -> Enrolment:
-    """Insutype (3), area (6), status (1): as ``_READ`` writes them in one word."""
-    return Enrolment(_INSUTYPES[text[:3]], AdmDvs(text[_AREA]), _STATUSES[text[9:]])
+    return Enrolment(_INSUTYPES[text[_INSUTYPE]], AdmDvs(text[_AREA]), _STATUSES[text[_STATUS]])
 
 
 # By a look into a dict; asking an Enum for its member costs as much as all the rest of a row.

@@ -23,29 +23,29 @@ from services.identity.domain.terminal import (
 
 NOW = datetime(2026, 7, 1, 4, 30, tzinfo=UTC)
 WINDOW = Terminal(FixmedinsCode("H65010000001"), "T1", "收费一窗口", version=3)
-AT_WORK = signed_in(WINDOW, opter="li01", sign_no="S1", now=NOW)
+AT_WORK, SIGN_IN = signed_in(WINDOW, opter="li01", sign_no="S1", now=NOW)
 
 
 def test_a_cashier_signs_in_once() -> None:
     """Again by the same cashier on the same day, the sign-in that stands is answered; nothing is told anew."""
     assert AT_WORK.version == 4
-    assert signed_in(AT_WORK, opter="li01", sign_no="S2", now=NOW + timedelta(hours=11)) is AT_WORK
+    assert signed_in(AT_WORK, opter="li01", sign_no="S2", now=NOW + timedelta(hours=11)) == (AT_WORK, SIGN_IN)
 
 
 def test_a_night_shift_is_not_cut_off_by_what_the_cashier_forgot_the_day_before() -> None:
     """On the next day his sign-in is a new one: the old one would end at the first midnight."""
     evening = NOW + timedelta(hours=34)
-    after = signed_in(AT_WORK, opter="li01", sign_no="S2", now=evening)
-    assert after.sign_in is not None
-    assert (after.sign_in.sign_no, after.version) == ("S2", 5)
-    assert after.sign_in.ends_at > evening + timedelta(hours=8)
+    after, sign_in = signed_in(AT_WORK, opter="li01", sign_no="S2", now=evening)
+    assert after.sign_in == sign_in
+    assert (sign_in.sign_no, after.version) == ("S2", 5)
+    assert sign_in.ends_at > evening + timedelta(hours=8)
 
 
 def test_another_cashier_takes_the_terminal_over() -> None:
     """The new sign-in has a number of its own."""
-    after = signed_in(AT_WORK, opter="ma02", sign_no="S2", now=NOW)
-    assert after.sign_in is not None
-    assert (after.sign_in.sign_no, after.sign_in.opter, after.version) == ("S2", "ma02", 5)
+    after, sign_in = signed_in(AT_WORK, opter="ma02", sign_no="S2", now=NOW)
+    assert after.sign_in == sign_in
+    assert (sign_in.sign_no, sign_in.opter, after.version) == ("S2", "ma02", 5)
 
 
 @pytest.mark.parametrize(
@@ -64,17 +64,16 @@ def test_a_sign_in_counts_on_its_day_and_the_next(
     year, month, day, hour, minute = civil
     now = datetime(year, month, day, hour, minute, tzinfo=SHANGHAI).astimezone(UTC)
     assert sign_in_ends_at(now) == datetime(*ends, tzinfo=SHANGHAI)
-    sign_in = signed_in(WINDOW, opter="li01", sign_no="S1", now=now).sign_in
-    assert sign_in is not None
+    _, sign_in = signed_in(WINDOW, opter="li01", sign_no="S1", now=now)
     assert (sign_in.signed_in_at, sign_in.ends_at) == (now, sign_in_ends_at(now))
 
 
 def test_when_a_sign_in_is_over_the_same_cashier_gets_a_new_one() -> None:
     """It ended by itself; nobody needs to sign out first."""
     later = sign_in_ends_at(NOW)
-    after = signed_in(AT_WORK, opter="li01", sign_no="S2", now=later)
-    assert after.sign_in is not None
-    assert (after.sign_in.sign_no, after.sign_in.signed_in_at) == ("S2", later)
+    after, sign_in = signed_in(AT_WORK, opter="li01", sign_no="S2", now=later)
+    assert after.sign_in == sign_in
+    assert (sign_in.sign_no, sign_in.signed_in_at) == ("S2", later)
 
 
 def test_signing_out_ends_ones_own_sign_in_alone() -> None:
