@@ -20,8 +20,10 @@ from services.identity.operations.signing_keys import SigningKeys
 _log = telemetry.logger("recovery")
 
 RISK_FORGET_S: Final = 3_600.0
-KEY_CHECK_S: Final = 60.0
-"""How often keys are looked at; well below KEY_LEAD, so that a key is known here before it signs anywhere."""
+KEY_CHECK_S: Final = 2.0
+"""How often keys are looked at: for so long a replica takes the codes of a key that was ended at another one.
+
+Far below KEY_LEAD, so a key is known here before it signs anywhere."""
 EXPIRY_CHECK_S: Final = 60.0
 """How often facts are looked for whose document proves nothing any more: a minute after midnight at the latest."""
 

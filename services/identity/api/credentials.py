@@ -15,7 +15,7 @@ from services.identity.operations import credentials, wards
 from services.identity.operations.credentials import Presentation
 from services.identity.wire import credentials as wire
 from services.identity.wire.people import person_message
-from services.identity.wire.values import timestamp_of
+from services.identity.wire.values import parsed_text, timestamp_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +58,11 @@ class CredentialApi(CredentialServiceServicer):
     async def ListSigningKeys(self, _request: pb.ListSigningKeysRequest, _: Context) -> pb.ListSigningKeysResponse:
         keys = self.room.keys.standing(now=self.room.clock.now())
         return pb.ListSigningKeysResponse(keys=map(wire.signing_key_message, keys))
+
+    async def EndSigningKey(self, request: pb.EndSigningKeyRequest, _: Context) -> pb.EndSigningKeyResponse:
+        cause = parsed_text(request.cause, field="cause")
+        key = await self.room.keys.end(request.kid, opter=request.opter, cause=cause)
+        return pb.EndSigningKeyResponse(key=wire.signing_key_message(key))
 
     async def AddWard(self, request: pb.AddWardRequest, context: Context) -> pb.AddWardResponse:
         ward_attestation_id = request.ward_attestation_id

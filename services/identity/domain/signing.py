@@ -13,7 +13,7 @@ import binascii
 import hmac
 import json
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from types import MappingProxyType
 from typing import Any, Final, Protocol
@@ -69,6 +69,21 @@ def needs_new_key(held: Iterable[SigningKey], *, now: datetime, overlap: timedel
     ``overlap`` is longer than KEY_LEAD and a token's life together, so that no token outlives its key.
     """
     return all(key.not_after - now < overlap for key in held)
+
+
+def ended_key(key: SigningKey, *, now: datetime) -> SigningKey:
+    """The key, its time over from now on; one that is over stays as it is.
+
+    One whose time has not come began a moment ago: here and in the other rooms no key ends before it begins.
+    """
+    if key.not_after <= now:
+        return key
+    return replace(key, not_before=min(key.not_before, now - timedelta.resolution), not_after=now)
+
+
+def lacks_signer(held: Iterable[SigningKey], *, now: datetime, overlap: timedelta) -> bool:
+    """Whether no key of these signs now with time enough for what it signs; ``overlap`` as above."""
+    return not any(_signs(key, now) and key.not_after - now >= overlap for key in held)
 
 
 class KeyRing:

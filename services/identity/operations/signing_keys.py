@@ -3,19 +3,36 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Iterable
 from datetime import datetime, timedelta
 from typing import Final
 
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from chassis import telemetry
 from chassis.db import Database
 from kernel.clock import Clock
+from kernel.failures import Failure, Kind
 from kernel.randomness import Randomness
 from services.identity.domain.credential import SigningKey
 from services.identity.domain.sealing import NONCE_BYTES, Seals, WrongKeyError
-from services.identity.domain.signing import KEY_LEAD, SEED_BYTES, HeldKey, KeyRing, key_id_of, needs_new_key, new_key
+from services.identity.domain.signing import (
+    KEY_LEAD,
+    SEED_BYTES,
+    HeldKey,
+    KeyRing,
+    ended_key,
+    key_id_of,
+    lacks_signer,
+    needs_new_key,
+    new_key,
+)
 from services.identity.operations.drawn import new_bytes
 from services.identity.operations.telling import tell
 from services.identity.store import keys
-from services.identity.wire.credentials import signing_key_activated
+from services.identity.wire.credentials import signing_key_activated, signing_key_ended
+
+_log = telemetry.logger("signing_keys")
 
 _KID_BITS: Final = 64
 UNKNOWN_KEY_PAUSE_S: Final = 1.0
@@ -43,19 +60,41 @@ class SigningKeys:
         self._clock = clock
         self._randomness = randomness
         self._looked_at = float("-inf")
+        self._looking = asyncio.Lock()
         self.ring = KeyRing(())
 
     async def refresh(self) -> None:
         """Makes a key if one is needed and takes over what other replicas made."""
         self._looked_at = asyncio.get_running_loop().time()
-        self.ring = await current_ring(
+        async with self._looking:  # One after the other: what was read before a key ended replaces nothing later.
+            self.ring = await current_ring(
+                database=self._database,
+                seals=self._seals,
+                lifetime=self._lifetime,
+                overlap=self._overlap,
+                now=self._clock.now(),
+                randomness=self._randomness,
+            )
+
+    async def end(self, kid: str, *, opter: str, cause: str) -> SigningKey:
+        """The key, which leaked: from now on nothing that it signed counts, and another signs. Again: no change.
+
+        On return it is ended and told, and this replica works without it; each other one as soon as it looks.
+        SIGNING_KEY_UNKNOWN (NOT_FOUND).
+        """
+        key = await end_key(
+            kid,
             database=self._database,
             seals=self._seals,
             lifetime=self._lifetime,
             overlap=self._overlap,
-            now=self._clock.now(),
+            opter=opter,
+            cause=cause,
+            clock=self._clock,
             randomness=self._randomness,
         )
+        await self.refresh()
+        return key
 
     async def ring_for(self, token: str) -> KeyRing:
         """The ring, looked up anew if it lacks the key of this token: another replica may have made it just now.
@@ -101,13 +140,64 @@ async def current_ring(
         await keys.lock_keys(connection)
         held = [key for key, _ in await keys.load_keys(connection, now=now)]
         if needs_new_key(held, now=now, overlap=overlap):
-            kid = f"{now:%Y%m%d}-{randomness.getrandbits(_KID_BITS):016x}"
-            seed = new_bytes(randomness, SEED_BYTES)
-            key = new_key(kid, seed=seed, held=held, now=now, lifetime=lifetime)
-            sealed = seals.seal(seed, place=_place(kid), nonce=new_bytes(randomness, NONCE_BYTES))
-            await keys.insert_key(connection, key.public, sealed, now=now)
-            await tell(connection, [signing_key_activated(key.public)], now=now, randomness=randomness)
+            made = await _make_key(connection, seals, held=held, lifetime=lifetime, now=now, randomness=randomness)
+            await tell(connection, [signing_key_activated(made)], now=now, randomness=randomness)
     return KeyRing(await _held(database, seals, now))
+
+
+async def end_key(
+    kid: str,
+    *,
+    database: Database,
+    seals: Seals,
+    lifetime: timedelta,
+    overlap: timedelta,
+    opter: str,
+    cause: str,
+    clock: Clock,
+    randomness: Randomness,
+) -> SigningKey:
+    """The key with its end, and if no other can sign a successor that does at once, both told; as ``SigningKeys.end``.
+
+    The successor's lead is left out: until the others know it they refuse its tokens for a moment, and the leaked key
+    meanwhile would sign for whoever has it. One whose time was over before stays as it is.
+    """
+    async with database.transaction() as connection:
+        await keys.lock_keys(connection)
+        now = clock.now()
+        found = await keys.find_key(connection, kid)
+        if found is None:
+            raise Failure(Kind.NOT_FOUND, "SIGNING_KEY_UNKNOWN", field="kid")
+        key, was_ended = found
+        ended = ended_key(key, now=now)
+        if was_ended or ended is key:
+            return key
+        await keys.end_key(connection, ended, opter=opter, cause=cause, now=now)
+        drafts = [signing_key_ended(ended)]
+        if lacks_signer([held for held, _ in await keys.load_keys(connection, now=now)], now=now, overlap=overlap):
+            made = await _make_key(connection, seals, held=(), lifetime=lifetime, now=now, randomness=randomness)
+            drafts.append(signing_key_activated(made))
+        await tell(connection, drafts, now=now, randomness=randomness)
+    _log.warning("a signing key was ended", kid=kid)
+    return ended
+
+
+async def _make_key(
+    connection: AsyncConnection,
+    seals: Seals,
+    *,
+    held: Iterable[SigningKey],
+    lifetime: timedelta,
+    now: datetime,
+    randomness: Randomness,
+) -> SigningKey:
+    """A key kept beside those held, to be told; the caller holds the lock of keys."""
+    kid = f"{now:%Y%m%d}-{randomness.getrandbits(_KID_BITS):016x}"
+    seed = new_bytes(randomness, SEED_BYTES)
+    key = new_key(kid, seed=seed, held=held, now=now, lifetime=lifetime)
+    sealed = seals.seal(seed, place=_place(kid), nonce=new_bytes(randomness, NONCE_BYTES))
+    await keys.insert_key(connection, key.public, sealed, now=now)
+    return key.public
 
 
 async def _held(database: Database, seals: Seals, now: datetime) -> list[HeldKey]:

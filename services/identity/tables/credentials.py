@@ -19,8 +19,16 @@ SIGNING_KEYS: Final = sa.Table(
     sa.Column("not_before", INSTANT, nullable=False),
     sa.Column("not_after", INSTANT, nullable=False),
     sa.Column("created_at", INSTANT, nullable=False),
+    sa.Column("ended_at", INSTANT, comment="It leaked: nothing that it signed counts from then on."),
+    sa.Column("ended_by", sa.Text),
+    sa.Column("end_cause", sa.Text),
     sa.CheckConstraint("octet_length(public_key) = 32", name="signing_keys_public_key"),
     sa.CheckConstraint("not_before < not_after", name="signing_keys_time"),
+    sa.CheckConstraint(
+        "(ended_at IS NULL) = (ended_by IS NULL) AND (ended_at IS NULL) = (end_cause IS NULL)"
+        " AND (ended_at IS NULL OR not_after <= ended_at)",
+        name="signing_keys_ended",
+    ),
 )
 
 USED_CODES: Final = sa.Table(

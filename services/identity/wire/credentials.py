@@ -73,6 +73,15 @@ def signing_key_message(key: SigningKey) -> credentials_pb2.SigningKey:
 
 def signing_key_activated(key: SigningKey) -> Draft:
     """A key will sign from its time on."""
+    return _signing_key_told(key, version=1)
+
+
+def signing_key_ended(key: SigningKey) -> Draft:
+    """A key that was told before is over: whoever hears of it takes it at this version, and its first no more."""
+    return _signing_key_told(key, version=2)
+
+
+def _signing_key_told(key: SigningKey, *, version: int) -> Draft:
     fact = events_pb2.IdentityEvent(
         signing_key_activated=events_pb2.SigningKeyActivated(
             kid=key.kid,
@@ -81,4 +90,4 @@ def signing_key_activated(key: SigningKey) -> Draft:
             not_after_time=timestamp_of(key.not_after),
         )
     )
-    return Draft(fact, f"key:{key.kid}", 1)
+    return Draft(fact, f"key:{key.kid}", version)

@@ -26,6 +26,9 @@ def sound_credentials() -> dict[str, Message]:
             mdtrt_id="M1",
             agent=li,
         ),
+        "EndSigningKey": credentials_pb2.EndSigningKeyRequest(
+            kid="20260701-0123456789abcdef", opter="zhang01", cause="密钥泄露"
+        ),
         "AddWard": credentials_pb2.AddWardRequest(
             guardian_psn_no=WANG["psn_no"],
             ward_psn_no=LI["psn_no"],

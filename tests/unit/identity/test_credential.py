@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import hmac
 import json
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
@@ -36,7 +37,9 @@ from services.identity.domain.signing import (
     SEED_BYTES,
     HeldKey,
     KeyRing,
+    ended_key,
     key_id_of,
+    lacks_signer,
     needs_new_key,
     new_key,
 )
@@ -286,6 +289,26 @@ def test_a_successor_is_made_before_the_youngest_key_is_over() -> None:
     just_after = FIRST.public.not_after - overlap + timedelta(seconds=1)
     assert needs_new_key([FIRST.public], now=just_after, overlap=overlap)
     assert not needs_new_key([FIRST.public, key("second", now=just_after).public], now=just_after, overlap=overlap)
+
+
+def test_an_ended_keys_time_is_over_and_a_time_still() -> None:
+    """Its end is now, after its beginning even where that had not come; a key that is over does not live longer."""
+    later = NOW + timedelta(days=3)
+    assert ended_key(FIRST.public, now=later) == replace(FIRST.public, not_after=later)
+    for public in (FIRST.public, key("second", held=(FIRST,)).public):
+        over = ended_key(public, now=NOW)
+        assert (over.not_before, over.not_after) == (NOW - timedelta(microseconds=1), NOW)
+    assert ended_key(FIRST.public, now=FIRST.public.not_after) is FIRST.public
+
+
+def test_a_key_that_ends_before_its_tokens_would_is_no_signer() -> None:
+    """After another was ended: one that waits, or has less time than the overlap, leaves a gap."""
+    overlap = timedelta(days=2)
+    assert lacks_signer([], now=NOW, overlap=overlap)
+    assert lacks_signer([key("second", held=(FIRST,)).public], now=NOW, overlap=overlap)
+    assert not lacks_signer([FIRST.public], now=FIRST.public.not_after - overlap, overlap=overlap)
+    just_after = FIRST.public.not_after - overlap + timedelta(seconds=1)
+    assert lacks_signer([FIRST.public], now=just_after, overlap=overlap)
 
 
 @given(st.dictionaries(st.text(max_size=8), st.text(max_size=40) | st.integers(), max_size=8))

@@ -121,18 +121,18 @@ def _sanctions(subject: str, periods: Sequence[tuple[datetime, datetime]]) -> li
     ]
 
 
-def signing_key(kid: str, public_key: bytes) -> identity_pb.IdentityEvent:
-    """A key that counts around now."""
+def signing_key(kid: str, public_key: bytes, *, version: int = 1, ended: bool = False) -> identity_pb.IdentityEvent:
+    """A key that counts around now, or that was ended just now."""
     now = datetime.now(UTC)
     return identity_pb.IdentityEvent(
         event_id=str(uuid4()),
         aggregate_id=f"key:{kid}",
-        version=1,
+        version=version,
         signing_key_activated=identity_pb.SigningKeyActivated(
             kid=kid,
             public_key=public_key,
             not_before_time=timestamp(now - timedelta(days=1)),
-            not_after_time=timestamp(now + timedelta(days=30)),
+            not_after_time=timestamp(now if ended else now + timedelta(days=30)),
         ),
     )
 

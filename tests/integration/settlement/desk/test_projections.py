@@ -27,7 +27,9 @@ from gongji.identity.v1 import identity_pb2_grpc as identity_grpc
 from kernel.ids import AdmDvs, FixmedinsCode, PsnNo
 from services.settlement.consumer import events
 from services.settlement.domain.visit import BindingState, Enrolment, InstitutionState
+from services.settlement.operations import projecting
 from services.settlement.store import projections as projected
+from services.settlement.wire.projections import fact_of_identity
 from tests.integration.settlement.desk import said
 
 PATIENT: Final = "650100000000001"
@@ -139,6 +141,23 @@ async def test_a_sanction_counts_from_its_beginning_to_its_end(db: Database, bus
             people = await projected.people(connection, [PsnNo(PATIENT)], now=instant)
             told[instant] = people[PsnNo(PATIENT)].sanctioned
     assert list(told.values()) == [False, True, True, False]
+
+
+async def test_a_key_that_was_ended_stays_ended_whatever_comes_later(db: Database, bus: Bus) -> None:
+    """Its older version comes again by the stream, and in an answer of identity's: it is not revived."""
+    alive = said.signing_key("k1", b"k" * 32)
+    ended = said.signing_key("k1", b"k" * 32, version=2, ended=True)
+    async with following(db, bus):
+        await said.say(bus, [ended, alive, said.institution(HOSPITAL)])
+        await said.until(lambda: applied(db, "institutions", 1))
+    fact = fact_of_identity(alive)
+    assert fact is not None
+    async with db.transaction() as connection:
+        await projecting.apply(connection, [(fact, alive.version)])
+    async with db.driver_connection() as connection:
+        key = await projected.find_signing_key(connection, "k1")
+    assert key is not None
+    assert key.not_after == ended.signing_key_activated.not_after_time.ToDatetime(tzinfo=UTC) <= datetime.now(UTC)
 
 
 async def test_an_event_of_a_later_release_is_passed_over(db: Database, bus: Bus) -> None:

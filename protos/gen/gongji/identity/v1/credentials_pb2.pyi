@@ -274,6 +274,54 @@ class ListSigningKeysResponse(_message.Message):
 Global___ListSigningKeysResponse: _TypeAlias = ListSigningKeysResponse  # noqa: Y015
 
 @_typing.final
+class EndSigningKeyRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    KID_FIELD_NUMBER: _builtins.int
+    OPTER_FIELD_NUMBER: _builtins.int
+    CAUSE_FIELD_NUMBER: _builtins.int
+    kid: _builtins.str
+    opter: _builtins.str
+    """经办人."""
+    cause: _builtins.str
+    def __init__(
+        self,
+        *,
+        kid: _builtins.str = ...,
+        opter: _builtins.str = ...,
+        cause: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cause", b"cause", "kid", b"kid", "opter", b"opter"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___EndSigningKeyRequest: _TypeAlias = EndSigningKeyRequest  # noqa: Y015
+
+@_typing.final
+class EndSigningKeyResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    KEY_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def key(self) -> Global___SigningKey:
+        """As it stands now; its time is over."""
+
+    def __init__(
+        self,
+        *,
+        key: Global___SigningKey | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["key", b"key"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___EndSigningKeyResponse: _TypeAlias = EndSigningKeyResponse  # noqa: Y015
+
+@_typing.final
 class AddWardRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 

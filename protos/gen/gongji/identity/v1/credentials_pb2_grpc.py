@@ -50,6 +50,11 @@ class CredentialServiceStub:
                 request_serializer=gongji_dot_identity_dot_v1_dot_credentials__pb2.ListSigningKeysRequest.SerializeToString,
                 response_deserializer=gongji_dot_identity_dot_v1_dot_credentials__pb2.ListSigningKeysResponse.FromString,
                 _registered_method=True)
+        self.EndSigningKey = channel.unary_unary(
+                '/gongji.identity.v1.CredentialService/EndSigningKey',
+                request_serializer=gongji_dot_identity_dot_v1_dot_credentials__pb2.EndSigningKeyRequest.SerializeToString,
+                response_deserializer=gongji_dot_identity_dot_v1_dot_credentials__pb2.EndSigningKeyResponse.FromString,
+                _registered_method=True)
         self.AddWard = channel.unary_unary(
                 '/gongji.identity.v1.CredentialService/AddWard',
                 request_serializer=gongji_dot_identity_dot_v1_dot_credentials__pb2.AddWardRequest.SerializeToString,
@@ -87,6 +92,13 @@ class CredentialServiceServicer:
 
     def ListSigningKeys(self, request, context):
         """The public keys whose ecTokens count now or will, as the event SigningKeyActivated tells them.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def EndSigningKey(self, request, context):
+        """A signing key leaked: nothing that it signed counts from now on, and another one signs at once. Again: no change.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -130,6 +142,11 @@ def add_CredentialServiceServicer_to_server(servicer, server):
                     servicer.ListSigningKeys,
                     request_deserializer=gongji_dot_identity_dot_v1_dot_credentials__pb2.ListSigningKeysRequest.FromString,
                     response_serializer=gongji_dot_identity_dot_v1_dot_credentials__pb2.ListSigningKeysResponse.SerializeToString,
+            ),
+            'EndSigningKey': grpc.unary_unary_rpc_method_handler(
+                    servicer.EndSigningKey,
+                    request_deserializer=gongji_dot_identity_dot_v1_dot_credentials__pb2.EndSigningKeyRequest.FromString,
+                    response_serializer=gongji_dot_identity_dot_v1_dot_credentials__pb2.EndSigningKeyResponse.SerializeToString,
             ),
             'AddWard': grpc.unary_unary_rpc_method_handler(
                     servicer.AddWard,
@@ -229,6 +246,33 @@ class CredentialService:
             '/gongji.identity.v1.CredentialService/ListSigningKeys',
             gongji_dot_identity_dot_v1_dot_credentials__pb2.ListSigningKeysRequest.SerializeToString,
             gongji_dot_identity_dot_v1_dot_credentials__pb2.ListSigningKeysResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def EndSigningKey(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/gongji.identity.v1.CredentialService/EndSigningKey',
+            gongji_dot_identity_dot_v1_dot_credentials__pb2.EndSigningKeyRequest.SerializeToString,
+            gongji_dot_identity_dot_v1_dot_credentials__pb2.EndSigningKeyResponse.FromString,
             options,
             channel_credentials,
             insecure,

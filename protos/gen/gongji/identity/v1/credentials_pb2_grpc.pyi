@@ -39,6 +39,8 @@ class CredentialServiceStub:
     """ec.query: a terminal decodes what the patient shows and gets the ecToken of this visit. A code counts once."""
     ListSigningKeys: _grpc.UnaryUnaryMultiCallable[_credentials_pb2.ListSigningKeysRequest, _credentials_pb2.ListSigningKeysResponse]
     """The public keys whose ecTokens count now or will, as the event SigningKeyActivated tells them."""
+    EndSigningKey: _grpc.UnaryUnaryMultiCallable[_credentials_pb2.EndSigningKeyRequest, _credentials_pb2.EndSigningKeyResponse]
+    """A signing key leaked: nothing that it signed counts from now on, and another one signs at once. Again: no change."""
     AddWard: _grpc.UnaryUnaryMultiCallable[_credentials_pb2.AddWardRequest, _credentials_pb2.AddWardResponse]
     """亲情账户: a guardian may show a child's or parent's code on his own phone from now on. Moves no money."""
     RemoveWard: _grpc.UnaryUnaryMultiCallable[_credentials_pb2.RemoveWardRequest, _credentials_pb2.RemoveWardResponse]
@@ -57,6 +59,8 @@ class CredentialServiceAsyncStub(CredentialServiceStub):
     """ec.query: a terminal decodes what the patient shows and gets the ecToken of this visit. A code counts once."""
     ListSigningKeys: _aio.UnaryUnaryMultiCallable[_credentials_pb2.ListSigningKeysRequest, _credentials_pb2.ListSigningKeysResponse]  # type: ignore[assignment]
     """The public keys whose ecTokens count now or will, as the event SigningKeyActivated tells them."""
+    EndSigningKey: _aio.UnaryUnaryMultiCallable[_credentials_pb2.EndSigningKeyRequest, _credentials_pb2.EndSigningKeyResponse]  # type: ignore[assignment]
+    """A signing key leaked: nothing that it signed counts from now on, and another one signs at once. Again: no change."""
     AddWard: _aio.UnaryUnaryMultiCallable[_credentials_pb2.AddWardRequest, _credentials_pb2.AddWardResponse]  # type: ignore[assignment]
     """亲情账户: a guardian may show a child's or parent's code on his own phone from now on. Moves no money."""
     RemoveWard: _aio.UnaryUnaryMultiCallable[_credentials_pb2.RemoveWardRequest, _credentials_pb2.RemoveWardResponse]  # type: ignore[assignment]
@@ -90,6 +94,14 @@ class CredentialServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_credentials_pb2.ListSigningKeysResponse, _abc.Awaitable[_credentials_pb2.ListSigningKeysResponse]]:
         """The public keys whose ecTokens count now or will, as the event SigningKeyActivated tells them."""
+
+    @_abc_1.abstractmethod
+    def EndSigningKey(
+        self,
+        request: _credentials_pb2.EndSigningKeyRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_credentials_pb2.EndSigningKeyResponse, _abc.Awaitable[_credentials_pb2.EndSigningKeyResponse]]:
+        """A signing key leaked: nothing that it signed counts from now on, and another one signs at once. Again: no change."""
 
     @_abc_1.abstractmethod
     def AddWard(

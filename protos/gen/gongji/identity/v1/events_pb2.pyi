@@ -161,7 +161,7 @@ Global___TerminalChanged: _TypeAlias = TerminalChanged  # noqa: Y015
 
 @_typing.final
 class SigningKeyActivated(_message.Message):
-    """The public half of a key that signs ecTokens."""
+    """The public half of a key that signs ecTokens. One that was ended comes again, its time over: nothing it signed counts."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
