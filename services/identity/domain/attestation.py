@@ -82,15 +82,17 @@ class Stated:
 
 @dataclass(frozen=True, slots=True)
 class Attestation:
-    """An attestation that was verified, with its one use."""
+    """An attestation that was verified, with its one use; ``ended`` if its verifier or the key of it was since."""
 
     attestation_id: UUID
     verifier_no: str
+    kid: str
     out_biz_no: str = field(repr=False)
     psn_no: PsnNo
     purpose: Purpose
     attested_at: datetime
     used_for: str | None = None
+    ended: bool = False
 
 
 def named_in(token: str) -> Named:
@@ -169,7 +171,8 @@ def check_use(
     """The attestation, if it may be used for this; the same use again is no second use.
 
     First that applies: ATTESTATION_UNKNOWN (NOT_FOUND); UNAUTHENTICATED ATTESTATION_OF_ANOTHER_PERSON,
-    ATTESTATION_OF_ANOTHER_PURPOSE; ATTESTATION_USED (PRECONDITION); UNAUTHENTICATED ATTESTATION_TOO_OLD.
+    ATTESTATION_OF_ANOTHER_PURPOSE; PRECONDITION ATTESTATION_USED, VERIFIER_ENDED (who is ended was found wanting, in
+    what it said just before as well); UNAUTHENTICATED ATTESTATION_TOO_OLD.
     """
     if attestation is None:
         raise Failure(Kind.NOT_FOUND, "ATTESTATION_UNKNOWN", field="attestation_id")
@@ -178,6 +181,8 @@ def check_use(
     if attestation.purpose is not purpose:
         raise _refused("ATTESTATION_OF_ANOTHER_PURPOSE", where="attestation_id")
     if attestation.used_for is None:
+        if attestation.ended:
+            raise Failure(Kind.PRECONDITION, "VERIFIER_ENDED", field="attestation_id")
         if now > attestation.attested_at + USE_WITHIN:
             raise _refused("ATTESTATION_TOO_OLD", where="attestation_id")
     elif attestation.used_for != used_for:

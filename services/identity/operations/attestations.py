@@ -65,7 +65,8 @@ async def end_verifier(
 ) -> None:
     """Nothing that it signs counts from now on; with a ``kid``, nothing signed with that key alone. Again: no change.
 
-    VERIFIER_UNKNOWN (NOT_FOUND, with the field). What was verified before stays on record, and unused ones usable.
+    VERIFIER_UNKNOWN (NOT_FOUND, with the field). What it vouched for and was not used yet counts no more either: it is
+    ended because it was found wanting. What was used stays as it was.
     """
     async with database.transaction() as connection:
         known_verifier(await store.load_verifier(connection, verifier_no, lock=True))
@@ -110,6 +111,7 @@ async def verify(
         attestation = Attestation(
             attestation_id=new_id(now, randomness),
             verifier_no=stated.verifier_no,
+            kid=trusted.kid,
             out_biz_no=stated.out_biz_no,
             psn_no=psn_no,
             purpose=purpose,

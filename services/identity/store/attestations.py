@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime
+from typing import Final
 from uuid import UUID
 
 import sqlalchemy as sa
@@ -14,6 +15,8 @@ from services.identity.domain.attestation import Attestation, Purpose, VerifierK
 from services.identity.domain.verifier import Verifier
 from services.identity.tables.attestations import ATTESTATIONS, VERIFIER_KEYS, VERIFIERS
 from services.identity.tables.people import PERSONS
+
+_ENDED: Final = sa.or_(VERIFIERS.c.ended_at.is_not(None), VERIFIER_KEYS.c.ended_at.is_not(None)).label("ended")
 
 
 async def insert_verifier(connection: AsyncConnection, verifier: Verifier, *, opter: str, now: datetime) -> bool:
@@ -66,11 +69,7 @@ async def insert_key(
 async def load_key(connection: AsyncConnection, verifier_no: str, kid: str) -> VerifierKey | None:
     """A verifier's key, ended with it or by itself."""
     statement = (
-        sa.select(
-            VERIFIER_KEYS.c.public_key,
-            VERIFIERS.c.is_sandbox,
-            sa.or_(VERIFIERS.c.ended_at.is_not(None), VERIFIER_KEYS.c.ended_at.is_not(None)).label("ended"),
-        )
+        sa.select(VERIFIER_KEYS.c.public_key, VERIFIERS.c.is_sandbox, _ENDED)
         .join_from(VERIFIER_KEYS, VERIFIERS)
         .where(VERIFIER_KEYS.c.verifier_no == verifier_no, VERIFIER_KEYS.c.kid == kid)
     )
@@ -107,6 +106,7 @@ async def insert_attestation(connection: AsyncConnection, attestation: Attestati
         .values(
             attestation_id=attestation.attestation_id,
             verifier_no=attestation.verifier_no,
+            kid=attestation.kid,
             out_biz_no=attestation.out_biz_no,
             psn_no=attestation.psn_no,
             purpose=attestation.purpose.value,
@@ -121,18 +121,31 @@ async def insert_attestation(connection: AsyncConnection, attestation: Attestati
 
 async def load_attestation(connection: AsyncConnection, attestation_id: UUID) -> Attestation | None:
     """An attestation, locked until this transaction ends: it is loaded to be used."""
-    statement = sa.select(ATTESTATIONS).where(ATTESTATIONS.c.attestation_id == attestation_id).with_for_update()
+    statement = (
+        sa.select(ATTESTATIONS, _ENDED)
+        .join_from(ATTESTATIONS, VERIFIERS)
+        .outerjoin(
+            VERIFIER_KEYS,
+            sa.and_(
+                VERIFIER_KEYS.c.verifier_no == ATTESTATIONS.c.verifier_no, VERIFIER_KEYS.c.kid == ATTESTATIONS.c.kid
+            ),
+        )
+        .where(ATTESTATIONS.c.attestation_id == attestation_id)
+        .with_for_update(of=ATTESTATIONS)
+    )
     row = (await connection.execute(statement)).one_or_none()
     if row is None:
         return None
     return Attestation(
         attestation_id=attestation_id,
         verifier_no=row.verifier_no,
+        kid=row.kid,
         out_biz_no=row.out_biz_no,
         psn_no=PsnNo(row.psn_no),
         purpose=Purpose(row.purpose),
         attested_at=row.attested_at,
         used_for=row.used_for,
+        ended=row.ended,
     )
 
 

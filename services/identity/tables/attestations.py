@@ -58,6 +58,13 @@ ATTESTATIONS: Final = sa.Table(
     sa.Column("verified_at", INSTANT, nullable=False),
     sa.Column("used_for", sa.Text),
     sa.Column("used_at", INSTANT),
+    sa.Column(
+        "kid",
+        sa.Text,
+        nullable=False,
+        server_default="",
+        comment="The key that signed it; empty where an older release kept it.",
+    ),
     sa.UniqueConstraint("verifier_no", "out_biz_no", name="attestations_out_biz_no"),
     sa.CheckConstraint(f"purpose IN ({_PURPOSES})", name="attestations_purpose"),
     sa.CheckConstraint("(used_for IS NULL) = (used_at IS NULL)", name="attestations_used"),

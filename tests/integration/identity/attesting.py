@@ -19,6 +19,7 @@ async def attested(identity: Identity, psn_no: str, purpose: Purpose = Purpose.E
     attestation = Attestation(
         attestation_id=UUID(bytes=uuid4().bytes),
         verifier_no=VERIFIER.verifier_no,
+        kid="t1",
         out_biz_no=uuid4().hex,
         psn_no=PsnNo(psn_no),
         purpose=purpose,

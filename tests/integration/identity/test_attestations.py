@@ -154,7 +154,6 @@ async def test_of_many_uses_at_once_one_counts(start_identity: StartIdentity) ->
 
 async def test_a_verifier_or_a_key_that_was_ended_vouches_for_nobody(faces: Identity) -> None:
     """One key ends by itself, the other goes on; then the whole verifier ends, for good."""
-    kept = await verify(faces)
     assert await register(faces, NEXT)
     await end(faces, kid="f1")
     assert (await refusal(verify(faces)))[1] == "VERIFIER_ENDED"
@@ -163,9 +162,36 @@ async def test_a_verifier_or_a_key_that_was_ended_vouches_for_nobody(faces: Iden
     await end(faces)
     assert (await refusal(verify(faces, key=NEXT)))[1] == "VERIFIER_ENDED"
     assert (await refusal(register(faces, NEXT)))[1] == "VERIFIER_ENDED"
-    await use(faces, kept)  # What was verified before stays good.
     assert await refusal(end(faces, verifier_no="nobody")) == ("NOT_FOUND", "VERIFIER_UNKNOWN", "verifier_no")
     assert await refusal(end(faces, kid="f9")) == ("NOT_FOUND", "VERIFIER_UNKNOWN", "kid")
+
+
+async def test_an_unused_attestation_ends_with_its_verifier_or_its_key(faces: Identity) -> None:
+    """A verifier is ended because it is found wanting, so nobody rests on a face that it vouched for just before."""
+    assert await register(faces, NEXT)
+    by_first, by_next = await verify(faces), await verify(faces, key=NEXT)
+    used = await verify(faces)
+    await use(faces, used)
+    await end(faces, kid="f1")
+    assert await refusal(use(faces, by_first)) == ("FAILED_PRECONDITION", "VERIFIER_ENDED", "attestation_id")
+    assert not (await use(faces, by_next, used_for="group:2")).used_before
+    late = await verify(faces, key=NEXT)
+    await end(faces)
+    assert await refusal(use(faces, late)) == ("FAILED_PRECONDITION", "VERIFIER_ENDED", "attestation_id")
+    for attestation_id, used_for in ((used, "group:1"), (by_next, "group:2")):  # What was done was done.
+        assert (await use(faces, attestation_id, used_for=used_for)).used_before
+
+
+async def test_an_attestation_of_the_release_before_ends_with_its_verifier(faces: Identity) -> None:
+    """Which key signed it was not kept then: no key's end takes it along."""
+    assert await register(faces, NEXT)
+    kept = [await verify(faces), await verify(faces)]
+    async with faces.database.driver_connection() as connection:
+        await connection.execute("UPDATE attestations SET kid = ''")
+    await end(faces, kid="f1")
+    await use(faces, kept[0])
+    await end(faces)
+    assert (await refusal(use(faces, kept[1])))[1] == "VERIFIER_ENDED"
 
 
 async def test_a_registration_that_says_something_else_is_refused(faces: Identity) -> None:

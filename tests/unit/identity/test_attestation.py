@@ -180,7 +180,7 @@ def test_a_sandbox_counts_where_it_is_allowed() -> None:
 
 def kept(**changed: object) -> Attestation:
     """An attestation as it was verified."""
-    return replace(Attestation(ID, "face-house", "B1", PERSON, Purpose.EXPORT_DATA, NOW), **changed)  # type: ignore[arg-type]  # Any field.
+    return replace(Attestation(ID, "face-house", "f1", "B1", PERSON, Purpose.EXPORT_DATA, NOW), **changed)  # type: ignore[arg-type]  # Any field.
 
 
 @pytest.mark.parametrize(
@@ -191,10 +191,12 @@ def kept(**changed: object) -> Attestation:
         (kept(purpose=Purpose.REAL_NAME), NOW, "ATTESTATION_OF_ANOTHER_PURPOSE"),
         (kept(), NOW + USE_WITHIN + timedelta(seconds=1), "ATTESTATION_TOO_OLD"),
         (kept(used_for="export:2"), NOW, "ATTESTATION_USED"),
+        (kept(used_for="export:2", ended=True), NOW, "ATTESTATION_USED"),
+        (kept(ended=True), NOW, "VERIFIER_ENDED"),
     ],
 )
 def test_what_an_attestation_cannot_be_used_for(attestation: Attestation | None, now: datetime, reason: str) -> None:
-    """Another person, another purpose, too late, or something else before."""
+    """Another person, another purpose, too late, something else before, or nobody's word any more."""
     with pytest.raises(Failure) as refused:
         check_use(attestation, psn_no=PERSON, purpose=Purpose.EXPORT_DATA, used_for="export:1", now=now)
     assert refused.value.reason == reason
@@ -205,3 +207,5 @@ def test_the_same_use_again_is_no_second_one() -> None:
     used = kept(used_for="export:1")
     late = NOW + timedelta(days=1)
     assert check_use(used, psn_no=PERSON, purpose=Purpose.EXPORT_DATA, used_for="export:1", now=late) is used
+    ended = replace(used, ended=True)
+    assert check_use(ended, psn_no=PERSON, purpose=Purpose.EXPORT_DATA, used_for="export:1", now=late) is ended

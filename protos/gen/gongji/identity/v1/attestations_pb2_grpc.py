@@ -74,7 +74,7 @@ class AttestationServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def EndVerifier(self, request, context):
-        """Nothing that a verifier signs counts from now on, or nothing signed with one key of it.
+        """Nothing that a verifier signs counts from now on, or nothing signed with one key of it, nor what was not used yet.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

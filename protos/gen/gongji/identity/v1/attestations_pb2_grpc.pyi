@@ -36,7 +36,7 @@ class AttestationServiceStub:
     RegisterVerifier: _grpc.UnaryUnaryMultiCallable[_attestations_pb2.RegisterVerifierRequest, _attestations_pb2.RegisterVerifierResponse]
     """Registers a house that verifies faces, or a further key of one that is registered."""
     EndVerifier: _grpc.UnaryUnaryMultiCallable[_attestations_pb2.EndVerifierRequest, _attestations_pb2.EndVerifierResponse]
-    """Nothing that a verifier signs counts from now on, or nothing signed with one key of it."""
+    """Nothing that a verifier signs counts from now on, or nothing signed with one key of it, nor what was not used yet."""
     ListVerifiers: _grpc.UnaryUnaryMultiCallable[_attestations_pb2.ListVerifiersRequest, _attestations_pb2.ListVerifiersResponse]
     """The verifiers, ended ones too, in the order of their numbers."""
     VerifyAttestation: _grpc.UnaryUnaryMultiCallable[_attestations_pb2.VerifyAttestationRequest, _attestations_pb2.VerifyAttestationResponse]
@@ -52,7 +52,7 @@ class AttestationServiceAsyncStub(AttestationServiceStub):
     RegisterVerifier: _aio.UnaryUnaryMultiCallable[_attestations_pb2.RegisterVerifierRequest, _attestations_pb2.RegisterVerifierResponse]  # type: ignore[assignment]
     """Registers a house that verifies faces, or a further key of one that is registered."""
     EndVerifier: _aio.UnaryUnaryMultiCallable[_attestations_pb2.EndVerifierRequest, _attestations_pb2.EndVerifierResponse]  # type: ignore[assignment]
-    """Nothing that a verifier signs counts from now on, or nothing signed with one key of it."""
+    """Nothing that a verifier signs counts from now on, or nothing signed with one key of it, nor what was not used yet."""
     ListVerifiers: _aio.UnaryUnaryMultiCallable[_attestations_pb2.ListVerifiersRequest, _attestations_pb2.ListVerifiersResponse]  # type: ignore[assignment]
     """The verifiers, ended ones too, in the order of their numbers."""
     VerifyAttestation: _aio.UnaryUnaryMultiCallable[_attestations_pb2.VerifyAttestationRequest, _attestations_pb2.VerifyAttestationResponse]  # type: ignore[assignment]
@@ -77,7 +77,7 @@ class AttestationServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _attestations_pb2.EndVerifierRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_attestations_pb2.EndVerifierResponse, _abc.Awaitable[_attestations_pb2.EndVerifierResponse]]:
-        """Nothing that a verifier signs counts from now on, or nothing signed with one key of it."""
+        """Nothing that a verifier signs counts from now on, or nothing signed with one key of it, nor what was not used yet."""
 
     @_abc_1.abstractmethod
     def ListVerifiers(
