@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, timedelta
 from typing import Any
 
 import pytest
@@ -196,8 +196,3 @@ async def test_a_wrong_request_is_refused_before_anything(desk: Identity) -> Non
         assert await refusal(desk.decode(**request)) == ("INVALID_ARGUMENT", "REQUEST_INVALID", field)
     unknown = ("INVALID_ARGUMENT", "BUSINESS_TYPE_UNKNOWN", "business_type")
     assert await refusal(desk.decode(await desk.code(WANG["psn_no"]), business_type="09999")) == unknown
-
-
-def test_the_clock_of_these_tests_stands_in_a_whole_second() -> None:
-    """The expected claims above rest on it."""
-    assert datetime.fromtimestamp(int(START.timestamp()), UTC) == START

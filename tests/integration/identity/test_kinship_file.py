@@ -123,7 +123,7 @@ async def test_a_wrong_header_ends_the_command_at_once(tmp_path: Path, header: s
 
 
 async def test_a_file_that_cannot_be_read_is_refused(identity: Identity, tmp_path: Path) -> None:
-    """Missing or empty."""
+    """A missing file and an empty one are each refused as unusable."""
     empty = tmp_path / "empty.csv"
     empty.touch()
     for path in (tmp_path / "missing.csv", empty):

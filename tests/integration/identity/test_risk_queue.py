@@ -80,7 +80,7 @@ async def test_new_evidence_after_a_judgement_opens_a_new_event(watch: Watch) ->
 
 
 async def test_an_unknown_risk_event_is_refused(watch: Watch) -> None:
-    """Neither shown nor judged."""
+    """An event that nobody raised can be neither shown nor judged: RISK_EVENT_UNKNOWN."""
     unknown = "00000000-0000-7000-8000-000000000001"
     refused = ("NOT_FOUND", "RISK_EVENT_UNKNOWN", "risk_event_id")
     assert await refusal(watch.evidence(unknown)) == refused
@@ -99,12 +99,12 @@ async def test_an_unknown_risk_event_is_refused(watch: Watch) -> None:
 async def test_a_malformed_question_is_refused(
     identity: Identity, request_: risk_pb2.ListRiskEventsRequest, reason: str, field: str
 ) -> None:
-    """Each by name, with its field."""
+    """A state, a kind, a person or a token of no known form is refused with the field in which it stood."""
     assert await refusal(identity.risk.ListRiskEvents(request_)) == ("INVALID_ARGUMENT", reason, field)
 
 
 async def test_a_cause_that_cannot_be_shown_is_refused(watch: Watch) -> None:
-    """The event stays open."""
+    """A judgement whose cause is no line of text leaves the event open."""
     await watch.tell(credential_refused(START))
     await watch.sweep()
     (event,) = await watch.listed()

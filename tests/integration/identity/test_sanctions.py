@@ -316,7 +316,7 @@ async def test_a_person_s_sanctions_are_listed_page_by_page_and_the_look_is_on_r
 async def test_a_list_of_nobody_is_refused(
     identity: Identity, fields: dict[str, Any], refused: tuple[str, str, str]
 ) -> None:
-    """Each by name."""
+    """An unknown subject, none at all, and a page of no known form are each refused by name and field."""
     await identity.register(**WANG)
     assert await refusal(listed(identity, **fields)) == refused
 
@@ -408,7 +408,7 @@ async def test_an_appeals_number_belongs_to_one_appeal(identity: Identity) -> No
 
 
 async def test_against_a_lifted_sanction_nobody_appeals(identity: Identity) -> None:
-    """There is nothing left to grant."""
+    """An appeal filed after the sanction was lifted is refused: there is nothing left to grant."""
     await identity.register(**WANG)
     imposed = await sanction(identity)
     await lift(identity, imposed.sanction_id)

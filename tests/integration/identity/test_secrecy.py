@@ -114,7 +114,7 @@ async def test_other_secrets_do_not_fit_the_database(identity: Identity, tmp_pat
 
 
 async def test_the_schema_is_what_the_tables_say(database: str) -> None:
-    """Migrations and tables agree."""
+    """A database that the migrations made differs in nothing from what the code declares."""
     await migrate(database, MIGRATIONS)
     assert await drift(database, METADATA) == []
 

@@ -146,11 +146,11 @@ def test_the_digest_is_of_what_was_shown_however_it_was_found(enrolments: list[E
 
 
 def test_a_card_number_is_masked_but_for_its_last_four() -> None:
-    """As a certificate's is."""
+    """Every character before the last four of a card's number is shown as a star."""
     assert masked_card_no("A12345678") == "*****5678"
 
 
 def test_a_pin_kept_is_compared_whole() -> None:
-    """A proof cut short is no proof."""
+    """A hash that only begins like the one kept is not that of the PIN."""
     kept = Pin(b"x" * 32, SALT)
     assert not is_right(kept, Pin(b"x" * 31, SALT))

@@ -23,6 +23,7 @@ from services.identity.domain.correction import (
     checked_wanted,
     masked_value,
 )
+from tests.unit.identity.refusals import NONE, reason_of
 
 TODAY = date(2026, 7, 1)
 ID_NUMBER = "650103198503124518"
@@ -112,7 +113,7 @@ def test_what_no_officer_could_grant_is_not_put_into_the_queue(recorded: Recorde
 )
 def test_what_an_officer_can_grant_is_taken(recorded: Recorded, wanted: Wanted) -> None:
     """Names and certificates of everyone; birth date and sex where the certificate does not tell them."""
-    check_wanted(wanted, recorded, today=TODAY)
+    assert reason_of(lambda: check_wanted(wanted, recorded, today=TODAY)) == NONE
 
 
 WAITING = Correction(
@@ -151,9 +152,15 @@ def test_a_decision_that_rests_on_nothing_is_refused(
 
 
 def test_the_value_read_on_the_document_is_granted_whatever_its_capitals() -> None:
-    """Capitals of a name are a matter of the document's type."""
-    check_decision(WAITING, CorrectionState.GRANTED, cause="", read=Wanted(NAME, "Wang Jianjun"))
-    check_decision(WAITING, CorrectionState.REFUSED, cause="证明不符", read=None)
+    """Another letter is another value, another capital is not; to refuse, nothing need be read."""
+
+    def decided(state: CorrectionState, cause: str, read: str) -> str:
+        wanted = Wanted(NAME, read) if read else None
+        return reason_of(lambda: check_decision(WAITING, state, cause=cause, read=wanted))
+
+    assert decided(CorrectionState.GRANTED, "", "Wang Jianjun") == NONE
+    assert decided(CorrectionState.GRANTED, "", "Wang Jianjin") == "CORRECTION_VALUE_DIFFERS"
+    assert decided(CorrectionState.REFUSED, "证明不符", "") == NONE
 
 
 @pytest.mark.parametrize(

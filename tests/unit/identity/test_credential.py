@@ -111,7 +111,7 @@ def test_a_code_on_a_guardians_phone_says_whose_phone_it_is() -> None:
 
 @pytest.mark.parametrize("text", ["01301", "01101", "02121", "02122"])
 def test_a_national_business_type_is_taken(text: str) -> None:
-    """As it stands in the list."""
+    """A code of the national list comes back as it stands there, leading zero and all."""
     assert checked_business_type(text) == text
 
 
@@ -275,7 +275,7 @@ def test_a_key_after_a_gap_signs_at_once() -> None:
 
 
 def test_without_a_key_nothing_is_signed() -> None:
-    """An empty ring asks for patience."""
+    """A ring without keys refuses with SIGNING_KEY_MISSING, which asks for patience."""
     with pytest.raises(Failure) as refused:
         KeyRing([]).signer(now=NOW)
     assert refused.value == Failure(Kind.UNAVAILABLE, "SIGNING_KEY_MISSING")

@@ -44,7 +44,7 @@ def test_a_death_ends_every_enrolment_and_counts_one_change() -> None:
 
 
 def test_the_same_death_again_changes_nothing() -> None:
-    """The very same person comes back."""
+    """Reported twice for one day, the person is the very same object: nothing is saved or told."""
     assert died(DEAD, date(2026, 6, 30), today=TODAY) is DEAD
 
 

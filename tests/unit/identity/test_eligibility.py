@@ -127,7 +127,7 @@ def test_every_rule_that_says_no_is_told(standing: Standing, expected: dict[str,
     ],
 )
 def test_a_sanction_counts_from_its_beginning_until_just_before_its_end(at: datetime, *, counts: bool) -> None:
-    """The end itself is free again."""
+    """It counts from its first instant on, and no more at its end."""
     assert bool(reasons(replace(EMPLOYEE, sanctions=(IN_FORCE,)), at=at)) is counts
 
 
@@ -187,7 +187,7 @@ def test_an_institution_stands_in_the_way_of_networked_settlement_alone(
 
 
 def test_today_is_judged_now_and_any_other_day_at_its_end() -> None:
-    """Days are those of Shanghai."""
+    """Of today the present instant counts, of another day its last one in Shanghai."""
     midnight = datetime(2026, 7, 2, tzinfo=SHANGHAI)
     assert judged_at(DAY, now=NOON) == NOON
     assert judged_at(DAY, now=midnight) == midnight - timedelta(microseconds=1)

@@ -144,6 +144,6 @@ def test_a_row_that_cannot_hold_is_refused_by_its_column(
     ],
 )
 def test_a_number_tells_its_kind(number: str, kind: str) -> None:
-    """The file has no column for it."""
+    """Its form alone says of which kind a certificate is: the file has no column for it."""
     held = checked_row(kind="PARENT_OF", certno_a=number, certno_b=B, from_date=None, to_date=None, today=TODAY)
     assert held.a.kind.value == kind

@@ -140,6 +140,6 @@ def test_bytes_never_get_into_the_document() -> None:
 
 
 def test_days_and_ids_are_texts() -> None:
-    """As JSON has no others."""
+    """A day is written yyyy-MM-dd and an id with its hyphens, both in quotes."""
     assert rights._json(date(2026, 7, 1)) == "2026-07-01"
     assert rights._json(UUID(int=1)) == "00000000-0000-0000-0000-000000000001"

@@ -217,7 +217,7 @@ def test_evidence_that_speaks_for_itself_is_told_by_the_day() -> None:
 
 
 def test_a_subject_is_a_person_or_a_terminal() -> None:
-    """Two subjects never share a key."""
+    """A person's key and a terminal's begin otherwise, so no two subjects share one."""
     assert Subject(psn_no=WANG).key == "person:650100000000001"
     assert Subject(fixmedins_code=FixmedinsCode("H65010000001"), terminal_no="T1").key == "terminal:H65010000001/T1"
 
@@ -237,7 +237,7 @@ def test_a_risk_event_is_judged_once() -> None:
 
 
 def test_an_unknown_risk_event_is_refused() -> None:
-    """Nothing is made up."""
+    """An event that is not on record is refused with RISK_EVENT_UNKNOWN."""
     with pytest.raises(Failure) as refused:
         known(None)
     assert refused.value == Failure(Kind.NOT_FOUND, "RISK_EVENT_UNKNOWN", field="risk_event_id")

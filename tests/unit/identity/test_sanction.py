@@ -31,6 +31,7 @@ from services.identity.domain.sanction import (
     same_appeal,
     same_decision,
 )
+from tests.unit.identity.refusals import NONE, reason_of
 
 NOW = datetime(2026, 7, 1, 4, tzinfo=UTC)
 SANCTION = Sanction(UUID(int=1), NOW, NOW + timedelta(days=120), "第41条", "疆医保罚〔2026〕3号", "乌鲁木齐市医保局")
@@ -181,7 +182,7 @@ def test_an_appeal_is_filed_after_the_sanction_and_one_at_a_time(
 def test_an_appeal_may_be_filed_against_a_sanction_that_is_over() -> None:
     """Whoever was sanctioned may clear his name afterwards."""
     after = SANCTION.to_at + timedelta(days=1)
-    check_appeal(replace(APPEAL, filed_on=date(2026, 7, 2)), RECORD, now=after)
+    assert reason_of(lambda: check_appeal(replace(APPEAL, filed_on=date(2026, 7, 2)), RECORD, now=after)) == NONE
 
 
 def test_an_appeal_told_twice_is_one() -> None:

@@ -96,13 +96,13 @@ def test_a_retired_terminal_has_nobody_and_takes_nobody_in() -> None:
 
 
 def test_a_new_name_or_place_leaves_whoever_is_at_work_there() -> None:
-    """Only what differs is told."""
+    """Described anew, the terminal keeps its cashier; described as it is, it is the same and nothing is told."""
     moved = changed(AT_WORK, replace(WINDOW, place=Place(87_600_000, 43_800_000)))
     assert (moved.sign_in, moved.version) == (AT_WORK.sign_in, 5)
     assert changed(moved, replace(WINDOW, place=Place(87_600_000, 43_800_000))) is moved
 
 
 def test_a_terminal_that_nobody_registered_is_unknown() -> None:
-    """By that name."""
+    """Asked for a terminal that is not on record, the rule refuses with TERMINAL_UNKNOWN."""
     with pytest.raises(Failure, match="TERMINAL_UNKNOWN"):
         known(None)

@@ -46,7 +46,7 @@ WEAK_KEYS: Final = [form for y in small_order_ys() for form in forms_of(y)]
 
 @pytest.mark.parametrize("public_key", WEAK_KEYS, ids=bytes.hex)
 def test_a_key_under_which_anybody_signs_is_refused(public_key: bytes) -> None:
-    """In each of its forms."""
+    """A key of small order is refused in each of its encodings, those that are not canonical too."""
     with pytest.raises(Failure) as refused:
         check_key(public_key)
     assert refused.value == Failure(Kind.INVALID, "VERIFIER_KEY_WEAK", field="public_key")
