@@ -66,6 +66,7 @@ class CardApi(CardServiceServicer):
         card = await cards.report_lost(
             self.cards,
             psn_no=parsed_psn_no(request.psn_no, field="psn_no"),
+            card_id=UUID(request.card_id) if request.card_id else None,
             opter=request.opter,
             now=self.room.clock.now(),
         )

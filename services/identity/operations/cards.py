@@ -17,7 +17,7 @@ from kernel.ids import PsnNo
 from kernel.randomness import Randomness
 from services.identity.domain import card as rules
 from services.identity.domain.attestation import Purpose
-from services.identity.domain.card import SALT_BYTES, Activation, Card, CardState, Pin
+from services.identity.domain.card import HELD, SALT_BYTES, Activation, Card, CardState, Pin
 from services.identity.domain.decoding import NOWHERE, Desk
 from services.identity.domain.holder import Holder, check_holder, person_unknown
 from services.identity.domain.person import living, writable
@@ -134,16 +134,29 @@ async def activate_card(
             return rules.known_card(await store.card_of_number(connection, index))
 
 
-async def report_lost(room: CardRoom, *, psn_no: PsnNo, opter: str, now: datetime) -> Card:
-    """The card that the person held, lost from now on; again: no change. CARD_UNKNOWN, by its state CARD_ENDED."""
+async def report_lost(room: CardRoom, *, psn_no: PsnNo, card_id: UUID | None, opter: str, now: datetime) -> Card:
+    """The person's card of this id, or the one that he holds, lost from now on; again: no change.
+
+    Without an id a report that is sent again after another card was issued loses that one. CARD_UNKNOWN (no such card
+    of his); by its state CARD_ENDED.
+    """
     async with room.database.transaction() as connection:
-        card = await store.held_card(connection, psn_no, lock=True)
-        if card is None:
-            last = rules.known_card(await store.last_card(connection, psn_no), field="psn_no")
-            return last if last.state is CardState.LOST else rules.check_active(last)
+        card = await _reported_card(connection, psn_no, card_id)
+        if card.state is CardState.LOST:
+            return card
+        if card.state not in HELD:
+            return rules.check_active(card)
         await store.end_card(connection, card.card_id, CardState.LOST, opter=opter, cause="LOST", now=now)
         await store.note(connection, card.card_id, CardChange.LOST, opter=opter, now=now)
-        return rules.known_card(await store.last_card(connection, psn_no))
+        return rules.known_card(await store.card_of_id(connection, card.card_id))
+
+
+async def _reported_card(connection: AsyncConnection, psn_no: PsnNo, card_id: UUID | None) -> Card:
+    if card_id is not None:
+        card = await store.card_of_id(connection, card_id, lock=True)
+        return rules.known_card(card if card is not None and card.psn_no == psn_no else None, field="card_id")
+    held = await store.held_card(connection, psn_no, lock=True)
+    return held or rules.known_card(await store.last_card(connection, psn_no), field="psn_no")
 
 
 async def list_cards(

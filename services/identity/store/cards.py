@@ -55,6 +55,11 @@ async def card_of_number(connection: AsyncConnection, card_no_index: bytes, *, l
     return await _one(connection, sa.select(CARDS).where(CARDS.c.card_no_index == card_no_index), lock=lock)
 
 
+async def card_of_id(connection: AsyncConnection, card_id: UUID, *, lock: bool = False) -> Card | None:
+    """The card of this id, whosever; with ``lock`` as above."""
+    return await _one(connection, sa.select(CARDS).where(CARDS.c.card_id == card_id), lock=lock)
+
+
 async def held_card(connection: AsyncConnection, psn_no: PsnNo, *, lock: bool = False) -> Card | None:
     """The card that a person holds, active or not yet."""
     held = CARDS.c.state.in_(sorted(state.value for state in HELD))

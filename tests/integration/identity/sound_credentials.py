@@ -47,7 +47,7 @@ def sound_credentials() -> dict[str, Message]:
             fixmedins_code=HOSPITAL,
             terminal_no="T1",
         ),
-        "ReportCardLost": cards_pb2.ReportCardLostRequest(psn_no=WANG["psn_no"], opter="zhang01"),
+        "ReportCardLost": cards_pb2.ReportCardLostRequest(psn_no=WANG["psn_no"], opter="zhang01", card_id=SOME_ID),
         "ChangePin": cards_pb2.ChangePinRequest(card_no=CARD_NO, pin="204857", new_pin="738104"),
         "UnlockPin": cards_pb2.UnlockPinRequest(
             psn_no=WANG["psn_no"], attestation_id=SOME_ID, new_pin="738104", opter="zhang01", cause="忘记密码"

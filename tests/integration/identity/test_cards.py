@@ -100,9 +100,9 @@ async def unlock(identity: Identity, **fields: Any) -> cards_pb2.Card:  # noqa: 
     return (await identity.cards.UnlockPin(cards_pb2.UnlockPinRequest(**(standard | fields)))).card
 
 
-async def lost(identity: Identity, psn_no: str = WANG["psn_no"]) -> cards_pb2.Card:
-    """The holder reports his card lost."""
-    request = cards_pb2.ReportCardLostRequest(psn_no=psn_no, opter="self")
+async def lost(identity: Identity, psn_no: str = WANG["psn_no"], card_id: str = "") -> cards_pb2.Card:
+    """The holder reports his card lost: this one, or the one he holds."""
+    request = cards_pb2.ReportCardLostRequest(psn_no=psn_no, opter="self", card_id=card_id)
     return (await identity.cards.ReportCardLost(request)).card
 
 
@@ -188,6 +188,31 @@ async def test_after_a_loss_another_card_takes_its_place(desk: Identity) -> None
     wrong = cards_pb2.ListCardsRequest(psn_no=WANG["psn_no"], page_token="eA")  # noqa: S106  Of a page.
     assert await refusal(desk.cards.ListCards(wrong)) == ("INVALID_ARGUMENT", "PAGE_TOKEN_MALFORMED", "page_token")
     assert (await refusal(lost(desk, LI["psn_no"])))[1] == "CARD_UNKNOWN"
+
+
+async def test_a_loss_of_this_card_sent_again_after_another_was_issued_leaves_that_one(desk: Identity) -> None:
+    """With its id the report is about one card for ever; without one it is about the card that is held now."""
+    first = await active(desk)
+    assert (await lost(desk, card_id=first.card_id)).state == cards_pb2.CARD_STATE_LOST
+    desk.clock.advance(seconds=1)
+    second = (await issue(desk, card_no=OTHER_CARD_NO)).card
+    again = await lost(desk, card_id=first.card_id)
+    assert (again.card_id, again.state) == (first.card_id, cards_pb2.CARD_STATE_LOST)
+    await activate(desk, card_no=OTHER_CARD_NO, pin=OTHER_PIN)
+    async with desk.database.driver_connection() as connection:
+        reports = await connection.fetchval("SELECT count(*) FROM card_changes WHERE change = 'LOST'")
+    assert reports == 1
+    assert (await lost(desk)).card_id == second.card_id
+
+
+async def test_a_loss_is_reported_of_ones_own_card_alone(desk: Identity) -> None:
+    """Another's card, one that nobody has, and what is no id are refused, and the card stays."""
+    card = await active(desk)
+    unknown = ("NOT_FOUND", "CARD_UNKNOWN", "card_id")
+    assert await refusal(lost(desk, LI["psn_no"], card_id=card.card_id)) == unknown
+    assert await refusal(lost(desk, card_id="00000000-0000-7000-8000-000000000001")) == unknown
+    assert await refusal(lost(desk, card_id="x")) == ("INVALID_ARGUMENT", "REQUEST_INVALID", "card_id")
+    assert (await desk.decode(card=shown())).mdtrt_cert_type == "03"
 
 
 async def test_what_was_confirmed_must_be_what_stands_there(desk: Identity) -> None:

@@ -280,18 +280,22 @@ class ReportCardLostRequest(_message.Message):
 
     PSN_NO_FIELD_NUMBER: _builtins.int
     OPTER_FIELD_NUMBER: _builtins.int
+    CARD_ID_FIELD_NUMBER: _builtins.int
     psn_no: _builtins.str
     opter: _builtins.str
     """Who takes the report; "self" in one's own app."""
+    card_id: _builtins.str
+    """Which card, so that the report may be sent again after another was issued; when empty the one that is held now."""
     def __init__(
         self,
         *,
         psn_no: _builtins.str = ...,
         opter: _builtins.str = ...,
+        card_id: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["opter", b"opter", "psn_no", b"psn_no"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["card_id", b"card_id", "opter", b"opter", "psn_no", b"psn_no"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

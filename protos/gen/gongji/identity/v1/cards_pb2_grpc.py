@@ -98,7 +98,7 @@ class CardServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def ReportCardLost(self, request, context):
-        """挂失: nothing is decoded for this card from now on, for good; a new one is issued.
+        """挂失: nothing is decoded for this card from now on, for good; a new one is issued. Again, with card_id: no change.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

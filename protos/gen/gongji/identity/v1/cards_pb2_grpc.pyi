@@ -40,7 +40,7 @@ class CardServiceStub:
     ActivateCard: _grpc.UnaryUnaryMultiCallable[_cards_pb2.ActivateCardRequest, _cards_pb2.ActivateCardResponse]
     """The holder has confirmed exactly those accounts and chooses his PIN: the card is active."""
     ReportCardLost: _grpc.UnaryUnaryMultiCallable[_cards_pb2.ReportCardLostRequest, _cards_pb2.ReportCardLostResponse]
-    """挂失: nothing is decoded for this card from now on, for good; a new one is issued."""
+    """挂失: nothing is decoded for this card from now on, for good; a new one is issued. Again, with card_id: no change."""
     ChangePin: _grpc.UnaryUnaryMultiCallable[_cards_pb2.ChangePinRequest, _cards_pb2.ChangePinResponse]
     """The holder knows his PIN and chooses another."""
     UnlockPin: _grpc.UnaryUnaryMultiCallable[_cards_pb2.UnlockPinRequest, _cards_pb2.UnlockPinResponse]
@@ -60,7 +60,7 @@ class CardServiceAsyncStub(CardServiceStub):
     ActivateCard: _aio.UnaryUnaryMultiCallable[_cards_pb2.ActivateCardRequest, _cards_pb2.ActivateCardResponse]  # type: ignore[assignment]
     """The holder has confirmed exactly those accounts and chooses his PIN: the card is active."""
     ReportCardLost: _aio.UnaryUnaryMultiCallable[_cards_pb2.ReportCardLostRequest, _cards_pb2.ReportCardLostResponse]  # type: ignore[assignment]
-    """挂失: nothing is decoded for this card from now on, for good; a new one is issued."""
+    """挂失: nothing is decoded for this card from now on, for good; a new one is issued. Again, with card_id: no change."""
     ChangePin: _aio.UnaryUnaryMultiCallable[_cards_pb2.ChangePinRequest, _cards_pb2.ChangePinResponse]  # type: ignore[assignment]
     """The holder knows his PIN and chooses another."""
     UnlockPin: _aio.UnaryUnaryMultiCallable[_cards_pb2.UnlockPinRequest, _cards_pb2.UnlockPinResponse]  # type: ignore[assignment]
@@ -101,7 +101,7 @@ class CardServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _cards_pb2.ReportCardLostRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_cards_pb2.ReportCardLostResponse, _abc.Awaitable[_cards_pb2.ReportCardLostResponse]]:
-        """挂失: nothing is decoded for this card from now on, for good; a new one is issued."""
+        """挂失: nothing is decoded for this card from now on, for good; a new one is issued. Again, with card_id: no change."""
 
     @_abc_1.abstractmethod
     def ChangePin(
