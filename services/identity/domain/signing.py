@@ -81,9 +81,12 @@ def ended_key(key: SigningKey, *, now: datetime) -> SigningKey:
     return replace(key, not_before=min(key.not_before, now - timedelta.resolution), not_after=now)
 
 
-def lacks_signer(held: Iterable[SigningKey], *, now: datetime, overlap: timedelta) -> bool:
-    """Whether no key of these signs now with time enough for what it signs; ``overlap`` as above."""
-    return not any(_signs(key, now) and key.not_after - now >= overlap for key in held)
+def lacks_signer(held: Iterable[SigningKey], *, now: datetime, lasting: timedelta) -> bool:
+    """Whether no key of these signs now and can do so until its successor does.
+
+    ``lasting`` is KEY_LEAD and a token's life together.
+    """
+    return not any(_signs(key, now) and key.not_after - now >= lasting for key in held)
 
 
 class KeyRing:

@@ -56,7 +56,8 @@ class SigningKeys:
         self._seals = seals
         self._lifetime = lifetime
         # A key signs until its successor does, KEY_LEAD after that one was made; what it signed last then lives on.
-        self._overlap = 2 * (token_lifetime + KEY_LEAD)
+        self._lasting = token_lifetime + KEY_LEAD
+        self._overlap = 2 * self._lasting
         self._clock = clock
         self._randomness = randomness
         self._looked_at = float("-inf")
@@ -87,7 +88,7 @@ class SigningKeys:
             database=self._database,
             seals=self._seals,
             lifetime=self._lifetime,
-            overlap=self._overlap,
+            lasting=self._lasting,
             opter=opter,
             cause=cause,
             clock=self._clock,
@@ -151,16 +152,16 @@ async def end_key(
     database: Database,
     seals: Seals,
     lifetime: timedelta,
-    overlap: timedelta,
+    lasting: timedelta,
     opter: str,
     cause: str,
     clock: Clock,
     randomness: Randomness,
 ) -> SigningKey:
-    """The key with its end, and if no other can sign a successor that does at once, both told; as ``SigningKeys.end``.
+    """As ``SigningKeys.end``: the key with its end and, where no other can sign, a successor that does; both told.
 
-    The successor's lead is left out: until the others know it they refuse its tokens for a moment, and the leaked key
-    meanwhile would sign for whoever has it. One whose time was over before stays as it is.
+    That successor has no lead: until the other rooms know it they refuse its tokens, which is a moment, and without it
+    nobody could sign for ten minutes. A key whose time was over before stays as it is.
     """
     async with database.transaction() as connection:
         await keys.lock_keys(connection)
@@ -174,7 +175,7 @@ async def end_key(
             return key
         await keys.end_key(connection, ended, opter=opter, cause=cause, now=now)
         drafts = [signing_key_ended(ended)]
-        if lacks_signer([held for held, _ in await keys.load_keys(connection, now=now)], now=now, overlap=overlap):
+        if lacks_signer([held for held, _ in await keys.load_keys(connection, now=now)], now=now, lasting=lasting):
             made = await _make_key(connection, seals, held=(), lifetime=lifetime, now=now, randomness=randomness)
             drafts.append(signing_key_activated(made))
         await tell(connection, drafts, now=now, randomness=randomness)

@@ -18,6 +18,7 @@ from services.identity.domain.credential import CODE_TYPE, code_claims, new_code
 from services.identity.domain.signing import KEY_LEAD
 from services.identity.recovery import KEY_CHECK_S, refresh_keys
 from tests.integration.identity.conftest import START, WANG, Identity, SetClock, StartIdentity, refusal
+from tests.integration.identity.test_changes import asked
 from tests.integration.identity.test_credentials import kid_of
 
 FORGED: Final = ("UNAUTHENTICATED", "CODE_FORGED", "code")
@@ -114,9 +115,10 @@ async def test_every_replica_takes_its_codes_no_more_within_seconds(replicas: tu
 
 
 async def test_the_end_and_the_successor_are_told_to_everyone(replicas: tuple[Identity, Identity]) -> None:
-    """The ended key in its next version, over since then; the successor without a lead. A room that starts anew too."""
-    one, _ = replicas
+    """The ended key in its next version, over since then; the successor without a lead. Who asks hears it as well."""
+    one, other = replicas
     leaked = the_key(one)
+    _, cursor, _ = await asked(other)
     before = await told(one, leaked)
     await end(one, leaked)
     after, next_key = await told(one, leaked, 2), await told(one, the_key(one))
@@ -126,6 +128,8 @@ async def test_the_end_and_the_successor_are_told_to_everyone(replicas: tuple[Id
     assert next_key.not_before_time.ToDatetime(tzinfo=UTC) == START
     snapshot = await one.snapshot()
     assert snapshot[f"key:{leaked}"].signing_key_activated == after
+    changed, _, _ = await asked(other, cursor)
+    assert (changed[f"key:{leaked}"], changed[f"key:{the_key(one)}"]) == (2, 1)
 
 
 async def test_the_same_end_again_changes_nothing(replicas: tuple[Identity, Identity]) -> None:
@@ -151,7 +155,7 @@ async def test_ended_by_two_at_once_a_key_has_one_successor(replicas: tuple[Iden
 
 
 async def test_a_key_that_waits_for_its_turn_is_ended_before_it_signs(replicas: tuple[Identity, Identity]) -> None:
-    """It is told as one whose time is over, and the key that signs goes on; its own successor follows as ever."""
+    """It is told as one whose time is over; the key that signs goes on until another successor, known to all, does."""
     one, _ = replicas
     first = the_key(one)
     one.clock.advance(days=88)
@@ -160,6 +164,7 @@ async def test_a_key_that_waits_for_its_turn_is_ended_before_it_signs(replicas: 
     await end(one, waiting)
     over = await told(one, waiting, 2)
     assert over.not_before_time.ToNanoseconds() < over.not_after_time.ToNanoseconds()
+    assert kid_of(await one.code(WANG["psn_no"])) == first
     one.clock.advance(seconds=(2 * KEY_LEAD).total_seconds())
     await one.signed_in()
     code = await one.code(WANG["psn_no"])
@@ -177,6 +182,18 @@ async def test_while_the_next_key_waits_another_signs_at_once(replicas: tuple[Id
     assert kid_of(await one.code(WANG["psn_no"])) not in {first, waiting}
     one.clock.advance(seconds=KEY_LEAD.total_seconds())
     assert kid_of(await one.code(WANG["psn_no"])) == waiting
+
+
+async def test_a_key_soon_over_is_no_stand_in_for_one_that_was_ended(replicas: tuple[Identity, Identity]) -> None:
+    """The former key still counts, but not for as long as a token lives: a new one signs at once."""
+    one, _ = replicas
+    first = the_key(one)
+    one.clock.advance(days=88)
+    await one.keys.refresh()
+    (second,) = one.keys.ring.kids - {first}
+    one.clock.advance(days=1)
+    await end(one, second)
+    assert kid_of(await one.code(WANG["psn_no"])) not in {first, second}
 
 
 async def test_the_last_key_may_be_ended_while_its_successor_signs(replicas: tuple[Identity, Identity]) -> None:

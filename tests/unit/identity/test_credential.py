@@ -302,13 +302,13 @@ def test_an_ended_keys_time_is_over_and_a_time_still() -> None:
 
 
 def test_a_key_that_ends_before_its_tokens_would_is_no_signer() -> None:
-    """After another was ended: one that waits, or has less time than the overlap, leaves a gap."""
-    overlap = timedelta(days=2)
-    assert lacks_signer([], now=NOW, overlap=overlap)
-    assert lacks_signer([key("second", held=(FIRST,)).public], now=NOW, overlap=overlap)
-    assert not lacks_signer([FIRST.public], now=FIRST.public.not_after - overlap, overlap=overlap)
-    just_after = FIRST.public.not_after - overlap + timedelta(seconds=1)
-    assert lacks_signer([FIRST.public], now=just_after, overlap=overlap)
+    """After another was ended: one that waits, or has less time than its successor and a token need, leaves a gap."""
+    lasting = timedelta(days=1)
+    assert lacks_signer([], now=NOW, lasting=lasting)
+    assert lacks_signer([key("second", held=(FIRST,)).public], now=NOW, lasting=lasting)
+    assert not lacks_signer([FIRST.public], now=FIRST.public.not_after - lasting, lasting=lasting)
+    just_after = FIRST.public.not_after - lasting + timedelta(seconds=1)
+    assert lacks_signer([FIRST.public], now=just_after, lasting=lasting)
 
 
 @given(st.dictionaries(st.text(max_size=8), st.text(max_size=40) | st.integers(), max_size=8))
