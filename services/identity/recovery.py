@@ -13,7 +13,7 @@ from kernel.clock import Clock
 from kernel.failures import Failure
 from kernel.randomness import Randomness
 from services.identity.domain.risk import Thresholds
-from services.identity.operations import risk
+from services.identity.operations import risk, risk_sweep
 from services.identity.operations.kinship import expire_due
 from services.identity.operations.signing_keys import SigningKeys
 
@@ -52,7 +52,7 @@ class RiskSweep:
     async def sweep(self) -> int:
         """Judges what happened since the last time; how many risk events are new. Once an hour forgets what is old."""
         now = self._clock.now()
-        raised = await risk.sweep(
+        raised = await risk_sweep.sweep(
             database=self._database, thresholds=self._thresholds, now=now, randomness=self._randomness
         )
         if (seconds := asyncio.get_running_loop().time()) - self._forgot_at >= RISK_FORGET_S:

@@ -11,7 +11,7 @@ import pytest
 from gongji.identity.v1 import identity_pb2, risk_pb2
 from gongji.settlement.v1 import settlement_pb2
 from services.identity.domain.risk import Thresholds
-from services.identity.operations import risk
+from services.identity.operations import risk, risk_sweep
 from services.identity.wire.risk import heard
 from tests.integration.identity.conftest import (
     CHILD,
@@ -351,7 +351,7 @@ async def test_two_replicas_hear_each_word_once(start_identity: StartIdentity) -
 
 async def test_a_sweep_judges_all_that_waits(watch: Watch, monkeypatch: pytest.MonkeyPatch) -> None:
     """However little fits into one transaction, nothing is left for the next time."""
-    monkeypatch.setattr(risk, "BATCH_SIZE", 2)
+    monkeypatch.setattr(risk_sweep, "BATCH_SIZE", 2)
     await watch.pharmacy()
     await watch.tell(
         *(credential_refused(START + timedelta(seconds=n)) for n in range(5)),
