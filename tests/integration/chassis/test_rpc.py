@@ -151,7 +151,7 @@ async def test_an_answer_and_the_trace_cross(served: Served) -> None:
     assert answer.certno_masked == "6501**********4518"
     assert served.servicer.traces == [trace.trace_id]
     assert served.servicer.remaining[0] is not None
-    assert 2 < served.servicer.remaining[0] <= 3
+    assert 2 < served.servicer.remaining[0] < 3.5  # The wire rounds up to units of its own.
 
 
 async def test_a_channels_caller_goes_with_each_call_unless_the_call_names_another(served: Served) -> None:

@@ -29,7 +29,7 @@ def test_what_each_process_says_and_hears_is_read_from_its_code() -> None:
     commands, inquire = "ledger.*.command", "settlement.inquire"
     assert told == {
         "identity": ("identity", {("settlement", "identity")}, set(), set()),
-        "family": ("family", {("identity", "family")}, set(), {commands}),
+        "family": ("family", {("identity", "family"), ("identity", "family-kinship")}, set(), {commands}),
         "settlement": (
             "settlement",
             {("identity", "settlement"), ("family", "settlement")},

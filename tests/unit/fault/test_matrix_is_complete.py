@@ -71,6 +71,7 @@ WITHOUT_POINTS: Final[Mapping[str, str]] = {
     "chassis/migrate.py migrate": "migrations run before the process serves, with tests of their own",
     "chassis/db.py wait_until_reachable": "asks whether the database is there",
     "chassis/db.py driver_transaction": "what a transaction is",
+    "chassis/db.py snapshot": "what a transaction that only reads is",
 }
 """Where something is committed or sent without fault points of its own, and why that is right."""
 

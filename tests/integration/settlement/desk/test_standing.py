@@ -198,7 +198,7 @@ async def test_a_bill_that_was_planned_before_may_be_paid_unless_a_sanction_stop
     planned_before = (await town.desk.PreSettle(town.presented(patient, 100, fixmedins_code=code), timeout=5)).plan
     await town.tell(said.terminal(code, version=2, signed_in=False, in_service=False))
     await town.tell(said.institution(code, INSTITUTION_STATE_SUSPENDED, version=2))
-    settled = await town.desk.Settle(paying(planned_before, code), timeout=10)
+    settled = await town.desk.Settle(paying(planned_before, code, by=97), timeout=10)
     assert settled.settlement.psn_no == patient
     await town.settled_down()
     now = datetime.now(UTC)
@@ -211,7 +211,7 @@ async def test_a_bill_that_was_planned_before_may_be_paid_unless_a_sanction_stop
     plan = (await town.desk.PreSettle(town.presented(other, 100, fixmedins_code=code), timeout=5)).plan
     sanctioned.version = 4
     await town.tell(sanctioned)
-    assert await town.refused(town.desk.Settle(paying(plan, code), timeout=5)) == "PLAN_STALE"
+    assert await town.refused(town.desk.Settle(paying(plan, code, by=99), timeout=5)) == "PLAN_STALE"
     revoked = pb.RevokeSettleRequest(
         key=pb.RequestKey(
             fixmedins_code=code,
@@ -225,9 +225,9 @@ async def test_a_bill_that_was_planned_before_may_be_paid_unless_a_sanction_stop
     assert await town.balance(patient, URUMQI) == (1_000, 0)
 
 
-def paying(plan: pb.Plan, code: str) -> pb.SettleRequest:
-    """Pay exactly this plan, at this hospital."""
-    msgid = next_msgid(FixmedinsCode(code), 99, now=datetime.now(UTC))
+def paying(plan: pb.Plan, code: str, *, by: int) -> pb.SettleRequest:
+    """Pay exactly this plan, at this hospital; by a terminal of its own, since its ids of one second begin anew."""
+    msgid = next_msgid(FixmedinsCode(code), by, now=datetime.now(UTC))
     key = pb.RequestKey(fixmedins_code=code, infno=pb.INFNO_2207, msgid=msgid)
     return pb.SettleRequest(key=key, plan_id=plan.plan_id, plan_digest=plan.digest)
 
