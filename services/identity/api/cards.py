@@ -95,11 +95,10 @@ class CardApi(CardServiceServicer):
         return pb.UnlockPinResponse(card=wire.card_message(card))
 
     async def ListCards(self, request: pb.ListCardsRequest, context: Context) -> pb.ListCardsResponse:
-        before = pages.parts_of(request.page_token, 1)
         found, more = await cards.list_cards(
             self.cards,
             psn_no=parsed_psn_no(request.psn_no, field="psn_no"),
-            before=None if before is None else _card_id(before[0]),
+            before=pages.id_of(request.page_token),
             size=pages.page_size(request.page_size),
             asked_by=asked_by(context),
             now=self.room.clock.now(),
@@ -108,10 +107,3 @@ class CardApi(CardServiceServicer):
             cards=map(wire.card_message, found),
             next_page_token=pages.token_of(str(found[-1].card_id)) if more else "",
         )
-
-
-def _card_id(text: str) -> UUID:
-    try:
-        return UUID(text)
-    except ValueError:
-        raise pages.malformed() from None

@@ -72,7 +72,7 @@ class InstitutionApi(InstitutionServiceServicer):
             area=known_area(request.admdvs, field="admdvs"),
             state=wire.state_asked(request.state),
             after=None if last is None else FixmedinsCode(last[0]),
-            page_size=page_size(request.page_size),
+            size=page_size(request.page_size),
         )
         return pb.ListInstitutionsResponse(
             institutions=map(wire.institution_message, found),
@@ -109,7 +109,7 @@ class InstitutionApi(InstitutionServiceServicer):
             database=self.room.database,
             fixmedins_code=wire.fixmedins_code(request.fixmedins_code),
             after=None if last is None else last[0],
-            page_size=page_size(request.page_size),
+            size=page_size(request.page_size),
         )
         return pb.ListTerminalsResponse(
             terminals=map(wire.terminal_message, found), next_page_token=token_of(found[-1].terminal_no) if more else ""

@@ -17,7 +17,7 @@ from services.identity.operations.drawn import new_id
 from services.identity.operations.kinship import Registry
 from services.identity.operations.registry import load_rows
 from services.identity.wire import kinship as wire
-from services.identity.wire.pages import page_size
+from services.identity.wire.pages import id_of, page_size, token_of
 from services.identity.wire.values import parsed_date
 
 
@@ -110,14 +110,14 @@ class KinshipApi(KinshipServiceServicer):
         page, more = await kinship.list_facts(
             database=self.room.database,
             psn_no=parsed_psn_no(request.psn_no, field="psn_no"),
-            after=wire.parsed_fact_token(request.page_token),
+            after=id_of(request.page_token),
             size=page_size(request.page_size),
             asked_by=asked_by(context),
             now=self.room.clock.now(),
         )
         return pb.ListKinshipFactsResponse(
             facts=map(wire.fact_message, page),
-            next_page_token=wire.fact_token(page[-1]) if more else "",
+            next_page_token=token_of(str(page[-1].fact.fact_id)) if more else "",
         )
 
     async def LoadRegistryRows(

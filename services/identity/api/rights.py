@@ -16,7 +16,7 @@ from kernel.ids import parsed_psn_no
 from services.identity.api.room import Room, asked_by
 from services.identity.operations import corrections, lookups, rights
 from services.identity.wire import rights as wire
-from services.identity.wire.pages import page_size, token_of
+from services.identity.wire.pages import id_of, page_size, token_of
 from services.identity.wire.values import parsed_text
 
 
@@ -87,7 +87,7 @@ class RightsApi(RightsServiceServicer):
             seals=room.seals,
             psn_no=parsed_psn_no(request.psn_no, field="psn_no") if request.psn_no else None,
             state=wire.correction_state(request.state),
-            after=wire.last_correction(request.page_token),
+            after=id_of(request.page_token),
             size=page_size(request.page_size),
             asked_by=asked_by(context),
             now=room.clock.now(),

@@ -34,7 +34,7 @@ class RiskApi(RiskServiceServicer):
             kind=wire.kind_asked(request.kind),
             psn_no=wire.person_asked(request.psn_no),
             after=id_of(request.page_token),
-            limit=page_size(request.page_size),
+            size=page_size(request.page_size),
             asked_by=asked_by(context),
             now=room.clock.now(),
         )

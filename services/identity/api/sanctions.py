@@ -67,7 +67,7 @@ class SanctionApi(SanctionServiceServicer):
             sanctioned=wire.sanctioned(request),
             past=request.past,
             after=id_of(request.page_token),
-            limit=page_size(request.page_size),
+            size=page_size(request.page_size),
             asked_by=asked_by(context),
             now=now,
         )
@@ -100,7 +100,7 @@ class SanctionApi(SanctionServiceServicer):
 
     async def ListAppeals(self, request: pb.ListAppealsRequest, _: Context) -> pb.ListAppealsResponse:
         found, more = await sanctions.list_appeals(
-            database=self.room.database, after=id_of(request.page_token), limit=page_size(request.page_size)
+            database=self.room.database, after=id_of(request.page_token), size=page_size(request.page_size)
         )
         return pb.ListAppealsResponse(
             appeals=map(wire.appeal_message, found),

@@ -62,17 +62,17 @@ async def show_institution(
     """An institution and the latest decisions about it, the newest first; INSTITUTION_UNKNOWN."""
     async with database.transaction() as connection:
         found = rules.known(await institutions.load_institution(connection, fixmedins_code))
-        decisions = await institutions.latest_decisions(connection, fixmedins_code, rows_max=DECISIONS_SHOWN_MAX)
+        decisions = await institutions.latest_decisions(connection, fixmedins_code, limit=DECISIONS_SHOWN_MAX)
         return found, decisions
 
 
 async def list_institutions(
-    *, database: Database, area: AdmDvs, state: InstitutionState | None, after: FixmedinsCode | None, page_size: int
+    *, database: Database, area: AdmDvs, state: InstitutionState | None, after: FixmedinsCode | None, size: int
 ) -> tuple[Sequence[Institution], bool]:
     """A page of an area's institutions by code, and whether there are more."""
     async with database.transaction() as connection:
-        page = await institutions.page_of_area(connection, area, state=state, after=after, rows_max=page_size + 1)
-    return page[:page_size], len(page) > page_size
+        page = await institutions.page_of_area(connection, area, state=state, after=after, limit=size + 1)
+    return page[:size], len(page) > size
 
 
 async def _locked(connection: AsyncConnection, fixmedins_code: FixmedinsCode) -> Institution:

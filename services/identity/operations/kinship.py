@@ -186,7 +186,7 @@ async def expire_due(*, database: Database, now: datetime, randomness: Randomnes
     ended = 0
     while True:
         async with database.transaction() as connection:
-            due = await store.expired_facts(connection, today=business_date(now), count_max=EXPIRED_AT_ONCE_MAX)
+            due = await store.expired_facts(connection, today=business_date(now), limit=EXPIRED_AT_ONCE_MAX)
         for fact_id in due:
             ended += await expire_fact(database=database, fact_id=fact_id, now=now, randomness=randomness)
         if len(due) < EXPIRED_AT_ONCE_MAX:
@@ -241,7 +241,7 @@ async def list_reviews(
     The look-ups are on record.
     """
     async with database.transaction() as connection:
-        found = await lists.waiting(connection, after=after, count_max=size + 1)
+        found = await lists.waiting(connection, after=after, limit=size + 1)
         page = found[:size]
         await _audit(connection, page, set(), asked_by=asked_by, now=now)
         return page, len(found) > size
@@ -257,7 +257,7 @@ async def list_facts(
     async with database.transaction() as connection:
         if not await store.relatives(connection, {psn_no}):
             raise person_unknown()
-        found = await lists.of_person(connection, psn_no, after=after, count_max=size + 1)
+        found = await lists.of_person(connection, psn_no, after=after, limit=size + 1)
         page = found[:size]
         await _audit(connection, page, {psn_no}, asked_by=asked_by, now=now)
         return page, len(found) > size

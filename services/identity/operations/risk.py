@@ -68,7 +68,7 @@ async def list_events(
     kind: RiskKind | None,
     psn_no: PsnNo | None,
     after: UUID | None,
-    limit: int,
+    size: int,
     asked_by: str,
     now: datetime,
 ) -> tuple[list[RiskEvent], bool]:
@@ -76,11 +76,11 @@ async def list_events(
     async with database.transaction() as connection:
         numbers = None if psn_no is None else await numbers_of(connection, psn_no)
         found = await store.list_events(
-            connection, state=state, kind=kind, psn_nos=numbers, after=after, limit=limit + 1
+            connection, state=state, kind=kind, psn_nos=numbers, after=after, limit=size + 1
         )
-        whom = _named(found[:limit]).union(numbers or [])
+        whom = _named(found[:size]).union(numbers or [])
         await lookups.record(connection, whom, purpose=RISK_EVENT, asked_by=asked_by, now=now)
-        return found[:limit], len(found) > limit
+        return found[:size], len(found) > size
 
 
 async def get_event(

@@ -164,7 +164,7 @@ async def list_sanctions(
     sanctioned: Sanctioned,
     past: bool,
     after: UUID | None,
-    limit: int,
+    size: int,
     asked_by: str,
     now: datetime,
 ) -> tuple[list[SanctionRecord], bool]:
@@ -185,16 +185,16 @@ async def list_sanctions(
             fixmedins_code=sanctioned.fixmedins_code,
             standing_at=None if past else now,
             after=after,
-            limit=limit + 1,
+            limit=size + 1,
         )
-        return found[:limit], len(found) > limit
+        return found[:size], len(found) > size
 
 
-async def list_appeals(*, database: Database, after: UUID | None, limit: int) -> tuple[list[Appeal], bool]:
+async def list_appeals(*, database: Database, after: UUID | None, size: int) -> tuple[list[Appeal], bool]:
     """So many appeals that wait for a decision, the oldest first, and whether there are more."""
     async with database.transaction() as connection:
-        found = await store.waiting_appeals(connection, after=after, limit=limit + 1)
-        return found[:limit], len(found) > limit
+        found = await store.waiting_appeals(connection, after=after, limit=size + 1)
+        return found[:size], len(found) > size
 
 
 async def _locked(connection: AsyncConnection, sanctioned: Sanctioned) -> Person | Institution:

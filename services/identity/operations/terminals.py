@@ -112,13 +112,13 @@ async def sign_out(
 
 
 async def list_terminals(
-    *, database: Database, fixmedins_code: FixmedinsCode, after: str | None, page_size: int
+    *, database: Database, fixmedins_code: FixmedinsCode, after: str | None, size: int
 ) -> tuple[Sequence[Terminal], bool]:
     """A page of an institution's terminals by number, and whether there are more; INSTITUTION_UNKNOWN."""
     async with database.transaction() as connection:
         institution_rules.known(await institutions.load_institution(connection, fixmedins_code))
-        page = await terminals.page_of_terminals(connection, fixmedins_code, after=after, rows_max=page_size + 1)
-    return page[:page_size], len(page) > page_size
+        page = await terminals.page_of_terminals(connection, fixmedins_code, after=after, limit=size + 1)
+    return page[:size], len(page) > size
 
 
 async def _locked(connection: AsyncConnection, fixmedins_code: FixmedinsCode, terminal_no: str) -> Terminal:

@@ -132,8 +132,16 @@ async def _sanctions(connection: Any, psn_nos: list[str]) -> dict[str, list[Sanc
     found: dict[str, list[Sanction]] = {}
     if psn_nos:
         for row in await connection.fetch(_SANCTIONS, psn_nos):
-            psn_no, *rest = row
-            found.setdefault(psn_no, []).append(Sanction(*rest))
+            sanction = Sanction(
+                sanction_id=row["sanction_id"],
+                from_at=row["from_at"],
+                to_at=row["to_at"],
+                basis_clause=row["basis_clause"],
+                decision_no=row["decision_no"],
+                organ=row["organ"],
+                lifted_at=row["lifted_at"],
+            )
+            found.setdefault(row["psn_no"], []).append(sanction)
     return found
 
 

@@ -66,14 +66,14 @@ async def page_of_area(
     *,
     state: InstitutionState | None,
     after: FixmedinsCode | None,
-    rows_max: int,
+    limit: int,
 ) -> list[Institution]:
     """Institutions of an area, or of a whole province where its code ends in 0000, by code; sanctions left out."""
     code = INSTITUTIONS.c.fixmedins_code
     begins = area[:2] if area.endswith(_PROVINCE_END) else area
     # Codes of one area lie side by side in the primary key, once for each letter.
     ranges = [code.between(_filled(letter + begins, "0"), _filled(letter + begins, "9")) for letter in LETTERS]
-    statement = sa.select(INSTITUTIONS).where(sa.or_(*ranges)).order_by(code).limit(rows_max)
+    statement = sa.select(INSTITUTIONS).where(sa.or_(*ranges)).order_by(code).limit(limit)
     if state is not None:
         statement = statement.where(INSTITUTIONS.c.state == state.value)
     if after is not None:
@@ -94,15 +94,13 @@ async def insert_decision(connection: AsyncConnection, fixmedins_code: Fixmedins
     )
 
 
-async def latest_decisions(
-    connection: AsyncConnection, fixmedins_code: FixmedinsCode, *, rows_max: int
-) -> list[Decision]:
+async def latest_decisions(connection: AsyncConnection, fixmedins_code: FixmedinsCode, *, limit: int) -> list[Decision]:
     """What was decided about an institution, the newest first."""
     rows = await connection.execute(
         sa.select(INSTITUTION_DECISIONS)
         .where(INSTITUTION_DECISIONS.c.fixmedins_code == fixmedins_code)
         .order_by(INSTITUTION_DECISIONS.c.id.desc())
-        .limit(rows_max)
+        .limit(limit)
     )
     return [Decision(InstitutionState(row.state), row.opter, row.cause, row.decided_at) for row in rows]
 

@@ -186,13 +186,13 @@ async def save_decision(
     )
 
 
-async def expired_facts(connection: AsyncConnection, *, today: date, count_max: int) -> list[UUID]:
+async def expired_facts(connection: AsyncConnection, *, today: date, limit: int) -> list[UUID]:
     """Live facts whose document proves nothing any more, the longest first."""
     rows = await connection.scalars(
         sa.select(KINSHIP_FACTS.c.fact_id)
         .where(_live(), KINSHIP_FACTS.c.expires_on <= today)
         .order_by(KINSHIP_FACTS.c.expires_on, KINSHIP_FACTS.c.fact_id)
-        .limit(count_max)
+        .limit(limit)
     )
     return list(rows)
 

@@ -41,9 +41,7 @@ async def one(connection: AsyncConnection, fact_id: UUID) -> ShownFact | None:
     return found[0] if found else None
 
 
-async def waiting(
-    connection: AsyncConnection, *, after: tuple[datetime, UUID] | None, count_max: int
-) -> list[ShownFact]:
+async def waiting(connection: AsyncConnection, *, after: tuple[datetime, UUID] | None, limit: int) -> list[ShownFact]:
     """Submitted facts, the one that has waited longest first, without the decisions that none of them has yet."""
     key = (KINSHIP_FACTS.c.submitted_at, KINSHIP_FACTS.c.fact_id)
     statement = (
@@ -52,16 +50,14 @@ async def waiting(
         # Written out as in the index's condition, or the planner would not use the index.
         .where(KINSHIP_FACTS.c.state == sa.literal_column(f"'{FactState.SUBMITTED.value}'"))
         .order_by(*key)
-        .limit(count_max)
+        .limit(limit)
     )
     if after is not None:
         statement = statement.where(sa.tuple_(*key) > sa.tuple_(*map(sa.literal, after)))
     return [_shown(row, ()) for row in await connection.execute(statement)]
 
 
-async def of_person(
-    connection: AsyncConnection, psn_no: PsnNo, *, after: UUID | None, count_max: int
-) -> list[ShownFact]:
+async def of_person(connection: AsyncConnection, psn_no: PsnNo, *, after: UUID | None, limit: int) -> list[ShownFact]:
     """Every fact that names a person, the oldest first, with the decisions."""
     halves = []
     for column in (KINSHIP_FACTS.c.psn_no, KINSHIP_FACTS.c.other_psn_no):
@@ -69,14 +65,14 @@ async def of_person(
         half = sa.select(KINSHIP_FACTS.c.fact_id).where(column == psn_no)
         if after is not None:
             half = half.where(KINSHIP_FACTS.c.fact_id > after)
-        halves.append(sa.select(half.order_by(KINSHIP_FACTS.c.fact_id).limit(count_max).subquery()))
+        halves.append(sa.select(half.order_by(KINSHIP_FACTS.c.fact_id).limit(limit).subquery()))
     ids = sa.union_all(*halves).subquery()
     statement = (
         sa.select(*_COLUMNS)
         .select_from(_SHOWN)
         .where(KINSHIP_FACTS.c.fact_id.in_(sa.select(ids.c.fact_id)))
         .order_by(KINSHIP_FACTS.c.fact_id)
-        .limit(count_max)
+        .limit(limit)
     )
     return await _with_decisions(connection, await connection.execute(statement))
 

@@ -65,14 +65,14 @@ async def save_sign_in(connection: AsyncConnection, terminal: Terminal) -> None:
 
 
 async def page_of_terminals(
-    connection: AsyncConnection, fixmedins_code: FixmedinsCode, *, after: str | None, rows_max: int
+    connection: AsyncConnection, fixmedins_code: FixmedinsCode, *, after: str | None, limit: int
 ) -> list[Terminal]:
     """Terminals of an institution by number."""
     statement = (
         sa.select(TERMINALS)
         .where(TERMINALS.c.fixmedins_code == fixmedins_code)
         .order_by(TERMINALS.c.terminal_no)
-        .limit(rows_max)
+        .limit(limit)
     )
     if after is not None:
         statement = statement.where(TERMINALS.c.terminal_no > after)

@@ -125,22 +125,6 @@ def parsed_review_token(token: str) -> tuple[datetime, UUID] | None:
     return submitted_at, fact_id
 
 
-def fact_token(last: ShownFact) -> str:
-    """From where the next page of a person's facts goes on."""
-    return token_of(last.fact.fact_id.hex)
-
-
-def parsed_fact_token(token: str) -> UUID | None:
-    """Where the page before ended; PAGE_TOKEN_MALFORMED."""
-    parts = parts_of(token, 1)
-    if parts is None:
-        return None
-    try:
-        return UUID(hex=parts[0])
-    except ValueError:
-        raise malformed() from None
-
-
 def registry_rows(
     request: kinship_pb2.LoadRegistryRowsRequest, *, today: date
 ) -> tuple[list[StatedRow], list[kinship_pb2.RefusedRegistryRow]]:

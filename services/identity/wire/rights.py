@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from datetime import date
 from typing import Final
-from uuid import UUID
 
 from gongji.identity.v1 import person_pb2, rights_pb2
 from services.identity.domain.correction import (
@@ -26,6 +25,9 @@ _EVIDENCES: Final = {
     rights_pb2.CorrectionEvidence.Value(f"CORRECTION_EVIDENCE_{each.name}"): each for each in CorrectionEvidence
 }
 _STATES: Final = {rights_pb2.CorrectionState.Value(f"CORRECTION_STATE_{each.name}"): each for each in CorrectionState}
+
+LOOKUP_DIGITS_MAX: Final = 18
+"""Any number of so many digits fits the column."""
 
 
 def wanted(request: rights_pb2.RequestCorrectionRequest, *, today: date) -> Wanted:
@@ -91,18 +93,3 @@ def last_lookup(page_token: str) -> int | None:
     if not (parts[0].isascii() and parts[0].isdecimal() and len(parts[0]) <= LOOKUP_DIGITS_MAX):
         raise pages.malformed()
     return int(parts[0])
-
-
-LOOKUP_DIGITS_MAX: Final = 18
-"""Any number of so many digits fits the column."""
-
-
-def last_correction(page_token: str) -> UUID | None:
-    """The correction from which a list goes on; None for the first page, PAGE_TOKEN_MALFORMED."""
-    parts = pages.parts_of(page_token, 1)
-    if parts is None:
-        return None
-    try:
-        return UUID(parts[0])
-    except ValueError:
-        raise pages.malformed() from None
