@@ -185,8 +185,6 @@ async def serve(process: Process, settings: Settings) -> None:
         code_lifetime_s=settings.code_lifetime_s,
         sandbox_verifiers=settings.sandbox_verifiers,
     )
-    server = RpcServer(settings, process.health, check_call=check_caller)
-    IdentityApi(room).add_to(server)
     desks = Database(
         settings.database_url,
         application=process.name,
@@ -196,16 +194,22 @@ async def serve(process: Process, settings: Settings) -> None:
     )
     decoder = Decoder(await process.enter(desks), clock)
     cards = CardRoom(database, seals, Pins(seals), decoder, randomness)
-    CredentialApi(room, Presentation(cards, keys, ec_token_lifetime)).add_to(server)
+    server = RpcServer(settings, process.health, check_call=check_caller)
+    _add_faces(server, room, cards, Presentation(cards, keys, ec_token_lifetime))
+    await process.ready(await process.listen(server))
+    await process.stopped()
+
+
+def _add_faces(server: RpcServer, room: Room, cards: CardRoom, presentation: Presentation) -> None:
+    IdentityApi(room).add_to(server)
+    CredentialApi(room, presentation).add_to(server)
     CardApi(room, cards).add_to(server)
     AttestationApi(room).add_to(server)
-    KinshipApi(room, BatchFileRegistry(database)).add_to(server)
+    KinshipApi(room, BatchFileRegistry(room.database)).add_to(server)
     SanctionApi(room).add_to(server)
     RightsApi(room).add_to(server)
     RiskApi(room).add_to(server)
     InstitutionApi(room).add_to(server)
-    await process.ready(await process.listen(server))
-    await process.stopped()
 
 
 def main() -> None:
