@@ -17,7 +17,7 @@ from kernel.policy import known_area
 from services.identity.api.room import Room, asked_by
 from services.identity.domain.person import InsuranceStatus, Insutype
 from services.identity.operations import deaths, eligibility, merging, particulars, people, registration
-from services.identity.operations.particulars import Decision
+from services.identity.operations.particulars import Writing
 from services.identity.store import events
 from services.identity.wire import people as wire
 from services.identity.wire.eligibility import eligibility_message
@@ -107,7 +107,7 @@ class IdentityApi(IdentityServiceServicer):
             psn_no=parsed_psn_no(request.psn_no, field="psn_no"),
             wanted=wire.wanted(request),
             asked_by=asked_by(context),
-            decision=self._decision(request.opter, request.cause, now),
+            writing=self._writing(request.opter, request.cause, now),
         )
         return pb.UpdatePersonResponse(person=wire.person_message(person, now=now))
 
@@ -121,7 +121,7 @@ class IdentityApi(IdentityServiceServicer):
             certificate=wire.certificate(request, now=now),
             wanted=wire.wanted(request),
             asked_by=asked_by(context),
-            decision=self._decision(request.opter, request.cause, now),
+            writing=self._writing(request.opter, request.cause, now),
         )
         person = wire.person_message(seen.person, now=now)
         return pb.ChangeCertificateResponse(person=person, certno_masked=seen.certno_masked)
@@ -160,14 +160,14 @@ class IdentityApi(IdentityServiceServicer):
             keep=parsed_psn_no(request.keep_psn_no, field="keep_psn_no"),
             double=parsed_psn_no(request.double_psn_no, field="double_psn_no"),
             asked_by=asked_by(context),
-            decision=self._decision(request.opter, request.cause, now),
+            writing=self._writing(request.opter, request.cause, now),
         )
         return pb.MergePersonsResponse(
             keep=wire.person_message(keep, now=now), double=wire.person_message(double, now=now)
         )
 
-    def _decision(self, opter: str, cause: str, now: datetime) -> Decision:
-        return Decision(
+    def _writing(self, opter: str, cause: str, now: datetime) -> Writing:
+        return Writing(
             opter=opter,
             cause=parsed_text(cause, field="cause"),
             now=now,

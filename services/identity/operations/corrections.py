@@ -32,7 +32,7 @@ from services.identity.domain.sealing import NONCE_BYTES, Sealed, Seals
 from services.identity.operations import lookups
 from services.identity.operations.drawn import new_bytes, new_id
 from services.identity.operations.kinship_ground import locked_ground
-from services.identity.operations.particulars import Decision, apply_certificate, apply_update
+from services.identity.operations.particulars import Writing, apply_certificate, apply_update
 from services.identity.operations.sealed import certno_of, name_of
 from services.identity.store import corrections as store
 from services.identity.store import people
@@ -149,21 +149,21 @@ async def decide_correction(
         rules.check_decision(before, state, cause=cause, read=understood)
         name_masked = seen.name_masked
         if state is CorrectionState.GRANTED:
-            decision = Decision(
+            writing = Writing(
                 opter=opter, cause=f"correction:{correction_id}", now=now, seals=seals, randomness=randomness
             )
-            name_masked = (await _apply(connection, before, decision)).name_masked
+            name_masked = (await _apply(connection, before, writing)).name_masked
         await store.decide_correction(connection, correction_id, state, opter=opter, cause=cause, now=now)
         return SeenCorrection(replace(before, state=state, opter=opter, cause=cause, decided_at=now), name_masked)
 
 
-async def _apply(connection: AsyncConnection, correction: Correction, decision: Decision) -> Person:
+async def _apply(connection: AsyncConnection, correction: Correction, writing: Writing) -> Person:
     """Changes the record as the person asked."""
     wanted, psn_no = correction.wanted, correction.psn_no
     if wanted.kind is not None:
-        certificate = parsed_certificate(wanted.kind, wanted.value, today=business_date(decision.now))
+        certificate = parsed_certificate(wanted.kind, wanted.value, today=business_date(writing.now))
         return await apply_certificate(
-            connection, psn_no=psn_no, certificate=certificate, wanted=particulars.Wanted(), decision=decision
+            connection, psn_no=psn_no, certificate=certificate, wanted=particulars.Wanted(), writing=writing
         )
     match wanted.field:
         case CorrectionField.NAME:
@@ -176,7 +176,7 @@ async def _apply(connection: AsyncConnection, correction: Correction, decision: 
             raise RuntimeError("a certificate is wanted without its kind; the table does not hold such a row")
         case _:
             assert_never(wanted.field)
-    return await apply_update(connection, psn_no=psn_no, wanted=update, decision=decision)
+    return await apply_update(connection, psn_no=psn_no, wanted=update, writing=writing)
 
 
 async def _recorded(connection: AsyncConnection, person: Person, seals: Seals, *, today: date) -> Recorded:

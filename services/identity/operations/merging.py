@@ -14,7 +14,7 @@ from services.identity.domain import merging as rules
 from services.identity.domain.person import Person, PersonChange
 from services.identity.operations import lookups
 from services.identity.operations.kinship_ground import Ground, locked_ground, merge_facts
-from services.identity.operations.particulars import Decision
+from services.identity.operations.particulars import Writing
 from services.identity.operations.sealed import certno_of, opened_certno, sealed_certno
 from services.identity.operations.telling import tell
 from services.identity.store import certificates, corrections, people
@@ -30,7 +30,7 @@ ENDED_BY_MERGING: Final = "MERGED"
 
 
 async def merge_persons(
-    *, database: Database, keep: PsnNo, double: PsnNo, asked_by: str, decision: Decision
+    *, database: Database, keep: PsnNo, double: PsnNo, asked_by: str, writing: Writing
 ) -> tuple[Person, Person]:
     """The record that is kept, and the double as it is from now on; the same again changes nothing.
 
@@ -41,7 +41,7 @@ async def merge_persons(
     """
     if keep == double:
         raise Failure(Kind.INVALID, "MERGE_WITH_SELF", field="double_psn_no")
-    async with lookups.on_record(database, purpose=MERGED, asked_by=asked_by, now=decision.now) as (connection, met):
+    async with lookups.on_record(database, purpose=MERGED, asked_by=asked_by, now=writing.now) as (connection, met):
         met.update({keep, double})
         locked = {keep, double, *await store.doubles_of(connection, double)}
         ground = await locked_ground(connection, locked, steps=2)
@@ -54,7 +54,7 @@ async def merge_persons(
         if not rules.is_merged(before, gone) and before is not None and gone is not None:
             rules.check_one_person(before, gone)
             led_on = [(found[each], rules.led_on(found[each], before)) for each in sorted(earlier)]
-            found = await _merge(connection, ground, before, gone, led_on, decision, asked_by=asked_by)
+            found = await _merge(connection, ground, before, gone, led_on, writing, asked_by=asked_by)
         return found[keep], found[double]
 
 
@@ -64,11 +64,11 @@ async def _merge(
     before: Person,
     gone: Person,
     led_on: Sequence[tuple[Person, Person]],
-    decision: Decision,
+    writing: Writing,
     *,
     asked_by: str,
 ) -> dict[PsnNo, Person]:
-    now, randomness = decision.now, decision.randomness
+    now, randomness = writing.now, writing.randomness
     keep, double = before.psn_no, gone.psn_no
     after, ended = rules.merged(before, gone)
     try:
@@ -80,12 +80,12 @@ async def _merge(
     doubles = [double, *(each.psn_no for each, _ in led_on)]
     # Before the numbers are taken from the doubles: an officer who decides has a correction's lock already, and his
     # look-up would wait for whoever changes a person's key.
-    await corrections.refuse_waiting(connection, doubles, opter=decision.opter, cause=ENDED_BY_MERGING, now=now)
-    await _move_certificates(connection, keep, double, decision)
+    await corrections.refuse_waiting(connection, doubles, opter=writing.opter, cause=ENDED_BY_MERGING, now=now)
+    await _move_certificates(connection, keep, double, writing)
     for number in doubles:
         await store.save_merged(connection, number, keep)
     await store.move_sanctions(connection, double, keep)
-    await end_credentials(connection, double, opter=decision.opter, cause=ENDED_BY_MERGING, asked_by=asked_by, now=now)
+    await end_credentials(connection, double, opter=writing.opter, cause=ENDED_BY_MERGING, asked_by=asked_by, now=now)
     changed = [(one, other) for one, other in ((before, after), (gone, ended), *led_on) if one is not other]
     await people.save_people(connection, changed, now=now)
     for psn_no, other, change in (
@@ -93,26 +93,26 @@ async def _merge(
         *((keep, number, PersonChange.DOUBLE_TAKEN_IN) for number in doubles),
     ):
         await people.insert_change(
-            connection, psn_no, change, other_psn_no=other, opter=decision.opter, cause=decision.cause, now=now
+            connection, psn_no, change, other_psn_no=other, opter=writing.opter, cause=writing.cause, now=now
         )
     for _, person in changed:
         await tell(connection, [person_changed(person, now=now)], now=now, randomness=randomness)
     return {keep: after, double: ended}
 
 
-async def _move_certificates(connection: AsyncConnection, keep: PsnNo, double: PsnNo, decision: Decision) -> None:
+async def _move_certificates(connection: AsyncConnection, keep: PsnNo, double: PsnNo, writing: Writing) -> None:
     """Every certificate of the double, present and former, finds the record that is kept from now on."""
     sealed = await people.sealed_person(connection, double)
     present = await certificates.certno_index_of(connection, double)
     numbers = [
-        (former, opened_certno(double, former.certno, seals=decision.seals))
+        (former, opened_certno(double, former.certno, seals=writing.seals))
         for former in await certificates.former_certificates(connection, double)
     ]
     if present is not None:
-        former = FormerCertificate(present, sealed.kind, sealed.certno, decision.now)
-        numbers.append((former, certno_of(sealed, seals=decision.seals)))
+        former = FormerCertificate(present, sealed.kind, sealed.certno, writing.now)
+        numbers.append((former, certno_of(sealed, seals=writing.seals)))
     for former, number in numbers:
-        ours = sealed_certno(keep, number, seals=decision.seals, randomness=decision.randomness)
+        ours = sealed_certno(keep, number, seals=writing.seals, randomness=writing.randomness)
         await certificates.put_former(
             connection, keep, FormerCertificate(former.certno_index, former.kind, ours, former.until_at)
         )
