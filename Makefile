@@ -79,8 +79,9 @@ $(READY_BENCH): requirements/bench.txt $(READY)
 ROUNDS ?=
 BENCH_FLAGS ?=
 .PHONY: bench
-bench: $(READY_BENCH) ## What a settlement costs, beside others; ROUNDS=…, or BENCH_FLAGS=--quick (docs/performance.md)
+bench: $(READY_BENCH) ## What a settlement costs, beside others, and identity; ROUNDS=…, or BENCH_FLAGS=--quick (docs/performance.md)
 	@$(BIN)/python -m bench $(if $(ROUNDS),--rounds $(ROUNDS)) $(BENCH_FLAGS)
+	@$(BIN)/python -m bench.identity $(if $(filter --quick,$(BENCH_FLAGS)),--small)
 
 .PHONY: bench-growth
 bench-growth: $(READY) ## The same cost with 100 times the data, a hot account, recovery, memory (40 minutes; BENCH_FLAGS=--small tries it)
@@ -103,7 +104,7 @@ bench-start: $(READY) ## How long the imports and a warm `gongji up` take
 	@$(BIN)/python -m bench.start $(BENCH_FLAGS)
 
 .PHONY: bench-identity
-bench-identity: $(READY) ## What decoding a code costs beside an empty RPC, and kinship among a million people beside ten thousand
+bench-identity: $(READY) ## Of it identity alone: a decoding beside an empty RPC, kinship among a million people beside ten thousand
 	@$(BIN)/python -m bench.identity $(BENCH_FLAGS)
 
 .PHONY: lint
