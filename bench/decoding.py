@@ -1,4 +1,4 @@
-"""What decoding a code costs identity, beside an empty RPC of the same process: ``python -m bench.decoding``.
+"""What decoding a code costs identity, beside an empty RPC of the same process (``python -m bench.identity``).
 
 The empty one is gRPC's own health check, which passes none of our layers. Both are called with as many in flight, in
 turns, and the processor time is the identity process's alone, as the kernel counts it.
@@ -6,27 +6,23 @@ turns, and the processor time is the identity process's alone, as the kernel cou
 
 from __future__ import annotations
 
-import argparse
 import asyncio
 import hashlib
-import sys
-import tempfile
 import time
-from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from pathlib import Path
-from statistics import median
 from typing import TYPE_CHECKING, Any, Final
 
 import asyncpg
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from bench.contest import say
-from bench.document import keep, machine, span, table, verdict
-from bench.measure import assert_durable, cost_of
-from bench.place import Servers, servers_in
+from bench.document import span, spread_of, table, verdict
+from bench.measure import cost_of
+from bench.place import Servers
 from chassis.rpc.client import channel
 from gongji.identity.v1 import (
     credentials_pb2,
@@ -204,23 +200,19 @@ async def measured(servers: Servers, folder: Path, *, rounds: int = ROUNDS, call
                 readings.setdefault(name, []).append(report)
                 say(f"  {name}: {report['per_s']:,.0f} a second, {report['cpu_ms.identity']:.3f} ms of CPU each")
     pairs = zip(readings[DECODING], readings[EMPTY], strict=True)
-    ratio = _spread([decoded["cpu_ms.identity"] / empty["cpu_ms.identity"] for decoded, empty in pairs])
+    ratio = spread_of([decoded["cpu_ms.identity"] / empty["cpu_ms.identity"] for decoded, empty in pairs])
     return {
         "rounds": rounds,
         "calls": calls,
         "in_flight": IN_FLIGHT,
         "cost": {
-            name: {key: _spread([report[key] for report in reports]) for key in reports[0]}
+            name: {key: spread_of([report[key] for report in reports]) for key in reports[0]}
             for name, reports in readings.items()
         },
         "ratio": ratio,
         "aim": f"≤ {RATIO_MAX:g}",
         "met": ratio["median"] <= RATIO_MAX,
     }
-
-
-def _spread(found: Sequence[float]) -> dict[str, float]:
-    return {"median": median(found), "min": min(found), "max": max(found)}
 
 
 def markdown(found: Mapping[str, Any]) -> str:
@@ -246,28 +238,3 @@ def markdown(found: Mapping[str, Any]) -> str:
             ),
         ]
     )
-
-
-async def _alone(*, rounds: int, calls: int) -> dict[str, Any]:
-    with tempfile.TemporaryDirectory(prefix="gongji-bench-") as folder:
-        async with servers_in(Path(folder)) as servers:
-            await assert_durable(servers)
-            found = await measured(servers, Path(folder), rounds=rounds, calls=calls)
-    return {"date": datetime.now(UTC).date().isoformat(), "machine": machine(), **found}
-
-
-def main() -> int:
-    """Writes bench/results/decoding.json if nothing was made smaller; exit code 1 if the aim is missed."""
-    parser = argparse.ArgumentParser(prog="bench.decoding", description="Decoding a code beside an empty RPC.")
-    parser.add_argument("--rounds", type=int, default=ROUNDS)
-    parser.add_argument("--calls", type=int, default=CALLS)
-    given = parser.parse_args()
-    found = asyncio.run(_alone(rounds=given.rounds, calls=given.calls))
-    sys.stdout.write(markdown(found))
-    if (given.rounds, given.calls) == (ROUNDS, CALLS):
-        sys.stderr.write(f"written: bench/results/{keep(found, 'decoding').name}\n")
-    return 0 if found["met"] else 1
-
-
-if __name__ == "__main__":
-    sys.exit(main())

