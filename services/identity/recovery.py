@@ -61,9 +61,9 @@ class RiskSweep:
         return raised
 
     async def run(self) -> None:
-        """Runs until cancelled; a database that is away is waited for."""
+        """Runs until cancelled, whatever goes wrong: it is said, and tried again."""
         while True:
-            async with _database_may_be_away("risks could not be judged"):
+            async with _nothing_ends_it("risks could not be judged"):
                 if raised := await self.sweep():
                     _log.info("risk events were raised", count=raised)
             await asyncio.sleep(self._pause_s)
@@ -85,14 +85,24 @@ class ExpiringFacts:
         return await expire_due(database=self._database, now=self._clock.now(), randomness=self._randomness)
 
     async def run(self) -> None:
-        """Runs until cancelled; a database that is away, or a family that others are changing, is waited for."""
+        """Runs until cancelled, whatever goes wrong; a family that others are changing is waited for."""
         while True:
-            async with _database_may_be_away("kinship facts could not be looked at"):
+            async with _nothing_ends_it("kinship facts could not be looked at"):
                 try:
                     await self.sweep()
                 except Failure as failure:
                     _log.warning("a kinship fact could not be ended yet", reason=failure.reason)
             await asyncio.sleep(EXPIRY_CHECK_S)
+
+
+@asynccontextmanager
+async def _nothing_ends_it(what: str) -> AsyncIterator[None]:
+    """What comes after the desk must not end who decodes there, and mutual aid with him: one bad row would, for good."""
+    try:
+        async with _database_may_be_away(what):
+            yield
+    except Exception:  # noqa: BLE001  As said.
+        _log.exception(what)
 
 
 @asynccontextmanager

@@ -25,6 +25,7 @@ from tests.integration.identity.conftest import (
 )
 from tests.integration.identity.watching import (
     FAR_HOSPITAL,
+    PAUSE_S,
     PHARMACY,
     URUMQI_KASHGAR_M,
     Watch,
@@ -405,3 +406,22 @@ async def test_risks_do_not_stand_in_the_snapshot(watch: Watch) -> None:
     assert len(await watch.raised()) == 1
     answers = watch.identity.stub.StreamSnapshot(identity_pb2.StreamSnapshotRequest(), timeout=20)
     assert "risk_event_raised" not in [answer.event.WhichOneof("fact") async for answer in answers]
+
+
+async def test_what_cannot_be_judged_does_not_end_the_room(watch: Watch) -> None:
+    """With a table gone the sweep says so and goes on; once it is back, what happened meanwhile is raised."""
+    await watch.tell(credential_refused(START))
+    sweeping = asyncio.create_task(watch.risks.run())
+    try:
+        async with watch.identity.database.driver_connection() as connection:
+            await connection.execute("ALTER TABLE risk_sweeps RENAME TO risk_sweeps_away")
+            await asyncio.sleep(10 * PAUSE_S)
+            assert not sweeping.done()
+            assert await connection.fetchval("SELECT count(*) FROM risk_events") == 0
+            await connection.execute("ALTER TABLE risk_sweeps_away RENAME TO risk_sweeps")
+        async with asyncio.timeout(30):
+            while not await watch.listed():  # noqa: ASYNC110  The sweep is not ours to wait for.
+                await asyncio.sleep(PAUSE_S)
+    finally:
+        sweeping.cancel()
+        await asyncio.wait([sweeping])

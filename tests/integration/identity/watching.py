@@ -35,6 +35,7 @@ THRESHOLDS = Thresholds(
     refused_of_person_min=6,
     refused_window=timedelta(minutes=10),
 )
+PAUSE_S = 0.05
 _HEARD_S = 15
 
 
@@ -150,7 +151,7 @@ async def watching(identity: Identity, thresholds: Thresholds = THRESHOLDS) -> A
             RiskSweep(
                 database=identity.database,
                 thresholds=thresholds,
-                pause_s=60,
+                pause_s=PAUSE_S,
                 clock=identity.clock,
                 randomness=SYSTEM_RANDOMNESS,
             ),
