@@ -97,7 +97,7 @@ class ExpiringFacts:
 
 @asynccontextmanager
 async def _nothing_ends_it(what: str) -> AsyncIterator[None]:
-    """What comes after the desk must not end who decodes there, and mutual aid with him: one bad row would, for good."""
+    """What comes after the desk must not end who decodes there, and mutual aid with him; one bad row would."""
     try:
         async with _database_may_be_away(what):
             yield
