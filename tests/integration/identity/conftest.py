@@ -293,6 +293,8 @@ async def start_identity(
             opened = await stack.enter_async_context(
                 channel(f"127.0.0.1:{ports['grpc']}", caller=None, call_timeout_s=20)
             )
+            # The port may have been a former test's, whose connection gRPC shares with us until it has noticed its end.
+            await opened.channel_ready()
             return Identity(
                 identity_pb2_grpc.IdentityServiceStub(opened),
                 credentials_pb2_grpc.CredentialServiceStub(opened),

@@ -19,7 +19,7 @@ from tests.fault.tcp_proxy import Line, proxy_before, url_through
 from tests.integration.identity.conftest import HOSPITAL, LI, WANG, Identity
 
 SLOW_USE = """
-CREATE FUNCTION slow() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN PERFORM pg_sleep(0.5); RETURN NULL; END $$;
+CREATE FUNCTION slow() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN PERFORM pg_sleep(3); RETURN NULL; END $$;
 CREATE TRIGGER slow AFTER INSERT ON used_codes FOR EACH STATEMENT EXECUTE FUNCTION slow();"""
 
 UNDER_WAY = """
