@@ -136,7 +136,7 @@ async def test_a_run_that_was_cut_off_goes_on_where_it_stood(
 ) -> None:
     """Killed in the middle of thousands of rows; the second run brings the rest, and each row is there once."""
     monkeypatch.setattr(taking, "BATCH_ROWS_MAX", 50)
-    numbers = [with_check_character(f"6501031990010{day}{place:03}") for day in "123" for place in range(300)]
+    numbers = [with_check_character(f"6501031990010{day}{place:03}") for day in "12345" for place in range(1000)]
     rows = [f"PARENT_OF,{WANG['certno']},{number},," for number in numbers]
     path = written(tmp_path, *rows)
     running = asyncio.create_task(load(identity, path))
