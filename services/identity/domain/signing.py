@@ -1,7 +1,7 @@
 """The keys that sign codes (HS256) and ecTokens (Ed25519), their turns, and the check of a signature.
 
 An ecToken is verified by settlement, which holds the public half alone. A code is verified where it was made, so a MAC
-does, under a key that follows from the private half: a tenth of the work and half the picture on the phone (ADR 21).
+does, under a key that follows from the private half: less work, and a smaller picture on the phone (ADR 21).
 
 Every code at every desk passes here, so a compact JWS is put together and taken apart by hand: the header has one form,
 made once for each key and type, and is compared as it stands. What has another form is named by the slower way.
