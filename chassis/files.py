@@ -19,6 +19,7 @@ from kernel.failures import Failure, Kind
 FILE_BYTES_MAX: Final = 1 << 20
 VALUES_MAX: Final = 100_000
 """How many values a file may hold, each counted as often as aliases repeat it."""
+DEPTH_MAX: Final = 64
 KeyPath: TypeAlias = tuple[str | int, ...]
 Built = TypeVar("Built")
 
@@ -54,6 +55,36 @@ def read_yaml(path: Path) -> YamlFile:
     Raises INVALID with ``file`` and, where there is one, ``line``: FILE_UNREADABLE, FILE_TOO_LARGE, FILE_MALFORMED
     (not YAML, not UTF-8, not a mapping, too many values) or FILE_KEY_TWICE (with ``key``).
     """
+    return parsed_yaml(_content(path), name=str(path))
+
+
+def read_yaml_folder(folder: Path) -> dict[str, YamlFile]:
+    """Every ``*.yaml`` file of a folder by its name, in order, without hidden ones; refusals as of both parts."""
+    return {name: parsed_yaml(content, name=str(folder / name)) for name, content in yaml_contents(folder).items()}
+
+
+def yaml_contents(folder: Path) -> dict[str, bytes]:
+    """What the ``*.yaml`` files of a folder hold, by name, in order, without hidden ones.
+
+    FILE_TOO_LARGE; FILE_UNREADABLE also if the folder is none or has none, and for a file that was surely meant
+    (``.yml``, ``.YAML``).
+    """
+    contents: dict[str, bytes] = {}
+    try:
+        paths = sorted(folder.glob("[!.]*"))
+    except OSError as error:  # No right to look into it, a stale handle: the folder itself cannot be read.
+        raise Failure(Kind.INVALID, "FILE_UNREADABLE", file=str(folder), problem=error.strerror or "") from None
+    for path in paths:
+        if path.suffix == ".yaml":
+            contents[path.name] = _content(path)
+        elif path.suffix.lower() in {".yaml", ".yml"}:
+            raise Failure(Kind.INVALID, "FILE_UNREADABLE", file=str(path), problem="its name must end in .yaml")
+    if not contents:
+        raise Failure(Kind.INVALID, "FILE_UNREADABLE", file=str(folder), problem="no folder with .yaml files")
+    return contents
+
+
+def _content(path: Path) -> bytes:
     try:
         with path.open("rb") as stream:
             content = stream.read(FILE_BYTES_MAX + 1)
@@ -61,15 +92,7 @@ def read_yaml(path: Path) -> YamlFile:
         raise Failure(Kind.INVALID, "FILE_UNREADABLE", file=str(path), problem=error.strerror or "") from None
     if len(content) > FILE_BYTES_MAX:
         raise Failure(Kind.INVALID, "FILE_TOO_LARGE", file=str(path), bytes_max=FILE_BYTES_MAX)
-    return parsed_yaml(content, name=str(path))
-
-
-def read_yaml_folder(folder: Path) -> dict[str, YamlFile]:
-    """Every ``*.yaml`` file of a folder by its name, in order; FILE_UNREADABLE if the folder is none or has none."""
-    files = {path.name: read_yaml(path) for path in sorted(folder.glob("*.yaml"))}
-    if not files:
-        raise Failure(Kind.INVALID, "FILE_UNREADABLE", file=str(folder), problem="no folder with .yaml files")
-    return files
+    return content
 
 
 def built_from(files: Mapping[str, YamlFile], build: Callable[[Mapping[str, Any]], Built]) -> Built:
@@ -90,7 +113,12 @@ def built_from(files: Mapping[str, YamlFile], build: Callable[[Mapping[str, Any]
 def parsed_yaml(content: bytes, *, name: str) -> YamlFile:
     """As ``read_yaml``, for content that is at hand already."""
     try:
-        loader = _Loader(content.decode())
+        text = content.decode()
+    except UnicodeDecodeError as error:
+        line = content[: error.start].count(b"\n") + 1
+        raise Failure(Kind.INVALID, "FILE_MALFORMED", file=name, line=line, problem="not UTF-8") from None
+    try:
+        loader = _Loader(text)
         try:
             node = loader.get_single_node()
             lines: dict[KeyPath, int] = {}
@@ -98,20 +126,17 @@ def parsed_yaml(content: bytes, *, name: str) -> YamlFile:
             data = None if node is None else loader.construct_document(node)
         finally:
             loader.dispose()
-    except UnicodeDecodeError as error:
-        line = content[: error.start].count(b"\n") + 1
-        raise Failure(Kind.INVALID, "FILE_MALFORMED", file=name, line=line, problem="not UTF-8") from None
     except RecursionError:
         raise Failure(Kind.INVALID, "FILE_MALFORMED", file=name, problem="nested too deeply") from None
+    except yaml.reader.ReaderError as error:
+        line = text[: error.position].count("\n") + 1
+        raise Failure(Kind.INVALID, "FILE_MALFORMED", file=name, line=line, problem=error.reason) from None
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         problem = str(getattr(error, "problem", None) or "not YAML")
         raise Failure(
             Kind.INVALID, "FILE_MALFORMED", file=name, line=mark.line + 1 if mark else 1, problem=problem
         ) from None
-    except (ValueError, KeyError, TypeError, AttributeError):
-        # A scalar that its tag promises and that it is not: PyYAML's constructors let these through.
-        raise Failure(Kind.INVALID, "FILE_MALFORMED", file=name, problem="a value is not what its tag says") from None
     if not isinstance(data, dict) or not all(isinstance(key, str) for key in data):
         raise Failure(Kind.INVALID, "FILE_MALFORMED", file=name, line=1, problem="the top is not a mapping")
     return YamlFile(name, data, lines)
@@ -125,6 +150,14 @@ class _Loader(yaml.SafeLoader):
         for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
     }
 
+    def construct_object(self, node: yaml.Node, deep: bool = False) -> Any:  # noqa: ANN401, FBT001, FBT002  PyYAML's own shape.
+        """As PyYAML does; what its constructors let through (a scalar that is not what its tag promises) has a line."""
+        try:
+            return super().construct_object(node, deep=deep)
+        except (ValueError, KeyError, TypeError, AttributeError):
+            problem = "a value is not what its tag says"
+            raise yaml.constructor.ConstructorError(None, None, problem, node.start_mark) from None
+
 
 _Loader.add_implicit_resolver("tag:yaml.org,2002:bool", _BOOL, list("tTfF"))
 _Loader.add_implicit_resolver("tag:yaml.org,2002:int", _INT, list("-+0123456789"))
@@ -135,6 +168,9 @@ def _walk(node: yaml.Node | None, path: KeyPath, lines: dict[KeyPath, int], name
     if node is None:
         return
     lines.setdefault(path, node.start_mark.line + 1)
+    if len(path) > DEPTH_MAX:
+        line = node.start_mark.line + 1
+        raise Failure(Kind.INVALID, "FILE_MALFORMED", file=name, line=line, problem="nested too deeply")
     if len(lines) > VALUES_MAX:
         raise Failure(Kind.INVALID, "FILE_MALFORMED", file=name, problem=f"more than {VALUES_MAX} values")
     if isinstance(node, yaml.MappingNode):

@@ -28,6 +28,10 @@ ANOTHER_MIGRATOR_WAIT_S: Final = 120
 TABLE_LOCK_WAIT_S: Final = 5
 STATEMENT_TIMEOUT_S: Final = 600.0
 _TOGETHER_MAX: Final = 8
+_UNPROVEN: Final = """
+    SELECT conrelid::regclass::text AS name, quote_ident(conname) AS constraint FROM pg_constraint
+    WHERE NOT convalidated AND contype IN ('c', 'f') ORDER BY 1, 2
+"""
 _alembic_turn: Final = asyncio.Lock()
 """Alembic's ``op`` is one for the whole process: two migrations side by side would write into each other's database."""
 
@@ -64,6 +68,10 @@ async def migrate_all(migrations: Migrations) -> None:
 async def migrate(database_url: str, folder: Path) -> bool:
     """Brings one database to the folder's head in one transaction; whether there was anything to do.
 
+    A constraint that a revision adds NOT VALID holds for new rows at once; it is held against those that are there
+    afterwards, in a transaction of its own that keeps nobody from reading or writing, and again at the next start if
+    that was cut off. So no revision looks through a big table while everybody waits for it.
+
     Waits for another migrator of the same database; gives up (an exception, nothing changed) when a table stays locked
     by running work for longer than TABLE_LOCK_WAIT_S. A database ahead of the folder (a newer release has been here)
     is left alone.
@@ -74,6 +82,7 @@ async def migrate(database_url: str, folder: Path) -> bool:
     )
     async with database:
         if await _version_of(database) >= head:
+            await _validate(database)
             return False
         async with database.transaction() as connection:
             await connection.execute(text(f"SET LOCAL lock_timeout = '{ANOTHER_MIGRATOR_WAIT_S}s'"))
@@ -81,8 +90,20 @@ async def migrate(database_url: str, folder: Path) -> bool:
             await connection.execute(text(f"SET LOCAL lock_timeout = '{TABLE_LOCK_WAIT_S}s'"))
             async with _alembic_turn:
                 await connection.run_sync(_upgrade, folder, head)
+        await _validate(database)
     _log.info("the database has been migrated", folder=folder.parent.name, revision=head)
     return True
+
+
+async def _validate(database: Database) -> None:
+    """Holds constraints that were added NOT VALID against the rows that were there before."""
+    async with database.driver_connection() as connection:
+        unproven = await connection.fetch(_UNPROVEN)
+    for record in unproven:
+        async with database.transaction() as connection:
+            await connection.execute(text(f"SET LOCAL lock_timeout = '{ANOTHER_MIGRATOR_WAIT_S}s'"))
+            # Said again where another migrator was first, it costs nothing.
+            await connection.execute(text(f"ALTER TABLE {record['name']} VALIDATE CONSTRAINT {record['constraint']}"))
 
 
 async def drift(database_url: str, metadata: MetaData) -> list[str]:

@@ -7,8 +7,9 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 
 from chassis.rpc.client import channel
-from gongji.family.v1 import family_pb2_grpc
+from gongji.family.v1 import family_pb2_grpc, groups_pb2_grpc, uses_pb2_grpc
 from gongji.identity.v1 import (
+    attestations_pb2_grpc,
     credentials_pb2_grpc,
     identity_pb2_grpc,
     institutions_pb2_grpc,
@@ -17,7 +18,7 @@ from gongji.identity.v1 import (
     sanctions_pb2_grpc,
 )
 from gongji.notify.v1 import notify_pb2_grpc
-from gongji.settlement.v1 import account_pb2_grpc, settlement_pb2_grpc
+from gongji.settlement.v1 import account_pb2_grpc, settlement_pb2_grpc, wallets_pb2_grpc
 from kernel.callers import Caller
 
 
@@ -27,13 +28,17 @@ class Desks:
 
     identity: identity_pb2_grpc.IdentityServiceAsyncStub
     credentials: credentials_pb2_grpc.CredentialServiceAsyncStub
+    attestations: attestations_pb2_grpc.AttestationServiceAsyncStub
     kinship: kinship_pb2_grpc.KinshipServiceAsyncStub
     sanctions: sanctions_pb2_grpc.SanctionServiceAsyncStub
     institutions: institutions_pb2_grpc.InstitutionServiceAsyncStub
     rights: rights_pb2_grpc.RightsServiceAsyncStub
     family: family_pb2_grpc.FamilyServiceAsyncStub
+    groups: groups_pb2_grpc.GroupServiceAsyncStub
+    uses: uses_pb2_grpc.UseServiceAsyncStub
     settlement: settlement_pb2_grpc.SettlementServiceAsyncStub
     accounts: account_pb2_grpc.AccountServiceAsyncStub
+    wallets: wallets_pb2_grpc.WalletServiceAsyncStub
     notify: notify_pb2_grpc.NotifyServiceAsyncStub
 
 
@@ -51,12 +56,16 @@ async def desks_at(address_of: Callable[[str], str], *, caller: Caller) -> Async
         yield Desks(
             identity=identity_pb2_grpc.IdentityServiceStub(identity),
             credentials=credentials_pb2_grpc.CredentialServiceStub(identity),
+            attestations=attestations_pb2_grpc.AttestationServiceStub(identity),
             kinship=kinship_pb2_grpc.KinshipServiceStub(identity),
             sanctions=sanctions_pb2_grpc.SanctionServiceStub(identity),
             institutions=institutions_pb2_grpc.InstitutionServiceStub(identity),
             rights=rights_pb2_grpc.RightsServiceStub(identity),
             family=family_pb2_grpc.FamilyServiceStub(family),
+            groups=groups_pb2_grpc.GroupServiceStub(family),
+            uses=uses_pb2_grpc.UseServiceStub(family),
             settlement=settlement_pb2_grpc.SettlementServiceStub(settlement),
             accounts=account_pb2_grpc.AccountServiceStub(settlement),
+            wallets=wallets_pb2_grpc.WalletServiceStub(settlement),
             notify=notify_pb2_grpc.NotifyServiceStub(notify),
         )

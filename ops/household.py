@@ -12,16 +12,18 @@ import hashlib
 from collections.abc import Awaitable, Callable, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Final
-from uuid import UUID, uuid5
+from uuid import UUID, uuid4, uuid5
 
 from google.protobuf.timestamp_pb2 import Timestamp
 
-from gongji.family.v1 import binding_pb2, family_pb2
-from gongji.identity.v1 import identity_pb2, institutions_pb2, kinship_pb2, person_pb2, sanctions_pb2
-from gongji.settlement.v1 import account_pb2, settlement_pb2
+from gongji.family.v1 import binding_pb2, family_pb2, groups_pb2
+from gongji.identity.v1 import attestations_pb2, identity_pb2, institutions_pb2, kinship_pb2, person_pb2, sanctions_pb2
+from gongji.settlement.v1 import account_pb2, settlement_pb2, wallets_pb2
+from kernel.failures import Failure
 from kernel.ids import AdmDvs, FixmedinsCode, PsnNo, province_of
 from kernel.money import Fen
 from kernel.policy import Part
+from ops import faces
 from ops.desks import Desks
 from ops.scenario import Scenario, ScenarioBinding, ScenarioPerson
 from ops.visits import Counter
@@ -102,6 +104,21 @@ async def credit(
             )
 
 
+async def wallet_opening(
+    desks: Desks, *, psn_no: PsnNo, area: AdmDvs, opener: PsnNo | None = None
+) -> wallets_pb2.OpenWalletRequest:
+    """A request that opens this person's wallet by his face shown just now, or by that of the relative who opens it."""
+    purpose = attestations_pb2.ATTESTATION_PURPOSE_OPEN_WALLET
+    return wallets_pb2.OpenWalletRequest(
+        request_id=str(uuid4()),
+        psn_no=psn_no,
+        area=area,
+        opener_psn_no=opener or "",
+        attestation_id=await faces.shown(desks.attestations, opener or psn_no, purpose),
+        phone_confirmed=True,
+    )
+
+
 async def prove_relation(desks: Desks, *, person: PsnNo, other: PsnNo, relation: str) -> None:
     """Makes ``person`` the stated relation of ``other`` by one verified fact."""
     kinds = {
@@ -129,14 +146,23 @@ async def prove_relation(desks: Desks, *, person: PsnNo, other: PsnNo, relation:
 
 
 async def sign_pledge(desks: Desks, *, psn_no: PsnNo) -> None:
-    """The person signs the pledge; signing again changes nothing."""
-    await desks.family.SignPledge(
-        family_pb2.SignPledgeRequest(
-            psn_no=psn_no,
-            text_version=PLEDGE_TEXT_VERSION,
-            text_sha256=hashlib.sha256(PLEDGE_TEXT.encode()).digest(),
-        )
+    """The person signs the pledge, whose text is put on record first where it is not; signing again changes nothing."""
+    request = family_pb2.SignPledgeRequest(
+        psn_no=psn_no,
+        text_version=PLEDGE_TEXT_VERSION,
+        text_sha256=hashlib.sha256(PLEDGE_TEXT.encode()).digest(),
     )
+    try:
+        await desks.family.SignPledge(request)
+    except Failure as failure:
+        if failure.reason != "PLEDGE_TEXT_UNKNOWN":
+            raise
+        await desks.groups.RegisterPledgeText(
+            groups_pb2.RegisterPledgeTextRequest(
+                text_version=PLEDGE_TEXT_VERSION, language="zh-CN", text=PLEDGE_TEXT, opter=OPTER
+            )
+        )
+        await desks.family.SignPledge(request)
 
 
 async def found_group(desks: Desks, *, founder: PsnNo) -> str:
@@ -149,7 +175,7 @@ async def found_group(desks: Desks, *, founder: PsnNo) -> str:
 
 
 async def bring_in(desks: Desks, *, group_id: str, inviter: PsnNo, invitee: PsnNo, relation: str) -> None:
-    """Invites a relative, who accepts; a child joins at once."""
+    """Invites a relative, who accepts with his face; a child joins at once."""
     answer = await desks.family.InviteMember(
         family_pb2.InviteMemberRequest(
             group_id=group_id,
@@ -160,12 +186,26 @@ async def bring_in(desks: Desks, *, group_id: str, inviter: PsnNo, invitee: PsnN
         )
     )
     if answer.invitation.state == binding_pb2.INVITATION_STATE_PENDING:
+        purpose = attestations_pb2.ATTESTATION_PURPOSE_JOIN_GROUP
         await desks.family.AcceptInvitation(
-            family_pb2.AcceptInvitationRequest(invitation_id=answer.invitation.invitation_id, invitee_psn_no=invitee)
+            family_pb2.AcceptInvitationRequest(
+                invitation_id=answer.invitation.invitation_id,
+                invitee_psn_no=invitee,
+                attestation_id=await faces.shown(desks.attestations, invitee, purpose),
+            )
         )
 
 
-async def bind(desks: Desks, *, group_id: str, funder: PsnNo, beneficiary: PsnNo, authorised_fen: Fen | None) -> str:
+async def bind(
+    desks: Desks,
+    *,
+    group_id: str,
+    funder: PsnNo,
+    beneficiary: PsnNo,
+    authorised_fen: Fen | None,
+    per_payment_fen: Fen | None = None,
+    per_month_fen: Fen | None = None,
+) -> str:
     """A binding under the funder's pledge, whose authorisation his ledger has opened; its id.
 
     RuntimeError if it did not open at once.
@@ -176,9 +216,10 @@ async def bind(desks: Desks, *, group_id: str, funder: PsnNo, beneficiary: PsnNo
         funder_psn_no=funder,
         beneficiary_psn_no=beneficiary,
         request_id=request_id("bind", group_id, funder, beneficiary),
+        authorised_fen=authorised_fen,
+        per_payment_fen=per_payment_fen,
+        per_month_fen=per_month_fen,
     )
-    if authorised_fen is not None:
-        request.authorised_fen = authorised_fen
     answer = await desks.family.Bind(request)
     if answer.binding.state != binding_pb2.BINDING_STATE_ACTIVE:
         raise RuntimeError("the funder's ledger did not open the authorisation")
@@ -250,21 +291,31 @@ class ScenarioFamily:
             funder=funder,
             beneficiary=beneficiary,
             authorised_fen=item.binding.authorised_fen,
+            per_payment_fen=item.binding.per_payment_fen,
+            per_month_fen=item.binding.per_month_fen,
         )
 
     async def _order(self) -> None:
-        """The beneficiary's order, where the file states one."""
+        """The beneficiary's order, where the file states one; a child's by its parent."""
         ordered = sorted(
             (item.binding.order, item.binding.bound_at, item.binding.funder.psn_no)
             for item in self._scenario.bindings
             if item.beneficiary == self.patient and item.binding.order is not None
         )
-        if ordered:
-            await self._desks.family.SetDeductOrder(
-                family_pb2.SetDeductOrderRequest(
-                    beneficiary_psn_no=self.patient, funder_psn_nos=[psn_no for _, _, psn_no in ordered]
-                )
+        if not ordered:
+            return
+        request = family_pb2.SetDeductOrderRequest(
+            beneficiary_psn_no=self.patient, funder_psn_nos=[psn_no for _, _, psn_no in ordered]
+        )
+        try:
+            await self._desks.family.SetDeductOrder(request)
+        except Failure as failure:
+            if failure.reason != "MINOR_ACTS_THROUGH_PARENT":
+                raise
+            request.by_psn_no = next(
+                item.binding.funder.psn_no for item in self._scenario.bindings if item.relation == "PARENT"
             )
+            await self._desks.family.SetDeductOrder(request)
 
     async def use(self, counter: Counter) -> None:
         """Pays an earlier bill for each binding of which something was used: only that funder has money then.
@@ -273,6 +324,8 @@ class ScenarioFamily:
         """
         for place, item in self._bindings():
             used_fen, funder = item.binding.used_fen, item.binding.funder
+            if item.binding.per_month_fen is not None and item.binding.month_used_fen != used_fen:
+                raise ValueError(f"binding {place}: what was used of it in an earlier month cannot be built")
             if not used_fen:
                 continue
             policy = self._scenario.policies.for_area(funder.area, field="area")

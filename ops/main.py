@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import typer
 
+from ops.accounts.command import accounts
 from ops.closing.command import alarms, deadletters, suspense
 from ops.demo.command import demo
 from ops.identity.command import identity
 from ops.payments.command import payments
 from ops.plan import plan
+from ops.pledge_text import pledge_text
+from ops.policy.command import policy
 from ops.restore.command import restore
 from ops.sandbox_verifier import sandbox_verifier
 from ops.up import up
@@ -25,8 +28,11 @@ app.command()(up)
 app.command()(demo)
 app.command()(plan)
 app.command()(verify)
+app.add_typer(policy)
+app.add_typer(accounts)
 app.add_typer(payments)
 app.add_typer(identity)
+app.add_typer(pledge_text)
 app.add_typer(sandbox_verifier)
 app.add_typer(restore)
 app.add_typer(alarms)

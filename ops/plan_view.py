@@ -154,7 +154,7 @@ def _source_words(scenario: Scenario, source: Contribution) -> str:
                 if item.binding.funder.psn_no == source.psn_no and item.beneficiary == scenario.visit.patient.psn_no
             )
             return f"{_name(scenario, source.psn_no)} ({relation}, {source.area})"
-        case Role.RECEIVER:
+        case Role.RECEIVER | Role.MOVED_TO:
             raise AssertionError("a split takes money and brings none")
 
 

@@ -113,9 +113,9 @@ def register(
 ) -> None:
     """Register the sandbox verifier with a running system, which must allow it."""
     from kernel.failures import Failure  # noqa: PLC0415  So that every other command starts without it.
-    from ops.identity.places import address_of_identity, operator_of  # noqa: PLC0415  As above.
+    from ops.reaching import address_of, operator_of  # noqa: PLC0415  As above.
 
-    place = address or address_of_identity(data)
+    place = address or address_of("identity", data)
     try:
         asyncio.run(_register(SandboxKey.read(file), place, caller=operator_of(operator)))
     except (OSError, ValueError) as problem:

@@ -15,10 +15,10 @@ from typing import Final, TypeAlias, TypeVar
 from kernel.failures import Failure, Kind
 from kernel.ids import AdmDvs, FixmedinsCode, PsnNo, parsed_admdvs, parsed_fixmedins_code, parsed_psn_no
 from kernel.money import Fen, checked_amount
-from kernel.policy import PolicySet, known_area
+from kernel.policy import CareLevel, PolicySet, YearSoFar, known_area
 from services.identity.domain.certificate import CertificateKind, parsed_certificate
 from services.settlement.domain.bill import Bill
-from services.settlement.domain.split import Binding, Person, SkipReason, Visit
+from services.settlement.domain.split import BenefitCase, Binding, Person, SkipReason, Visit
 
 PLAN_AMOUNTS: Final = (
     "hifp_pay",
@@ -132,6 +132,14 @@ def _fen(value: object, field: str) -> Fen:
 
 def _fen_or_null(value: object, field: str) -> Fen | None:
     return None if value is None else _fen(value, field)
+
+
+def _limit(value: object, field: str) -> Fen | None:
+    """A limit per payment or per month: above 0, for what shall pay nothing is unbound."""
+    limit_fen = _fen_or_null(value, field)
+    if limit_fen == 0:
+        raise _malformed(field, "more than 0 fen, or null")
+    return limit_fen
 
 
 def _order(value: object, field: str) -> int | None:
@@ -249,10 +257,11 @@ def _known_person(persons: Mapping[PsnNo, ScenarioPerson]) -> Callable[[object, 
     return parse
 
 
+_BINDING_OPTIONAL: Final = ("used", "order", "unbound", "per_payment", "per_month", "month_used")
+
+
 def _binding(value: object, where: str, persons: Mapping[PsnNo, ScenarioPerson]) -> ScenarioBinding:
-    stated = _mapping(
-        value, where, ("funder", "beneficiary", "authorized", "bound_at", "relation"), ("used", "order", "unbound")
-    )
+    stated = _mapping(value, where, ("funder", "beneficiary", "authorized", "bound_at", "relation"), _BINDING_OPTIONAL)
     known_person = _known_person(persons)
     beneficiary = _get(stated, "beneficiary", where, known_person)
     binding = Binding(
@@ -262,6 +271,9 @@ def _binding(value: object, where: str, persons: Mapping[PsnNo, ScenarioPerson])
         used_fen=_get_or(stated, "used", where, _fen, 0),
         order=_get_or(stated, "order", where, _order, None),
         unbound=_get_or(stated, "unbound", where, _flag, default=False),
+        per_payment_fen=_get_or(stated, "per_payment", where, _limit, None),
+        per_month_fen=_get_or(stated, "per_month", where, _limit, None),
+        month_used_fen=_get_or(stated, "month_used", where, _fen, 0),
     )
     if binding.funder.psn_no == beneficiary.psn_no:
         raise Failure(Kind.INVALID, "FUNDER_IS_BENEFICIARY", field=f"{where}.funder")
@@ -270,6 +282,34 @@ def _binding(value: object, where: str, persons: Mapping[PsnNo, ScenarioPerson])
 
 _BILL_REQUIRED: Final = ("medfee_sumamt", "fulamt_ownpay_amt", "overlmt_selfpay", "preselfpay_amt", "inscp_scp_amt")
 _BILL_OPTIONAL: Final = tuple(amount.name for amount in fields(Bill) if amount.name not in _BILL_REQUIRED)
+
+
+_CASE_KEYS: Final = ("level", "retired", "deductible_used", "fund_used")
+
+
+def _level(value: object, field: str) -> CareLevel:
+    level = _text(value, field)
+    if level not in CareLevel.__members__:
+        raise _malformed(field, "one of " + ", ".join(CareLevel.__members__))
+    return CareLevel[level]
+
+
+def _case(visit: Mapping[str, object], med_type: str) -> BenefitCase | None:
+    """Under which row of a benefit table the bill falls; None where no level is stated."""
+    if "level" not in visit:
+        for key in _CASE_KEYS:
+            if key in visit:
+                raise Failure(Kind.INVALID, "SCENARIO_FIELD_MISSING", field="visit.level")
+        return None
+    return BenefitCase(
+        med_type=med_type,
+        level=_get(visit, "level", "visit", _level),
+        retired=_get_or(visit, "retired", "visit", _flag, default=False),
+        year=YearSoFar(
+            deductible_fen=_get_or(visit, "deductible_used", "visit", _fen, 0),
+            fund_fen=_get_or(visit, "fund_used", "visit", _fen, 0),
+        ),
+    )
 
 
 def _expected_list(value: object, field: str, keys: Mapping[str, Callable[[object, str], object]]) -> list[object]:
@@ -327,10 +367,11 @@ def parsed_scenario(content: object) -> Scenario:
         stated["visit"],
         "visit",
         ("patient", "area", "fixmedins_code", "med_type", *_BILL_REQUIRED),
-        (*_BILL_OPTIONAL, "wallet_capable"),
+        (*_BILL_OPTIONAL, "wallet_capable", *_CASE_KEYS),
     )
     patient = _get(visit, "patient", "visit", _known_person(persons))
     fixmedins_code = _get(visit, "fixmedins_code", "visit", _text)
+    med_type = _get(visit, "med_type", "visit", _med_type)
     amounts = {amount.name: _get_or(visit, amount.name, "visit", _fen, 0) for amount in fields(Bill)}
     return Scenario(
         title=title,
@@ -344,8 +385,9 @@ def parsed_scenario(content: object) -> Scenario:
             bill=Bill(**amounts),
             bindings=tuple(item.binding for item in bindings if item.beneficiary == patient.psn_no),
             wallet_capable=_get_or(visit, "wallet_capable", "visit", _flag, default=True),
+            case=_case(visit, med_type),
         ),
         fixmedins_code=parsed_fixmedins_code(fixmedins_code, field="visit.fixmedins_code"),
-        med_type=_get(visit, "med_type", "visit", _med_type),
+        med_type=med_type,
         expect=_expect(stated["expect"]) if "expect" in stated else None,
     )

@@ -45,8 +45,13 @@ def findings(deploy: Path, rendering: Rendering) -> Iterator[str]:
 
 
 def secrets_told(deploy: Path, rendering: Rendering) -> Iterator[str]:
-    """Each secret that a pod reads stands, with its keys, in a line of the README: somebody must make it."""
+    """What a pod reads and no manifest makes stands in the README: each secret with its keys, each ConfigMap."""
     lines = (deploy / README).read_text(encoding="utf-8").splitlines()
+    made = {one["metadata"]["name"] for one in rendering.of_kind("ConfigMap")}
+    volumes = (volume for workload in rendering.all_pods for volume in workload.pod.get("volumes", []))
+    for name in sorted({volume["configMap"]["name"] for volume in volumes if "configMap" in volume} - made):
+        if not any(f"`{name}` (ConfigMap)" in line for line in lines):
+            yield f"deploy/{README}: does not tell of the ConfigMap {name}"
     wanted = {secret for workload in rendering.all_pods for secret in _secrets_of(workload)}
     for name, key in sorted(wanted):
         if not any(f"`{name}`" in line and f"`{key}`" in line for line in lines):

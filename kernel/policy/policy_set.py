@@ -6,7 +6,6 @@ import hashlib
 import json
 import re
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
 from dataclasses import fields
 from datetime import time
 from decimal import Decimal
@@ -15,16 +14,17 @@ from typing import Any, Final, Self
 
 from kernel.failures import Failure, Kind
 from kernel.ids import AdmDvs, parsed_admdvs, province_of
+from kernel.policy.benefit import BenefitRow, BenefitTable, ExternalBenefit, OpenBenefit
 from kernel.policy.parameters import (
-    PARAMETER_NAMES,
+    BESIDE_A_TABLE,
+    OPEN_BENEFIT_KEYS,
     WALLET_LIMITS_KEY,
     Layer,
     contradictory,
     parsed_layer,
     text_keyed,
-    wrong_type,
 )
-from kernel.policy.terms import BenefitTable, ExternalBenefit, RegionPolicy, WalletLimits
+from kernel.policy.terms import PremiumPayment, RegionPolicy, WalletLimits
 
 DEFAULT_LAYER: Final = "default"
 """The name under which a mapping of layers gives the nation's own values; without it the built-in ones stand."""
@@ -33,7 +33,6 @@ _PROVINCE: Final = re.compile(r"1[1-5]|2[1-3]|3[1-7]|4[1-6]|5[0-4]|6[1-6]|71|8[1
 """The first two digits an area code may have: GB/T 2260, and 66 for 新疆生产建设兵团, which insures its own people."""
 
 _VERSION_DIGITS: Final = 32
-_DOCUMENT_KEYS: Final = frozenset({"area", "preset", "name", "policy", "sources"})
 
 
 def known_area(text: str, *, field: str) -> AdmDvs:
@@ -51,7 +50,7 @@ class PolicySet:
     """All policies in force at one time; immutable.
 
     ``version`` is a digest of the content: equal for equal content however it was written, stored with every
-    settlement. A process reads its set once, at its start.
+    settlement.
     """
 
     def __init__(self, *, default: Layer, areas: Mapping[AdmDvs, Layer], preset: Layer) -> None:
@@ -79,42 +78,6 @@ class PolicySet:
         policies._check(where)
         return policies
 
-    @classmethod
-    def of_documents(cls, documents: Mapping[str, object], *, preset: str | None = None) -> Self:
-        """A set from policy files: file name to content, each naming its ``area`` (or ``default``) or its ``preset``.
-
-        ``preset`` names the one to lay above all areas; the others are read and checked, and not used. Refusals carry
-        ``source`` (the file name) and ``field`` (the path inside it): those of ``of``, and POLICY_KEY_UNKNOWN,
-        POLICY_VALUE_WRONG_TYPE, POLICY_DEFINED_TWICE, POLICY_PRESET_UNKNOWN.
-        """
-        origin: dict[str, str] = {}
-        presets: dict[str, Layer] = {}
-        layers: dict[str, Layer] = {}
-        for source, document in documents.items():
-            with _located(source):
-                name, is_preset, layer = _read_document(document)
-                kind = f"preset {name}" if is_preset else name
-                if kind in origin:
-                    raise Failure(
-                        Kind.INVALID,
-                        "POLICY_DEFINED_TWICE",
-                        field="preset" if is_preset else "area",
-                        first_source=origin[kind],
-                    )
-                origin[kind] = source
-                (presets if is_preset else layers)[name] = layer
-        if preset is not None and preset not in presets:
-            raise Failure(Kind.INVALID, "POLICY_PRESET_UNKNOWN", field="preset", preset=preset)
-        policies = cls(
-            default=layers.get(DEFAULT_LAYER, {}),
-            areas={AdmDvs(name): layer for name, layer in layers.items() if name != DEFAULT_LAYER},
-            preset={} if preset is None else presets[preset],
-        )
-        for name in sorted(layers):
-            with _located(origin[name]):
-                policies._check_area(name, field="policy")
-        return policies
-
     def for_area(self, area: str, *, field: str = "area") -> RegionPolicy:
         """The policy of this area, each parameter from the first that names it: preset, area, province, default.
 
@@ -125,6 +88,10 @@ class PolicySet:
             code = known_area(area, field=field)
             found = self._resolved[code] = _policy(self._values(code))
         return found
+
+    def nation(self) -> RegionPolicy:
+        """The policy where no area's counts, as for somebody who is insured nowhere: preset, then default."""
+        return _policy(self._values(None))
 
     def areas(self) -> tuple[AdmDvs, ...]:
         """The areas and provinces that have a layer of their own, in order."""
@@ -144,12 +111,31 @@ class PolicySet:
         return values
 
     def _check(self, where: str) -> None:
-        self._check_area(DEFAULT_LAYER, field=f"{where}.{DEFAULT_LAYER}")
+        self.check_area(DEFAULT_LAYER, field=f"{where}.{DEFAULT_LAYER}")
         for area in self.areas():
-            self._check_area(area, field=f"{where}.{area}")
+            self.check_area(area, field=f"{where}.{area}")
 
-    def _check_area(self, name: str, *, field: str) -> None:
-        policy = _policy(self._values(None if name == DEFAULT_LAYER else AdmDvs(name)))
+    def plain_values(self, area: AdmDvs) -> Mapping[str, object]:
+        """Every parameter of the area in JSON's terms, by its name; a wallet's limits as ``wallet_limits.<key>``.
+
+        POLICY_AREA_UNKNOWN for an area of no province, AREA_MALFORMED for what is no area code.
+        """
+        return {
+            name: plain(value) for name, value in (_built_in() | self._values(known_area(area, field="area"))).items()
+        }
+
+    def layer_names(self, area: AdmDvs) -> tuple[str, ...]:
+        """Whose layers make up the area's policy, from the nation's to its own."""
+        return tuple(dict.fromkeys((DEFAULT_LAYER, province_of(area), area)))
+
+    def check_area(self, name: str, *, field: str) -> None:
+        """POLICY_CONTRADICTORY where the values that come together in an area (or the default) cannot be meant so."""
+        values = self._values(None if name == DEFAULT_LAYER else AdmDvs(name))
+        if values.get("benefit_table") is not None:
+            for key in OPEN_BENEFIT_KEYS:
+                if values.get(key):
+                    raise contradictory(f"{field}.{key}", BESIDE_A_TABLE)
+        policy = _policy(values)
         if (
             policy.max_members is not None
             and policy.max_funders_per_beneficiary is not None
@@ -161,49 +147,24 @@ class PolicySet:
         if policy.wallet and policy.wallet_limits.closed_from == policy.wallet_limits.closed_to:
             raise contradictory(f"{field}.{WALLET_LIMITS_KEY}.closed_to", "closed_from is the same time of day")
 
+    def check_computes(self, name: str, *, field: str) -> None:
+        """POLICY_CONTRADICTORY where an area computes the pooled part and nothing says by what: it would be nothing.
+
+        Asked of files alone: a scenario may compute a bill that the fund pays nothing of.
+        """
+        values = self._values(None if name == DEFAULT_LAYER else AdmDvs(name))
+        if values.get("benefit") == "table" and values.get("benefit_table") is None and not values.get("ratio"):
+            raise contradictory(f"{field}.benefit", "there is no benefit_table")
+
     def _digest(self) -> str:
         content = {
-            "built_in": _plain(RegionPolicy()),
-            "default": _plain(self._default),
-            "areas": _plain(self._areas),
-            "preset": _plain(self._preset),
+            "built_in": plain(RegionPolicy()),
+            "default": plain(self._default),
+            "areas": plain(self._areas),
+            "preset": plain(self._preset),
         }
         text = json.dumps(content, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
         return hashlib.sha256(text.encode("ascii")).hexdigest()[:_VERSION_DIGITS]
-
-
-@contextmanager
-def _located(source: str) -> Iterator[None]:
-    """Names the file in every refusal raised inside."""
-    try:
-        yield
-    except Failure as failure:
-        failure.metadata.setdefault("source", source)
-        raise
-
-
-def _read_document(document: object) -> tuple[str, bool, Layer]:
-    stated = text_keyed(document, "document")
-    for key in stated:
-        if key not in _DOCUMENT_KEYS:
-            raise Failure(Kind.INVALID, "POLICY_KEY_UNKNOWN", field=key)
-    if ("area" in stated) == ("preset" in stated):
-        raise contradictory("area", "a policy file names either its area or its preset")
-    is_preset = "preset" in stated
-    key = "preset" if is_preset else "area"
-    name = stated[key]
-    if not isinstance(name, str) or not name:
-        raise wrong_type(key, "text")
-    if not is_preset and name != DEFAULT_LAYER:
-        known_area(name, field=key)
-    if not isinstance(stated.get("name", ""), str):
-        raise wrong_type("name", "text")
-    for parameter, source in text_keyed(stated.get("sources", {}), "sources").items():
-        if parameter not in PARAMETER_NAMES:
-            raise Failure(Kind.INVALID, "POLICY_KEY_UNKNOWN", field=f"sources.{parameter}")
-        if not isinstance(source, str):
-            raise wrong_type(f"sources.{parameter}", "text")
-    return name, is_preset, parsed_layer(stated.get("policy"), where="policy")
 
 
 def _policy(values: Mapping[str, object]) -> RegionPolicy:
@@ -212,29 +173,48 @@ def _policy(values: Mapping[str, object]) -> RegionPolicy:
     prefix = f"{WALLET_LIMITS_KEY}."
     limits = {key.removeprefix(prefix): stated.pop(key) for key in list(stated) if key.startswith(prefix)}
     source = stated.pop("benefit", "external")
-    table = BenefitTable(
+    rows = stated.pop("benefit_table", None)
+    still_open = OpenBenefit(
         deductible_fen=stated.pop("deductible_fen", 0),
         ratio=stated.pop("ratio", Decimal(0)),
         ceiling_left_fen=stated.pop("ceiling_left_fen", None),
     )
+    computed = still_open if rows is None else BenefitTable(rows)
     return RegionPolicy(
         **stated,
         wallet_limits=WalletLimits(**limits),
-        benefit=table if source == "table" else ExternalBenefit(),
+        benefit=computed if source == "table" else ExternalBenefit(),
     )
 
 
-def _plain(value: object) -> object:  # noqa: PLR0911  One line for each sort of value.
+def _built_in() -> dict[str, object]:
+    """What stands where no layer says anything, by parameter as a layer names them."""
+    policy = RegionPolicy()
+    values: dict[str, object] = {item.name: getattr(policy, item.name) for item in fields(policy)}
+    limits = values.pop(WALLET_LIMITS_KEY)
+    values |= {f"{WALLET_LIMITS_KEY}.{item.name}": getattr(limits, item.name) for item in fields(WalletLimits)}
+    return values | {
+        "benefit": "external",
+        "benefit_table": None,
+        "deductible_fen": 0,
+        "ratio": Decimal(0),
+        "ceiling_left_fen": None,
+    }
+
+
+def plain(value: object) -> object:  # noqa: PLR0911  One line for each sort of value.
     """The value in JSON's terms, the same for equal content: sets sorted, ratios normalised."""
     match value:
-        case RegionPolicy() | WalletLimits() | BenefitTable() | ExternalBenefit():
-            return {item.name: _plain(getattr(value, item.name)) for item in fields(value)}
+        case RegionPolicy() | WalletLimits() | BenefitRow() | BenefitTable() | OpenBenefit() | ExternalBenefit():
+            return {item.name: plain(getattr(value, item.name)) for item in fields(value)}
         case Mapping():
-            return {str(key): _plain(item) for key, item in value.items()}
+            return {str(key): plain(item) for key, item in value.items()}
         case frozenset():
-            return sorted(str(_plain(item)) for item in value)
+            return sorted(str(plain(item)) for item in value)
         case tuple():
-            return [_plain(item) for item in value]
+            return [plain(item) for item in value]
+        case PremiumPayment.YES | PremiumPayment.NO:
+            return value is PremiumPayment.YES
         case Enum():
             return value.value
         case Decimal():

@@ -6,9 +6,10 @@ from dataclasses import dataclass, field
 from datetime import time
 from decimal import Decimal
 from enum import Enum
-from typing import Final, TypeAlias
+from typing import Final
 
 from kernel.money import Fen
+from kernel.policy.benefit import Benefit, ExternalBenefit
 
 
 class CostKind(Enum):
@@ -68,26 +69,6 @@ class RevokeWindow(Enum):
 
 
 @dataclass(frozen=True, slots=True)
-class ExternalBenefit:
-    """The pooled part is taken from the request as it is: the area's core system computed it."""
-
-
-@dataclass(frozen=True, slots=True)
-class BenefitTable:
-    """The pooled part is computed: one row, without the dimensions insutype, med_type, level and retired."""
-
-    deductible_fen: Fen
-    """What is still open of this year's deductible."""
-    ratio: Decimal
-    """The fund's share of what lies above the deductible (``pool_prop_selfpay``, despite its name), 0 to 1."""
-    ceiling_left_fen: Fen | None
-    """What the fund may still pay this year; None = no ceiling."""
-
-
-Benefit: TypeAlias = ExternalBenefit | BenefitTable
-
-
-@dataclass(frozen=True, slots=True)
 class WalletLimits:
     """What a wallet transfer must keep to (domain §3); times are of Asia/Shanghai."""
 
@@ -104,6 +85,7 @@ class RegionPolicy:
 
     relations: frozenset[Relation] = frozenset(Relation)
     max_members: int | None = None
+    max_groups_per_person: int | None = None
     max_funders_per_beneficiary: int | None = None
     funder_floor_balance: Fen = 0
     single_pay_ratio_cap: Decimal | None = None
@@ -116,6 +98,8 @@ class RegionPolicy:
     funder_order: FunderOrder = FunderOrder.EXPLICIT
     consent_age: int = 16
     consent_face: bool = True
+    counter_four_eyes: bool = False
+    """Whether a second officer looks at what the first does for a family at the counter."""
     premium_payment: PremiumPayment = PremiumPayment.YES
     wallet: bool = True
     wallet_limits: WalletLimits = field(default_factory=WalletLimits)

@@ -45,12 +45,13 @@ def register(
     Exit code 0: every line was taken; 1: some were refused; 2: the file cannot be used, or the service is away.
     """
     # Imported here so that every other command starts without them.
+    from ops.batchfile.running import run  # noqa: PLC0415  As above.
     from ops.identity.registering import register_file  # noqa: PLC0415  As above.
-    from ops.identity.running import run  # noqa: PLC0415  As above.
 
     run(
         register_file,
         file,
+        service="identity",
         doing="registering",
         done="registered",
         address=address,

@@ -44,7 +44,7 @@ def export(
     """
     from kernel.failures import Failure  # noqa: PLC0415  So that every other command starts without it.
     from ops.identity.export import write_file  # noqa: PLC0415  As above.
-    from ops.identity.places import operator_of  # noqa: PLC0415  As above.
+    from ops.reaching import operator_of  # noqa: PLC0415  As above.
 
     file = out or Path(f"{psn_no}.json")
     if file.exists():

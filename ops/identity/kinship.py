@@ -45,12 +45,13 @@ def load_registry(
     Exit code 0: every line was taken; 1: some were refused; 2: the file cannot be used, or the service is away.
     """
     # Imported here so that every other command starts without them.
+    from ops.batchfile.running import run  # noqa: PLC0415  As above.
     from ops.identity.loading import load_registry_file  # noqa: PLC0415  As above.
-    from ops.identity.running import run  # noqa: PLC0415  As above.
 
     run(
         load_registry_file,
         file,
+        service="identity",
         doing="loading",
         done="loaded",
         address=address,
@@ -77,9 +78,9 @@ def reviews(
     from rich.console import Console  # noqa: PLC0415  So that every other command starts without it.
 
     from ops.identity import reviews as queue  # noqa: PLC0415  As above.
-    from ops.identity.places import address_of_identity, operator_of  # noqa: PLC0415  As above.
+    from ops.reaching import address_of, operator_of  # noqa: PLC0415  As above.
 
-    place, caller = address or address_of_identity(data), operator_of(operator)
+    place, caller = address or address_of("identity", data), operator_of(operator)
     found = _answer_of(queue.waiting(place, caller=caller, count_max=limit))
     if as_json:
         print_json(queue.as_json(found))
@@ -113,9 +114,9 @@ def review(
     Exit code 0: it is so now; 2: it was refused, or the service is away.
     """
     from ops.identity import reviews as queue  # noqa: PLC0415  As above.
-    from ops.identity.places import address_of_identity, operator_of  # noqa: PLC0415  As above.
+    from ops.reaching import address_of, operator_of  # noqa: PLC0415  As above.
 
-    place, caller = address or address_of_identity(data), operator_of(operator)
+    place, caller = address or address_of("identity", data), operator_of(operator)
     state = _answer_of(
         queue.decided(place, caller=caller, fact_id=fact_id, decision=decision.value, opter=opter, cause=cause)
     )

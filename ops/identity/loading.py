@@ -11,12 +11,12 @@ from gongji.identity.v1 import kinship_pb2 as pb
 from gongji.identity.v1.kinship_pb2_grpc import KinshipServiceStub
 from kernel.callers import Caller
 from kernel.failures import Failure, Kind
-from ops.identity.progress import Done
-from ops.identity.taking import CALL_TIMEOUT_S, Answer, Intake, take_file
+from ops.batchfile.progress import Done
+from ops.batchfile.taking import CALL_TIMEOUT_S, Answer, Intake, take_file
 
 if TYPE_CHECKING:
     from gongji.identity.v1.kinship_pb2_grpc import KinshipServiceAsyncStub
-    from ops.identity.view import View
+    from ops.batchfile.view import View
 
 COLUMNS: Final = ("kind", "certno_a", "certno_b", "from_date", "to_date")
 NEEDED: Final = ("kind", "certno_a", "certno_b")

@@ -12,12 +12,12 @@ from gongji.identity.v1 import person_pb2
 from gongji.identity.v1.identity_pb2_grpc import IdentityServiceStub
 from kernel.callers import Caller
 from kernel.failures import Failure, Kind
-from ops.identity.progress import Done
-from ops.identity.taking import CALL_TIMEOUT_S, Answer, Intake, take_file
+from ops.batchfile.progress import Done
+from ops.batchfile.taking import CALL_TIMEOUT_S, Answer, Intake, take_file
 
 if TYPE_CHECKING:
     from gongji.identity.v1.identity_pb2_grpc import IdentityServiceAsyncStub
-    from ops.identity.view import View
+    from ops.batchfile.view import View
 
 COLUMNS: Final = ("psn_cert_type", "certno", "psn_name", "brdy", "gend", "psn_no", "insutype", "insuplc_admdvs")
 NEEDED: Final = ("psn_cert_type", "certno", "psn_name")

@@ -20,6 +20,7 @@ from ops.consent import Change, Consent, record
 from ops.restore.comparing import Comparison, Difference, Item
 from ops.sources import Sources
 from services.settlement.ledger.domain.commands import (
+    AccountReply,
     AmendAuthorisation,
     AuthorisationReply,
     BranchReply,
@@ -28,7 +29,6 @@ from services.settlement.ledger.domain.commands import (
     Command,
     CommandRefused,
     CreditReply,
-    FreezeReply,
     OpenAuthorisation,
     PutCredit,
     Reply,
@@ -37,10 +37,11 @@ from services.settlement.ledger.domain.commands import (
     Try,
     identity_of,
 )
+from services.settlement.ledger.domain.limits import CarriedMonth
 from services.settlement.ledger.domain.model import BranchState, FreezeId
 from services.settlement.ledger.operations import execute
 from services.settlement.ledger.store.locking import AreaWriter
-from services.settlement.ledger.wire import parse_batch
+from services.settlement.ledger.wire.commands import parse_batch
 from services.settlement.saga.coordinator import Order
 from services.settlement.saga.payment import Payment, PaymentKind, State
 from services.settlement.store import payments as store
@@ -57,8 +58,13 @@ _FREEZES: Final = """
      WHERE area = $1 AND state = 'DONE' ORDER BY created_at, request_id"""
 _FROZEN: Final = "SELECT command_id FROM freeze_commands WHERE command_id = ANY ($1::uuid[])"
 _BINDINGS: Final = """
-    SELECT authorisation_id, funder_psn_no, beneficiary_psn_no, authorised_fen, authorisation_version, state
-      FROM bindings WHERE funder_area = $1 AND state <> 'OPENING'"""
+    SELECT authorisation_id, funder_psn_no, beneficiary_psn_no, authorised_fen, authorisation_version, state,
+           per_payment_fen, per_month_fen, carried_fen, carried_month, carried_month_fen
+      FROM bindings WHERE funder_area = $1 AND state <> 'OPENING'
+    UNION ALL
+    SELECT l.authorisation_id, b.funder_psn_no, b.beneficiary_psn_no, NULL, 1, 'LEFT', NULL, NULL, 0, NULL, NULL
+      FROM left_authorisations l JOIN bindings b USING (binding_id) WHERE l.area = $1"""
+"""LEFT: the funder's account has gone to another area, and his binding with it; here it is closed."""
 _AUTHORISATIONS: Final = """
     SELECT authorisation_id, state, authorised_fen, version FROM authorisations
      WHERE authorisation_id = ANY ($1::uuid[])"""
@@ -163,17 +169,26 @@ async def _prepare_authorisations(sources: Sources, area: str, replay: Replay) -
 def _prepare_authorisation(binding: Any, known: Any, replay: Replay) -> None:  # noqa: ANN401  Untyped driver.
     authorisation_id = AuthorisationId(binding["authorisation_id"])
     version, limit = binding["authorisation_version"], binding["authorised_fen"]
-    is_over = binding["state"] in {"UNBOUND", "SUSPENDED"}
+    limits = (binding["per_payment_fen"], binding["per_month_fen"])
+    is_over = binding["state"] in {"UNBOUND", "SUSPENDED", "LEFT"}
     if known is None:
         # A limit that was amended is set after the charges, which were made under the limits before it.
-        opened = limit if version == 1 else None
+        per_payment_fen, per_month_fen = limits if version == 1 else (None, None)
+        month = binding["carried_month"]
         command = OpenAuthorisation(
-            authorisation_id, PsnNo(binding["funder_psn_no"]), PsnNo(binding["beneficiary_psn_no"]), opened
+            authorisation_id,
+            PsnNo(binding["funder_psn_no"]),
+            PsnNo(binding["beneficiary_psn_no"]),
+            limit if version == 1 else None,
+            binding["carried_fen"],
+            per_payment_fen,
+            per_month_fen,
+            None if month is None else CarriedMonth(month, binding["carried_month_fen"]),
         )
         replay.opening.append(Replayed(f"OPEN {authorisation_id}", command))
     known_version = 1 if known is None else known["version"]
     if version > known_version and not is_over:
-        amend = Replayed(f"AMEND {authorisation_id}", AmendAuthorisation(authorisation_id, version, limit))
+        amend = Replayed(f"AMEND {authorisation_id}", AmendAuthorisation(authorisation_id, version, limit, *limits))
         is_raised = known is not None and known["authorised_fen"] is not None and (
             limit is None or limit > known["authorised_fen"]
         )  # fmt: skip
@@ -224,7 +239,7 @@ def _refusal(command: Command, reply: Reply | None) -> str | None:
         case BranchReply() if reply.state is not BranchState.CONFIRMED:
             state = reply.state.value if reply.state else ""
             return reply.refusal.reason if reply.refusal else f"the ledger has it as {state}"
-        case CommandRefused() | CreditReply() | AuthorisationReply() | FreezeReply() if reply.refusal is not None:
+        case CommandRefused() | CreditReply() | AuthorisationReply() | AccountReply() if reply.refusal is not None:
             if isinstance(command, PutCredit) and reply.refusal.reason == "CREDIT_CONTENT_DIFFERS":
                 return "the ledger has booked other amounts under this id"
             return reply.refusal.reason

@@ -83,7 +83,7 @@ class PaymentRow:
     amount_fen: int
     taken_fen: int
     brought_fen: int | None
-    """What RECEIVER legs bring; None if there are none."""
+    """What the legs bring that receive; None if there are none."""
 
 
 @dataclass
@@ -149,6 +149,9 @@ def _earliest_id(moment: datetime) -> UUID:
     return UUID(int=int(moment.timestamp() * 1_000) << 80)
 
 
+_RECEIVING: Final = frozenset({"RECEIVER", "MOVED_TO"})
+
+
 def _parsed(row: asyncpg.Record) -> PaymentRow:
     by_area: dict[str, dict[int, int]] = {}
     legs = json.loads(row["legs"]) if isinstance(row["legs"], str) else row["legs"]
@@ -157,7 +160,7 @@ def _parsed(row: asyncpg.Record) -> PaymentRow:
     for leg in legs:
         amount_fen = leg["past_fen"] + leg["current_fen"]
         by_area.setdefault(leg["area"], {})[leg["leg_no"]] = amount_fen
-        (brought if leg.get("role") == "RECEIVER" else taken).append(amount_fen)
+        (brought if leg.get("role") in _RECEIVING else taken).append(amount_fen)
     return PaymentRow(
         row["payment_id"],
         row["kind"],

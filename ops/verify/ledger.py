@@ -179,6 +179,13 @@ CHECKS: Final = (
                          authorised_fen)
              FROM authorisations JOIN scope USING (authorisation_id) WHERE used_fen + held_fen > authorised_fen""",
     ),
+    LedgerCheck(
+        "I9",
+        Subject.AUTHORISATION,
+        """SELECT format('authorisation %s: month %s used %s and held %s of %s', authorisation_id, month, used_fen,
+                         held_fen, limit_fen)
+             FROM authorisation_months JOIN scope USING (authorisation_id) WHERE used_fen + held_fen > limit_fen""",
+    ),
 )
 
 _AUTHORISATION_SUMS: Final = """
@@ -192,6 +199,21 @@ _AUTHORISATION_SUMS: Final = """
                    FROM branch_legs JOIN branches b USING (payment_id)
                   WHERE authorisation_id IS NOT NULL GROUP BY 1) l USING (authorisation_id)
      WHERE a.used_fen <> a.opened_used_fen + coalesce(l.used, 0) OR a.held_fen <> coalesce(l.held, 0)
+"""
+_MONTH_SUMS: Final = """
+    SELECT format('authorisation %s: month %s used %s and held %s, but its legs say used %s and held %s',
+                  authorisation_id, month, coalesce(m.used_fen, 0), coalesce(m.held_fen, 0),
+                  coalesce(l.used, 0) + coalesce(c.opened_month_fen, 0), coalesce(l.held, 0))
+      FROM authorisation_months m
+      FULL JOIN (SELECT l.authorisation_id, b.month,
+                        sum(past_fen + current_fen - refunded_fen) FILTER (WHERE b.state = 'CONFIRMED') AS used,
+                        sum(past_fen + current_fen) FILTER (WHERE b.state = 'HELD') AS held
+                   FROM branch_legs l JOIN branches b USING (payment_id) JOIN authorisations a USING (authorisation_id)
+                  WHERE a.counts_months AND b.month IS NOT NULL GROUP BY 1, 2) l USING (authorisation_id, month)
+      FULL JOIN (SELECT authorisation_id, opened_month AS month, opened_month_fen
+                   FROM authorisations WHERE opened_month IS NOT NULL) c USING (authorisation_id, month)
+     WHERE coalesce(m.used_fen, 0) <> coalesce(l.used, 0) + coalesce(c.opened_month_fen, 0)
+        OR coalesce(m.held_fen, 0) <> coalesce(l.held, 0)
 """
 _PAGES: Final = {
     Subject.ACCOUNT: """SELECT psn_no, kind FROM accounts WHERE (psn_no, kind) > ($1, $2)
@@ -294,7 +316,7 @@ async def _check_page(
 
 
 async def _check_authorisation_sums(connection: asyncpg.Connection, area: str, report: Report) -> None:
-    for row in await connection.fetch(_AUTHORISATION_SUMS):
+    for row in [*await connection.fetch(_AUTHORISATION_SUMS), *await connection.fetch(_MONTH_SUMS)]:
         report.violated("I9", f"ledger {area}: {row[0]}")
 
 

@@ -17,7 +17,7 @@ INVARIANTS: Final = {
     "I6": "no hold is past its deadline without an inquiry",
     "I7": "what the terminal was told is what is stored",
     "I8": "refunds never exceed what was charged, leg by leg",
-    "I9": "authorised amounts are kept, and used is what was confirmed less what went back",
+    "I9": "authorised amounts and limits are kept, and used is what was confirmed less what went back, month by month",
     "I10": "every request key has exactly one outcome",
     "CHAIN": "no sealed entry was changed, removed or slipped in",
 }

@@ -11,7 +11,7 @@ from pydantic import Field
 from chassis.bus import Bus, Stream
 from chassis.clock import database_clock
 from chassis.db import Database
-from chassis.files import built_from, read_yaml_folder
+from chassis.following import FollowedFolder
 from chassis.migrate import Migrations
 from chassis.outbox import OutboxPublisher
 from chassis.process import Process, run
@@ -19,10 +19,14 @@ from chassis.rpc.client import channel
 from chassis.rpc.server import RpcServer
 from chassis.settings import ServiceSettings, load, made_at_start
 from kernel.callers import service
-from kernel.policy import PolicySet
+from kernel.policy import PolicyBook, PolicyShelf
 from kernel.randomness import SYSTEM_RANDOMNESS
 from services.family import consumer
-from services.family.api import FamilyApi, Room
+from services.family.api.counter import CounterApi
+from services.family.api.family import FamilyApi
+from services.family.api.groups import GroupApi
+from services.family.api.room import Room
+from services.family.api.uses import UseApi
 from services.family.clients import Identity, Ledgers
 from services.family.operations.people import People
 from services.family.recovery import Recovery
@@ -37,6 +41,13 @@ class Settings(ServiceSettings):
     policies_folder: Path = Field(
         description="The folder of region policies (YAML, one file for each area or province).",
         examples=["/etc/gongji/policies"],
+    )
+    policies_poll_s: float = Field(
+        default=10.0,
+        gt=0,
+        le=300,
+        description="How often that folder is looked at: changed files count without a restart, once they are sound.",
+        examples=["10"],
     )
     policies_preset: str | None = Field(
         default=None,
@@ -58,7 +69,7 @@ class Settings(ServiceSettings):
     )
 
 
-async def serve(process: Process, settings: Settings, *, policies: PolicySet) -> None:
+async def serve(process: Process, settings: Settings, *, policies: FollowedFolder[PolicyBook]) -> None:
     """Runs the process until it is asked to stop."""
     database = await process.enter(
         Database(settings.database_url, application=process.name, pool_size=settings.database_pool_size)
@@ -74,30 +85,35 @@ async def serve(process: Process, settings: Settings, *, policies: PolicySet) ->
     await consumer.read_snapshot(database, identity)
     process.supervise("persons", consumer.persons(database, bus).run())
     process.supervise("kinship", consumer.kinship(database, bus).run())
+    process.supervise("uses", consumer.settlements(database, bus).run())
+    process.supervise("moves", consumer.moves(database, bus).run())
+    shelf = PolicyShelf(policies.built)
+    process.supervise("policies", policies.follow(shelf.exchange, poll_s=settings.policies_poll_s))
     recovery = Recovery(
         database=database,
         identity=identity,
         ledgers=ledgers,
-        policies=policies,
+        policies=shelf,
         clock=clock,
         sweep_s=settings.recovery_sweep_s,
     )
     process.supervise("recovery", recovery.run())
 
     server = RpcServer(settings, process.health)
-    api = FamilyApi(
-        Room(
-            database=database,
-            identity=identity,
-            ledgers=ledgers,
-            policies=policies,
-            people=People(database, identity),
-            clock=clock,
-            randomness=SYSTEM_RANDOMNESS,
-            invitation_days=settings.invitation_days,
-        )
+    room = Room(
+        database=database,
+        identity=identity,
+        ledgers=ledgers,
+        policies=shelf,
+        people=People(database, identity),
+        clock=clock,
+        randomness=SYSTEM_RANDOMNESS,
+        invitation_days=settings.invitation_days,
     )
-    api.add_to(server)
+    FamilyApi(room).add_to(server)
+    GroupApi(room).add_to(server)
+    UseApi(room).add_to(server)
+    CounterApi(room).add_to(server)
     await process.ready(await process.listen(server))
     await process.stopped()
 
@@ -105,8 +121,13 @@ async def serve(process: Process, settings: Settings, *, policies: PolicySet) ->
 def main() -> None:
     """``python -m services.family.app``, with ``migrate`` to bring the database to the newest schema and end."""
     settings = load(Settings)
-    build = partial(PolicySet.of_documents, preset=settings.policies_preset)
-    policies = made_at_start(lambda: built_from(read_yaml_folder(settings.policies_folder), build), what="policies")
+    build = partial(PolicyBook.of_documents, preset=settings.policies_preset)
+    policies = made_at_start(
+        lambda: FollowedFolder(
+            settings.policies_folder, build, what="policies", check_change=PolicyBook.check_followed_by
+        ),
+        what="policies",
+    )
     run(
         NAME,
         settings,

@@ -5,13 +5,21 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Sequence
 from datetime import date
 from typing import Final
+from uuid import UUID
 
 import grpc
 
 from chassis import telemetry
 from chassis.batch import Batcher
 from chassis.bus import Bus
-from gongji.identity.v1 import identity_pb2, identity_pb2_grpc, kinship_pb2, kinship_pb2_grpc
+from gongji.identity.v1 import (
+    attestations_pb2,
+    attestations_pb2_grpc,
+    identity_pb2,
+    identity_pb2_grpc,
+    kinship_pb2,
+    kinship_pb2_grpc,
+)
 from gongji.ledger.v1 import ledger_pb2
 from kernel.failures import Failure, Kind
 from kernel.ids import AdmDvs, PsnNo
@@ -32,6 +40,7 @@ class Identity:
 
     def __init__(self, channel: grpc.aio.Channel) -> None:
         self._stub = identity_pb2_grpc.IdentityServiceStub(channel)
+        self._attestations = attestations_pb2_grpc.AttestationServiceStub(channel)
         self._kinship = kinship_pb2_grpc.KinshipServiceStub(channel)
 
     async def person(self, psn_no: PsnNo) -> Person:
@@ -45,6 +54,17 @@ class Identity:
             kinship_pb2.VerifyKinshipRequest(psn_no=psn_no, other_psn_no=other, on_date=on.isoformat())
         )
         return wire.kinship_of(answer)
+
+    async def use_face(self, attestation_id: UUID, psn_no: PsnNo, *, used_for: str) -> None:
+        """Uses this person's face for joining a group, once; the same use again is no second one."""
+        await self._attestations.UseAttestation(
+            attestations_pb2.UseAttestationRequest(
+                attestation_id=str(attestation_id),
+                psn_no=psn_no,
+                purpose=attestations_pb2.ATTESTATION_PURPOSE_JOIN_GROUP,
+                used_for=used_for,
+            )
+        )
 
     async def snapshot(self) -> AsyncIterator[tuple[Person, int]]:
         """Every person with his version, for a projection that starts anew."""

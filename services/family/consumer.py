@@ -1,4 +1,4 @@
-"""What family hears of identity: persons, for its projection, and relations that are no longer what they were."""
+"""What family hears: of identity persons and relations that are no longer what they were, of settlement uses."""
 
 from __future__ import annotations
 
@@ -14,12 +14,15 @@ from chassis.inbox import Consumer, IncomingEvent
 from kernel.failures import Failure, Kind
 from services.family import wire
 from services.family.clients import Identity
-from services.family.operations import projecting
+from services.family.operations import projecting, uses
 
 _log = telemetry.logger("consumer")
 
 CONSUMER: Final = "family"
 KINSHIP_CONSUMER: Final = "family-kinship"
+USES_CONSUMER: Final = "family-uses"
+MOVES_CONSUMER: Final = "family-moves"
+SETTLEMENT: Final = "settlement"
 SNAPSHOT_PAUSE_S: Final = 1.0
 
 
@@ -54,6 +57,44 @@ async def take_kinship_event(connection: AsyncConnection, event: IncomingEvent) 
     """Bindings that rest on what it changes are in doubt; identity is asked how things stand (``recovery.py``)."""
     if pairs := wire.told_losses(event.payload):
         await projecting.doubt_kinship(connection, pairs=pairs)
+
+
+def settlements(database: Database, bus: Bus) -> Consumer:
+    """The consumer of bills paid and given back. Every event counts, once, in whatever order they come."""
+    return Consumer(
+        database,
+        bus,
+        Stream(bus.prefix, SETTLEMENT),
+        name=USES_CONSUMER,
+        handle=take_settlement_event,
+        subjects=(wire.BILL_SETTLED, wire.BILL_REFUNDED),
+        latest_only=False,
+    )
+
+
+async def take_settlement_event(connection: AsyncConnection, event: IncomingEvent) -> None:
+    """What each funder gave for a bill, or got back."""
+    await uses.keep(connection, wire.told_uses(event.payload))
+
+
+def moves(database: Database, bus: Bus) -> Consumer:
+    """The consumer of accounts that have moved. Every event counts: of two moves the later one stands."""
+    return Consumer(
+        database,
+        bus,
+        Stream(bus.prefix, SETTLEMENT),
+        name=MOVES_CONSUMER,
+        handle=take_move_event,
+        subjects=(wire.ACCOUNT_MOVED,),
+        latest_only=False,
+    )
+
+
+async def take_move_event(connection: AsyncConnection, event: IncomingEvent) -> None:
+    """The bindings of whose account has moved are judged anew: they follow it (``recovery.py``)."""
+    if (told := wire.told_move(event.payload)) is not None:
+        psn_no, area, moved_at = told
+        await projecting.keep_move(connection, psn_no=psn_no, area=area, moved_at=moved_at)
 
 
 async def read_snapshot(database: Database, identity: Identity) -> None:

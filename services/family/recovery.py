@@ -1,4 +1,4 @@
-"""The clock of family: what a request left half done is finished, kinship in doubt asked about, invitations ended."""
+"""The clock of family: what a request left half done is finished, bindings in doubt judged, invitations ended."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from typing import Final
 
 from chassis import telemetry
 from chassis.db import Database, is_transient
-from kernel.clock import Clock
+from kernel.clock import Clock, business_date
 from kernel.failures import Failure
-from kernel.policy import PolicySet
+from kernel.policy import Policies
 from services.family.clients import Identity, Ledgers
 from services.family.domain.bindings import Binding
-from services.family.operations import bindings, groups
+from services.family.operations import bindings, invitations, leaving
 
 _log = telemetry.logger("recovery")
 
@@ -28,7 +28,7 @@ class Recovery:
         database: Database,
         identity: Identity,
         ledgers: Ledgers,
-        policies: PolicySet,
+        policies: Policies,
         clock: Clock,
         sweep_s: float,
     ) -> None:
@@ -47,8 +47,9 @@ class Recovery:
             try:
                 await self.sweep_doubts()
                 await self.sweep()
+                await leaving.finish_all(database=self._database, now=self._clock.now())
                 if loop.time() - expired_at >= EXPIRY_CHECK_S:
-                    await groups.expire_invitations(database=self._database, now=self._clock.now())
+                    await invitations.expire_invitations(database=self._database, now=self._clock.now())
                     expired_at = loop.time()
             except Exception as error:
                 if not is_transient(error):
@@ -57,7 +58,7 @@ class Recovery:
             await asyncio.sleep(self._sweep_s)
 
     async def sweep_doubts(self) -> int:
-        """Asks identity about the bindings whose kinship is in doubt; how many those were."""
+        """Asks identity whether the bindings that are in doubt still stand; how many those were."""
         doubted = await bindings.take_doubted(database=self._database)
         await asyncio.gather(*(self._judge(binding) for binding in doubted))
         return len(doubted)
@@ -71,16 +72,17 @@ class Recovery:
 
     async def _judge(self, binding: Binding) -> None:
         with telemetry.traced(telemetry.new_trace()):
+            now = self._clock.now()
             try:
                 await bindings.judge(
                     database=self._database,
                     identity=self._identity,
-                    policies=self._policies,
+                    policies=self._policies.on(business_date(now)),
                     binding=binding,
-                    now=self._clock.now(),
+                    now=now,
                 )
             except Failure as failure:
-                _log.warning("a binding's kinship could not be asked about", reason=failure.reason)
+                _log.warning("identity could not be asked about a binding", reason=failure.reason)
 
     async def _drive(self, binding: Binding) -> None:
         with telemetry.traced(telemetry.new_trace()):

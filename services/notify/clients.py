@@ -11,7 +11,7 @@ from gongji.identity.v1 import identity_pb2, identity_pb2_grpc
 from kernel.failures import Failure
 from kernel.ids import PsnNo
 from services.notify import wire
-from services.notify.domain.facts import Told
+from services.notify.domain.facts import PersonTold
 
 SNAPSHOT_TIMEOUT_S: Final = 600.0
 NAME_TIMEOUT_S: Final = 1.0
@@ -34,8 +34,8 @@ class Identity:
             return None
         return str(answer.person.name_masked)
 
-    async def snapshot(self) -> AsyncIterator[tuple[PsnNo, str, int, list[Told]]]:
-        """Every person: number, masked name, version, sanctions."""
+    async def snapshot(self) -> AsyncIterator[PersonTold]:
+        """Every person."""
         request = identity_pb2.StreamSnapshotRequest()
         async for answer in self._stub.StreamSnapshot(request, timeout=SNAPSHOT_TIMEOUT_S, wait_for_ready=True):
             if (told := wire.told_by_identity(answer.event)) is not None:

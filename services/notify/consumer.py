@@ -51,7 +51,7 @@ class Listener:
 
 
 async def take_settlement_event(identity: Identity, connection: AsyncConnection, payload: bytes) -> set[PsnNo]:
-    """A bill paid or taken back, money that came in, a freeze."""
+    """A bill paid or taken back, money that came in, a freeze, a wallet, a transfer to one."""
     return await telling.tell(connection, identity=identity, told=wire.told_by_settlement(payload))
 
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
+from uuid import UUID
 
 from sqlalchemy import func, select, text
 from sqlalchemy.dialects.postgresql import insert
@@ -12,6 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from chassis.db import Database
 from kernel.ids import PsnNo
+from services.notify.domain.facts import PersonTold
 from services.notify.domain.messages import Message, Topic
 from services.notify.domain.texts import Words
 from services.notify.tables import INBOXES, MESSAGES, PERSONS, PROJECTION_SOURCES
@@ -46,6 +48,23 @@ SELECT f.psn_no, n.last_message_no - count(*) OVER (PARTITION BY f.psn_no) + f.p
 FROM fresh f JOIN numbered n USING (psn_no)
 RETURNING psn_no""")
 
+_MOVE: Final = text("""
+WITH theirs AS (
+    SELECT message_no, row_number() OVER (ORDER BY message_no) AS place FROM messages m
+    WHERE m.psn_no = :double AND NOT EXISTS (
+        SELECT FROM messages o WHERE o.cause_id = m.cause_id AND o.psn_no = :keep AND o.topic = m.topic
+    )
+), numbered AS (
+    INSERT INTO inboxes (psn_no, last_message_no) SELECT :keep, count(*) FROM theirs HAVING count(*) > 0
+    ON CONFLICT (psn_no) DO UPDATE SET last_message_no = inboxes.last_message_no + EXCLUDED.last_message_no
+    RETURNING last_message_no
+)
+UPDATE messages m
+SET psn_no = :keep, message_no = n.last_message_no - (SELECT count(*) FROM theirs) + t.place
+FROM theirs t, numbered n WHERE m.psn_no = :double AND m.message_no = t.message_no
+RETURNING m.psn_no""")
+"""A double's messages behind those of the number that counts, in their order. What both were told stays where it is."""
+
 
 @dataclass(frozen=True, slots=True)
 class StoredMessage:
@@ -60,6 +79,7 @@ async def write(connection: AsyncConnection, messages: Sequence[Message]) -> set
     if not messages:
         return set()
     await connection.execute(_LOCK, {"key": WRITER_LOCK_KEY})
+    messages = await _to_numbers_that_count(connection, messages)
     written = await connection.execute(
         _WRITE,
         {
@@ -74,6 +94,20 @@ async def write(connection: AsyncConnection, messages: Sequence[Message]) -> set
         },
     )
     return {PsnNo(psn_no) for psn_no in written.scalars()}
+
+
+async def _to_numbers_that_count(connection: AsyncConnection, messages: Sequence[Message]) -> list[Message]:
+    """The messages to the numbers that count; of two that are one person's now, the first."""
+    wanted = sorted({message.psn_no for message in messages})
+    merged = select(PERSONS.c.psn_no, PERSONS.c.merged_into).where(
+        PERSONS.c.psn_no.in_(wanted), PERSONS.c.merged_into.is_not(None)
+    )
+    counts = {row.psn_no: PsnNo(row.merged_into) for row in await connection.execute(merged)}
+    found: dict[tuple[UUID, PsnNo, Topic], Message] = {}
+    for message in messages:
+        to = counts.get(message.psn_no, message.psn_no)
+        found.setdefault((message.cause_id, to, message.topic), replace(message, psn_no=to))
+    return list(found.values())
 
 
 async def before(database: Database, psn_no: PsnNo, *, message_no: int | None, rows_max: int) -> list[StoredMessage]:
@@ -101,17 +135,24 @@ async def last_numbers(database: Database, psn_nos: Iterable[PsnNo]) -> dict[Psn
         return {PsnNo(row.psn_no): row.last_message_no for row in await connection.execute(wanted)}
 
 
-async def put_name(connection: AsyncConnection, psn_no: PsnNo, name_masked: str, *, version: int) -> None:
-    """Keeps a masked name, unless one as new or newer is known."""
+async def put_person(connection: AsyncConnection, person: PersonTold) -> set[PsnNo]:
+    """Keeps a masked name and which number counts, unless something as new or newer is known.
+
+    Of a number that was merged, the messages go to the one that counts; the people who got some by it.
+    """
+    row = {"version": person.version, "name_masked": person.name_masked, "merged_into": person.merged_into}
+    if person.merged_into is not None:
+        # Behind the writers' lock: who is told meanwhile is told before, or reads which number counts.
+        await connection.execute(_LOCK, {"key": WRITER_LOCK_KEY})
     await connection.execute(
         insert(PERSONS)
-        .values(psn_no=psn_no, version=version, name_masked=name_masked)
-        .on_conflict_do_update(
-            index_elements=[PERSONS.c.psn_no],
-            set_={"version": version, "name_masked": name_masked},
-            where=PERSONS.c.version < version,
-        )
+        .values(psn_no=person.psn_no, **row)
+        .on_conflict_do_update(index_elements=[PERSONS.c.psn_no], set_=row, where=PERSONS.c.version < person.version)
     )
+    if person.merged_into is None:
+        return set()
+    moved = await connection.execute(_MOVE, {"double": person.psn_no, "keep": person.merged_into})
+    return {PsnNo(psn_no) for psn_no in moved.scalars()}
 
 
 async def put_asked_name(connection: AsyncConnection, psn_no: PsnNo, name_masked: str) -> None:

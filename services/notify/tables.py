@@ -55,6 +55,7 @@ PERSONS: Final = Table(
     Column("psn_no", Text, primary_key=True),
     Column("version", BigInteger, nullable=False, comment="Of identity's aggregate; 0 = asked for, no event yet."),
     Column("name_masked", Text, nullable=False),
+    Column("merged_into", Text, comment="The number that counts, where this one was a double."),
     CheckConstraint("version >= 0", name="persons_version"),
     comment="Masked names, as identity last told them.",
 )

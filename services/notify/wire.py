@@ -14,26 +14,37 @@ from gongji.family.v1 import events_pb2 as family_events
 from gongji.identity.v1 import events_pb2 as identity_events
 from gongji.identity.v1 import risk_pb2
 from gongji.notify.v1 import notify_pb2
-from gongji.settlement.v1 import account_pb2, settlement_pb2
+from gongji.settlement.v1 import account_pb2, settlement_pb2, wallets_pb2
 from gongji.settlement.v1 import events_pb2 as settlement_events
 from kernel.ids import PsnNo
 from services.notify.domain.facts import (
     AccountChange,
     AccountCredited,
+    AccountEnded,
     AccountFreezeChanged,
     BillRefunded,
     BillSettled,
     BindingChange,
     BindingChanged,
     Fact,
+    FounderChanged,
+    Going,
+    InvitationAnswered,
     Invited,
     Joined,
+    Left,
+    PersonTold,
     Place,
+    ReturnCause,
     Sanctioned,
     Source,
+    StopCause,
     Told,
+    TransferChange,
+    TransferChanged,
     UnusualUse,
     Use,
+    WalletChanged,
 )
 from services.notify.store import StoredMessage
 
@@ -48,11 +59,23 @@ _SOURCES: Final = {
 _BINDING_CHANGES: Final = {
     family_events.BINDING_CHANGE_BOUND: BindingChange.BOUND,
     family_events.BINDING_CHANGE_AMOUNT: BindingChange.AMOUNT,
+    family_events.BINDING_CHANGE_LIMITS: BindingChange.LIMITS,
     family_events.BINDING_CHANGE_ORDER: BindingChange.ORDER,
     family_events.BINDING_CHANGE_CLOSING: BindingChange.ENDED,
     family_events.BINDING_CHANGE_SUSPENDED: BindingChange.SUSPENDED,
+    family_events.BINDING_CHANGE_MOVING: BindingChange.MOVING,
+    family_events.BINDING_CHANGE_MOVED: BindingChange.MOVED,
 }
 """An end is told when it takes effect (CLOSING), not again when the ledger has followed (UNBOUND)."""
+_STOP_CAUSES: Final = {cause.value: cause for cause in StopCause}
+_ANSWERED: Final = frozenset({binding_pb2.INVITATION_STATE_DECLINED, binding_pb2.INVITATION_STATE_WITHDRAWN})
+_GOING: Final = {binding_pb2.DepartureCause.Value(f"DEPARTURE_CAUSE_{going.name}"): going for going in Going}
+_TRANSFER_CHANGES: Final = {
+    wallets_pb2.TRANSFER_STATE_PENDING_ACCEPT: TransferChange.AWAITS,
+    wallets_pb2.TRANSFER_STATE_ACCEPTED: TransferChange.ACCEPTED,
+    wallets_pb2.TRANSFER_STATE_RETURNED: TransferChange.RETURNED,
+}
+_RETURN_CAUSES: Final = {cause.value: cause for cause in ReturnCause}
 _USES: Final = {risk_pb2.RiskKind.Value(f"RISK_KIND_{use.name}"): use for use in Use}
 
 
@@ -63,7 +86,7 @@ def told_by_settlement(payload: bytes) -> list[Told]:
     return [] if fact is None else [Told(fact, UUID(event.event_id), instant(event.occurred_time))]
 
 
-def _settlement_fact(event: settlement_events.SettlementEvent) -> Fact | None:
+def _settlement_fact(event: settlement_events.SettlementEvent) -> Fact | None:  # noqa: PLR0911  One for each sort of event.
     match event.WhichOneof("fact"):
         case "bill_settled":
             settled = event.bill_settled
@@ -92,8 +115,41 @@ def _settlement_fact(event: settlement_events.SettlementEvent) -> Fact | None:
         case "account_freeze_changed":
             changed = event.account_freeze_changed
             return AccountFreezeChanged(PsnNo(changed.psn_no), changed.frozen)
+        case "account_closed":
+            ended = event.account_closed
+            wallet = ended.account_kind == account_pb2.ACCOUNT_KIND_WALLET
+            return AccountEnded(PsnNo(ended.psn_no), wallet, closed=ended.closed)
+        case "account_moved":
+            moved = event.account_moved
+            moved_fen = moved.past_fen + moved.current_fen
+            return AccountEnded(PsnNo(moved.psn_no), wallet=False, closed=False, moved_fen=moved_fen)
+        case "wallet_changed":
+            told = event.wallet_changed.wallet
+            opener = PsnNo(told.opener_psn_no) if told.opener_psn_no else None
+            return WalletChanged(
+                PsnNo(told.psn_no),
+                opener,
+                opened=event.version == 1,
+                took_over=bool(event.wallet_changed.merged_psn_no),
+            )
+        case "transfer_changed":
+            return _transfer(event.transfer_changed)
         case _:
             return None
+
+
+def _transfer(told: settlement_events.TransferChanged) -> TransferChanged | None:
+    change = _TRANSFER_CHANGES.get(told.state)
+    if change is None:
+        return None
+    return TransferChanged(
+        change=change,
+        giver=PsnNo(told.giver_psn_no),
+        receiver=PsnNo(told.receiver_psn_no),
+        amount_fen=told.amount_fen,
+        accept_by=instant(told.accept_by_time),
+        cause=_RETURN_CAUSES.get(told.cause),
+    )
 
 
 def told_by_family(payload: bytes) -> list[Told]:
@@ -103,7 +159,7 @@ def told_by_family(payload: bytes) -> list[Told]:
     return [] if fact is None else [Told(fact, UUID(event.event_id), instant(event.occurred_time))]
 
 
-def _family_fact(event: family_events.FamilyEvent) -> Fact | None:
+def _family_fact(event: family_events.FamilyEvent) -> Fact | None:  # noqa: PLR0911  One for each sort of event.
     match event.WhichOneof("fact"):
         case "binding_changed":
             binding = event.binding_changed.binding
@@ -116,25 +172,43 @@ def _family_fact(event: family_events.FamilyEvent) -> Fact | None:
                 beneficiary=PsnNo(binding.beneficiary_psn_no),
                 authorised_fen=binding.authorised_fen if binding.HasField("authorised_fen") else None,
                 deduct_order=binding.deduct_order if binding.HasField("deduct_order") else None,
+                cause=_STOP_CAUSES.get(binding.cause),
+                per_payment_fen=binding.per_payment_fen if binding.HasField("per_payment_fen") else None,
+                per_month_fen=binding.per_month_fen if binding.HasField("per_month_fen") else None,
             )
         case "invitation_changed":
-            invitation = event.invitation_changed.invitation
-            if invitation.state != binding_pb2.INVITATION_STATE_PENDING:
-                return None
-            return Invited(
-                inviter=PsnNo(invitation.inviter_psn_no),
-                invitee=PsnNo(invitation.invitee_psn_no),
-                expires_at=instant(invitation.expires_time),
-            )
+            return _invitation_fact(event.invitation_changed.invitation)
         case "member_joined":
             joined = event.member_joined
-            return Joined(PsnNo(joined.psn_no), [PsnNo(other) for other in joined.other_psn_nos])
+            others = [PsnNo(other) for other in joined.other_psn_nos]
+            return Joined(PsnNo(joined.psn_no), others, took_over=bool(joined.instead_of_psn_no))
+        case "founder_changed":
+            changed = event.founder_changed
+            return FounderChanged(PsnNo(changed.psn_no), [PsnNo(other) for other in changed.other_psn_nos])
+        case "member_left":
+            return _left_fact(event.member_left)
         case _:
             return None
 
 
-def told_by_identity(payload: bytes | identity_events.IdentityEvent) -> tuple[PsnNo, str, int, list[Told]] | None:
-    """A person's number, masked name and version, and the sanctions he is to hear of; None if of something else."""
+def _invitation_fact(invitation: binding_pb2.Invitation) -> Fact | None:
+    inviter, invitee = PsnNo(invitation.inviter_psn_no), PsnNo(invitation.invitee_psn_no)
+    if invitation.state in _ANSWERED:
+        return InvitationAnswered(inviter, invitee, invitation.state == binding_pb2.INVITATION_STATE_DECLINED)
+    if invitation.state == binding_pb2.INVITATION_STATE_PENDING:
+        return Invited(inviter, invitee, expires_at=instant(invitation.expires_time))
+    return None
+
+
+def _left_fact(left: family_events.MemberLeft) -> Fact | None:
+    going = _GOING.get(left.cause)
+    if going is None:
+        return None
+    return Left(PsnNo(left.psn_no), going, [PsnNo(other) for other in left.other_psn_nos])
+
+
+def told_by_identity(payload: bytes | identity_events.IdentityEvent) -> PersonTold | None:
+    """A person as identity tells him, with the sanctions he is to hear of; None if it tells of something else."""
     event = identity_events.IdentityEvent.FromString(payload) if isinstance(payload, bytes) else payload
     if event.WhichOneof("fact") != PERSON_CHANGED:
         return None
@@ -149,7 +223,13 @@ def told_by_identity(payload: bytes | identity_events.IdentityEvent) -> tuple[Ps
         )
         for sanction in person.sanctions
     ]
-    return psn_no, person.name_masked, event.version, [Told(fact, UUID(event.event_id), at) for fact in sanctions]
+    return PersonTold(
+        psn_no=psn_no,
+        name_masked=person.name_masked,
+        version=event.version,
+        sanctions=[Told(fact, UUID(event.event_id), at) for fact in sanctions],
+        merged_into=PsnNo(person.merged_into) if person.merged_into else None,
+    )
 
 
 def told_of_risk(payload: bytes) -> list[Told]:

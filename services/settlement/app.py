@@ -9,12 +9,13 @@ from pathlib import Path
 from typing import Final
 from uuid import UUID
 
+import grpc
 from pydantic import Field, ValidationInfo, field_validator
 
 from chassis.bus import Bus, Stream
 from chassis.clock import database_clock
 from chassis.db import Database
-from chassis.files import built_from, read_yaml_folder
+from chassis.following import FollowedFolder
 from chassis.inbox import ACK_WAIT_S
 from chassis.migrate import Migrations
 from chassis.outbox import OutboxPublisher
@@ -24,12 +25,13 @@ from chassis.rpc.server import RpcServer
 from chassis.settings import ServiceSettings, load, made_at_start
 from kernel.callers import service
 from kernel.ids import AdmDvs, PlanId, time_ordered_uuid
-from kernel.policy import PolicySet
+from kernel.policy import PolicyBook, PolicyShelf
 from kernel.randomness import SYSTEM_RANDOMNESS
 from services.settlement import recovery
 from services.settlement.api.account import AccountApi
 from services.settlement.api.settlement import SettlementApi
-from services.settlement.clients import LedgerClient
+from services.settlement.api.wallets import WalletApi
+from services.settlement.clients import Identity, LedgerClient
 from services.settlement.consumer import events, inquire
 from services.settlement.domain.payment import RETENTION_DEFAULT
 from services.settlement.domain.plan import Plan
@@ -38,6 +40,7 @@ from services.settlement.operations.freshness import Freshness
 from services.settlement.operations.payments import PlanDocument
 from services.settlement.operations.planning import Desk, replan
 from services.settlement.operations.refusing import Refusals
+from services.settlement.operations.wallets import Room
 from services.settlement.saga.payment import Payment
 from services.settlement.store.payments import read_standing
 
@@ -55,6 +58,13 @@ class Settings(ServiceSettings):
     policies_folder: Path = Field(
         description="The folder of region policies (YAML, one file for each area or province).",
         examples=["/etc/gongji/policies"],
+    )
+    policies_poll_s: float = Field(
+        default=10.0,
+        gt=0,
+        le=300,
+        description="How often that folder is looked at: changed files count without a restart, once they are sound.",
+        examples=["10"],
     )
     policies_preset: str | None = Field(
         default=None,
@@ -131,7 +141,7 @@ class Settings(ServiceSettings):
         return age_max_s
 
 
-async def serve(process: Process, settings: Settings, *, policies: PolicySet) -> None:
+async def serve(process: Process, settings: Settings, *, policies: FollowedFolder[PolicyBook]) -> None:
     """Runs the process until it is asked to stop."""
     database = await process.enter(
         Database(
@@ -153,12 +163,15 @@ async def serve(process: Process, settings: Settings, *, policies: PolicySet) ->
     )
     for consumer in events.consumers(database, bus, ack_wait_s=settings.event_ack_wait_s):
         process.supervise("events", consumer.run())
-    freshness = await followed(process, settings, database)
+    identity = await identity_at(process, settings)
+    freshness = await followed(process, settings, database, identity)
 
     async with database.driver_connection() as connection:
         standing = await read_standing(connection)
     ledgers = LedgerClient(bus, epoch=standing.epoch)
-    desk = Desk(database, ledgers, policies, freshness, Refusals(database))
+    shelf = PolicyShelf(policies.built)
+    process.supervise("policies", policies.follow(shelf.exchange, poll_s=settings.policies_poll_s))
+    desk = Desk(database, ledgers, shelf, freshness, Refusals(database))
 
     def new_id() -> UUID:
         return time_ordered_uuid(clock.now(), SYSTEM_RANDOMNESS)
@@ -187,20 +200,30 @@ async def serve(process: Process, settings: Settings, *, policies: PolicySet) ->
     await inquire.serve(bus, engine)
     process.supervise("recovery", recovery.sweep_payments(engine))
     process.supervise("recovery", recovery.sweep_account_commands(engine))
+    process.supervise("recovery", recovery.sweep_account_endings(engine))
+    process.supervise("recovery", recovery.sweep_wallet_moves(engine, clock))
 
     server = RpcServer(settings, process.health)
     SettlementApi(desk, engine, clock, new_id).add_to(server)
-    AccountApi(desk, engine, clock).add_to(server)
+    AccountApi(desk, engine).add_to(server)
+    WalletApi(Room(desk, engine, Identity(identity)), clock).add_to(server)
     await process.ready(await process.listen(server))
     await process.stopped()
 
 
-async def followed(process: Process, settings: Settings, database: Database) -> Freshness:
+async def identity_at(process: Process, settings: Settings) -> grpc.aio.Channel | None:
+    """The way to identity; None where the room was told of none."""
+    address = settings.identity_address
+    return None if address is None else await process.enter(channel(address, caller=service(NAME)))
+
+
+async def followed(
+    process: Process, settings: Settings, database: Database, identity: grpc.aio.Channel | None
+) -> Freshness:
     """Identity, asked now and then by the clock; how recently it was heard."""
-    if settings.identity_address is None:
+    if identity is None:
         return Freshness(age_max_s=math.inf)
     freshness = Freshness(age_max_s=settings.identity_age_max_s)
-    identity = await process.enter(channel(settings.identity_address, caller=service(NAME)))
     await recovery.hear_before_serving(database, identity, freshness)
     following = recovery.follow_identity(database, identity, freshness, pause_s=settings.identity_sweep_s)
     process.supervise("recovery", following)
@@ -210,8 +233,13 @@ async def followed(process: Process, settings: Settings, database: Database) -> 
 def main() -> None:
     """``python -m services.settlement.app``, with ``migrate`` to bring the database to the newest schema and end."""
     settings = load(Settings)
-    build = partial(PolicySet.of_documents, preset=settings.policies_preset)
-    policies = made_at_start(lambda: built_from(read_yaml_folder(settings.policies_folder), build), what="policies")
+    build = partial(PolicyBook.of_documents, preset=settings.policies_preset)
+    policies = made_at_start(
+        lambda: FollowedFolder(
+            settings.policies_folder, build, what="policies", check_change=PolicyBook.check_followed_by
+        ),
+        what="policies",
+    )
     run(
         NAME,
         settings,

@@ -1,16 +1,21 @@
-"""Calls to the ledgers, one client for all areas: commands travel in batches, reads are bounded to a second."""
+"""Calls to identity, and to the ledgers, one client for all areas: commands in batches, reads bounded to a second."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
+from datetime import date
 from typing import Final
+from uuid import UUID
+
+import grpc
 
 from chassis.batch import Batcher
 from chassis.bus import Bus
 from chassis.deadlines import timeout_s as remaining_timeout_s
 from chassis.faults import awaited_fault_point, fault_point
 from chassis.telemetry import logger
+from gongji.identity.v1 import attestations_pb2, attestations_pb2_grpc, kinship_pb2, kinship_pb2_grpc
 from gongji.ledger.v1 import ledger_pb2 as pb
 from kernel.failures import Failure, Kind
 from kernel.ids import AdmDvs, AuthorisationId, PsnNo
@@ -18,6 +23,8 @@ from services.settlement.domain.split import Role
 from services.settlement.wire.ledger import (
     AuthorisationBalance,
     Balance,
+    Period,
+    Statement,
     StatementLine,
     balances_command,
     balances_of,
@@ -26,8 +33,18 @@ from services.settlement.wire.ledger import (
     statement_command,
     statement_of,
 )
+from services.settlement.wire.wallets import kinship_of
 
-__all__ = ["READ_TIMEOUT_S", "AuthorisationBalance", "Balance", "LedgerClient", "StatementLine"]
+__all__ = [
+    "READ_TIMEOUT_S",
+    "AuthorisationBalance",
+    "Balance",
+    "Identity",
+    "LedgerClient",
+    "Period",
+    "Statement",
+    "StatementLine",
+]
 
 _log = logger("clients")
 
@@ -55,6 +72,39 @@ _FAULT_NAMES: Final = {
     "freeze_command": "settlement.freeze",
     "unfreeze_command": "settlement.freeze",
 }
+
+
+class Identity:
+    """Identity, asked about two people or a face. Its own refusals (an unknown person, say) pass through as they are.
+
+    SERVICE_UNAVAILABLE where it does not answer, and in a room that was started without it.
+    """
+
+    def __init__(self, channel: grpc.aio.Channel | None) -> None:
+        self._channel = channel
+
+    async def kinship(self, psn_no: PsnNo, other: PsnNo, *, on: date) -> tuple[str, str]:
+        """What ``psn_no`` is to ``other`` on that day, as ``wire.wallets.kinship_of`` tells it."""
+        answer = await kinship_pb2_grpc.KinshipServiceStub(self._asked()).VerifyKinship(
+            kinship_pb2.VerifyKinshipRequest(psn_no=psn_no, other_psn_no=other, on_date=on.isoformat())
+        )
+        return kinship_of(answer)
+
+    async def use_face(self, attestation_id: UUID, psn_no: PsnNo, *, wallet_id: UUID) -> None:
+        """Uses this person's attestation to open this wallet; the same again is no second use."""
+        await attestations_pb2_grpc.AttestationServiceStub(self._asked()).UseAttestation(
+            attestations_pb2.UseAttestationRequest(
+                attestation_id=str(attestation_id),
+                psn_no=psn_no,
+                purpose=attestations_pb2.ATTESTATION_PURPOSE_OPEN_WALLET,
+                used_for=f"wallet:{wallet_id}",
+            )
+        )
+
+    def _asked(self) -> grpc.aio.Channel:
+        if self._channel is None:
+            raise Failure(Kind.UNAVAILABLE, "SERVICE_UNAVAILABLE")
+        return self._channel
 
 
 class LedgerClient:
@@ -88,19 +138,25 @@ class LedgerClient:
         accounts: Sequence[tuple[PsnNo, Role]],
         authorisations: Sequence[AuthorisationId] = (),
         *,
+        month: int = 0,
         timeout_s: float = READ_TIMEOUT_S,
     ) -> tuple[list[Balance], list[AuthorisationBalance]]:
-        """Both in the order asked; UNAVAILABLE AREA_UNREACHABLE (metadata: area) if the ledger is silent."""
-        told = balances_of(area, await self._read(area, balances_command(accounts, authorisations), timeout_s))
+        """Both in the order asked, with what ``month`` (yyyymm; 0 = none) took under the latter.
+
+        UNAVAILABLE AREA_UNREACHABLE (metadata: area) if the ledger is silent.
+        """
+        told = balances_of(
+            area, await self._read(area, balances_command(accounts, authorisations, month=month), timeout_s)
+        )
         if told is None:
             raise _unreachable(area)
         return told
 
     async def statement(
-        self, area: AdmDvs, psn_no: PsnNo, role: Role, *, after_entry_no: int, entries_max: int
-    ) -> tuple[list[StatementLine], bool]:
-        """A page of lines and whether more follow; AREA_UNREACHABLE as above, ACCOUNT_NOT_FOUND from the ledger."""
-        command = statement_command(psn_no, role, after_entry_no=after_entry_no, entries_max=entries_max)
+        self, area: AdmDvs, psn_no: PsnNo, role: Role, *, period: Period, after_entry_no: int, entries_max: int
+    ) -> Statement:
+        """A page of an account's statement; AREA_UNREACHABLE as above, ACCOUNT_NOT_FOUND from the ledger."""
+        command = statement_command(psn_no, role, period=period, after_entry_no=after_entry_no, entries_max=entries_max)
         told = statement_of(await self._read(area, command, READ_TIMEOUT_S))
         if told is None:
             raise _unreachable(area)

@@ -1,8 +1,9 @@
 """The clock's side of settlement: sweeps over what nobody has finished (protocol rule 8).
 
 Every loss is repaired from here alone: TRYING past its deadline is aborted by compare-and-set, COMMITTED is confirmed
-or credited again, ABORTED is cancelled again, freezes without an answer are sent again. Leases and SKIP LOCKED keep
-several coordinators out of each other's way; nothing rests on them.
+or credited again, ABORTED is cancelled again, freezes without an answer are sent again, and whatever ends of accounts
+are not over is gone on with. Leases and SKIP LOCKED keep several coordinators out of each other's way; nothing rests on
+them.
 """
 
 from __future__ import annotations
@@ -18,12 +19,15 @@ import grpc
 from chassis import telemetry
 from chassis.db import Database, is_transient
 from chassis.rpc.failures import PeerError
+from kernel.clock import Clock
 from kernel.failures import Failure
 from services.settlement.consumer.events import IDENTITY, begin_anew, hear_identity
 from services.settlement.operations import projecting
 from services.settlement.operations.accounts import sweep_freezes
 from services.settlement.operations.engine import Engine
+from services.settlement.operations.following import sweep_moves
 from services.settlement.operations.freshness import Freshness
+from services.settlement.operations.moving import sweep_endings
 from services.settlement.store.payments import read_standing
 
 _log = telemetry.logger("recovery")
@@ -32,6 +36,8 @@ SWEEP_S: Final = 0.5
 SWEEP_SIZE_MAX: Final = 500
 ROOM_PAUSE_S: Final = 0.02
 FREEZES_MAX: Final = 50
+MOVES_MAX: Final = 50
+ENDINGS_MAX: Final = 50
 TROUBLE_PAUSE_S: Final = 1.0
 FIRST_ANSWER_MAX_S: Final = 5.0
 """How long a process that starts waits for identity: as long as a sanction may take to count without NATS."""
@@ -53,6 +59,16 @@ async def sweep_payments(engine: Engine, *, pause_s: float = SWEEP_S) -> None:
 async def sweep_account_commands(engine: Engine, *, pause_s: float = SWEEP_S) -> None:
     """Sweeps freezes until cancelled."""
     await _sweep(lambda: sweep_freezes(engine, limit=FREEZES_MAX), FREEZES_MAX, pause_s, "freezes")
+
+
+async def sweep_account_endings(engine: Engine, *, pause_s: float = SWEEP_S) -> None:
+    """Sweeps closings and moves of accounts until cancelled."""
+    await _sweep(lambda: sweep_endings(engine, limit=ENDINGS_MAX), ENDINGS_MAX, pause_s, "endings of accounts")
+
+
+async def sweep_wallet_moves(engine: Engine, clock: Clock, *, pause_s: float = SWEEP_S) -> None:
+    """Lets what wallets left behind follow them, until cancelled."""
+    await _sweep(lambda: sweep_moves(engine, now=clock.now(), limit=MOVES_MAX), MOVES_MAX, pause_s, "wallets' moves")
 
 
 async def watch_standing(engine: Engine, *, pause_s: float = SWEEP_S) -> None:

@@ -10,7 +10,7 @@ import pytest
 from google.protobuf.descriptor import Descriptor, FieldDescriptor, FileDescriptor
 
 from buf.validate import validate_pb2
-from gongji.family.v1 import family_pb2
+from gongji.family.v1 import counter_pb2, family_pb2, groups_pb2, uses_pb2
 from gongji.identity.v1 import (
     attestations_pb2,
     cards_pb2,
@@ -24,7 +24,7 @@ from gongji.identity.v1 import (
 )
 from gongji.ledger.v1 import ledger_pb2
 from gongji.notify.v1 import notify_pb2
-from gongji.settlement.v1 import account_pb2, settlement_pb2
+from gongji.settlement.v1 import account_pb2, settlement_pb2, wallets_pb2
 from kernel.money import AMOUNT_MAX_FEN
 
 FILES: Final[tuple[FileDescriptor, ...]] = tuple(
@@ -39,9 +39,13 @@ FILES: Final[tuple[FileDescriptor, ...]] = tuple(
         institutions_pb2,
         rights_pb2,
         risk_pb2,
+        counter_pb2,
         family_pb2,
+        groups_pb2,
+        uses_pb2,
         settlement_pb2,
         account_pb2,
+        wallets_pb2,
         notify_pb2,
     )
 )

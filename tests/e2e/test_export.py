@@ -10,14 +10,18 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from google.protobuf.timestamp_pb2 import Timestamp
+
 from chassis.rpc.client import channel
+from gongji.family.v1 import counter_pb2, counter_pb2_grpc, family_pb2, groups_pb2
 from gongji.identity.v1 import attestations_pb2 as pb
 from gongji.identity.v1 import rights_pb2
 from gongji.identity.v1.attestations_pb2_grpc import AttestationServiceStub
 from kernel.ids import PsnNo
 from ops.identity.export import ROOMS
 from ops.sandbox_verifier import SandboxKey
-from tests.e2e.town import HOSPITAL, TESTER, Town
+from tests.e2e.relatives import Pair
+from tests.e2e.town import HAMI, HOSPITAL, TESTER, Town, new_resident
 
 GONGJI = "from ops.main import main; main()"
 
@@ -92,6 +96,78 @@ async def test_one_file_holds_what_every_room_knows_of_a_person(town: Town, tmp_
     assert {"service:family", "operator:tester"} <= looked
     others = (family.patient, family.funders[1])
     assert not any(secret in out.read_text() for other in others for secret in (other.certno, other.name))
+
+
+async def test_the_file_holds_what_the_family_room_keeps_also_of_a_group_that_was_left(
+    town: Town, tmp_path: Path
+) -> None:
+    """Pledge, invitation, binding with its amounts, departure, uses, an officer's deed, and who read of it."""
+    family = await town.couple()
+    paid = await town.paid(family, 8_000)
+    await town.at_rest()
+    await town.told()
+    me, out = family.funders[0], tmp_path / "me.json"
+    seen = Timestamp()
+    seen.GetCurrentTime()
+    card = counter_pb2.SeenDocument(psn_no=me.psn_no, kind=counter_pb2.DOCUMENT_KIND_RESIDENT_ID, seen_time=seen)
+    await town.desks.family.AmendAuthorisedAmount(
+        family_pb2.AmendAuthorisedAmountRequest(
+            binding_id=me.binding_id,
+            funder_psn_no=me.psn_no,
+            authorised_fen=9_900_00,
+            counter=counter_pb2.Counter(opter="zhang01", documents=[card]),
+        )
+    )
+    async with channel(town.world.address("family"), caller=TESTER) as opened:
+        await counter_pb2_grpc.CounterServiceStub(opened).ListCounterDeeds(
+            counter_pb2.ListCounterDeedsRequest(psn_no=me.psn_no)
+        )
+    (group,) = (await town.desks.family.ListGroups(family_pb2.ListGroupsRequest(psn_no=me.psn_no))).groups
+    await town.desks.groups.LeaveGroup(groups_pb2.LeaveGroupRequest(group_id=group.group_id, psn_no=me.psn_no))
+    code, said = await export(town, me.psn_no, await face_of(town, me.psn_no), out)
+    assert code == 0, said
+    kept = read(out)["family"]
+    assert kept["groups"] == []
+    assert [(each["text_version"], each["channel"]) for each in kept["pledges"]] == [
+        (kept["pledges"][0]["text_version"], "CHANNEL_APP")
+    ]
+    assert [(each["invitee_psn_no"], each["state"]) for each in kept["invitations"]] == [
+        (me.psn_no, "INVITATION_STATE_ACCEPTED")
+    ]
+    (binding,) = kept["bindings"]
+    assert (binding["binding_id"], binding["state"]) == (me.binding_id, "BINDING_STATE_UNBOUND")
+    assert (binding["authorised_fen"], binding["per_payment_fen"], binding["per_month_fen"]) == (9_900_00, None, None)
+    (departure,) = kept["departures"]
+    assert (departure["group_id"], departure["cause"]) == (group.group_id, "DEPARTURE_CAUSE_LEFT")
+    (use,) = kept["uses"]
+    assert (use["setl_id"], use["funder_psn_no"], use["institution_kind"]) == (
+        paid.setl_id,
+        me.psn_no,
+        "INSTITUTION_KIND_HOSPITAL",
+    )
+    (deed,) = kept["counter_deeds"]
+    assert (deed["deed"], deed["opter"], deed["documents"][0]["kind"]) == (
+        "AMEND",
+        "zhang01",
+        "DOCUMENT_KIND_RESIDENT_ID",
+    )
+    assert [each["asked_by"] for each in kept["counter_lookups"]] == [TESTER]
+
+
+async def test_the_file_holds_a_wallet_with_what_is_under_way(town: Town, tmp_path: Path) -> None:
+    """The transfer that waits for the son stands in his list, and its amount under way."""
+    pair = await Pair.living(town, mother=new_resident(past_fen=10_000), son=new_resident(HAMI))
+    await pair.opened(pair.son)
+    given = await pair.given(3_000)
+    me, out = pair.son, tmp_path / "me.json"
+    code, said = await export(town, me.psn_no, await face_of(town, me.psn_no), out)
+    assert code == 0, said
+    (wallet,) = read(out)["wallets"]
+    assert (wallet["wallet"]["area"], wallet["under_way"]["incoming_fen"]) == (HAMI, 3_000)
+    assert [(each["state"], each["amount_fen"]) for each in wallet["transfers"]] == [
+        ("TRANSFER_STATE_PENDING_ACCEPT", 3_000)
+    ]
+    await pair.accepted(given)
 
 
 async def test_everybody_of_ours_says_who_looks_somebody_up(town: Town) -> None:

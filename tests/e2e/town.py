@@ -20,7 +20,7 @@ from gongji.notify.v1 import notify_pb2
 from gongji.settlement.v1 import account_pb2, settlement_pb2
 from gongji_terminal.client import Patience
 from kernel.callers import parsed_caller
-from kernel.ids import AdmDvs, FixmedinsCode, PsnNo
+from kernel.ids import AdmDvs, FixmedinsCode, PsnNo, province_of
 from kernel.money import Fen
 from ops import household
 from ops.desks import Desks, desks_at
@@ -35,6 +35,8 @@ from services.settlement.domain.bill import Bill
 
 URUMQI: Final = AdmDvs("650100")
 HAMI: Final = AdmDvs("650500")
+LANZHOU: Final = AdmDvs("620100")
+"""Of another province."""
 AREAS: Final = (URUMQI, HAMI)
 HOSPITAL: Final = FixmedinsCode("H65010000017")
 OTHER_HOSPITAL: Final = FixmedinsCode("H65050000018")
@@ -44,12 +46,21 @@ INPATIENT: Final = "21"
 TESTER: Final = parsed_caller("operator:tester")
 """Who looks people up here, as identity is told."""
 AUTHORISED_FEN: Final[Fen] = 1_000_000
+OF_WORKING_AGE: Final = 1960
+THEIR_PARENTS: Final = 1930
+THEIR_GRANDPARENTS: Final = 1900
+"""The first years of birth of three generations: identity takes nobody for the parent of somebody older."""
 REST_MAX_S: Final = 20.0
 TOLD_MAX_S: Final = 60.0
 """What a dying NATS had handed out and was not acknowledged comes again after half a minute."""
 POLL_S: Final = 0.02
-POLICY: Final = "area: '650000'\npolicy:\n  benefit: external\n"
-"""One province alone, so that every other area is one without a policy."""
+POLICY: Final = """
+area: '650000'
+policy:
+  benefit: external
+  wallet_limits: {closed_from: '04:00', closed_to: '04:01'}
+"""
+"""One province alone, so that every other area is one without a policy; transfers begin at whatever hour we test."""
 
 Result = TypeVar("Result")
 
@@ -99,10 +110,12 @@ class WatchedCounter(Counter):
         return str(token)
 
 
-def new_resident(area: AdmDvs = URUMQI, *, past_fen: Fen = 0, current_fen: Fen = 0) -> Resident:
-    """Somebody nobody has heard of yet, with a valid ID number."""
+def new_resident(
+    area: AdmDvs = URUMQI, *, past_fen: Fen = 0, current_fen: Fen = 0, generation: int = OF_WORKING_AGE
+) -> Resident:
+    """Somebody nobody has heard of yet, with a valid ID number; older than everybody of a later generation."""
     number = next(_IDS)
-    born = f"19{60 + number // 999 % 40:02d}0{1 + number % 9}{11 + number % 17}"
+    born = f"{generation + number // 999 % 30}0{1 + number % 9}{11 + number % 17}"
     seventeen = f"650103{born}{number % 999 + 1:03d}"
     name = f"欧阳{chr(0x6C50 + number)}{chr(0x7250 + number)}"
     return Resident(
@@ -178,13 +191,22 @@ class Town:
         )
         return resident
 
-    async def family(self, patient: Resident, *funders: Resident, authorised_fen: Fen = AUTHORISED_FEN) -> Family:
-        """Everybody registered, related, bound, credited and heard of; the funders give in this order."""
+    async def family(
+        self,
+        patient: Resident,
+        *funders: Resident,
+        authorised_fen: Fen = AUTHORISED_FEN,
+        relation: str = "SIBLING",
+    ) -> Family:
+        """Everybody registered, related, bound, credited and heard of; the funders give in this order.
+
+        ``relation`` is what each of them is to the patient.
+        """
         await asyncio.gather(*(self.moves_in(member) for member in (patient, *funders)))
         await self.told()
         group = await household.found_group(self.desks, founder=patient.psn_no) if funders else ""
         await asyncio.gather(*(self.credited(member) for member in (patient, *funders)))
-        bound = [await self._bound(group, patient, funder, authorised_fen) for funder in funders]
+        bound = [await self._bound(group, patient, funder, authorised_fen, relation) for funder in funders]
         if len(funders) > 1:
             await self.desks.family.SetDeductOrder(
                 family_pb2.SetDeductOrderRequest(
@@ -222,10 +244,12 @@ class Town:
         group = await household.found_group(self.desks, founder=patient.psn_no)
         return Family(patient, (await self._bound(group, patient, funder, AUTHORISED_FEN),))
 
-    async def _bound(self, group: str, patient: Resident, funder: Resident, authorised_fen: Fen) -> Resident:
-        await household.prove_relation(self.desks, person=funder.psn_no, other=patient.psn_no, relation="SIBLING")
+    async def _bound(
+        self, group: str, patient: Resident, funder: Resident, authorised_fen: Fen, relation: str = "SIBLING"
+    ) -> Resident:
+        await household.prove_relation(self.desks, person=funder.psn_no, other=patient.psn_no, relation=relation)
         await household.bring_in(
-            self.desks, group_id=group, inviter=patient.psn_no, invitee=funder.psn_no, relation="SIBLING"
+            self.desks, group_id=group, inviter=patient.psn_no, invitee=funder.psn_no, relation=relation
         )
         binding_id = await household.bind(
             self.desks,
@@ -267,8 +291,14 @@ class Town:
         self, family: Family, amount_fen: Fen, *, at: FixmedinsCode = HOSPITAL, med_type: str = OUTPATIENT
     ) -> settlement_pb2.Plan:
         """A plan for a bill of this amount."""
+        return await self.planned_for(family, bill_of(amount_fen), at=at, med_type=med_type)
+
+    async def planned_for(
+        self, family: Family, bill: Bill, *, at: FixmedinsCode = HOSPITAL, med_type: str = OUTPATIENT
+    ) -> settlement_pb2.Plan:
+        """A plan for this bill."""
         return await self.counters[at].plan(
-            patient=family.patient.psn_no, med_type=med_type, bill=bill_of(amount_fen), mdtrt_id=f"M{uuid4().hex[:20]}"
+            patient=family.patient.psn_no, med_type=med_type, bill=bill, mdtrt_id=f"M{uuid4().hex[:20]}"
         )
 
     async def paid(
@@ -298,6 +328,13 @@ class Town:
             for member in family.members
         ]
         return [answer.balance for answer in answers]
+
+    async def topics(self, resident: Resident) -> list[str]:
+        """What he was told of once every room has heard of everything, oldest first."""
+        await self.told()
+        return [
+            notify_pb2.Topic.Name(message.topic).removeprefix("TOPIC_") for message in await self.messages(resident)
+        ]
 
     async def messages(self, resident: Resident) -> list[notify_pb2.Message]:
         """What he was told, oldest first."""
@@ -340,7 +377,7 @@ class Town:
     async def report(self) -> Report:
         """Every invariant counted, the terminals' journal among them."""
         places = Places(
-            self.world.database_url("settlement"), {area: self.world.ledger_database_url(area) for area in AREAS}
+            self.world.database_url("settlement"), {area: self.world.ledger_database_url(area) for area in self.ledgers}
         )
         return await verify(places, journals=sorted(self.journals))
 
@@ -396,17 +433,18 @@ async def _few_at_once(work: Iterable[Coroutine[Any, Any, Result]]) -> list[Resu
     return await asyncio.gather(*map(one, work))
 
 
-def written_policies(folder: Path) -> Path:
-    """The town's policies, in a folder of their own."""
+def written_policies(folder: Path, *further: AdmDvs) -> Path:
+    """The town's policies, in a folder of their own; those of further areas' provinces say the same."""
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / "650000.yaml").write_text(POLICY, encoding="utf-8")
+    for province in sorted({province_of(area) for area in (URUMQI, *further)}):
+        (folder / f"{province}.yaml").write_text(POLICY.replace("650000", province), encoding="utf-8")
     return folder
 
 
 async def looked_into(world: World) -> tuple[asyncpg.Connection, dict[AdmDvs, asyncpg.Connection]]:
     """Connections by which the tests look into the databases of settlement and of each ledger."""
     settlement = await asyncpg.connect(world.database_url("settlement"))
-    return settlement, {area: await asyncpg.connect(world.ledger_database_url(area)) for area in AREAS}
+    return settlement, {AdmDvs(area): await asyncpg.connect(world.ledger_database_url(area)) for area in world.areas}
 
 
 @asynccontextmanager

@@ -144,6 +144,22 @@ FAULTS: Final = (
         "WHERE p.payment_id = ANY (ARRAY[q.payment_id])",
         (ENGINE,),
     ),
+    Fault(
+        "what comes back is not given back to its month",
+        "I9",
+        f"{LEDGER}/domain/crediting.py",
+        "draft.put_use(authorisation.with_returned(leg.amount.total), original.month)",
+        "draft.put_authorisation(authorisation.with_returned(leg.amount.total))",
+        (SIMULATION,),
+    ),
+    Fault(
+        "a hold does not look at what its month has used",
+        "I9",
+        f"{LEDGER}/domain/holding.py",
+        '    ("MONTH_LIMIT_EXCEEDED", _month_limit_exceeded),\n',
+        "",
+        (SIMULATION,),
+    ),
 )
 
 

@@ -25,7 +25,7 @@ from ops.embedded.world import SERVICES, Starting, World
 from tests.e2e.town import AREAS, Family, Town, looked_into, town_in, written_policies
 from tests.fault.load import load_families
 from tests.fault.tcp_proxy import TcpProxy, proxy_before, url_through
-from tests.fault.victims import BYSTANDERS, COORDINATOR, FAR_LEDGER, FAR_LEDGER_SERVICE, LEDGER, starts_of
+from tests.fault.victims import BYSTANDERS, COORDINATOR, FAMILY, FAR_LEDGER, FAR_LEDGER_SERVICE, LEDGER, starts_of
 from tests.servers import new_folder, take_down
 
 DISK_BYTES: Final = 320 << 20
@@ -178,4 +178,5 @@ def _starts(world: World, lines: Mapping[tuple[str, str], TcpProxy]) -> dict[str
             "GONGJI_NATS_URL": url_through(lines[LEDGER, "nats"], world.nats_url),
         },
         FAR_LEDGER: starts_of(world, FAR_LEDGER),
+        FAMILY: starts_of(world, FAMILY),
     }

@@ -5,14 +5,17 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from typing import Final
-from uuid import UUID
+from uuid import UUID, uuid4
 
 import pytest
 
+from gongji.identity.v1 import identity_pb2
+from gongji.settlement.v1 import account_pb2
+from ops import household
 from ops.embedded.databases import Databases
 from ops.restore.comparing import Difference
 from tests.e2e.asking import refusal, reverse, revoke, settle
-from tests.e2e.town import HAMI, Town
+from tests.e2e.town import HAMI, URUMQI, Town, new_resident
 from tests.fault import restores
 from tests.fault.restores import Backups
 from tests.fault.victims import FAR_LEDGER, revive
@@ -72,6 +75,40 @@ async def test_a_ledger_restored_from_an_older_backup_has_everything_booked_agai
     # What was booked again can be taken back as if nothing had been.
     await desk.RevokeSettle(revoke(paid.setl_id))
     assert await town.money(lost) == BEFORE
+    await town.check()
+
+
+async def test_an_account_and_a_binding_that_have_moved_in_since_the_backup_are_there_again(
+    town: Town, backups: Backups
+) -> None:
+    """With its money, and with what was used in the area that they have left."""
+    family = await town.family(new_resident(past_fen=1_000), new_resident(past_fen=10_000))
+    funder = family.funders[0].psn_no
+    await town.paid(family, BILL_FEN)
+    await town.at_rest()
+    backup = await backups.of_far_ledger()
+    await town.desks.identity.Enrol(identity_pb2.EnrolRequest(psn_no=funder, insutype="310", insuplc_admdvs=HAMI))
+    await town.told()
+    await household.credit(town.desks, psn_no=funder, area=HAMI, past_fen=1)
+    await town.desks.accounts.MoveAccount(
+        account_pb2.MoveAccountRequest(psn_no=funder, from_area=URUMQI, to_area=HAMI, request_id=str(uuid4()))
+    )
+    kept = (
+        "SELECT (past_fen, used_fen, authorisations.state) FROM accounts, authorisations"
+        " WHERE accounts.psn_no = $1 AND funder_psn_no = $1"
+    )
+    async with asyncio.timeout(QUARANTINED_MAX_S):
+        while await town.ledgers[HAMI].fetchval(kept, funder) is None:  # noqa: ASYNC110  The database is what tells.
+            await asyncio.sleep(0.05)
+    await town.at_rest()
+    truth = await town.ledgers[HAMI].fetchval(kept, funder)
+    assert truth == (1_001, 9_000, "OPEN")
+
+    await backups.restore_far_ledger(backup)
+    assert await restores.replay(town, HAMI) == 0
+    await revive(town.world, FAR_LEDGER)
+    await town.reached()
+    assert await town.ledgers[HAMI].fetchval(kept, funder) == truth
     await town.check()
 
 

@@ -57,7 +57,9 @@ SITUATIONS: Final = (
     "TRY AUTHORISED_AMOUNT_EXCEEDED",
     "TRY HELD again",
     "TRY INSUFFICIENT_FUNDS",
+    "TRY MONTH_LIMIT_EXCEEDED",
     "TRY PAYMENT_CANCELLED again",
+    "TRY PAYMENT_LIMIT_EXCEEDED",
     "a write that lost its race",
 )
 

@@ -9,19 +9,21 @@ from pathlib import Path
 from typing import Final
 
 from ops.embedded.world import SERVICES, Service, World
-from tests.e2e.town import HAMI, URUMQI
+from tests.e2e.town import URUMQI
 
 LEDGER: Final = "ledger"
 """Keeps Ürümqi, where most patients are insured."""
 FAR_LEDGER: Final = "far_ledger"
-"""Keeps Hami, where every second funder is insured."""
+"""Keeps Hami, where every second funder is insured, and what other areas the world has."""
 COORDINATOR: Final = "settlement"
+FAMILY: Final = "family"
+"""Keeps the bindings."""
 SECOND: Final = "second"
 """Another coordinator on the same database; started by the tests that want it."""
 _ONE: Final = {service.name: service for service in SERVICES}
 FAR_LEDGER_SERVICE: Final = Service(FAR_LEDGER, _ONE[LEDGER].module, _ONE[LEDGER].takes)
 SECOND_SERVICE: Final = Service(SECOND, _ONE[COORDINATOR].module, _ONE[COORDINATOR].takes)
-BYSTANDERS: Final = ("identity", "family", "notify")
+BYSTANDERS: Final = ("identity", "notify")
 """The processes that are not to die."""
 DEATH_MAX_S: Final = 20.0
 ARMED_MAX_S: Final = 5.0
@@ -29,9 +31,11 @@ ARMED_MAX_S: Final = 5.0
 
 def starts_of(world: World, name: str) -> dict[str, str]:
     """What this process is told at every start beside the world's settings."""
+    far = ",".join(area for area in world.areas if area != URUMQI)
     told: dict[str, dict[str, str]] = {
         LEDGER: {"GONGJI_LEDGER_AREAS": URUMQI},
-        FAR_LEDGER: {"GONGJI_LEDGER_AREAS": HAMI, "GONGJI_FAULT_FILE": str(fault_file(world, FAR_LEDGER))},
+        FAR_LEDGER: {"GONGJI_LEDGER_AREAS": far, "GONGJI_FAULT_FILE": str(fault_file(world, FAR_LEDGER))},
+        FAMILY: {"GONGJI_FAULT_FILE": str(fault_file(world, FAMILY))},
         COORDINATOR: {"GONGJI_FAULT_FILE": str(fault_file(world, COORDINATOR))},
         SECOND: {"GONGJI_DATABASE_URL": world.database_url("settlement")},
     }

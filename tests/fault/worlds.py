@@ -1,4 +1,4 @@
-"""A town whose processes may be killed: a ledger process for each area, short deadlines, a second coordinator."""
+"""A town whose processes may be killed: two ledger processes, short deadlines, a second coordinator."""
 
 from __future__ import annotations
 
@@ -10,10 +10,11 @@ from typing import Final
 from ops.embedded.databases import Databases
 from ops.embedded.nats import EmbeddedNats
 from ops.embedded.world import SERVICES, Starting, World
-from tests.e2e.town import AREAS, Town, town_in, written_policies
+from tests.e2e.town import AREAS, LANZHOU, Town, town_in, written_policies
 from tests.fault.victims import (
     BYSTANDERS,
     COORDINATOR,
+    FAMILY,
     FAR_LEDGER,
     FAR_LEDGER_SERVICE,
     LEDGER,
@@ -47,15 +48,15 @@ async def mortal_town(databases: Databases, broker: EmbeddedNats, starting: Star
         databases=databases,
         nats_url=broker.url,
         database_prefix=name,
-        areas=AREAS,
-        policies=written_policies(folder / "policies"),
+        areas=(*AREAS, LANZHOU),
+        policies=written_policies(folder / "policies", LANZHOU),
         environment=ENVIRONMENT,
         services=(*SERVICES, FAR_LEDGER_SERVICE, SECOND_SERVICE),
         starting=starting,
     )
     try:
         await world.start(BYSTANDERS)
-        for victim in (COORDINATOR, LEDGER, FAR_LEDGER):
+        for victim in (FAMILY, COORDINATOR, LEDGER, FAR_LEDGER):
             await world.start_process(victim, environment=starts_of(world, victim))
         async with town_in(world) as running:
             yield running

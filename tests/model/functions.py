@@ -4,10 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from typing import Final, TypeAlias
 
+from kernel.clock import business_date
 from kernel.failures import Failure
+from kernel.ids import AdmDvs, PsnNo
+from kernel.policy import PolicySet
+from services.family.domain import bindings as family
+from services.family.domain import judging
+from services.family.domain.groups import Kinship
+from services.family.domain.people import EMPLOYEE, NORMAL, Enrolment, Person
 from services.settlement.ledger.domain import deciding
 from services.settlement.ledger.domain.commands import Request
 from services.settlement.ledger.domain.state import Outcome
@@ -94,6 +101,60 @@ def _voted(vote: Callable[..., Write | Payment], found: Payment | None) -> Write
         return None
 
 
+def unbound(binding: family.Binding) -> family.Binding | None:
+    """The funder ends his binding. None if it is ended already."""
+    step = family.closing(binding, by=binding.funder, now=NOW)
+    return None if step is None else step.binding
+
+
+def stopped(binding: family.Binding) -> family.Binding | None:
+    """Identity is asked, and the funder has died. None if the binding is not judged any more."""
+    step = _judged(binding, died_on=business_date(NOW))
+    return None if step is None else step.binding
+
+
+def vouched(binding: family.Binding) -> family.Binding:
+    """Identity is asked, and everything the binding rests on stands (as ``operations.bindings.judge`` notes)."""
+    step = _judged(binding, died_on=None)
+    return replace(binding, vouched=True) if step is None else step.binding
+
+
+def moved(binding: family.Binding, area: AdmDvs) -> family.Binding | None:
+    """Identity is asked, and the funder is insured in this area, where his account is by now."""
+    step = _judged(binding, died_on=None, account_at=area)
+    return None if step is None else step.binding
+
+
+def _judged(binding: family.Binding, *, died_on: date | None, account_at: AdmDvs | None = None) -> family.Step | None:
+    def person(psn_no: PsnNo, area: AdmDvs, died_on: date | None) -> Person:
+        return Person(psn_no, "", None, (Enrolment(EMPLOYEE, area, NORMAL),), (), died_on, None)
+
+    standing = judging.Standing(
+        person(binding.funder, account_at or binding.funder_area, died_on),
+        person(binding.beneficiary, binding.funder_area, None),
+        Kinship(binding.relation),
+        account_at,
+    )
+    return judging.judged(binding, standing, PolicySet.of({}).for_area(binding.funder_area), now=NOW)
+
+
+def amended(binding: family.Binding, wanted_fen: int | None) -> family.Binding | None:
+    """The funder asks for another amount. None if that is refused, or stands already."""
+    try:
+        step = family.amended(binding, by=binding.funder, wanted_fen=wanted_fen)
+    except Failure:
+        return None
+    return None if step is None else step.binding
+
+
+def answered(
+    binding: family.Binding, command: family.LedgerCommand, answer: family.LedgerAnswer
+) -> family.Binding | None:
+    """The ledger's answer is taken into the row. None if it says nothing about it any more."""
+    step = family.answered(binding, command, answer)
+    return None if step is None else step.binding
+
+
 def inquired(found: Payment | None) -> requests.Decision | Write:
     """What a ledger is told that asks."""
     return requests.inquired(found)
@@ -113,6 +174,13 @@ class Functions:
     decline: Callable[[Payment | None], Write | Payment | None] = decline
     inquired: Callable[[Payment | None], requests.Decision | Write] = inquired
     apply: LedgerStep = apply
+    due: Callable[[family.Binding], family.LedgerCommand | None] = family.due
+    unbound: Callable[[family.Binding], family.Binding | None] = unbound
+    stopped: Callable[[family.Binding], family.Binding | None] = stopped
+    vouched: Callable[[family.Binding], family.Binding | None] = vouched
+    moved: Callable[[family.Binding, AdmDvs], family.Binding | None] = moved
+    amended: Callable[[family.Binding, int | None], family.Binding | None] = amended
+    answered: Callable[[family.Binding, family.LedgerCommand, family.LedgerAnswer], family.Binding | None] = answered
     expires: bool = False
 
 

@@ -12,16 +12,17 @@ from typing import Final, NamedTuple
 from uuid import UUID
 
 from kernel.ids import AdmDvs, AuthorisationId, PaymentId, PsnNo
+from services.family.domain.bindings import Binding, BindingState
 from services.settlement.domain.payment import Key
 from services.settlement.domain.plan import PlanLeg
 from services.settlement.domain.split import Role
-from services.settlement.ledger import wire as ledger_wire
 from services.settlement.ledger.domain.commands import Cancel, Request
 from services.settlement.ledger.domain.model import (
     Account,
     AccountKey,
     AccountKind,
     Authorisation,
+    AuthorisationEvent,
     AuthorisationState,
     BranchState,
     CreditId,
@@ -29,16 +30,20 @@ from services.settlement.ledger.domain.model import (
     Parts,
 )
 from services.settlement.ledger.domain.state import State as LedgerState
+from services.settlement.ledger.wire.commands import parse_batch
+from services.settlement.ledger.wire.replies import render_batch, render_reply
 from services.settlement.saga.coordinator import Branch, Order
 from services.settlement.saga.payment import Payment, PaymentKind, State
 from services.settlement.saga.transfers import transfer_of
 from services.settlement.wire import ledger as wire
+from tests.model.bindings import Answered, Bond, Stand, agreed, commands
+from tests.model.bindings import told as told_of_binding
 from tests.model.functions import Functions
 
 AMOUNT_FEN: Final = 1_000
 YEAR: Final = 2026
-_STATES_MAX: Final = 100
-"""A ledger with one payment has about ten states; more means that something grows without end."""
+_STATES_MAX: Final = 1_000
+"""A ledger with one payment has about ten states, with a binding some hundreds; more grows without end."""
 
 AREAS: Final = (AdmDvs("650100"), AdmDvs("650500"), AdmDvs("652300"))
 PATIENT: Final = PsnNo("650000000001")
@@ -110,6 +115,9 @@ class Shape:
     authorised_held_fen: int
     entries: tuple[tuple[bool, str, str, int], ...]  # (of the refund, kind, book, amount)
     is_credited: bool
+    reason: str  # Why it refused.
+    authorisation: Stand | None
+    decided: tuple[tuple[str | int | None, ...], ...]  # What was ever decided on the authorisation.
     broken: tuple[str, ...]  # The invariants of one ledger that do not hold here.
 
 
@@ -121,6 +129,13 @@ class Step(NamedTuple):
     alarm: str
 
 
+class Told(NamedTuple):
+    """What one command of the family room does: the next shape, and the answer."""
+
+    shape: Shape
+    answer: Answered
+
+
 @dataclass(frozen=True, slots=True)
 class Table:
     """A ledger with one payment, whole."""
@@ -129,6 +144,8 @@ class Table:
     steps: dict[tuple[Shape, Order], Step]
     expiries: dict[Shape, Shape]
     """A hold that ends by itself, which production never does."""
+    told: dict[tuple[Shape, int], Told]
+    """By the place of the command; empty where no binding is opened or ended."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,14 +156,31 @@ class _Books:
     entries: tuple[Entry, ...]
 
 
-def tabulate(payment: Payment, refund: Payment, area: AdmDvs, money: Money, functions: Functions) -> Table:
-    """The table of one ledger, worked out by the production functions."""
-    books = _opened(payment.legs_at(area)[0], money)
+def bound(payment: Payment, area: AdmDvs) -> Binding:
+    """The binding under which this ledger's funder gives."""
+    leg = payment.legs_at(area)[0]
+    return agreed(
+        authorisation_id=AUTHORISATION,
+        funder=leg.psn_no,
+        beneficiary=PATIENT,
+        area=area,
+        authorised_fen=AMOUNT_FEN,
+    )
+
+
+def tabulate(
+    payment: Payment, refund: Payment, area: AdmDvs, money: Money, functions: Functions, bond: Bond | None = None
+) -> Table:
+    """The table of one ledger, worked out by the production functions; of its binding, if one is opened or ended."""
+    books = _opened(payment.legs_at(area)[0], money, is_open=bond is None)
+    told_by_family = () if bond is None else commands(bound(payment, area), bond)
+    if bond is not None and bond.begins is BindingState.ACTIVE:
+        books = _Books(told_of_binding(books.state, told_by_family[0], functions)[0], ())
     opening_fen = sum(account.balance.total for account in books.state.accounts.values())
     leg = payment.legs_at(area)[0]
     expected = -leg.amount_fen if money is Money.RECEIVER else leg.amount_fen
     start = _shape(books, opening_fen, expected)
-    table, known, waiting = Table(start, {}, {}), {start: books}, [start]
+    table, known, waiting = Table(start, {}, {}, {}), {start: books}, [start]
     while waiting:
         shape = waiting.pop()
         results = []
@@ -154,9 +188,14 @@ def tabulate(payment: Payment, refund: Payment, area: AdmDvs, money: Money, func
             after, reply, alarm = _told(
                 known[shape], refund if order is Order.CREDIT else payment, area, order, functions
             )
-            step = Step(_shape(after, opening_fen, expected), reply, alarm)
+            step = Step(_noticed(shape, _shape(after, opening_fen, expected)), reply, alarm)
             table.steps[shape, order] = step
             results.append((step.shape, after))
+        for place, command in enumerate(told_by_family):
+            state, outcome, answer = told_of_binding(known[shape].state, command, functions)
+            after = _Books(state, known[shape].entries + outcome.entries)
+            table.told[shape, place] = Told(_shape(after, opening_fen, expected), answer)
+            results.append((table.told[shape, place].shape, after))
         if shape.branch is BranchState.HELD:
             state, outcome = functions.apply(known[shape].state, Request(Cancel(payment.payment_id)))
             after = _Books(state, known[shape].entries + outcome.entries)
@@ -172,13 +211,23 @@ def tabulate(payment: Payment, refund: Payment, area: AdmDvs, money: Money, func
     return table
 
 
-def _opened(leg: PlanLeg, money: Money) -> _Books:
+def _noticed(before: Shape, after: Shape) -> Shape:
+    """The shape that a command leads to, with what only the way there shows."""
+    is_taken = after.branch is BranchState.HELD and before.branch is None and after.authorised_held_fen
+    if is_taken and not (before.authorisation and before.authorisation.is_open):
+        return replace(
+            after, broken=("a payment has taken hold under an authorisation that is not open", *after.broken)
+        )
+    return after
+
+
+def _opened(leg: PlanLeg, money: Money, *, is_open: bool) -> _Books:
     if money is Money.RECEIVER:
         return _Books(LedgerState(), ())
     key = AccountKey(leg.psn_no, AccountKind.PERSONAL)
     account = Account(key, YEAR, Parts(AMOUNT_FEN - (money is Money.SHORT)))
     authorisations = {}
-    if money is Money.FUNDER:
+    if money is Money.FUNDER and is_open:
         authorisations[AUTHORISATION] = Authorisation(
             AUTHORISATION, AuthorisationState.OPEN, leg.psn_no, PATIENT, authorised_fen=AMOUNT_FEN, version=1
         )
@@ -190,10 +239,10 @@ def _told(
 ) -> tuple[_Books, int | None, str]:
     """One command, over both wire files."""
     command = wire.command_of(payment, area, order, inquire_after_ms=10_000)
-    parsed = ledger_wire.parse_batch(wire.batch_of([command], epoch=0))
+    parsed = parse_batch(wire.batch_of([command], epoch=0))
     [(index, request)] = parsed.writes
     state, outcome = functions.apply(books.state, request)
-    payload = ledger_wire.render_batch([ledger_wire.render_reply(index, outcome.reply)])
+    payload = render_batch([render_reply(index, outcome.reply)])
     [reply] = wire.replies_of(payload, 1)
     told = None if reply is None else wire.replied(payment, area, order, reply)
     code = None if told is None else REPLY_CODE[told.order, told.branch]
@@ -220,9 +269,21 @@ def _shape(books: _Books, opening_fen: int, leg_fen: int) -> Shape:
             for entry in books.entries
         ),
         is_credited=CreditId(REFUND_ID) in state.credits,
+        reason=branch.refusal.reason if branch and branch.refusal else "",
+        authorisation=Stand(authorisation.state is AuthorisationState.OPEN, authorisation.authorised_fen)
+        if authorisation
+        else None,
+        decided=tuple(sorted(map(_line, state.authorisation_events.values()))),
         broken=(),
     )
     return replace(shape, broken=tuple(_broken(shape, books, opening_fen, leg_fen)))
+
+
+def _line(event: AuthorisationEvent) -> tuple[str | int | None, ...]:
+    """One decision about the authorisation, with how it stood then: a repeated command is answered by that."""
+    after, reason = event.after, event.refusal.reason if event.refusal else ""
+    stood = (after.state.value, -1 if after.authorised_fen is None else after.authorised_fen, after.used_fen)
+    return (event.key.step.value, event.key.version, event.asked.authorised_fen or -1, *stood, after.held_fen, reason)
 
 
 def _broken(shape: Shape, books: _Books, opening_fen: int, leg_fen: int) -> list[str]:
@@ -251,7 +312,8 @@ def _broken(shape: Shape, books: _Books, opening_fen: int, leg_fen: int) -> list
     }
     if authorisation is not None:
         used_fen = spent_fen - shape.refunded_fen
-        within = shape.used_fen + shape.authorised_held_fen <= (authorisation.authorised_fen or 0)
+        limit_fen = authorisation.authorised_fen
+        within = limit_fen is None or shape.used_fen + shape.authorised_held_fen <= limit_fen
         checks["I9: used and held are more than authorised"] = within
         checks["I9: used is not what is confirmed less what is refunded"] = (
             shape.used_fen == used_fen and shape.authorised_held_fen == held_fen

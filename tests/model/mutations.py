@@ -3,12 +3,30 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Final
+from typing import Any, Final
 from unittest.mock import patch
 
-from services.settlement.ledger.domain import crediting
-from services.settlement.ledger.domain.commands import BranchReply, Cancel, Request, Try
-from services.settlement.ledger.domain.model import Book, BranchState, EntryKind
+from kernel.ids import AdmDvs, PsnNo
+from services.family.domain.bindings import Binding, BindingState, Close, LedgerAnswer, LedgerCommand, Open, due
+from services.settlement.ledger.domain import crediting, holding
+from services.settlement.ledger.domain.commands import (
+    AmendAuthorisation,
+    BranchReply,
+    Cancel,
+    CloseAuthorisation,
+    Confirm,
+    OpenAuthorisation,
+    Request,
+    Try,
+)
+from services.settlement.ledger.domain.model import (
+    Account,
+    AuthorisationState,
+    Book,
+    BranchState,
+    EntryKind,
+    Leg,
+)
 from services.settlement.ledger.domain.receiving import book_received
 from services.settlement.ledger.domain.state import Draft, Outcome
 from services.settlement.ledger.domain.state import State as LedgerState
@@ -27,6 +45,7 @@ from services.settlement.saga.coordinator import (
 from services.settlement.saga.payment import REFUSED_STATES, Payment, PaymentKind, State
 from services.settlement.saga.requests import AlreadyStopped, Decision, Reversal
 from tests.model import functions as real
+from tests.model.bindings import Bond
 from tests.model.functions import PRODUCTION, Functions
 
 
@@ -39,6 +58,7 @@ class Mutation:
     functions: Functions
     needs_refusal: bool = False  # It shows, or shows sooner, where a ledger refuses.
     of_transfer: bool = False  # It shows where a receiver votes last.
+    bond: Bond | None = None  # It shows where such a binding is opened, changed or ended.
 
 
 def _abort_without_compare(row: Payment, write: Write) -> Payment:
@@ -187,6 +207,108 @@ def _compensate_committed(original: Payment | None, refund: Payment | None, new:
     return real.reverse(original, refund, new)
 
 
+def _ended_before_closed(binding: Binding) -> Binding | None:
+    """The family says UNBOUND at once, and tells the ledger afterwards."""
+    after = real.unbound(binding)
+    return None if after is None else replace(after, state=BindingState.UNBOUND)
+
+
+def _told_also_when_unbound(binding: Binding) -> LedgerCommand | None:
+    return Close(binding.authorisation_id) if binding.state is BindingState.UNBOUND else due(binding)
+
+
+def _stopped_before_closed(binding: Binding) -> Binding | None:
+    """The binding is SUSPENDED as soon as identity has said so, and nobody tells the ledger."""
+    after = real.stopped(binding)
+    return None if after is None else replace(after, state=BindingState.SUSPENDED)
+
+
+def _silent_when_stopped(binding: Binding) -> LedgerCommand | None:
+    """Only what a person has ended is closed at the ledger."""
+    return None if binding.state is BindingState.CLOSING and binding.cause else due(binding)
+
+
+def _late_answer_counts(binding: Binding, command: LedgerCommand, answer: LedgerAnswer) -> Binding | None:
+    """The ledger's answer is taken in, whatever the row says by now."""
+    if isinstance(command, Open) and answer.refusal is None and answer.is_open:
+        return replace(binding, state=BindingState.ACTIVE)
+    return real.answered(binding, command, answer)
+
+
+def _try_without_authorisation(state: LedgerState, request: Request) -> tuple[LedgerState, Outcome]:
+    """TRY asks for money and amount, not whether the authorisation is open."""
+    unasked = tuple(it for it in holding.REFUSALS if it[0] != "AUTHORISATION_NOT_OPEN")
+    with patch.object(holding, "REFUSALS", unasked):
+        return real.apply(state, request)
+
+
+def _close_cancels(state: LedgerState, request: Request) -> tuple[LedgerState, Outcome]:
+    """CLOSE releases what is held under the authorisation."""
+    after, outcome = real.apply(state, request)
+    if isinstance(request.command, CloseAuthorisation):
+        for branch in [it for it in after.branches.values() if it.state is BranchState.HELD]:
+            after, _ = real.apply(after, Request(Cancel(branch.payment_id)))
+    return after, outcome
+
+
+def _confirm_needs_open(state: LedgerState, request: Request) -> tuple[LedgerState, Outcome]:
+    """What is held under an authorisation that was closed meanwhile is not booked but released."""
+    closed = any(it.state is AuthorisationState.CLOSED for it in state.authorisations.values())
+    if closed and isinstance(request.command, Confirm):
+        return real.apply(state, Request(Cancel(request.command.payment_id)))
+    return real.apply(state, request)
+
+
+def _late_open_opens(state: LedgerState, request: Request) -> tuple[LedgerState, Outcome]:
+    """An OPEN that comes after its CLOSE opens."""
+    command = request.command
+    known = isinstance(command, OpenAuthorisation) and state.authorisations.get(command.authorisation_id)
+    if known and known.state is AuthorisationState.CLOSED:
+        state = replace(state, authorisations={}, authorisation_events={})
+    return real.apply(state, request)
+
+
+def _amend_below_use(state: LedgerState, request: Request) -> tuple[LedgerState, Outcome]:
+    """AMEND lowers the amount below what is held and used."""
+    command = request.command
+    if not isinstance(command, AmendAuthorisation) or command.authorisation_id not in state.authorisations:
+        return real.apply(state, request)
+    known = state.authorisations[command.authorisation_id]
+    unused = replace(known, used_fen=0, held_fen=0)
+    after, outcome = real.apply(replace(state, authorisations={command.authorisation_id: unused}), request)
+    lowered = after.authorisations[command.authorisation_id]
+    used = replace(lowered, used_fen=known.used_fen, held_fen=known.held_fen)
+    return replace(after, authorisations={command.authorisation_id: used}), outcome
+
+
+def _refund_misses_funder(state: LedgerState, request: Request) -> tuple[LedgerState, Outcome]:
+    """What comes back after the end goes to the area's suspense, not to the funder."""
+    if not any(it.state is AuthorisationState.CLOSED for it in state.authorisations.values()):
+        return real.apply(state, request)
+
+    def in_suspense(draft: Draft, leg: Leg, **given: Any) -> Account | None:  # noqa: ANN401  As the ledger's own takes.
+        stranger = replace(leg.account, psn_no=PsnNo("650000000099"))
+        return book_received(draft, replace(leg, account=stranger), **given)
+
+    with patch.object(crediting, "book_received", in_suspense):
+        return real.apply(state, request)
+
+
+def _moved_while_held(binding: Binding, command: LedgerCommand, answer: LedgerAnswer) -> Binding | None:
+    """What is still held under the old authorisation is not waited for."""
+    return real.answered(binding, command, replace(answer, held_fen=0))
+
+
+def _moved_without_use(binding: Binding, command: LedgerCommand, answer: LedgerAnswer) -> Binding | None:
+    """What was used is not carried over."""
+    return real.answered(binding, command, replace(answer, used_fen=0))
+
+
+ENDING: Final = Bond(BindingState.ACTIVE)
+MOVING: Final = Bond(BindingState.ACTIVE, moves_to=AdmDvs("650500"))
+OPENING: Final = Bond(BindingState.OPENING)
+LOWERED: Final = Bond(BindingState.ACTIVE, is_lowered=True)
+
 MUTATIONS: Final = (
     Mutation("a ledger ends a hold by itself", "rule 2", replace(PRODUCTION, expires=True)),
     Mutation("abort without compare-and-set", "rule 1", replace(PRODUCTION, write=_abort_without_compare)),
@@ -259,5 +381,59 @@ MUTATIONS: Final = (
         "rule 8",
         replace(PRODUCTION, advance=_never_over, inquired=_wait_for_ever),
         of_transfer=True,
+    ),
+    Mutation(
+        "the family says UNBOUND before the ledger has closed",
+        "domain §2",
+        replace(PRODUCTION, unbound=_ended_before_closed, due=_told_also_when_unbound),
+        bond=ENDING,
+    ),
+    Mutation(
+        "the family says SUSPENDED and leaves the ledger open",
+        "domain §2",
+        replace(PRODUCTION, stopped=_stopped_before_closed),
+        bond=ENDING,
+    ),
+    Mutation(
+        "nobody tells the ledger of what has stopped by itself",
+        "rule 8",
+        replace(PRODUCTION, due=_silent_when_stopped),
+        bond=ENDING,
+    ),
+    Mutation(
+        "a late answer to an opening makes an ended binding active",
+        "domain §2",
+        replace(PRODUCTION, answered=_late_answer_counts),
+        bond=OPENING,
+    ),
+    Mutation(
+        "TRY does not look at the authorisation",
+        "protocol table",
+        replace(PRODUCTION, apply=_try_without_authorisation),
+        bond=ENDING,
+    ),
+    Mutation("CLOSE cancels what is held", "protocol table", replace(PRODUCTION, apply=_close_cancels), bond=ENDING),
+    Mutation(
+        "CONFIRM asks whether the authorisation is open",
+        "protocol table",
+        replace(PRODUCTION, apply=_confirm_needs_open),
+        bond=ENDING,
+    ),
+    Mutation("OPEN after CLOSE opens", "ledger table", replace(PRODUCTION, apply=_late_open_opens), bond=OPENING),
+    Mutation("AMEND goes below what is used and held", "I9", replace(PRODUCTION, apply=_amend_below_use), bond=LOWERED),
+    Mutation(
+        "a binding moves on while something is held",
+        "moving",
+        replace(PRODUCTION, answered=_moved_while_held),
+        bond=MOVING,
+    ),
+    Mutation(
+        "what was used does not move along", "moving", replace(PRODUCTION, answered=_moved_without_use), bond=MOVING
+    ),
+    Mutation(
+        "a refund after the end misses the funder",
+        "refund",
+        replace(PRODUCTION, apply=_refund_misses_funder),
+        bond=ENDING,
     ),
 )

@@ -11,9 +11,10 @@ from typing import Final
 
 from rich.console import Console
 
+from tests.model.bindings import Bond
 from tests.model.functions import PRODUCTION
 from tests.model.ledgers import Money
-from tests.model.mutations import MUTATIONS, Mutation
+from tests.model.mutations import ENDING, LOWERED, MOVING, MUTATIONS, OPENING, Mutation
 from tests.model.search import search
 from tests.model.story import story
 from tests.model.world import Model
@@ -27,6 +28,7 @@ class Configuration:
 
     name: str
     accounts: tuple[Money, ...]
+    bond: Bond | None = None
 
 
 TWO_LEDGERS: Final = (
@@ -36,6 +38,15 @@ TWO_LEDGERS: Final = (
 TRANSFERS: Final = (
     Configuration("2 ledgers, a transfer", (Money.GIVER, Money.RECEIVER)),
     Configuration("2 ledgers, a transfer not covered", (Money.SHORT, Money.RECEIVER)),
+)
+ENDINGS: Final = (
+    Configuration("1 ledger, a binding ends", (Money.FUNDER,), ENDING),
+    Configuration("1 ledger, a binding opens and ends", (Money.FUNDER,), OPENING),
+)
+BINDINGS: Final = (
+    *ENDINGS,
+    Configuration("1 ledger, a binding moves on", (Money.FUNDER,), MOVING),
+    Configuration("1 ledger, a binding is lowered and ends", (Money.FUNDER,), LOWERED),
 )
 THREE_LEDGERS: Final = (
     Configuration("3 ledgers, everyone can pay", (Money.FUNDER,) * 3),
@@ -60,7 +71,7 @@ class Report:
 def searched(configuration: Configuration, mutation: Mutation | None = None) -> Report:
     """One configuration, with the production functions or with a fault in them."""
     functions = PRODUCTION if mutation is None else mutation.functions
-    model = Model(configuration.accounts, functions)
+    model = Model(configuration.accounts, functions, configuration.bond)
     result = search(model)
     finding = result.finding
     return Report(
@@ -75,7 +86,9 @@ def searched(configuration: Configuration, mutation: Mutation | None = None) -> 
 
 
 def caught(mutation: Mutation) -> Report:
-    """A fault, looked for with two ledgers."""
+    """A fault, looked for with two ledgers, or where a binding ends with the funder's alone."""
+    if mutation.bond is not None:
+        return searched(next(it for it in BINDINGS if it.bond == mutation.bond), mutation)
     return searched(TRANSFERS[0] if mutation.of_transfer else TWO_LEDGERS[mutation.needs_refusal], mutation)
 
 
@@ -85,7 +98,7 @@ def main() -> int:
     begun = time.perf_counter()
     failures = 0
     with ProcessPoolExecutor(WORKERS) as pool:
-        searches = [pool.submit(searched, it) for it in reversed((*TWO_LEDGERS, *TRANSFERS, *THREE_LEDGERS))]
+        searches = [pool.submit(searched, it) for it in reversed((*TWO_LEDGERS, *TRANSFERS, *BINDINGS, *THREE_LEDGERS))]
         faults = [pool.submit(caught, mutation) for mutation in MUTATIONS]
         out.print("Two coordinators, crashes, a network that loses, doubles, reorders and delays, stale reads:\n")
         for search_under_way in reversed(searches):

@@ -8,7 +8,7 @@ from services.settlement.saga.payment import PaymentKind, State
 from tests.model.drives import TOLD_ASKED, TOLD_NOTHING, TOLD_PAID
 from tests.model.ledgers import REPLIES
 from tests.model.search import Finding
-from tests.model.world import Model, Taken, World
+from tests.model.world import AREAS_AT, Model, Taken, World
 
 _WHO = ("Coordinator A", "Coordinator B")
 _WHOSE = ("the payment", "the refund")
@@ -25,6 +25,10 @@ def _told(model: Model, world: World, step: Taken) -> str:
     numbers = [it for it in rest if isinstance(it, int)]
     if name in {"deliver", "expire"}:
         line = _at_ledger(model, world, numbers[0], str(rest[-1]), step)
+    elif name == "told":
+        line = _at_authorisation(model, numbers, step)
+    elif name in _OF_FAMILY:
+        line = _at_family(model, str(name), numbers, step)
     elif name in {"read", "hear", "tick", "crash"}:
         line = f"{_WHO[numbers[0]]} {_at_coordinator(model, str(name), numbers[1:], step)}"
     elif name == "inquire":
@@ -56,6 +60,38 @@ _AT_DATABASE: Final = {
     ("decline", True): "The receiver's no arrives and reads {}.",
 }
 """By the step's name, and whether the payment is a transfer; {} is the row as it was read."""
+
+
+_OF_FAMILY: Final = {
+    "unbind": "The funder ends his binding",
+    "stop": "Identity says that the funder has died",
+    "vouch": "Identity says that everything the binding rests on stands",
+    "move": "The funder's account has moved, and he with it",
+    "told elsewhere": "The ledger of the area that it moved to receives {}",
+    "amend": "The funder asks for another amount",
+    "answer": "The family room hears the ledger's answer to {}",
+}
+
+
+def _at_family(model: Model, name: str, numbers: list[int], step: Taken) -> str:
+    binding = model.binding_in(step.to)
+    if model.household is None or binding is None:
+        return name
+    what = _OF_FAMILY[name]
+    if name == "told elsewhere":
+        return what.format(type(model.household.commands[numbers[0]]).__name__.upper()) + "."
+    if name == "answer":
+        what = what.format(type(model.household.answers[numbers[0]].command).__name__.upper())
+    amending = ", an amount asked for" if binding.amending else ""
+    return f"{what}: the binding is {binding.state.value}{amending}."
+
+
+def _at_authorisation(model: Model, numbers: list[int], step: Taken) -> str:
+    place, command = numbers
+    stands = model.shapes_in(step.to)[place].authorisation
+    said = "" if model.household is None else type(model.household.commands[command]).__name__.upper()
+    how = "not known" if stands is None else "open" if stands.is_open else "closed"
+    return f"{_ledger(model, place)} receives {said} of the binding: its authorisation is {how}."
 
 
 def _at_coordinator(model: Model, name: str, numbers: list[int], step: Taken) -> str:
@@ -145,4 +181,4 @@ def _sent(model: Model, world: World, step: Taken) -> str:
 
 
 def _sent_mask(model: Model, world: World, place: int) -> int:
-    return model.areas.values[world[6 + place]].sent
+    return model.areas.values[world[AREAS_AT + place]].sent

@@ -1,4 +1,4 @@
-"""The part of ``make model`` with two ledgers: the production saga and ledger, searched whole."""
+"""The part of ``make model`` with one and two ledgers: the production saga, ledger and bindings, searched whole."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pytest
 from tests.model.functions import PRODUCTION
 from tests.model.ledgers import Money
 from tests.model.mutations import MUTATIONS, Mutation
-from tests.model.run import TRANSFERS, TWO_LEDGERS, Configuration, caught, searched
+from tests.model.run import ENDINGS, TRANSFERS, TWO_LEDGERS, Configuration, caught, searched
 from tests.model.world import Model, World
 
 STATES_MIN = {
@@ -17,19 +17,19 @@ STATES_MIN = {
     "2 ledgers, one refuses": 2_000,
     "2 ledgers, a transfer": 20_000,
     "2 ledgers, a transfer not covered": 2_000,
+    "1 ledger, a binding ends": 50_000,
+    "1 ledger, a binding opens and ends": 100_000,
 }
 """Far fewer would mean that the model has lost a part of the world."""
+_OF_A_BILL = {"never asked for", "reversed before it came", "nothing taken", "paid", "paid and given back"}
+_OF_A_BINDING = {f"{bill}, {binding}" for bill in _OF_A_BILL for binding in ("ACTIVE", "UNBOUND", "SUSPENDED")}
 OUTCOMES = {
-    "2 ledgers, everyone can pay": {
-        "never asked for",
-        "reversed before it came",
-        "nothing taken",
-        "paid",
-        "paid and given back",
-    },
+    "2 ledgers, everyone can pay": _OF_A_BILL,
     "2 ledgers, one refuses": {"never asked for", "reversed before it came", "nothing taken"},
     "2 ledgers, a transfer": {"never asked for", "reversed before it came", "returned", "accepted"},
     "2 ledgers, a transfer not covered": {"never asked for", "reversed before it came", "returned"},
+    "1 ledger, a binding ends": _OF_A_BINDING,
+    "1 ledger, a binding opens and ends": _OF_A_BINDING,
 }
 """How a payment can end; an end that is never reached would prove nothing."""
 
@@ -37,6 +37,15 @@ OUTCOMES = {
 @pytest.mark.parametrize("configuration", [*TWO_LEDGERS, *TRANSFERS], ids=lambda it: it.name)
 def test_no_rule_breaks_and_nothing_is_stuck_with_two_ledgers(configuration: Configuration) -> None:
     """In every state that two ledgers and two coordinators can reach, the rules hold and rest can be reached."""
+    report = searched(configuration)
+    assert (report.found, report.story) == ("", ())
+    assert report.states >= STATES_MIN[configuration.name]
+    assert set(report.rests) == OUTCOMES[configuration.name]
+
+
+@pytest.mark.parametrize("configuration", ENDINGS, ids=lambda it: it.name)
+def test_a_bill_has_a_funders_money_or_is_refused_never_after_the_binding_ended(configuration: Configuration) -> None:
+    """However a bill meets its binding's opening or end, no hold begins after the end and none is lost."""
     report = searched(configuration)
     assert (report.found, report.story) == ("", ())
     assert report.states >= STATES_MIN[configuration.name]

@@ -1,8 +1,9 @@
 """Everything there is in one state of the model, and every step that can follow.
 
 A state is a tuple of numbers: (history of the settlement's row, of the refund's row, what the terminal was told, Writes
-under way, coordinator A, coordinator B, then one number for each ledger). A ledger's number stands for its shape, every
-order ever sent to it, every answer it ever gave, and what each coordinator has heard from it.
+under way, coordinator A, coordinator B, the family room, then one number for each ledger). A ledger's number stands for
+its shape, every order ever sent to it, every answer it ever gave, and what each coordinator has heard from it. The
+family room's stands for a binding's row, and everything it ever told that binding's ledger and was answered.
 """
 
 from __future__ import annotations
@@ -12,9 +13,10 @@ from dataclasses import replace
 from typing import NamedTuple, TypeAlias
 
 from kernel.failures import Failure
-from services.settlement.ledger import wire as ledger_wire
+from services.family.domain.bindings import Binding
 from services.settlement.ledger.domain.commands import Confirm
 from services.settlement.ledger.domain.model import BranchState
+from services.settlement.ledger.wire.inquiries import parse_inquiry
 from services.settlement.saga.coordinator import Order, Write
 from services.settlement.saga.payment import Payment, State
 from services.settlement.saga.requests import (
@@ -27,6 +29,7 @@ from services.settlement.saga.requests import (
     refund_of,
 )
 from services.settlement.wire.ledger import inquiry_answer
+from tests.model.bindings import Bond, Family, Household, Left, broken_bond, is_over
 from tests.model.drives import (
     ORDER_BIT,
     TOLD_NOTHING,
@@ -40,14 +43,17 @@ from tests.model.drives import (
     bare_write,
 )
 from tests.model.functions import NOW, Functions
-from tests.model.ledgers import KEY, PAYMENT_ID, REFUND_ID, Money, Shape, tabulate, trying
+from tests.model.ledgers import KEY, PAYMENT_ID, REFUND_ID, Money, Shape, bound, tabulate, trying
 from tests.model.rules import broken_rule, is_quiet, outcome
 
 World: TypeAlias = tuple[int, ...]
 History: TypeAlias = tuple[int, ...]
 """Every version a row has had, the present one last; a read may find any of them, or nothing."""
 
-AREAS_AT = 6
+FAMILY_AT = 6
+"""Where the family room stands in a state; NO_FAMILY where no binding is opened or ended."""
+NO_FAMILY = -1
+AREAS_AT = 7
 """Where the ledgers begin in a state."""
 REFUND_KEY = KEY._replace(infno="2208", msgid=KEY.msgid[:-1] + "2")
 
@@ -83,7 +89,8 @@ NOBODY = Coordinator(None, None)
 class Model:
     """One configuration: how many ledgers, what their accounts can do, which functions drive them."""
 
-    def __init__(self, accounts: tuple[Money, ...], functions: Functions) -> None:
+    def __init__(self, accounts: tuple[Money, ...], functions: Functions, bond: Bond | None = None) -> None:
+        """A bond is that of the last funder; without one every funder is bound all the time."""
         self.functions = functions
         self.count = len(accounts)
         self.accounts = accounts
@@ -91,10 +98,16 @@ class Model:
         paid = replace(self.settlement, state=State.COMMITTED, decided_at=NOW)
         self.refund = bare_row(refund_of(paid, refund_id=REFUND_ID, key=REFUND_KEY, request_hash=b"r" * 32))
         self.refund = replace(self.refund, decided_at=NOW)
+        self.bound_at = NO_FAMILY if bond is None else max(at for at, it in enumerate(accounts) if it is Money.FUNDER)
         self.tables = [
-            tabulate(self.settlement, self.refund, area, money, functions)
-            for area, money in zip(self.settlement.areas, accounts, strict=True)
+            tabulate(self.settlement, self.refund, area, money, functions, bond if at == self.bound_at else None)
+            for at, (area, money) in enumerate(zip(self.settlement.areas, accounts, strict=True))
         ]
+        self.household: Household | None = None
+        if bond is not None:
+            binding = bound(self.settlement, self.settlement.areas[self.bound_at])
+            self.household = Household(binding, bond, functions)
+        self.families: Numbered[Family] = Numbered()
         self.drives = Drives(functions)
         self.histories: Numbered[History] = Numbered()
         self.shapes: Numbered[Shape] = Numbered()
@@ -120,7 +133,8 @@ class Model:
         """Nothing has happened yet; the terminal's request may be on its way."""
         nobody, nothing = self.coordinators.of(NOBODY), self.histories.of(())
         ledgers = [self.areas.of(Area(self.shapes.of(table.start), 0, 0, (0, 0, 0, 0))) for table in self.tables]
-        return self.canonical((nothing, nothing, 0, self.write_sets.of(frozenset()), nobody, nobody, *ledgers))
+        family = NO_FAMILY if self.household is None else self.families.of(self.household.start)
+        return self.canonical((nothing, nothing, 0, self.write_sets.of(frozenset()), nobody, nobody, family, *ledgers))
 
     # Which states are one and the same.
 
@@ -141,7 +155,7 @@ class Model:
         return (*world[:AREAS_AT], *ledgers)
 
     def _exchanged(self, world: World) -> World:
-        return (*world[:4], world[5], world[4], *map(self._area_exchanged, world[AREAS_AT:]))
+        return (*world[:4], world[5], world[4], world[FAMILY_AT], *map(self._area_exchanged, world[AREAS_AT:]))
 
     def _area_exchanged(self, code: int) -> int:
         swapped = self._swapped.get(code)
@@ -156,6 +170,8 @@ class Model:
     def steps(self, world: World) -> Iterator[Taken]:
         """Every step that changes something."""
         yield from self._of_ledgers(world)
+        if self.household is not None:
+            yield from self._of_family(world, self.household)
         for who in (0, 1):
             yield from self._of_coordinator(world, who)
         yield from self._of_requests(world)
@@ -170,6 +186,8 @@ class Model:
                 known = self._deliveries[place, code] = list(self._delivered(place, self.areas.values[code]))
             for kind, order, after, alarm in known:
                 to = _with_area(world, place, after)
+                if place == self.bound_at and order is Order.TRY:
+                    to = self._with_lateness(to, self.areas.values[code], self.areas.values[after])
                 yield Taken((kind, place, order.value if order else ""), to, kind == "deliver", alarm)
 
     def _delivered(self, place: int, area: Area) -> Iterator[tuple[str, Order | None, int, str]]:
@@ -183,6 +201,31 @@ class Model:
                     yield "deliver", order, self.areas.of(after), step.alarm
         if self.functions.expires and shape in table.expiries:
             yield "expire", None, self.areas.of(area._replace(shape=self.shapes.of(table.expiries[shape]))), ""
+
+    def _of_family(self, world: World, household: Household) -> Iterator[Taken]:
+        """What becomes of the binding's row, and what its ledger hears of it."""
+        family, area = self.families.values[world[FAMILY_AT]], self.areas.values[world[AREAS_AT + self.bound_at]]
+        for name, after, is_helpful in household.steps(family):
+            yield Taken(name, _with_family(world, self.families.of(after)), is_helpful)
+        for command in _bits(family.sent):
+            if command >= household.told_here:
+                to = _with_family(world, self.families.of(household.told_elsewhere(family, command)))
+                if to != world:
+                    yield Taken(("told elsewhere", command), to, household.is_due(family, command))
+                continue
+            step = self.tables[self.bound_at].told[self.shapes.values[area.shape], command]
+            to = _with_family(world, self.families.of(household.answered(family, step.answer)))
+            to = _with_area(to, self.bound_at, self.areas.of(area._replace(shape=self.shapes.of(step.shape))))
+            if to != world:
+                yield Taken(("told", self.bound_at, command), to, household.is_due(family, command))
+
+    def _with_lateness(self, world: World, before: Area, after: Area) -> World:
+        """Marks a payment that takes hold of the money after the binding's end was said."""
+        branches = [self.shapes.values[area.shape].branch for area in (before, after)]
+        binding = self.binding_in(world)
+        if branches != [None, BranchState.HELD] or binding is None or not is_over(binding):
+            return world
+        return _with_family(world, self.families.of(self.families.values[world[FAMILY_AT]]._replace(is_late=True)))
 
     def _of_coordinator(self, world: World, who: int) -> Iterator[Taken]:
         memory = self.coordinators.values[world[4 + who]]
@@ -384,7 +427,7 @@ class Model:
         orders: dict[Decision, Order | None] = {}
         for decision in Decision:
             told = inquiry_answer([(PAYMENT_ID, decision, False)], epoch=1)
-            [inquiry] = ledger_wire.parse_inquiry(told, [PAYMENT_ID])
+            [inquiry] = parse_inquiry(told, [PAYMENT_ID])
             if inquiry.command is None:
                 orders[decision] = None
             else:
@@ -404,24 +447,48 @@ class Model:
 
     def broken(self, world: World) -> str:
         """The first rule that does not hold here; empty if all do."""
-        key = (*world[:3], *(self.areas.values[code].shape for code in world[AREAS_AT:]))
+        key = (*world[:3], world[FAMILY_AT], *(self.areas.values[code].shape for code in world[AREAS_AT:]))
         known = self._rules.get(key)
         if known is None:
             rows = self.present(world, 0), self.present(world, 1)
-            known = self._rules[key] = broken_rule(*rows, world[2], self.shapes_in(world))
+            known = self._rules[key] = self._broken_bond(world) or broken_rule(*rows, world[2], self.shapes_in(world))
         return known
+
+    def binding_in(self, world: World) -> Binding | None:
+        """The binding's row, if one is opened or ended."""
+        if self.household is None:
+            return None
+        return self.household.rows[self.families.values[world[FAMILY_AT]].row]
+
+    def _broken_bond(self, world: World) -> str:
+        binding = self.binding_in(world)
+        if binding is None:
+            return ""
+        family, shape = self.families.values[world[FAMILY_AT]], self.shapes_in(world)[self.bound_at]
+        left = Left(shape.used_fen, shape.authorised_held_fen)
+        stand = self.household.stands_elsewhere(family) if binding.moves and self.household else shape.authorisation
+        return broken_bond(binding, stand, left, is_late=family.is_late)
 
     def outcome(self, world: World) -> str:
         """How the payment ended."""
-        return outcome(self.present(world, 0), self.present(world, 1))
+        binding = self.binding_in(world)
+        paid = outcome(self.present(world, 0), self.present(world, 1))
+        return paid if binding is None else f"{paid}, {binding.state.value}"
 
     def is_quiet(self, world: World) -> bool:
         """Whether nothing is left to do and nothing is held."""
+        binding = self.binding_in(world)
+        if binding is not None and binding.awaits_ledger:
+            return False
         return is_quiet(self.present(world, 0), self.present(world, 1), self.shapes_in(world))
 
 
 def _with_area(world: World, place: int, code: int) -> World:
     return (*world[: AREAS_AT + place], code, *world[AREAS_AT + place + 1 :])
+
+
+def _with_family(world: World, family: int) -> World:
+    return (*world[:FAMILY_AT], family, *world[AREAS_AT:])
 
 
 def _bits(mask: int) -> Iterator[int]:

@@ -10,7 +10,9 @@ from chassis.db import Database
 from kernel.ids import GroupId
 from services.family.domain.bindings import Binding
 from services.family.domain.groups import Invitation, Member
+from services.family.domain.leaving import Departure
 from services.family.store import bindings as binding_store
+from services.family.store import departures as departure_store
 from services.family.store import groups as group_store
 
 PAGE_ROWS_MAX: Final = 1_000
@@ -38,6 +40,19 @@ async def invitations(database: Database) -> AsyncIterator[tuple[Invitation, dat
         for invitation, at in page:
             yield invitation, at
             after = invitation.invitation_id
+        if len(page) < PAGE_ROWS_MAX:
+            return
+
+
+async def departures(database: Database) -> AsyncIterator[Departure]:
+    """The last departure of everybody who is in a group no more."""
+    after = None
+    while True:
+        async with database.transaction() as connection:
+            page = await departure_store.page(connection, after=after, rows_max=PAGE_ROWS_MAX)
+        for departure in page:
+            yield departure
+            after = departure.departure_id
         if len(page) < PAGE_ROWS_MAX:
             return
 

@@ -24,6 +24,14 @@ async def load(connection: AsyncConnection, psn_nos: Iterable[PsnNo]) -> dict[Ps
     return {PsnNo(row.psn_no): (_person(row), row.version) for row in rows}
 
 
+async def numbers_of(connection: AsyncConnection, psn_no: PsnNo) -> list[PsnNo]:
+    """This number, and those that identity has found to be doubles of it."""
+    doubles = await connection.scalars(
+        select(PERSONS.c.psn_no).where(PERSONS.c.merged_into == psn_no).order_by(PERSONS.c.psn_no)
+    )
+    return [psn_no, *map(PsnNo, doubles)]
+
+
 async def put(connection: AsyncConnection, person: Person, *, version: int) -> None:
     """Keeps what an event tells, unless something as new or newer is known."""
     row = _row(person, version)
@@ -67,6 +75,8 @@ def _row(person: Person, version: int) -> dict[str, Any]:
         "version": version,
         "name_masked": person.name_masked,
         "birth_date": person.birth_date,
+        "died_on": person.died_on,
+        "merged_into": person.merged_into,
         "enrolments": [
             {"insutype": enrolment.insutype, "area": enrolment.area, "status": enrolment.status}
             for enrolment in person.enrolments
@@ -83,6 +93,8 @@ def _person(row: Any) -> Person:  # noqa: ANN401  A row's columns are known to t
         psn_no=PsnNo(row.psn_no),
         name_masked=row.name_masked,
         birth_date=row.birth_date,
+        died_on=row.died_on,
+        merged_into=None if row.merged_into is None else PsnNo(row.merged_into),
         enrolments=tuple(
             Enrolment(insutype=told["insutype"], area=AdmDvs(told["area"]), status=told["status"])
             for told in row.enrolments

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from uuid import UUID
 
+from chassis.rpc import pages
 from chassis.rpc.interceptors import Context
 from chassis.rpc.server import RpcServer
 from gongji.identity.v1 import attestations_pb2 as pb
@@ -17,7 +18,6 @@ from services.identity.api.room import Room
 from services.identity.domain.attestation import USE_WITHIN
 from services.identity.operations import attestations
 from services.identity.wire import attestations as wire
-from services.identity.wire import pages
 from services.identity.wire.values import parsed_text, timestamp_of
 
 

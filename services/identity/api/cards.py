@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from uuid import UUID
 
+from chassis.rpc import pages
 from chassis.rpc.interceptors import Context
 from chassis.rpc.server import RpcServer
 from gongji.identity.v1 import cards_pb2 as pb
@@ -14,7 +15,6 @@ from services.identity.api.room import Room, asked_by
 from services.identity.operations import cards
 from services.identity.operations.cards import CardRoom
 from services.identity.wire import cards as wire
-from services.identity.wire import pages
 from services.identity.wire.credentials import desk
 from services.identity.wire.values import parsed_text
 

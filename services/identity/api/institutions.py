@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from chassis.rpc.interceptors import Context
+from chassis.rpc.pages import page_size, parts_of, token_of
 from chassis.rpc.server import RpcServer
 from gongji.identity.v1 import institutions_pb2 as pb
 from gongji.identity.v1.institutions_pb2_grpc import (
@@ -17,7 +18,6 @@ from services.identity.api.room import Room
 from services.identity.domain.institution import Institution, InstitutionState
 from services.identity.operations import institutions, terminals
 from services.identity.wire import institutions as wire
-from services.identity.wire.pages import page_size, parts_of, token_of
 from services.identity.wire.values import parsed_text, timestamp_of
 
 

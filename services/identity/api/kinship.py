@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from uuid import UUID
 
 from chassis.rpc.interceptors import Context
+from chassis.rpc.pages import id_of, page_size, token_of
 from chassis.rpc.server import RpcServer
 from gongji.identity.v1 import kinship_pb2 as pb
 from gongji.identity.v1.kinship_pb2_grpc import KinshipServiceServicer, add_KinshipServiceServicer_to_server
@@ -17,7 +18,6 @@ from services.identity.operations.drawn import new_id
 from services.identity.operations.kinship import Registry
 from services.identity.operations.registry import load_rows
 from services.identity.wire import kinship as wire
-from services.identity.wire.pages import id_of, page_size, token_of
 from services.identity.wire.values import parsed_date
 
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from uuid import UUID
 
 from chassis.rpc.interceptors import Context
+from chassis.rpc.pages import id_of, page_size, token_of
 from chassis.rpc.server import RpcServer
 from gongji.identity.v1 import rights_pb2 as pb
 from gongji.identity.v1.rights_pb2_grpc import RightsServiceServicer, add_RightsServiceServicer_to_server
@@ -16,7 +17,6 @@ from kernel.ids import parsed_psn_no
 from services.identity.api.room import Room, asked_by
 from services.identity.operations import corrections, lookups, rights
 from services.identity.wire import rights as wire
-from services.identity.wire.pages import id_of, page_size, token_of
 from services.identity.wire.values import parsed_text
 
 

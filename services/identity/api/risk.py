@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from uuid import UUID
 
 from chassis.rpc.interceptors import Context
+from chassis.rpc.pages import id_of, page_size, token_of
 from chassis.rpc.server import RpcServer
 from gongji.identity.v1 import risk_pb2 as pb
 from gongji.identity.v1.risk_pb2_grpc import RiskServiceServicer, add_RiskServiceServicer_to_server
@@ -13,7 +14,6 @@ from kernel.ids import parsed_psn_no
 from services.identity.api.room import Room, asked_by
 from services.identity.operations import objections, risk
 from services.identity.wire import risk as wire
-from services.identity.wire.pages import id_of, page_size, token_of
 
 
 @dataclass(frozen=True, slots=True)

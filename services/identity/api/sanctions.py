@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from uuid import UUID
 
 from chassis.rpc.interceptors import Context
+from chassis.rpc.pages import id_of, page_size, token_of
 from chassis.rpc.server import RpcServer
 from gongji.identity.v1 import sanctions_pb2 as pb
 from gongji.identity.v1.sanctions_pb2_grpc import SanctionServiceServicer, add_SanctionServiceServicer_to_server
@@ -15,7 +16,6 @@ from services.identity.operations import sanctions
 from services.identity.operations.drawn import new_id
 from services.identity.wire import sanctions as wire
 from services.identity.wire.institutions import institution_message
-from services.identity.wire.pages import id_of, page_size, token_of
 from services.identity.wire.people import person_message
 from services.identity.wire.values import parsed_text
 

@@ -8,6 +8,7 @@ from datetime import date, datetime
 from typing import Final
 from uuid import UUID
 
+from chassis.rpc.pages import malformed, parts_of, token_of
 from gongji.identity.v1 import events_pb2, kinship_pb2, person_pb2
 from kernel.failures import Failure, Kind
 from kernel.ids import parsed_psn_no
@@ -18,7 +19,6 @@ from services.identity.domain.registry import Finding, StatedRow, checked_row
 from services.identity.domain.relations import RelationChange
 from services.identity.domain.review import Party, ShownFact
 from services.identity.wire.events import Draft
-from services.identity.wire.pages import malformed, parts_of, token_of
 from services.identity.wire.values import parsed_date, parsed_text, timestamp_of
 
 _FACT_KINDS: Final = {person_pb2.KinshipFactKind.Value(f"KINSHIP_FACT_KIND_{kind.name}"): kind for kind in FactKind}

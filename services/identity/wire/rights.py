@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import date
 from typing import Final
 
+from chassis.rpc import pages
 from gongji.identity.v1 import person_pb2, rights_pb2
 from services.identity.domain.correction import (
     CorrectionEvidence,
@@ -16,7 +17,6 @@ from services.identity.domain.correction import (
     masked_value,
 )
 from services.identity.domain.lookup import Lookup
-from services.identity.wire import pages
 from services.identity.wire.people import CERTIFICATE_KINDS
 from services.identity.wire.values import timestamp_of
 

@@ -15,20 +15,30 @@ from services.notify.domain import texts
 from services.notify.domain.facts import (
     AccountChange,
     AccountCredited,
+    AccountEnded,
     AccountFreezeChanged,
     BillRefunded,
     BillSettled,
     BindingChange,
     BindingChanged,
     Fact,
+    FounderChanged,
+    Going,
+    InvitationAnswered,
     Invited,
     Joined,
+    Left,
     Place,
+    ReturnCause,
     Sanctioned,
     Source,
+    StopCause,
     Told,
+    TransferChange,
+    TransferChanged,
     UnusualUse,
     Use,
+    WalletChanged,
 )
 from services.notify.domain.texts import Sentence, Words, said
 
@@ -51,6 +61,13 @@ class Topic(Enum):
     BILL_REVOKED = "BILL_REVOKED"
     BINDING_CHANGED = "BINDING_CHANGED"
     UNUSUAL_USE = "UNUSUAL_USE"
+    MEMBER_LEFT = "MEMBER_LEFT"
+    WALLET_CHANGED = "WALLET_CHANGED"
+    TRANSFER_AWAITS = "TRANSFER_AWAITS"
+    TRANSFER_ACCEPTED = "TRANSFER_ACCEPTED"
+    TRANSFER_RETURNED = "TRANSFER_RETURNED"
+    FOUNDER_CHANGED = "FOUNDER_CHANGED"
+    ACCOUNT_ENDED = "ACCOUNT_ENDED"
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +93,7 @@ _PLACES: Final = {Place.HOSPITAL: texts.HOSPITAL, Place.PHARMACY: texts.PHARMACY
 _BINDING: Final = {
     BindingChange.BOUND: (Topic.BOUND, Sentence.I_FUND, Sentence.I_AM_FUNDED),
     BindingChange.AMOUNT: (Topic.BINDING_CHANGED, Sentence.MY_AMOUNT_CHANGED, Sentence.AMOUNT_FOR_ME_CHANGED),
+    BindingChange.LIMITS: (Topic.BINDING_CHANGED, Sentence.MY_LIMITS_CHANGED, Sentence.LIMITS_FOR_ME_CHANGED),
     BindingChange.ORDER: (Topic.BINDING_CHANGED, Sentence.MY_PLACE_CHANGED, Sentence.ORDER_FOR_ME_CHANGED),
     BindingChange.ENDED: (Topic.UNBOUND, Sentence.I_FUND_NO_MORE, Sentence.I_AM_FUNDED_NO_MORE),
     BindingChange.SUSPENDED: (
@@ -83,8 +101,26 @@ _BINDING: Final = {
         Sentence.MY_FUNDING_STOPPED,
         Sentence.FUNDING_FOR_ME_STOPPED,
     ),
+    BindingChange.MOVING: (Topic.BINDING_SUSPENDED, Sentence.MY_FUNDING_PAUSES, Sentence.FUNDING_FOR_ME_PAUSES),
+    BindingChange.MOVED: (Topic.BINDING_CHANGED, Sentence.MY_FUNDING_GOES_ON, Sentence.FUNDING_FOR_ME_GOES_ON),
 }
 """For each change of a binding: the topic, what the funder reads, what the beneficiary reads."""
+_STOP_CAUSES: Final = {
+    StopCause.NOT_INSURED: (texts.NOT_INSURED, texts.FUNDER_NOT_ELIGIBLE),
+    StopCause.OTHER_PROVINCE: (texts.OTHER_PROVINCE, texts.OTHER_PROVINCE),
+    StopCause.DIED: (texts.REGISTRATION_ENDED, texts.REGISTRATION_ENDED),
+    StopCause.MERGED: (texts.MERGED, texts.MERGED),
+    StopCause.SANCTIONED: (texts.I_AM_SANCTIONED, texts.FUNDER_NOT_ELIGIBLE),
+    StopCause.NO_KINSHIP: (texts.NO_KINSHIP, texts.NO_KINSHIP),
+    StopCause.NOT_ALLOWED: (texts.RELATION_NOT_ALLOWED, texts.RELATION_NOT_ALLOWED),
+}
+"""For each cause: what the funder reads, what the beneficiary reads. Of the other's affairs nobody reads more than he
+needs (domain §9): that the funder is sanctioned or has lost his insurance is his own."""
+_GOING: Final = {
+    Going.LEFT: Sentence.I_LEFT,
+    Going.REMOVED: Sentence.I_WAS_REMOVED,
+    Going.DISSOLVED: Sentence.MY_GROUP_IS_DISSOLVED,
+}
 _USES: Final = {
     Use.OTHERS_CREDENTIAL: Sentence.SHOWN_FOR_ANOTHER,
     Use.FAR_TERMINALS: Sentence.SHOWN_FAR_APART,
@@ -92,19 +128,37 @@ _USES: Final = {
     Use.REFUSED_CODES: Sentence.OFTEN_REFUSED,
 }
 
+_TRANSFERS: Final = {
+    TransferChange.AWAITS: (Topic.TRANSFER_AWAITS, Sentence.I_TRANSFERRED, Sentence.A_TRANSFER_AWAITS_ME),
+    TransferChange.ACCEPTED: (Topic.TRANSFER_ACCEPTED, Sentence.MY_TRANSFER_ACCEPTED, Sentence.I_ACCEPTED_A_TRANSFER),
+    TransferChange.RETURNED: (Topic.TRANSFER_RETURNED, Sentence.MY_TRANSFER_RETURNED, Sentence.A_TRANSFER_IS_OVER),
+}
+"""For each change of a transfer: the topic, what the giver reads, what the receiver reads."""
+_RETURN_CAUSES: Final = {
+    ReturnCause.DECLINED: texts.DECLINED,
+    ReturnCause.NOT_IN_TIME: texts.NOT_ACCEPTED_IN_TIME,
+    ReturnCause.WITHDRAWN: texts.WITHDRAWN,
+}
 
-def people_in(fact: Fact) -> set[PsnNo]:
+
+def people_in(fact: Fact) -> set[PsnNo]:  # noqa: PLR0911  One line for each sort of fact.
     """The people whose names a fact's messages may need."""
     match fact:
         case BillSettled() | BillRefunded():
             return {change.psn_no for change in fact.changes}
-        case Invited():
+        case Invited() | InvitationAnswered():
             return {fact.inviter, fact.invitee}
-        case Joined():
+        case Joined() | Left() | FounderChanged():
             return {fact.psn_no}
         case BindingChanged():
             return {fact.funder, fact.beneficiary}
-        case AccountCredited() | AccountFreezeChanged() | Sanctioned() | UnusualUse():
+        case TransferChanged():
+            return {fact.giver, fact.receiver}
+        case WalletChanged() if fact.opener is not None:
+            return {fact.psn_no, fact.opener}
+        case (
+            AccountCredited() | AccountFreezeChanged() | AccountEnded() | Sanctioned() | UnusualUse() | WalletChanged()
+        ):
             return set()
         case _:
             assert_never(fact)
@@ -118,19 +172,10 @@ def messages(told: Told, names: Names) -> list[Message]:
             found = _settled(told, fact, names)
         case BillRefunded():
             found = _refunded(told, fact)
-        case AccountCredited():
-            sentence = Sentence.WALLET_CREDITED if fact.wallet else Sentence.ACCOUNT_CREDITED
-            text = said(sentence, time=texts.moment(told.occurred_at), amount=texts.yuan(fact.amount_fen))
-            found = iter([_message(told, fact.psn_no, Topic.ACCOUNT_CREDITED, text, amount_fen=fact.amount_fen)])
-        case AccountFreezeChanged():
-            topic = Topic.ACCOUNT_FROZEN if fact.frozen else Topic.ACCOUNT_UNFROZEN
-            sentence = Sentence.FROZEN if fact.frozen else Sentence.UNFROZEN
-            text = said(sentence, time=texts.moment(told.occurred_at))
-            found = iter([_message(told, fact.psn_no, topic, text)])
-        case Invited():
-            found = _invited(told, fact, names)
-        case Joined():
-            found = _joined(told, fact, names)
+        case AccountCredited() | AccountFreezeChanged() | AccountEnded():
+            found = iter([_of_account(told, fact)])
+        case Invited() | InvitationAnswered() | Joined() | Left() | FounderChanged():
+            found = _of_group(told, fact, names)
         case BindingChanged():
             found = _binding(told, fact, names)
         case Sanctioned():
@@ -139,9 +184,52 @@ def messages(told: Told, names: Names) -> list[Message]:
         case UnusualUse():
             text = said(_USES[fact.use], time=texts.moment(told.occurred_at))
             found = iter([_message(told, fact.psn_no, Topic.UNUSUAL_USE, text)])
+        case WalletChanged() | TransferChanged():
+            found = _of_wallet(told, fact, names)
         case _:
             assert_never(fact)
     return sorted(found, key=lambda message: (message.psn_no, message.topic.value))
+
+
+def _of_group(
+    told: Told, fact: Invited | InvitationAnswered | Joined | Left | FounderChanged, names: Names
+) -> Iterator[Message]:
+    match fact:
+        case Invited():
+            return _invited(told, fact, names)
+        case InvitationAnswered():
+            return iter([_invitation_answered(told, fact, names)])
+        case Joined():
+            return _joined(told, fact, names)
+        case Left():
+            return _left(told, fact, names)
+        case FounderChanged():
+            return _founder(told, fact, names)
+        case _:
+            assert_never(fact)
+
+
+def _of_account(told: Told, fact: AccountCredited | AccountFreezeChanged | AccountEnded) -> Message:
+    if isinstance(fact, AccountEnded):
+        return _ended(told, fact)
+    if isinstance(fact, AccountCredited):
+        sentence = Sentence.WALLET_CREDITED if fact.wallet else Sentence.ACCOUNT_CREDITED
+        text = said(sentence, time=texts.moment(told.occurred_at), amount=texts.yuan(fact.amount_fen))
+        return _message(told, fact.psn_no, Topic.ACCOUNT_CREDITED, text, amount_fen=fact.amount_fen)
+    topic = Topic.ACCOUNT_FROZEN if fact.frozen else Topic.ACCOUNT_UNFROZEN
+    text = said(Sentence.FROZEN if fact.frozen else Sentence.UNFROZEN, time=texts.moment(told.occurred_at))
+    return _message(told, fact.psn_no, topic, text)
+
+
+def _ended(told: Told, fact: AccountEnded) -> Message:
+    account, time = texts.WALLET if fact.wallet else texts.OWN_ACCOUNT, texts.moment(told.occurred_at)
+    if fact.moved_fen is not None:
+        text = said(Sentence.MY_ACCOUNT_MOVED, time=time, amount=texts.yuan(fact.moved_fen))
+        return _message(told, fact.psn_no, Topic.ACCOUNT_ENDED, text, amount_fen=fact.moved_fen)
+    text = said(
+        Sentence.MY_ACCOUNT_IS_CLOSED if fact.closed else Sentence.MY_ACCOUNT_CLOSES, time=time, account=account
+    )
+    return _message(told, fact.psn_no, Topic.ACCOUNT_ENDED, text)
 
 
 def _settled(told: Told, fact: BillSettled, names: Names) -> Iterator[Message]:
@@ -216,8 +304,37 @@ def _invited(told: Told, fact: Invited, names: Names) -> Iterator[Message]:
     yield _message(told, fact.inviter, Topic.INVITED, text)
 
 
+def _invitation_answered(told: Told, fact: InvitationAnswered, names: Names) -> Message:
+    """To the one who did not do it."""
+    if fact.declined:
+        sentence, to, by = Sentence.MY_INVITATION_WAS_DECLINED, fact.inviter, fact.invitee
+    else:
+        sentence, to, by = Sentence.INVITATION_WAS_WITHDRAWN, fact.invitee, fact.inviter
+    text = said(sentence, time=texts.moment(told.occurred_at), who=texts.named(names.get(by)))
+    return _message(told, to, Topic.INVITED, text)
+
+
+def _left(told: Told, fact: Left, names: Names) -> Iterator[Message]:
+    time = texts.moment(told.occurred_at)
+    yield _message(told, fact.psn_no, Topic.MEMBER_LEFT, said(_GOING[fact.going], time=time))
+    for other in fact.others:
+        text = said(Sentence.SOMEONE_LEFT, time=time, who=texts.named(names.get(fact.psn_no)))
+        yield _message(told, other, Topic.MEMBER_LEFT, text)
+
+
+def _founder(told: Told, fact: FounderChanged, names: Names) -> Iterator[Message]:
+    time = texts.moment(told.occurred_at)
+    yield _message(told, fact.psn_no, Topic.FOUNDER_CHANGED, said(Sentence.I_TOOK_OVER, time=time))
+    for other in fact.others:
+        text = said(Sentence.SOMEONE_TOOK_OVER, time=time, who=texts.named(names.get(fact.psn_no)))
+        yield _message(told, other, Topic.FOUNDER_CHANGED, text)
+
+
 def _joined(told: Told, fact: Joined, names: Names) -> Iterator[Message]:
     time = texts.moment(told.occurred_at)
+    if fact.took_over:
+        yield _message(told, fact.psn_no, Topic.MEMBER_JOINED, said(Sentence.MY_GROUP_CAME_ALONG, time=time))
+        return
     text = said(Sentence.I_JOINED if fact.others else Sentence.I_FOUNDED, time=time)
     yield _message(told, fact.psn_no, Topic.MEMBER_JOINED, text)
     for other in fact.others:
@@ -230,12 +347,48 @@ def _binding(told: Told, fact: BindingChanged, names: Names) -> Iterator[Message
     words = {
         "time": texts.moment(told.occurred_at),
         "limit": texts.limit(fact.authorised_fen),
+        "per_payment": texts.limit(fact.per_payment_fen),
+        "per_month": texts.limit(fact.per_month_fen),
         "order": texts.place_in_order(fact.deduct_order),
     }
-    text = said(to_funder, who=texts.named(names.get(fact.beneficiary)), **words)
+    mine, theirs = (texts.BIND_AGAIN, texts.BIND_AGAIN) if fact.cause is None else _STOP_CAUSES[fact.cause]
+    text = said(to_funder, who=texts.named(names.get(fact.beneficiary)), cause=mine, **words)
     yield _message(told, fact.funder, topic, text)
-    text = said(to_beneficiary, who=texts.named(names.get(fact.funder)), **words)
+    text = said(to_beneficiary, who=texts.named(names.get(fact.funder)), cause=theirs, **words)
     yield _message(told, fact.beneficiary, topic, text)
+
+
+def _of_wallet(told: Told, fact: WalletChanged | TransferChanged, names: Names) -> Iterator[Message]:
+    return _transfer(told, fact, names) if isinstance(fact, TransferChanged) else _wallet(told, fact, names)
+
+
+def _wallet(told: Told, fact: WalletChanged, names: Names) -> Iterator[Message]:
+    time = texts.moment(told.occurred_at)
+    if fact.took_over:
+        yield _message(told, fact.psn_no, Topic.WALLET_CHANGED, said(Sentence.MY_WALLET_TOOK_OVER, time=time))
+    elif not fact.opened:
+        yield _message(told, fact.psn_no, Topic.WALLET_CHANGED, said(Sentence.MY_WALLET_MOVED, time=time))
+    elif fact.opener is None:
+        yield _message(told, fact.psn_no, Topic.WALLET_CHANGED, said(Sentence.I_OPENED_MY_WALLET, time=time))
+    else:
+        text = said(Sentence.MY_WALLET_WAS_OPENED, time=time, who=texts.named(names.get(fact.opener)))
+        yield _message(told, fact.psn_no, Topic.WALLET_CHANGED, text)
+        text = said(Sentence.I_OPENED_A_WALLET, time=time, who=texts.named(names.get(fact.psn_no)))
+        yield _message(told, fact.opener, Topic.WALLET_CHANGED, text)
+
+
+def _transfer(told: Told, fact: TransferChanged, names: Names) -> Iterator[Message]:
+    topic, to_giver, to_receiver = _TRANSFERS[fact.change]
+    words = {
+        "time": texts.moment(told.occurred_at),
+        "amount": texts.yuan(fact.amount_fen),
+        "until": texts.moment(fact.accept_by),
+        "outcome": texts.RETURNED if fact.cause is None else _RETURN_CAUSES[fact.cause],
+    }
+    text = said(to_giver, who=texts.named(names.get(fact.receiver)), **words)
+    yield _message(told, fact.giver, topic, text, fact.amount_fen)
+    text = said(to_receiver, who=texts.named(names.get(fact.giver)), **words)
+    yield _message(told, fact.receiver, topic, text, fact.amount_fen)
 
 
 def _account(change: AccountChange) -> Words:

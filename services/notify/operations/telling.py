@@ -11,14 +11,11 @@ from chassis.db import Database
 from kernel.ids import PsnNo
 from services.notify import store
 from services.notify.clients import Identity
-from services.notify.domain.facts import Told
+from services.notify.domain.facts import PersonTold, Told
 from services.notify.domain.messages import messages, people_in
 
 IDENTITY: Final = "identity"
 SNAPSHOT_BATCH_SIZE: Final = 1_000
-
-PersonTold = tuple[PsnNo, str, int, list[Told]]
-"""A person as identity tells him: number, masked name, version, sanctions."""
 
 
 async def tell(connection: AsyncConnection, *, identity: Identity, told: Sequence[Told]) -> set[PsnNo]:
@@ -36,10 +33,13 @@ async def tell(connection: AsyncConnection, *, identity: Identity, told: Sequenc
 
 
 async def keep_person(connection: AsyncConnection, *, identity: Identity, person: PersonTold) -> set[PsnNo]:
-    """Keeps a person's masked name and tells of sanctions not told yet; the people who got a message."""
-    psn_no, name_masked, version, sanctions = person
-    await store.put_name(connection, psn_no, name_masked, version=version)
-    return await tell(connection, identity=identity, told=sanctions) if sanctions else set()
+    """Keeps a person's masked name and tells of sanctions not told yet; the people who got a message.
+
+    Of a number that was merged, what its inbox has is in the inbox of the number that counts from now on, behind what
+    is there; and whatever is told to it later comes there too.
+    """
+    got = await store.put_person(connection, person)
+    return got | (await tell(connection, identity=identity, told=person.sanctions) if person.sanctions else set())
 
 
 async def read_snapshot(*, database: Database, identity: Identity) -> None:
@@ -60,5 +60,5 @@ async def read_snapshot(*, database: Database, identity: Identity) -> None:
 
 async def _keep(database: Database, identity: Identity, batch: list[PersonTold]) -> None:
     async with database.transaction() as connection:
-        for person in sorted(batch, key=lambda person: person[0]):
+        for person in sorted(batch, key=lambda person: person.psn_no):
             await keep_person(connection, identity=identity, person=person)

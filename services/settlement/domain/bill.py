@@ -9,7 +9,7 @@ from typing import Final, TypeAlias, assert_never
 
 from kernel.failures import Failure, Kind
 from kernel.money import Fen, checked_amount, share_half_up
-from kernel.policy import COST_KINDS, BenefitTable, CostKind, ExternalBenefit
+from kernel.policy import COST_KINDS, CostKind, ExternalBenefit, OpenBenefit
 from kernel.values import value
 
 KindAmounts: TypeAlias = Mapping[CostKind, Fen]
@@ -82,11 +82,12 @@ def check_bill(bill: Bill) -> None:
         raise _refused("BILL_DOES_NOT_ADD_UP", "medfee_sumamt", stated_fen=bill.medfee_sumamt, parts_fen=parts_fen)
 
 
-def pooled_part(bill: Bill, benefit: BenefitTable | ExternalBenefit) -> tuple[Fen, Fen]:
+def pooled_part(bill: Bill, benefit: OpenBenefit | ExternalBenefit) -> tuple[Fen, Fen]:
     """``(act_pay_dedc, hifp_pay)`` of a checked bill.
 
-    From the request as it is, or from the table: the deductible first, then the fund's ratio of the rest, rounded half
-    up once, then cut to the ceiling. POOLED_PART_EXCEEDS_SCOPE where a request's two exceed ``inscp_scp_amt``.
+    From the request as it is, or by what is open of the year: the deductible first, then the fund's ratio of the rest,
+    rounded half up once, then cut to the ceiling. POOLED_PART_EXCEEDS_SCOPE where a request's two are
+    more than ``inscp_scp_amt``.
     """
     match benefit:
         case ExternalBenefit():
@@ -99,7 +100,7 @@ def pooled_part(bill: Bill, benefit: BenefitTable | ExternalBenefit) -> tuple[Fe
                     inscp_scp_amt_fen=bill.inscp_scp_amt,
                 )
             return bill.act_pay_dedc, bill.hifp_pay
-        case BenefitTable():
+        case OpenBenefit():
             deductible_fen = min(benefit.deductible_fen, bill.inscp_scp_amt)
             fund_fen = share_half_up(bill.inscp_scp_amt - deductible_fen, benefit.ratio)
             if benefit.ceiling_left_fen is not None:
@@ -109,7 +110,7 @@ def pooled_part(bill: Bill, benefit: BenefitTable | ExternalBenefit) -> tuple[Fe
             assert_never(benefit)
 
 
-def burden_of(bill: Bill, benefit: BenefitTable | ExternalBenefit) -> Burden:
+def burden_of(bill: Bill, benefit: OpenBenefit | ExternalBenefit) -> Burden:
     """What the person is left with, by kind.
 
     Refusals in this order: those of ``check_bill`` and ``pooled_part``; FUNDS_EXCEED_BILL where the funds together pay

@@ -31,6 +31,9 @@ class ProjectedPerson:
     brdy: str
     enrolments: tuple[Enrolment, ...]
     sanctions: tuple[ProjectedSanction, ...]
+    merged_into: PsnNo | None = None
+    """The number that counts, where this one was found to be a double."""
+    deceased: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from datetime import datetime, timedelta
 from typing import Final, NamedTuple, assert_never
+from uuid import UUID
 
 from kernel.clock import business_year
 from kernel.failures import Failure, Kind
@@ -20,6 +21,7 @@ CREDIT_INFNO: Final = "CREDIT"
 """Stands in the key of a credit, whose institution is the area and whose msgid is the row's id."""
 TRANSFER_INFNO: Final = "TRANSFER"
 """Stands in the key of a transfer, whose institution is the giver's area and whose msgid is the request's id."""
+_CARRYING: Final = "/"
 REVERSAL_PREFIX: Final = "2601/"
 """Begins the infno of a refund that a reversal made; the original's infno follows, the msgid is the original's."""
 
@@ -51,6 +53,16 @@ def credit_key(area: AdmDvs, row_id: str) -> Key:
 def transfer_key(area: AdmDvs, request_id: str) -> Key:
     """The key of a transfer: a request id is used once in the giver's area."""
     return Key(area, TRANSFER_INFNO, request_id)
+
+
+def carrying_key(area: AdmDvs, move_id: UUID, carries: int) -> Key:
+    """The key under which a wallet's money follows it for that time; no request id of a person looks like it."""
+    return transfer_key(area, f"{move_id}{_CARRYING}{carries}")
+
+
+def is_carrying(key: Key) -> bool:
+    """Whether this is money that follows its own wallet: from hand to hand of one person, and told to nobody."""
+    return key.infno == TRANSFER_INFNO and _CARRYING in key.msgid
 
 
 def request_hash(*parts: str | bytes | int) -> bytes:

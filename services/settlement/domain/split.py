@@ -7,7 +7,7 @@ all (relations, limits of members, a required authorised amount) was judged when
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from enum import Enum
 from types import MappingProxyType
@@ -16,7 +16,19 @@ from typing import Final, TypeAlias, assert_never
 from kernel.failures import Failure, Kind
 from kernel.ids import AdmDvs, AuthorisationId, PsnNo, province_of
 from kernel.money import Fen, share_floor
-from kernel.policy import COST_KINDS, CostKind, FunderOrder, Part, PolicySet, RegionPolicy
+from kernel.policy import (
+    COST_KINDS,
+    BenefitTable,
+    CareLevel,
+    CostKind,
+    ExternalBenefit,
+    FunderOrder,
+    OpenBenefit,
+    Part,
+    PolicySet,
+    RegionPolicy,
+    YearSoFar,
+)
 from services.settlement.domain.bill import Bill, Burden, KindAmounts, burden_of
 
 INSUTYPE_EMPLOYEE: Final = "310"
@@ -31,6 +43,12 @@ class Role(Enum):
     WALLET = "WALLET"  # The patient's own wallet.
     FUNDER = "FUNDER"  # A relative's account, under an authorisation.
     RECEIVER = "RECEIVER"  # The wallet that a transfer brings money to; never a source of a split.
+    MOVED_TO = "MOVED_TO"  # The same person's personal account in another area, which a move brings money to.
+
+    @property
+    def is_receiving(self) -> bool:
+        """Whether its leg brings money instead of taking it."""
+        return self is Role.RECEIVER or self is Role.MOVED_TO
 
 
 class SkipReason(Enum):
@@ -59,6 +77,7 @@ class Person:
     sanctioned: bool = False
     frozen: bool = False  # The personal account; a wallet is never frozen with it.
     reachable: bool = True  # False when the area's ledger did not answer; the amounts are then 0.
+    wallet_area: AdmDvs | None = None  # Where the wallet is used; None = the insured area.
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +92,29 @@ class Binding:
     unbound: bool = False
     stale: bool = False  # True when identity was not heard for too long; nothing else counts then.
     authorisation_id: AuthorisationId | None = None  # What the funder's ledger knows it by; None in a dry run.
+    per_payment_fen: Fen | None = None  # 单笔限额; None = no limit.
+    per_month_fen: Fen | None = None  # 月限额; None = no limit.
+    month_used_fen: Fen = 0  # Used and held together, of the civil month of the visit.
+
+    @property
+    def left_fen(self) -> Fen | None:
+        """What the binding still lets this visit take, below zero if more was used already; None = no limit."""
+        limits = (
+            None if self.authorised_fen is None else self.authorised_fen - self.used_fen,
+            self.per_payment_fen,
+            None if self.per_month_fen is None else self.per_month_fen - self.month_used_fen,
+        )
+        return min((limit for limit in limits if limit is not None), default=None)
+
+
+@dataclass(frozen=True, slots=True)
+class BenefitCase:
+    """Under which row of a benefit table a bill falls, beside the insutype, and what the year has used of it."""
+
+    med_type: str
+    level: CareLevel
+    retired: bool = False
+    year: YearSoFar = field(default_factory=YearSoFar)
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +126,7 @@ class Visit:
     bill: Bill
     bindings: tuple[Binding, ...] = ()
     wallet_capable: bool = True  # Whether the institution takes wallets.
+    case: BenefitCase | None = None  # Needed where the patient's insured area has a benefit table.
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,13 +227,13 @@ def split(visit: Visit, policies: PolicySet) -> Split:
     Whose policy decides: benefit, own order, kinds and funder order are the patient's insured area's; floor and
     shareable parts each funder's insured area's; cap and wallet those of the area of care.
 
-    Refusals in this order: AREA_MALFORMED, POLICY_AREA_UNKNOWN; those of ``burden_of``; PATIENT_SANCTIONED,
-    PATIENT_NOT_INSURED (no plan: pay in full and claim later, domain §8); FUNDER_IS_BENEFICIARY.
+    Refusals in this order: AREA_MALFORMED, POLICY_AREA_UNKNOWN; those of ``open_benefit`` and of ``burden_of``;
+    PATIENT_SANCTIONED, PATIENT_NOT_INSURED (no plan: pay in full and claim later, domain §8); FUNDER_IS_BENEFICIARY.
     """
     patient = visit.patient
     at_home = policies.for_area(patient.area, field="patient.area")
     at_care = policies.for_area(visit.area, field="area")
-    burden = burden_of(visit.bill, at_home.benefit)
+    burden = burden_of(visit.bill, open_benefit(visit, at_home))
     check_patient(patient)
     open_fen = dict(burden.by_kind)
     own = _contribution(Role.OWN, patient, _drawn(open_fen, at_home.own_account_kinds, _own_purses(patient, at_home)))
@@ -222,6 +265,25 @@ def split(visit: Visit, policies: PolicySet) -> Split:
         mulaid_included_in_acct_pay=at_home.mulaid_included_in_acct_pay,
         policy_version=policies.version,
     )
+
+
+def open_benefit(visit: Visit, at_home: RegionPolicy) -> ExternalBenefit | OpenBenefit:
+    """By what the visit's pooled part is computed: as the policy gives it, or what the year left of the table's row.
+
+    BENEFIT_CASE_UNKNOWN where the area has a table and the visit does not say under which row it falls;
+    BENEFIT_ROW_MISSING where the table says nothing of it.
+    """
+    if not isinstance(at_home.benefit, BenefitTable):
+        return at_home.benefit
+    if visit.case is None:
+        raise Failure(Kind.PRECONDITION, "BENEFIT_CASE_UNKNOWN", field="patient", area=visit.patient.area)
+    row = at_home.benefit.row_for(
+        insutype=visit.patient.insutype,
+        med_type=visit.case.med_type,
+        level=visit.case.level,
+        retired=visit.case.retired,
+    )
+    return row.open_after(visit.case.year)
 
 
 def check_patient(patient: Person) -> None:
@@ -294,8 +356,8 @@ def _offer(binding: Binding, patient: Person, policies: PolicySet) -> _Offer:
     balances = ((Part.PAST, funder.past_fen), (Part.CURRENT, funder.current_fen))
     purses = tuple((part, fen) for part, fen in balances if part in policy.shareable_parts)
     can_give_fen = sum(fen for _, fen in purses) - policy.funder_floor_balance
-    if binding.authorised_fen is not None:
-        can_give_fen = min(can_give_fen, binding.authorised_fen - binding.used_fen)
+    if binding.left_fen is not None:
+        can_give_fen = min(can_give_fen, binding.left_fen)
     skip = next((reason for reason, applies in _SKIP_RULES if applies(binding, patient)), None)
     return _Offer(binding, skip, max(can_give_fen, 0), purses, policy)
 
@@ -346,7 +408,8 @@ def _drawn(
 
 
 def _contribution(role: Role, patient: Person, slices: tuple[Slice, ...]) -> Contribution:
-    return Contribution(role=role, psn_no=patient.psn_no, area=patient.area, slices=slices)
+    area = (patient.wallet_area or patient.area) if role is Role.WALLET else patient.area
+    return Contribution(role=role, psn_no=patient.psn_no, area=area, slices=slices)
 
 
 def _funder_contribution(offer: _Offer, slices: tuple[Slice, ...]) -> Contribution:

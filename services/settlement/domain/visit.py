@@ -110,6 +110,9 @@ class KnownPerson:
     name_masked: str
     enrolments: tuple[Enrolment, ...]
     sanctioned: bool
+    merged_into: PsnNo | None = None
+    """The number that counts, where this one was found to be a double."""
+    deceased: bool = False
 
     @property
     def enrolment(self) -> Enrolment | None:
@@ -144,14 +147,25 @@ class AccountReading:
     year: int
     frozen: bool
 
+    def parts_in(self, year: int) -> tuple[Fen, Fen]:
+        """What is free of past years and of this year, once the account stands in it (protocol, "Year turn").
+
+        The ledger turns an account of last year when it is next written: its first hold finds all of it past.
+        """
+        turned = self.year < year
+        return (self.past_fen + self.current_fen, 0) if turned else (self.past_fen, self.current_fen)
+
 
 @dataclass(frozen=True, slots=True)
 class AuthorisationReading:
-    """What a ledger says of one authorisation; ``used_fen`` is used and held together."""
+    """What a ledger says of one authorisation; used is used and held together, of all months or of this one."""
 
     is_open: bool
     authorised_fen: Fen | None
     used_fen: Fen
+    per_payment_fen: Fen | None = None
+    per_month_fen: Fen | None = None
+    month_used_fen: Fen = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -257,15 +271,19 @@ def circle_of(
     return Circle(known, tuple(latest.values()), people), enrolment
 
 
-def questions_of(circle: Circle, enrolment: Enrolment, *, paused: bool = False) -> dict[AdmDvs, AreaQuestion]:
+def questions_of(
+    circle: Circle, enrolment: Enrolment, *, paused: bool = False, wallet_area: AdmDvs | None = None
+) -> dict[AdmDvs, AreaQuestion]:
     """What to ask each ledger, by area: the patient's account and wallet, each active funder's account and leave.
 
-    While mutual aid is ``paused``, nothing of the funders.
+    While mutual aid is ``paused``, nothing of the funders. ``wallet_area`` as ``visit_of`` has it.
     """
     accounts: dict[AdmDvs, list[PsnNo]] = {}
     authorisations: dict[AdmDvs, list[AuthorisationId]] = {}
     patient = circle.patient.psn_no
     accounts.setdefault(enrolment.insuplc_admdvs, []).append(patient)
+    wallet_at = wallet_area or enrolment.insuplc_admdvs
+    accounts.setdefault(wallet_at, [])
     for binding in () if paused else circle.bindings:
         if binding.state is BindingState.ACTIVE and binding.authorisation_id is not None:
             accounts.setdefault(binding.funder_area, []).append(binding.funder)
@@ -273,7 +291,7 @@ def questions_of(circle: Circle, enrolment: Enrolment, *, paused: bool = False) 
     return {
         area: AreaQuestion(
             accounts=tuple(persons),
-            wallets=(patient,) if area == enrolment.insuplc_admdvs else (),
+            wallets=(patient,) if area == wallet_at else (),
             authorisations=tuple(authorisations.get(area, ())),
         )
         for area, persons in accounts.items()
@@ -289,20 +307,24 @@ def visit_of(
     readings: Mapping[AdmDvs, AreaReading | None],
     year: int,
     paused: bool = False,
+    wallet_area: AdmDvs | None = None,
 ) -> Visit:
     """The arguments of ``split``; a reading is None where the ledger kept silent.
 
-    While mutual aid is ``paused``, every funder is left out: what is known of them is too old to be relied on.
+    ``wallet_area``: where the patient's wallet is used, None where he has opened none; a silent ledger there leaves the
+    wallet out. While mutual aid is ``paused``, every funder is left out: what is known of them is too old to rely on.
     OWN_AREA_UNREACHABLE when that is the patient's own: without his own money first there is no order of deduction.
     """
     at_home = readings.get(enrolment.insuplc_admdvs)
     if at_home is None:
         raise Failure(Kind.UNAVAILABLE, "OWN_AREA_UNREACHABLE", area=enrolment.insuplc_admdvs)
     patient = _person(circle.patient, enrolment, enrolment.insuplc_admdvs)
-    wallet = at_home.wallets.get(patient.psn_no)
+    at_wallet = at_home if wallet_area is None else readings.get(wallet_area)
+    wallet = None if at_wallet is None else at_wallet.wallets.get(patient.psn_no)
     patient = replace(
         _with_money(patient, at_home.accounts.get(patient.psn_no), year),
         wallet_fen=0 if wallet is None else wallet.past_fen + wallet.current_fen,
+        wallet_area=wallet_area,
     )
     bindings = (_binding(binding, circle.people[binding.funder], readings, year) for binding in circle.bindings)
     return Visit(
@@ -364,16 +386,22 @@ def _with_leave(binding: Binding, reading: AreaReading | None, year: int) -> Bin
     if leave is None or not leave.is_open:
         # The ledger has ended what family still calls active: family's word, with the reason, is on its way.
         return replace(binding, funder=funder, authorised_fen=0)
-    return replace(binding, funder=funder, authorised_fen=leave.authorised_fen, used_fen=leave.used_fen)
+    return replace(
+        binding,
+        funder=funder,
+        authorised_fen=leave.authorised_fen,
+        used_fen=leave.used_fen,
+        per_payment_fen=leave.per_payment_fen,
+        per_month_fen=leave.per_month_fen,
+        month_used_fen=leave.month_used_fen,
+    )
 
 
 def _with_money(person: Person, account: AccountReading | None, year: int) -> Person:
     if account is None:
         return person
-    if account.year < year:
-        # The year has turned; the ledger turns the account when it is next written, and so does its first hold.
-        return replace(person, past_fen=account.past_fen + account.current_fen, frozen=account.frozen)
-    return replace(person, past_fen=account.past_fen, current_fen=account.current_fen, frozen=account.frozen)
+    past_fen, current_fen = account.parts_in(year)
+    return replace(person, past_fen=past_fen, current_fen=current_fen, frozen=account.frozen)
 
 
 def _person(known: KnownPerson, enrolment: Enrolment, area: AdmDvs) -> Person:

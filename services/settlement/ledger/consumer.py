@@ -16,10 +16,8 @@ from services.settlement.ledger.domain.commands import Reply, Request
 from services.settlement.ledger.operations import Quarantined, execute
 from services.settlement.ledger.store.locking import AreaWriter
 from services.settlement.ledger.store.reading import Balances, StatementPage, read_balances, read_statement
-from services.settlement.ledger.wire import (
-    BalancesQuery,
-    Query,
-    parse_batch,
+from services.settlement.ledger.wire.commands import BalancesQuery, Query, parse_batch
+from services.settlement.ledger.wire.replies import (
     refusal_reply,
     render_balances,
     render_batch,
@@ -117,8 +115,9 @@ class AreaConsumer:
         asked = [query for query in queries if isinstance(query, BalancesQuery)]
         keys = {key for query in asked for key in query.keys}
         ids = {authorisation_id for query in asked for authorisation_id in query.authorisation_ids}
+        months = {query.month for query in asked if query.month}
         async with self._database.driver_connection() as connection:
-            balances = await read_balances(connection, keys, ids) if asked else Balances({}, {})
+            balances = await read_balances(connection, keys, ids, months) if asked else Balances()
             return [
                 balances if isinstance(query, BalancesQuery) else await read_statement(connection, query)
                 for query in queries

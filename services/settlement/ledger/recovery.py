@@ -29,7 +29,7 @@ from services.settlement.ledger.store.locking import begin_locked
 from services.settlement.ledger.store.sealing import seal_block, unsealed_for_s
 from services.settlement.ledger.store.sweeping import DueHold, claim_due_holds, count_held, read_quarantined
 from services.settlement.ledger.store.writing import write_alarms
-from services.settlement.ledger.wire import parse_inquiry, render_inquiry
+from services.settlement.ledger.wire.inquiries import parse_inquiry, render_inquiry
 
 _log = logger("ledger")
 

@@ -123,6 +123,11 @@ authorisations: Final = Table(
     _fen("held_fen"),
     Column("version", BigInteger, nullable=False),
     _fen("opened_used_fen"),
+    _fen("per_payment_fen", nullable=True),
+    _fen("per_month_fen", nullable=True),
+    Column("counts_months", Boolean, nullable=False, server_default=text("false")),
+    Column("opened_month", Integer, comment="yyyymm: the month of which opened_month_fen was carried over."),
+    _fen("opened_month_fen", nullable=True),
     PrimaryKeyConstraint("authorisation_id", name="authorisations_pkey"),
     _one_of("state", "OPEN", "CLOSED", name="authorisations_state_known"),
     CheckConstraint("state <> 'OPEN' OR funder_psn_no IS NOT NULL", name="authorisations_open_has_a_funder"),
@@ -130,6 +135,32 @@ authorisations: Final = Table(
     CheckConstraint(
         "authorised_fen IS NULL OR used_fen + held_fen <= authorised_fen", name="authorisations_within_amount"
     ),
+    CheckConstraint("per_payment_fen > 0 AND per_month_fen > 0", name="authorisations_limits_positive"),
+    CheckConstraint("per_month_fen IS NULL OR counts_months", name="authorisations_months_counted"),
+    CheckConstraint(
+        "(opened_month IS NULL) = (opened_month_fen IS NULL)"
+        " AND (opened_month IS NULL"
+        " OR counts_months AND 0 <= opened_month_fen AND opened_month_fen <= opened_used_fen)",
+        name="authorisations_opened_month",
+    ),
+    postgresql_with={"fillfactor": "80"},
+)
+
+authorisation_months: Final = Table(
+    "authorisation_months",
+    METADATA,
+    _uuid("authorisation_id"),
+    Column("month", Integer, nullable=False),
+    _fen("used_fen"),
+    _fen("held_fen"),
+    _fen("limit_fen", nullable=True),
+    PrimaryKeyConstraint("authorisation_id", "month", name="authorisation_months_pkey"),
+    CheckConstraint(
+        "month BETWEEN 200001 AND 220012 AND month % 100 BETWEEN 1 AND 12", name="authorisation_months_month"
+    ),
+    CheckConstraint("0 <= used_fen AND 0 <= held_fen", name="authorisation_months_not_negative"),
+    CheckConstraint("used_fen + held_fen <= limit_fen", name="authorisation_months_within_limit"),
+    comment="What each civil month (yyyymm) took where months are counted; limit_fen is the one of the latest hold.",
     postgresql_with={"fillfactor": "80"},
 )
 
@@ -140,8 +171,12 @@ authorisation_events: Final = Table(
     _text("step"),
     Column("version", BigInteger, nullable=False),
     _fen("asked_fen", nullable=True),
+    _fen("asked_per_payment_fen", nullable=True),
+    _fen("asked_per_month_fen", nullable=True),
     _text("after_state"),
     _fen("after_authorised_fen", nullable=True),
+    _fen("after_per_payment_fen", nullable=True),
+    _fen("after_per_month_fen", nullable=True),
     _fen("after_used_fen"),
     _fen("after_held_fen"),
     Column("after_version", BigInteger, nullable=False),
@@ -169,6 +204,7 @@ branches: Final = Table(
     Column("refusal_metadata", JSONB, nullable=True),
     *_memo(),
     _origin(),
+    Column("month", Integer, nullable=True, comment="yyyymm; NULL = of a release without months."),
     PrimaryKeyConstraint("payment_id", name="branches_pkey"),
     _one_of("state", "HELD", "REFUSED", "BLOCKED", "CONFIRMED", "CANCELLED", name="branches_state_known"),
     CheckConstraint("state <> 'HELD' OR next_inquire_at IS NOT NULL", name="branches_held_is_inquired"),
@@ -226,7 +262,7 @@ entries: Final = Table(
     ),
     _one_of(
         "kind",
-        *("PAYMENT", "TRANSFER_IN", "REFUND", "MONTHLY", "WALLET", "CARRIED_OVER", "YEAR_TURN", "SUSPENSE"),
+        *("PAYMENT", "TRANSFER_IN", "REFUND", "MONTHLY", "WALLET", "CARRIED_OVER", "YEAR_TURN", "SUSPENSE", "CLOSING"),
         name="entries_kind_known",
     ),
     _one_of("book", "PERSONAL", "WALLET", "CLEARING", "FUND_INFLOW", "SUSPENSE", name="entries_book_known"),
@@ -310,6 +346,22 @@ freeze_commands: Final = Table(
     _text("after_state"),
     _time("booked_at"),
     PrimaryKeyConstraint("command_id", name="freeze_commands_pkey"),
+)
+
+closings: Final = Table(
+    "closings",
+    METADATA,
+    _uuid("command_id"),
+    _text("psn_no"),
+    _text("account_kind"),
+    _text("cause"),
+    _time("booked_at"),
+    _time("finished_at", nullable=True),
+    PrimaryKeyConstraint("command_id", name="closings_pkey"),
+    UniqueConstraint(
+        "psn_no", "account_kind", "finished_at", name="closings_one_at_a_time", postgresql_nulls_not_distinct=True
+    ),
+    comment="Accounts that were to be closed; finished_at once the last hold had ended and what was left had gone.",
 )
 
 suspense_tasks: Final = Table(

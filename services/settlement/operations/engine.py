@@ -160,6 +160,8 @@ class Engine:
         """Those of the flights that are being voted on."""
         self._company: set[Flight] = set()
         """Those of them that nothing had to be sent again for: the payments of a silent ledger are nobody's company."""
+        self._awaited = 0
+        """How many answers are waited for here: the rows of a whole file may be, and none of them is voted on."""
         self._recovered: set[PaymentId] = set()
         """Those of the flights that recovery took up."""
         self._tasks: set[asyncio.Task[Any]] = set()
@@ -191,7 +193,7 @@ class Engine:
 
     def _pause_s(self, least_s: float) -> float:
         """Before a payment is looked after again."""
-        return max(least_s, len(self._voting) / LOOKED_AFTER_PER_S)
+        return max(least_s, max(len(self._voting), self._awaited) / LOOKED_AFTER_PER_S)
 
     @property
     def epoch(self) -> int:
@@ -263,12 +265,14 @@ class Engine:
             return await self._read(payment.payment_id) or payment
         waiter: asyncio.Future[Payment] = asyncio.get_running_loop().create_future()
         flight.waiters.add(waiter)
+        self._awaited += 1
         try:
             async with asyncio.timeout(left_s):
                 return await waiter
         except TimeoutError:
             return flight.drive.payment
         finally:
+            self._awaited -= 1
             flight.waiters.discard(waiter)
 
     async def released(self, payment: Payment) -> frozenset[AdmDvs]:

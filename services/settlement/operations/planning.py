@@ -14,10 +14,10 @@ from typing import Any, Final
 
 from chassis.db import Database
 from chassis.faults import fault_point
-from kernel.clock import business_date, business_year
+from kernel.clock import business_date, business_month, business_year
 from kernel.failures import Failure, Kind
 from kernel.ids import AdmDvs, FixmedinsCode, PlanId, PsnNo
-from kernel.policy import PolicySet
+from kernel.policy import Policies
 from services.settlement.clients import Balance, LedgerClient
 from services.settlement.domain.bill import Bill, check_bill
 from services.settlement.domain.credential import check_claims, key_id_of, verified_claims
@@ -51,11 +51,11 @@ AREA_UNREACHABLE: Final = "AREA_UNREACHABLE"
 
 @dataclass(frozen=True, slots=True)
 class Desk:
-    """What planning works with: the room's database, the ledgers, the policies in force, how recent the rest is."""
+    """What planning works with: the room's database, the ledgers, the policies of every day, how recent the rest is."""
 
     database: Database
     ledgers: LedgerClient
-    policies: PolicySet
+    policies: Policies
     freshness: Freshness
     refusals: Refusals
 
@@ -69,8 +69,12 @@ class _Known:
     bindings: list[KnownBinding]
     people: Mapping[PsnNo, KnownPerson]
     year: int
+    month: int
+    """As yyyymm: that of a settlement which follows at once."""
     patient_version: int
     """Of this year, read before any balance: a settlement in between makes the plan stale, never the figures wrong."""
+    wallet_area: AdmDvs | None
+    """Where the patient's wallet is used; None where he has opened none."""
 
 
 async def pre_settle(desk: Desk, *, visit: Presented, plan_id: PlanId, now: datetime) -> StoredPlan:
@@ -114,6 +118,7 @@ async def pre_settle(desk: Desk, *, visit: Presented, plan_id: PlanId, now: date
         bill=visit.bill,
         silent=frozenset(),
         plan_id=plan_id,
+        now=now,
     )
 
 
@@ -138,6 +143,7 @@ async def replan(
         bill=visit.bill,
         silent=frozenset(silent),
         plan_id=plan_id,
+        now=now,
     )
 
 
@@ -171,8 +177,9 @@ async def _known(
     bindings = await projected.bindings_of(connection, patient)
     people = await projected.people(connection, [patient, *(binding.funder for binding in bindings)], now=now)
     year = business_year(now)
-    patient_version = await plans.patient_version(connection, psn_no=patient, year=year)
-    return _Known(institution, terminal, bindings, people, year, patient_version)
+    patient_version, wallet_area = await plans.patient_at(connection, psn_no=patient, year=year)
+    month = business_month(now)
+    return _Known(institution, terminal, bindings, people, year, month, patient_version, wallet_area)
 
 
 async def _planned(
@@ -186,10 +193,12 @@ async def _planned(
     bill: Bill,
     silent: frozenset[AdmDvs],
     plan_id: PlanId,
+    now: datetime,
 ) -> StoredPlan:
     paused = desk.freshness.is_stale
     circle, enrolment = circle_of(patient, known.people, known.bindings)
-    readings = await _read(desk.ledgers, questions_of(circle, enrolment, paused=paused), silent)
+    questions = questions_of(circle, enrolment, paused=paused, wallet_area=known.wallet_area)
+    readings = await _read(desk.ledgers, questions, silent, month=known.month)
     visit = visit_of(
         circle,
         enrolment,
@@ -198,11 +207,12 @@ async def _planned(
         readings=readings,
         year=known.year,
         paused=paused,
+        wallet_area=known.wallet_area,
     )
     own = readings[enrolment.insuplc_admdvs]
     own_account = None if own is None else own.accounts.get(patient)
     plan = plan_of(
-        split(visit, desk.policies),
+        split(visit, desk.policies.on(business_date(now))),
         plan_id=plan_id,
         visit=PlannedVisit(
             fixmedins_code=known.institution.fixmedins_code,
@@ -230,7 +240,7 @@ async def _planned(
 
 
 async def _read(
-    ledgers: LedgerClient, questions: Mapping[AdmDvs, AreaQuestion], silent: frozenset[AdmDvs]
+    ledgers: LedgerClient, questions: Mapping[AdmDvs, AreaQuestion], silent: frozenset[AdmDvs], *, month: int
 ) -> dict[AdmDvs, AreaReading | None]:
     """Every ledger's answer, asked side by side; None for one that keeps silent or is known to."""
 
@@ -240,16 +250,25 @@ async def _read(
         accounts = [(psn_no, Role.OWN) for psn_no in question.accounts]
         wallets = [(psn_no, Role.WALLET) for psn_no in question.wallets]
         try:
-            balances, authorisations = await ledgers.balances(area, [*accounts, *wallets], question.authorisations)
+            balances, authorisations = await ledgers.balances(
+                area, [*accounts, *wallets], question.authorisations, month=month
+            )
         except Failure as failure:
             if failure.reason == AREA_UNREACHABLE:
                 return None
             raise
         return AreaReading(
-            accounts={b.psn_no: _reading(b) for b in balances if b.exists and b.role is Role.OWN},
-            wallets={b.psn_no: _reading(b) for b in balances if b.exists and b.role is Role.WALLET},
+            accounts={b.psn_no: reading_of(b) for b in balances if b.exists and b.role is Role.OWN},
+            wallets={b.psn_no: reading_of(b) for b in balances if b.exists and b.role is Role.WALLET},
             authorisations={
-                a.authorisation_id: AuthorisationReading(a.is_open, a.authorised_fen, a.used_fen + a.held_fen)
+                a.authorisation_id: AuthorisationReading(
+                    is_open=a.is_open,
+                    authorised_fen=a.authorised_fen,
+                    used_fen=a.used_fen + a.held_fen,
+                    per_payment_fen=a.per_payment_fen,
+                    per_month_fen=a.per_month_fen,
+                    month_used_fen=a.month_used_fen,
+                )
                 for a in authorisations
             },
         )
@@ -258,7 +277,8 @@ async def _read(
     return dict(zip(questions, answers, strict=True))
 
 
-def _reading(balance: Balance) -> AccountReading:
+def reading_of(balance: Balance) -> AccountReading:
+    """What is free of an account, as rules judge it."""
     return AccountReading(
         past_fen=balance.free_past_fen,
         current_fen=balance.free_current_fen,

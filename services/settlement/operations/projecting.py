@@ -14,6 +14,7 @@ from chassis.inbox import forget_versions
 from services.settlement.domain.credential import SigningKey
 from services.settlement.domain.facts import Caught, Fact, ProjectedBinding, ProjectedInstitution, ProjectedPerson
 from services.settlement.domain.visit import Terminal
+from services.settlement.operations.merging import take_over
 from services.settlement.store import projections as projected
 
 SNAPSHOT_BATCH_SIZE: Final = 500
@@ -31,9 +32,15 @@ async def apply(connection: AsyncConnection, facts: Sequence[tuple[Fact, int]]) 
             await save(connection, told)
 
 
+async def _save_people(connection: AsyncConnection, told: Sequence[tuple[ProjectedPerson, int]]) -> None:
+    """Whatever is kept under a number that was merged goes on under the one that counts (``merging``)."""
+    saved = await projected.save_people(connection, told)
+    await take_over(connection, {person.psn_no: person.merged_into for person in saved if person.merged_into})
+
+
 _Save = Callable[[AsyncConnection, Sequence[tuple[Any, int]]], Awaitable[None]]
 _SAVERS: Final[Mapping[type[Fact], _Save]] = {
-    ProjectedPerson: projected.save_people,
+    ProjectedPerson: _save_people,
     ProjectedInstitution: projected.save_institutions,
     Terminal: projected.save_terminals,
     SigningKey: projected.save_signing_keys,

@@ -19,7 +19,7 @@ from services.settlement.saga.requests import check_plan, patient_busy_failure
 from services.settlement.store import payments as store
 from services.settlement.store import plans
 from services.settlement.store.payments import Beginning, Connection, JudgedPlan
-from services.settlement.wire.events import bill_settled
+from services.settlement.wire.events import bill_settled, transfer_changed
 
 
 @value
@@ -124,10 +124,19 @@ class Rows:
     async def _events(
         self, connection: Connection, asked: list[WriteAsked], now: datetime
     ) -> dict[PaymentId, OutgoingEvent]:
-        """What is told of the settlements among them that are to be committed; of those that are not won it is not."""
+        """What is told of those that are decided, or whose receiver is asked; of those that are not won it is not."""
         events = {}
         for one in asked:
             payment = one.payment
+            if payment.kind is PaymentKind.TRANSFER:
+                if one.write.to is State.TRYING and not one.write.asks_receiver:
+                    continue
+                decided_at = store.decided_at_of(payment, now)
+                row = applied(payment, one.write, decided_at=decided_at)
+                told = transfer_changed(row, occurred_at=decided_at, traceparent=one.traceparent)
+                if told is not None:
+                    events[payment.payment_id] = told
+                continue
             if one.write.to is not State.COMMITTED or payment.kind is not PaymentKind.SETTLE:
                 continue
             plan = one.plan

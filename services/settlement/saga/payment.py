@@ -11,7 +11,6 @@ from kernel.money import Fen
 from kernel.values import value
 from services.settlement.domain.payment import Key
 from services.settlement.domain.plan import PlanLeg
-from services.settlement.domain.split import Role
 
 
 class PaymentKind(Enum):
@@ -138,4 +137,4 @@ class Payment:
     @property
     def amount_fen(self) -> Fen:
         """Σ of the legs: what is charged, moved, returned or credited (what is received is not counted again)."""
-        return sum(leg.amount_fen for leg in self.legs if leg.role is not Role.RECEIVER)
+        return sum(leg.amount_fen for leg in self.legs if not leg.role.is_receiving)

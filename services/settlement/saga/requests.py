@@ -70,6 +70,7 @@ _REFUSALS: Final = {
     ACCEPTANCE_DEADLINE_PASSED: Kind.CONFLICT,
     "ACCOUNT_NOT_FOUND": Kind.NOT_FOUND,
     "PAYMENT_CONTENT_DIFFERS": Kind.EXISTS,
+    "CLOSING_CONTENT_DIFFERS": Kind.EXISTS,
 }
 """The kinds of the refusals that are not PRECONDITION, as the ledger's catalogue has them."""
 

@@ -30,7 +30,7 @@ def transfer_of(
     """The row of a transfer, to be inserted as it is: what is taken from ``giver``'s accounts, and who receives it.
 
     TRANSFER_DOES_NOT_ADD_UP unless it has one receiver's leg, everything else is the giver's own, and the receiver gets
-    to the fen what is taken.
+    to the fen what is taken. What is moved to the giver's own account of another area keeps its parts.
     """
     payment = Payment(
         payment_id=payment_id,
@@ -42,17 +42,31 @@ def transfer_of(
         year=year,
         legs=legs,
     )
-    received = [leg for leg in legs if leg.role is Role.RECEIVER]
+    received = [leg for leg in legs if leg.role.is_receiving]
     taken = [leg for leg in legs if leg.role in {Role.OWN, Role.WALLET} and leg.psn_no == giver]
     adds_up = sum(leg.amount_fen for leg in received) == payment.amount_fen > 0
-    if len(received) != 1 or len(received) + len(taken) != len(legs) or not adds_up or received[0].current_fen:
+    if len(received) != 1 or len(received) + len(taken) != len(legs) or not adds_up or not _fits(received[0], taken):
         raise Failure(Kind.INVALID, "TRANSFER_DOES_NOT_ADD_UP")
     return payment
 
 
+def _fits(received: PlanLeg, taken: list[PlanLeg]) -> bool:
+    """A wallet has one part; a move goes from one personal account to the same person's in another area."""
+    if received.role is Role.RECEIVER:
+        return not received.current_fen
+    (moved,) = taken if len(taken) == 1 else (None,)
+    return (
+        moved is not None
+        and moved.role is Role.OWN
+        and (moved.psn_no, moved.past_fen, moved.current_fen)
+        == (received.psn_no, received.past_fen, received.current_fen)
+        and moved.area != received.area
+    )
+
+
 def receiver_of(payment: Payment) -> PsnNo | None:
     """Whose vote a transfer needs; None of any other payment."""
-    return next((leg.psn_no for leg in payment.legs if leg.role is Role.RECEIVER), None)
+    return next((leg.psn_no for leg in payment.legs if leg.role.is_receiving), None)
 
 
 def accept(found: Payment | None, *, by: PsnNo) -> Write | Payment:

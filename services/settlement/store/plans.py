@@ -7,10 +7,12 @@ from collections.abc import Sequence
 from typing import Any, Final
 
 from chassis.db import Database
-from kernel.ids import PlanId, PsnNo
+from kernel.ids import AdmDvs, PlanId, PsnNo
 from services.settlement.domain.plan import PLAN_LIFETIME_S, Plan, StoredPlan, digest_of
 
-_VERSION: Final = "SELECT version FROM patient_years WHERE psn_no = $1 AND year = $2"
+_PATIENT: Final = """
+SELECT coalesce((SELECT version FROM patient_years WHERE psn_no = $1 AND year = $2), 0) AS version,
+       (SELECT area FROM wallets WHERE psn_no = $1) AS wallet_area"""
 _FIRST_VERSION: Final = (
     "INSERT INTO patient_years (psn_no, year, version) VALUES ($1, $2, 0) ON CONFLICT (psn_no, year) DO NOTHING"
 )
@@ -22,12 +24,13 @@ RETURNING expires_at"""
 _LOAD: Final = "SELECT document, expires_at, digest FROM plans WHERE plan_id = $1"
 
 
-async def patient_version(connection: Any, *, psn_no: PsnNo, year: int) -> int:  # noqa: ANN401  Untyped driver.
-    """The version of (patient, year), from 0.
+async def patient_at(connection: Any, *, psn_no: PsnNo, year: int) -> tuple[int, AdmDvs | None]:  # noqa: ANN401  Untyped driver.
+    """The version of (patient, year), from 0, and where his wallet is used, if he has opened one.
 
     Read it before the balances, so that a plan is never newer than it says.
     """
-    return await connection.fetchval(_VERSION, psn_no, year) or 0
+    row = await connection.fetchrow(_PATIENT, psn_no, year)
+    return row["version"], row["wallet_area"]
 
 
 async def insert(database: Database, plan: Plan) -> StoredPlan:

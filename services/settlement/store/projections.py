@@ -44,11 +44,23 @@ BEFORE_A_RESTORE: Final = 0
 """The version of what was known before identity was restored: the next word counts, whatever its version."""
 
 
-async def save_people(connection: AsyncConnection, told: Sequence[tuple[ProjectedPerson, int]]) -> None:
-    """These people, their enrolments and sanctions, each as of its version; nothing of one known as new or newer."""
+async def save_people(
+    connection: AsyncConnection, told: Sequence[tuple[ProjectedPerson, int]]
+) -> list[ProjectedPerson]:
+    """These people, their enrolments and sanctions, each as of its version; nothing of one known as new or newer.
+
+    Those of them that were saved.
+    """
     people = _newest(told, lambda person: person.psn_no)
     rows = [
-        {"psn_no": person.psn_no, "version": version, "name_masked": person.name_masked, "brdy": person.brdy}
+        {
+            "psn_no": person.psn_no,
+            "version": version,
+            "name_masked": person.name_masked,
+            "brdy": person.brdy,
+            "merged_into": person.merged_into,
+            "deceased": person.deceased,
+        }
         for person, version in people.values()
     ]
     saved = await _save(connection, PERSONS, rows)
@@ -75,6 +87,7 @@ async def save_people(connection: AsyncConnection, told: Sequence[tuple[Projecte
     ]
     await _replace(connection, ENROLMENTS.c.psn_no, [person.psn_no for person in newer], enrolments)
     await _replace(connection, SANCTIONS.c.psn_no, [row.psn_no for row in saved if _counts_on(row)], sanctions)
+    return newer
 
 
 async def save_institutions(connection: AsyncConnection, told: Sequence[tuple[ProjectedInstitution, int]]) -> None:
@@ -245,10 +258,12 @@ SELECT DISTINCT ON (funder_psn_no) funder_psn_no, state, cause, relation, deduct
        funder_area
 FROM bindings WHERE beneficiary_psn_no = $1 ORDER BY funder_psn_no, bound_at DESC, binding_id DESC"""
 _PEOPLE: Final = """
-SELECT p.psn_no, p.name_masked, e.insutype, e.insuplc_admdvs, e.psn_insu_stas,
+SELECT p.psn_no, p.name_masked, p.merged_into, p.deceased, e.insutype, e.insuplc_admdvs, e.psn_insu_stas,
        EXISTS (SELECT FROM sanctions AS s
                WHERE s.psn_no = ANY (ARRAY[p.psn_no]) AND s.from_at <= $2 AND $2 < s.to_at) AS sanctioned
 FROM persons AS p LEFT JOIN enrolments AS e ON e.psn_no = ANY (ARRAY[p.psn_no]) WHERE p.psn_no = ANY($1::text[])"""
+_MERGED_INTO: Final = "SELECT merged_into FROM persons WHERE psn_no = $1 FOR SHARE"
+_DOUBLES: Final = "SELECT psn_no FROM persons WHERE merged_into = $1 ORDER BY psn_no"
 _SIGNING_KEY: Final = "SELECT public_key, not_before_at, not_after_at FROM signing_keys WHERE kid = $1"
 
 
@@ -305,8 +320,22 @@ async def people(connection: Any, psn_nos: Collection[PsnNo], *, now: datetime) 
             enrolments = (Enrolment(row["insutype"], AdmDvs(row["insuplc_admdvs"]), row["psn_insu_stas"]),)
         if psn_no in found:
             enrolments = (*found[psn_no].enrolments, *enrolments)
-        found[psn_no] = KnownPerson(psn_no, row["name_masked"], enrolments, row["sanctioned"])
+        merged_into = None if row["merged_into"] is None else PsnNo(row["merged_into"])
+        found[psn_no] = KnownPerson(
+            psn_no, row["name_masked"], enrolments, row["sanctioned"], merged_into, row["deceased"]
+        )
     return found
+
+
+async def locked_merged_into(connection: Any, psn_no: PsnNo) -> PsnNo | None:  # noqa: ANN401  Untyped driver.
+    """The number that counts instead of this one, if it is a double; nobody merges it until the transaction ends."""
+    found: PsnNo | None = await connection.fetchval(_MERGED_INTO, psn_no)
+    return found
+
+
+async def numbers_of(connection: Any, psn_no: PsnNo) -> list[PsnNo]:  # noqa: ANN401  Untyped driver.
+    """This number, and those that identity has found to be doubles of it."""
+    return [psn_no, *(PsnNo(row["psn_no"]) for row in await connection.fetch(_DOUBLES, psn_no))]
 
 
 async def find_signing_key(connection: Any, kid: str) -> SigningKey | None:  # noqa: ANN401  Untyped driver.

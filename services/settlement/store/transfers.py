@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Final
 
 from services.settlement.domain.plan import leg_document
@@ -14,8 +14,8 @@ from services.settlement.store.payments import Connection, check_serving
 _BEGIN: Final = """
 INSERT INTO payments (payment_id, kind, state, fixmedins_code, infno, msgid, request_hash, psn_no, year, legs,
                       amount_fen, epoch, traceparent, deadline_at, accept_by, next_drive_at)
-SELECT $1, $2, $3, $4, $5, $6, $7, $8, $9, $10::jsonb, $11, $12, $13, now() + $14::interval, now() + $15::interval,
-       now() + $14::interval
+SELECT $1, $2, $3, $4, $5, $6, $7, $8, $9, $10::jsonb, $11, $12, $13, now() + $14::interval,
+       greatest($15, now() + $14::interval), now() + $14::interval
 FROM coordinator c WHERE c.epoch = $12 AND c.restoring_since IS NULL
 ON CONFLICT DO NOTHING
 RETURNING created_at, deadline_at, accept_by"""
@@ -28,7 +28,7 @@ async def insert_trying(
     epoch: int,
     traceparent: str,
     vote_deadline: timedelta,
-    accept_within: timedelta,
+    accept_by: datetime,
 ) -> Payment | None:
     """Inserts a transfer; None if its key is taken: read what it stands for.
 
@@ -48,7 +48,7 @@ async def insert_trying(
         epoch,
         traceparent,
         vote_deadline,
-        vote_deadline + accept_within,
+        accept_by,
     )
     if row is None:
         await check_serving(connection, epoch)

@@ -169,6 +169,36 @@ ACCOUNT_COMMANDS: Final = Table(
     comment="Freezes and their ends, from the request to the ledger's answer.",
 )
 
+ACCOUNT_ENDINGS: Final = Table(
+    "account_endings",
+    METADATA,
+    Column("request_id", Uuid, primary_key=True),
+    Column("psn_no", Text, nullable=False),
+    Column("role", Text, nullable=False),
+    Column("area", Text, nullable=False),
+    Column("to_area", Text, comment="Of a move; NULL = it is only closed."),
+    Column("cause", Text, nullable=False),
+    Column("past_fen", BigInteger, nullable=False, comment="What a move transfers, by part."),
+    Column("current_fen", BigInteger, nullable=False),
+    Column("tries", Integer, nullable=False, server_default="0", comment="Transfers that came to nothing."),
+    Column("state", Text, nullable=False, server_default="PENDING"),
+    Column("refusal", Text, nullable=False, server_default="", comment="The reason when REFUSED."),
+    Column("traceparent", Text, nullable=False, server_default=""),
+    Column("created_at", DateTime(timezone=True), nullable=False, server_default=func.now()),
+    Column("finished_at", DateTime(timezone=True)),
+    Column("next_drive_at", DateTime(timezone=True), nullable=False, server_default=func.now()),
+    Column("attempts", Integer, nullable=False, server_default="0"),
+    CheckConstraint("state IN ('PENDING', 'CLOSING', 'CLOSED', 'REFUSED')", name="state"),
+    CheckConstraint("(state IN ('CLOSED', 'REFUSED')) = (finished_at IS NOT NULL)", name="finished"),
+    CheckConstraint("(state = 'REFUSED') = (refusal <> '')", name="refusal"),
+    CheckConstraint("role IN ('OWN', 'WALLET') AND (to_area IS NULL OR role = 'OWN')", name="role"),
+    CheckConstraint("area ~ '^[1-9][0-9]{5}$' AND to_area ~ '^[1-9][0-9]{5}$' AND to_area <> area", name="areas"),
+    CheckConstraint("past_fen >= 0 AND current_fen >= 0 AND tries >= 0", name="amounts"),
+    CheckConstraint("to_area IS NOT NULL OR past_fen + current_fen = 0", name="moved"),
+    Index("account_endings_due", "next_drive_at", postgresql_where=text("finished_at IS NULL")),
+    comment="Accounts that are closed or move to another area, from the request to the end of the old account.",
+)
+
 COORDINATOR: Final = Table(
     "coordinator",
     METADATA,

@@ -22,6 +22,7 @@ from sqlalchemy import (
     Table,
     Text,
     Uuid,
+    text,
 )
 
 from services.settlement.tables.metadata import METADATA
@@ -35,7 +36,10 @@ PERSONS: Final = Table(
     Column("version", BigInteger, nullable=False, comment=_VERSION),
     Column("name_masked", Text, nullable=False),
     Column("brdy", Text, nullable=False, comment="yyyy-MM-dd, or empty where identity does not tell it."),
+    Column("deceased", Boolean, nullable=False, server_default="false", comment="Whether a death is on record."),
+    Column("merged_into", Text, comment="The number that counts, where this one was a double."),
     CheckConstraint("version >= 0", name="version"),
+    Index("persons_merged", "merged_into", "psn_no", postgresql_where=text("merged_into IS NOT NULL")),
     comment="Persons as identity last told of them.",
 )
 

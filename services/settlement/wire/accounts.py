@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import Final
 
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from gongji.settlement.v1 import account_pb2 as pb
-from kernel.policy import Part
-from services.settlement.clients import Balance, StatementLine
+from kernel.clock import business_midnight, parsed_day
+from kernel.failures import Failure, Kind
+from kernel.ids import AdmDvs, PsnNo
+from kernel.policy import Part, known_area
+from services.settlement.clients import Balance, Period, Statement, StatementLine
 from services.settlement.domain.split import Role
+from services.settlement.operations.crediting import Accepted, CreditRow
 
 _ROLES: Final = {pb.ACCOUNT_KIND_PERSONAL: Role.OWN, pb.ACCOUNT_KIND_WALLET: Role.WALLET}
 _KINDS: Final = {role: kind for kind, role in _ROLES.items()}
@@ -27,6 +32,27 @@ def part_of(part: pb.AccountPart.ValueType) -> Part:
     return _PARTS[part]
 
 
+def credit_row(request: pb.CreditAccountRequest) -> CreditRow:
+    """What a request for a credit asks for."""
+    return CreditRow(
+        area=AdmDvs(request.area),
+        row_id=request.row_id,
+        psn_no=PsnNo(request.psn_no),
+        role=role_of(request.account_kind),
+        part=part_of(request.part),
+        amount_fen=request.amount_fen,
+    )
+
+
+def credit_answer(told: Accepted | Failure) -> pb.CreditAnswer:
+    """What became of one row of many."""
+    if isinstance(told, Failure):
+        field = str(told.metadata.get("field", ""))
+        return pb.CreditAnswer(state=pb.CREDIT_STATE_REFUSED, reason=told.reason, field=field)
+    state = pb.CREDIT_STATE_BOOKED if told.is_booked else pb.CREDIT_STATE_UNDER_WAY
+    return pb.CreditAnswer(state=state, existed=told.existed)
+
+
 def balance_message(balance: Balance) -> pb.Balance:
     """An account as its ledger tells it."""
     return pb.Balance(
@@ -38,6 +64,45 @@ def balance_message(balance: Balance) -> pb.Balance:
         held_fen=balance.held_past_fen + balance.held_current_fen,
         frozen=balance.frozen,
         exists=balance.exists,
+    )
+
+
+def areas_of(request: pb.MoveAccountRequest) -> dict[str, AdmDvs]:
+    """From where to where an account moves.
+
+    Refusals in this order: POLICY_AREA_UNKNOWN of either; MOVE_WITHIN_AREA.
+    """
+    areas = {
+        "from_area": known_area(request.from_area, field="from_area"),
+        "to_area": known_area(request.to_area, field="to_area"),
+    }
+    if areas["from_area"] == areas["to_area"]:
+        raise Failure(Kind.INVALID, "MOVE_WITHIN_AREA", field="to_area")
+    return areas
+
+
+def period_of(request: pb.GetStatementRequest) -> Period:
+    """The civil days of a statement, both of them in it.
+
+    Refusals in this order: DATE_MALFORMED of either, STATEMENT_PERIOD_REVERSED.
+    """
+    first = parsed_day(request.from_date, field="from_date") if request.from_date else None
+    last = parsed_day(request.to_date, field="to_date") if request.to_date else None
+    if first is not None and last is not None and last < first:
+        raise Failure(Kind.INVALID, "STATEMENT_PERIOD_REVERSED", field="to_date")
+    return Period(
+        begin=None if first is None else business_midnight(first),
+        end=None if last is None else business_midnight(last + timedelta(days=1)),
+    )
+
+
+def statement_message(statement: Statement) -> pb.GetStatementResponse:
+    """A page of a statement."""
+    return pb.GetStatementResponse(
+        lines=[line_message(line) for line in statement.lines],
+        more=statement.more,
+        opening_balance_fen=statement.opening_fen,
+        closing_balance_fen=statement.closing_fen,
     )
 
 

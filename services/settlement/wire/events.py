@@ -8,18 +8,31 @@ from typing import Any, Final
 from uuid import UUID, uuid5
 
 from chassis.outbox import OutgoingEvent
-from gongji.settlement.v1 import account_pb2, events_pb2, settlement_pb2
-from services.settlement.domain.payment import REVERSAL_PREFIX
+from gongji.settlement.v1 import account_pb2, events_pb2, settlement_pb2, wallets_pb2
+from kernel.ids import AdmDvs, PsnNo
+from services.settlement.domain.payment import REVERSAL_PREFIX, is_carrying
 from services.settlement.domain.split import Role
-from services.settlement.saga.payment import Payment
+from services.settlement.domain.wallet import Wallet
+from services.settlement.saga.payment import Payment, State
+from services.settlement.saga.transfers import receiver_of
+from services.settlement.store.endings import Ending, EndingState
+from services.settlement.wire.wallets import wallet_message
 
 _EVENT_IDS: Final = UUID("3e1f0a52-6a3f-5b0e-8d0c-0b6f7a1c2d3e")
-"""An aggregate here says one thing in its life, so its event's id follows from its own."""
+"""What is said of an aggregate has its version, so its event's id follows from both."""
 _VERSION: Final = 1
 _ROLE: Final = {
     Role.OWN: settlement_pb2.SOURCE_ROLE_OWN,
     Role.WALLET: settlement_pb2.SOURCE_ROLE_WALLET,
     Role.FUNDER: settlement_pb2.SOURCE_ROLE_FUNDER,
+}
+
+_TRANSFER_STATE: Final = {
+    State.TRYING: wallets_pb2.TRANSFER_STATE_PENDING_ACCEPT,
+    State.COMMITTED: wallets_pb2.TRANSFER_STATE_ACCEPTED,
+    State.DONE: wallets_pb2.TRANSFER_STATE_ACCEPTED,
+    State.ABORTED: wallets_pb2.TRANSFER_STATE_RETURNED,
+    State.CLOSED: wallets_pb2.TRANSFER_STATE_RETURNED,
 }
 
 
@@ -97,6 +110,39 @@ def account_freeze_changed(
     return _outgoing(event, aggregate, "account_freeze_changed", occurred_at, traceparent)
 
 
+def account_closed(ending: Ending, *, version: int, occurred_at: datetime) -> OutgoingEvent:
+    """An account takes no new payment (version 1), and is closed, then or with the end of its last one (version 2)."""
+    aggregate = f"ending:{ending.request_id}"
+    event = _event(aggregate, occurred_at, version=version)
+    is_wallet = ending.role is Role.WALLET
+    event.account_closed.CopyFrom(
+        events_pb2.AccountClosed(
+            psn_no=ending.psn_no,
+            account_kind=account_pb2.ACCOUNT_KIND_WALLET if is_wallet else account_pb2.ACCOUNT_KIND_PERSONAL,
+            area=ending.area,
+            cause=ending.cause,
+            closed=ending.state is EndingState.CLOSED,
+        )
+    )
+    return _outgoing(event, aggregate, "account_closed", occurred_at, ending.traceparent)
+
+
+def account_moved(ending: Ending, to_area: AdmDvs, *, occurred_at: datetime) -> OutgoingEvent:
+    """A personal account is in another area from now on."""
+    aggregate = f"ending:{ending.request_id}"
+    event = _event(aggregate, occurred_at)
+    event.account_moved.CopyFrom(
+        events_pb2.AccountMoved(
+            psn_no=ending.psn_no,
+            from_area=ending.area,
+            to_area=to_area,
+            past_fen=ending.past_fen,
+            current_fen=ending.current_fen,
+        )
+    )
+    return _outgoing(event, aggregate, "account_moved", occurred_at, ending.traceparent)
+
+
 def credential_refused(
     *,
     event_id: UUID,
@@ -124,6 +170,43 @@ def credential_refused(
     return _outgoing(event, aggregate, "credential_refused", occurred_at, traceparent)
 
 
+def wallet_changed(
+    wallet: Wallet, *, occurred_at: datetime, merged: PsnNo | None = None, traceparent: str = ""
+) -> OutgoingEvent:
+    """A wallet was opened, is used in another area, or takes over that of the number ``merged``."""
+    aggregate = f"wallet:{wallet.wallet_id}"
+    event = _event(aggregate, occurred_at, version=wallet.version)
+    event.wallet_changed.wallet.CopyFrom(wallet_message(wallet))
+    event.wallet_changed.merged_psn_no = merged or ""
+    return _outgoing(event, aggregate, "wallet_changed", occurred_at, traceparent)
+
+
+def transfer_changed(transfer: Payment, *, occurred_at: datetime, traceparent: str = "") -> OutgoingEvent | None:
+    """A transfer awaits its receiver, or is decided after that; None of one that nobody else has to hear of.
+
+    That is one which its receiver was never asked about, and money that follows its own wallet.
+    """
+    receiver = receiver_of(transfer)
+    if not transfer.pending_accept or receiver is None or receiver == transfer.psn_no or is_carrying(transfer.key):
+        return None
+    aggregate = f"payment:{transfer.payment_id}"
+    event = _event(aggregate, occurred_at, version=1 if transfer.state is State.TRYING else 2)
+    is_wallet = any(leg.role is Role.WALLET for leg in transfer.legs)
+    fact = events_pb2.TransferChanged(
+        transfer_id=str(transfer.payment_id),
+        giver_psn_no=transfer.psn_no or "",
+        receiver_psn_no=receiver,
+        amount_fen=transfer.amount_fen,
+        given_from=account_pb2.ACCOUNT_KIND_WALLET if is_wallet else account_pb2.ACCOUNT_KIND_PERSONAL,
+        state=_TRANSFER_STATE[transfer.state],
+        cause=transfer.reason,
+    )
+    if transfer.accept_by is not None:
+        fact.accept_by_time.FromDatetime(transfer.accept_by)
+    event.transfer_changed.CopyFrom(fact)
+    return _outgoing(event, aggregate, "transfer_changed", occurred_at, traceparent)
+
+
 def _changes(payment: Payment) -> list[events_pb2.AccountChange]:
     after = {told.leg_no: told.free_fen for told in payment.balances_after}
     return [
@@ -134,15 +217,16 @@ def _changes(payment: Payment) -> list[events_pb2.AccountChange]:
             past_fen=leg.past_fen,
             current_fen=leg.current_fen,
             balance_after_fen=after.get(leg.leg_no, 0),
+            authorisation_id="" if leg.authorisation_id is None else str(leg.authorisation_id),
         )
         for leg in payment.legs
     ]
 
 
-def _event(aggregate: str, occurred_at: datetime) -> events_pb2.SettlementEvent:
-    event = events_pb2.SettlementEvent(
-        event_id=str(uuid5(_EVENT_IDS, aggregate)), aggregate_id=aggregate, version=_VERSION
-    )
+def _event(aggregate: str, occurred_at: datetime, *, version: int = _VERSION) -> events_pb2.SettlementEvent:
+    """An event that has the same id whenever it is made; the first of an aggregate is named by it alone."""
+    name = aggregate if version == _VERSION else f"{aggregate}/{version}"
+    event = events_pb2.SettlementEvent(event_id=str(uuid5(_EVENT_IDS, name)), aggregate_id=aggregate, version=version)
     event.occurred_time.FromDatetime(occurred_at)
     return event
 
@@ -153,7 +237,7 @@ def _outgoing(
     return OutgoingEvent(
         event_id=UUID(event.event_id),
         aggregate=aggregate,
-        version=_VERSION,
+        version=event.version,
         subject=subject,
         payload=event.SerializeToString(),
         occurred_at=occurred_at,

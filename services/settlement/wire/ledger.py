@@ -8,6 +8,7 @@ from typing import Final
 from uuid import UUID
 
 from gongji.ledger.v1 import ledger_pb2 as pb
+from kernel.clock import business_month
 from kernel.failures import Failure, Kind
 from kernel.ids import AdmDvs, AuthorisationId, PaymentId, PsnNo
 from kernel.money import Fen
@@ -25,6 +26,7 @@ _ROLE: Final = {
     Role.WALLET: pb.ROLE_WALLET,
     Role.FUNDER: pb.ROLE_FUNDER,
     Role.RECEIVER: pb.ROLE_RECEIVER,
+    Role.MOVED_TO: pb.ROLE_RECEIVER,
 }
 _PART: Final = {Part.PAST: pb.PART_PAST, Part.CURRENT: pb.PART_CURRENT}
 _PART_NAME: Final = {pb.PART_PAST: "past", pb.PART_CURRENT: "current"}
@@ -73,13 +75,19 @@ class Balance:
 
 @value
 class AuthorisationBalance:
-    """An authorisation as its ledger tells it; ``is_open`` false when it is closed or unknown there."""
+    """An authorisation as its ledger tells it; ``is_open`` false when it is closed or unknown there.
+
+    ``month_used_fen`` is used and held together of the month that was asked for, where there is a limit per month.
+    """
 
     authorisation_id: AuthorisationId
     is_open: bool
     authorised_fen: Fen | None
     used_fen: Fen
     held_fen: Fen
+    per_payment_fen: Fen | None
+    per_month_fen: Fen | None
+    month_used_fen: Fen
 
 
 @value
@@ -94,6 +102,27 @@ class StatementLine:
     kind: str
     setl_id: str
     fixmedins_code: str
+
+
+@value
+class Period:
+    """What a statement tells of: booked at ``begin`` or later and before ``end``; None is not bounded."""
+
+    begin: datetime | None = None
+    end: datetime | None = None
+
+
+@value
+class Statement:
+    """A page of lines, whether more follow, and the whole account's balance at both ends of the period.
+
+    The balances are None while the area's ledger is of an older release.
+    """
+
+    lines: tuple[StatementLine, ...]
+    more: bool
+    opening_fen: Fen | None
+    closing_fen: Fen | None
 
 
 def command_of(
@@ -119,6 +148,7 @@ def command_of(
                 inquire_after_ms=inquire_after_ms + _acceptance_ms(payment),
                 memo=_memo(payment),
                 origin=origin,
+                month=0 if payment.created_at is None else business_month(payment.created_at),
             )
             return pb.Command(try_command=command, traceparent=traceparent)
         case Order.CONFIRM:
@@ -135,6 +165,8 @@ def command_of(
                 memo=_memo(payment),
                 origin=origin,
             )
+            if payment.kind is PaymentKind.CREDIT and payment.decided_at is not None:
+                credit.accepted_time.FromDatetime(payment.decided_at)
             return pb.Command(credit_command=credit, traceparent=traceparent)
 
 
@@ -214,7 +246,7 @@ def _branch_replied(payment: Payment, area: AdmDvs, order: Order, reply: pb.Bran
     branch = _BRANCH.get(reply.state, Branch.UNKNOWN)
     if order is Order.TRY:
         if branch is Branch.HELD:
-            holding = [leg for leg in payment.legs_at(area) if leg.role is not Role.RECEIVER]
+            holding = [leg for leg in payment.legs_at(area) if not leg.role.is_receiving]
             return Replied(area, order, branch, balances=_after(holding, reply.balances))
         if branch is Branch.UNKNOWN:
             return None
@@ -246,8 +278,15 @@ def freeze_command(*, request_id: UUID, psn_no: PsnNo, frozen: bool, cause: str,
     return pb.Command(unfreeze_command=unfreeze, traceparent=traceparent)
 
 
+def close_command(*, request_id: UUID, psn_no: PsnNo, role: Role, cause: str, traceparent: str = "") -> pb.Command:
+    """CLOSE_ACCOUNT, idempotent by the request's id; answered as a freeze is."""
+    account = pb.AccountRef(psn_no=psn_no, account_kind=_account_kind(role))
+    closing = pb.CloseAccountCommand(command_id=request_id.bytes, account=account, cause=cause)
+    return pb.Command(close_account_command=closing, traceparent=traceparent)
+
+
 def frozen_or_refused(area: AdmDvs, reply: pb.Reply) -> Balance | str | None:
-    """The account after a freeze, or the reason of its refusal; None when it is no answer to a freeze."""
+    """The account after a freeze or a closing, or the reason of its refusal; None when it is no answer to one."""
     kind = reply.WhichOneof("kind")
     if kind == "freeze":
         refused = reply.freeze.HasField("refusal")
@@ -257,12 +296,20 @@ def frozen_or_refused(area: AdmDvs, reply: pb.Reply) -> Balance | str | None:
     return None
 
 
-def balances_command(accounts: Iterable[tuple[PsnNo, Role]], authorisations: Iterable[AuthorisationId]) -> pb.Command:
-    """Reads accounts and authorisations of one ledger at one instant."""
+def is_closing(reply: pb.Reply) -> bool:
+    """Whether the account of an answer takes no new hold and waits for its last one to end."""
+    return reply.freeze.balance.closing
+
+
+def balances_command(
+    accounts: Iterable[tuple[PsnNo, Role]], authorisations: Iterable[AuthorisationId], *, month: int = 0
+) -> pb.Command:
+    """Reads accounts and authorisations of one ledger at one instant, and what a month (yyyymm; 0 = none) took."""
     return pb.Command(
         read_balances_command=pb.ReadBalancesCommand(
             accounts=[pb.AccountRef(psn_no=psn_no, account_kind=_account_kind(role)) for psn_no, role in accounts],
             authorisation_ids=[authorisation.bytes for authorisation in authorisations],
+            month=month,
         )
     )
 
@@ -299,24 +346,34 @@ def _authorisation(told: pb.Authorisation) -> AuthorisationBalance:
         authorised_fen=told.authorised_fen if told.HasField("authorised_fen") else None,
         used_fen=told.used_fen,
         held_fen=told.held_fen,
+        per_payment_fen=told.per_payment_fen if told.HasField("per_payment_fen") else None,
+        per_month_fen=told.per_month_fen if told.HasField("per_month_fen") else None,
+        month_used_fen=told.month_used_fen + told.month_held_fen,
     )
 
 
-def statement_command(psn_no: PsnNo, role: Role, *, after_entry_no: int, entries_max: int) -> pb.Command:
+def statement_command(
+    psn_no: PsnNo, role: Role, *, period: Period, after_entry_no: int, entries_max: int
+) -> pb.Command:
     """Reads a page of an account's statement."""
     account = pb.AccountRef(psn_no=psn_no, account_kind=_account_kind(role))
     read = pb.ReadStatementCommand(account=account, after_entry_no=after_entry_no, entries_max=entries_max)
+    if period.begin is not None:
+        read.from_time.FromDatetime(period.begin)
+    if period.end is not None:
+        read.to_time.FromDatetime(period.end)
     return pb.Command(read_statement_command=read)
 
 
-def statement_of(reply: pb.Reply) -> tuple[list[StatementLine], bool] | None:
-    """A page of lines and whether more follow; raises the ledger's refusal; None when it is no answer to that."""
+def statement_of(reply: pb.Reply) -> Statement | None:
+    """A page of a statement; raises the ledger's refusal; None when it is no answer to that."""
     kind = reply.WhichOneof("kind")
     if kind == "refusal":
         raise Failure(Kind.NOT_FOUND, reply.refusal.reason)
     if kind != "statement":
         return None
-    lines = [
+    told = reply.statement
+    lines = tuple(
         StatementLine(
             entry_no=entry.entry_no,
             booked_at=entry.booked_time.ToDatetime(tzinfo=UTC),
@@ -327,9 +384,14 @@ def statement_of(reply: pb.Reply) -> tuple[list[StatementLine], bool] | None:
             setl_id=entry.memo.setl_id,
             fixmedins_code=entry.memo.fixmedins_code,
         )
-        for entry in reply.statement.entries
-    ]
-    return lines, reply.statement.more
+        for entry in told.entries
+    )
+    return Statement(
+        lines,
+        told.more,
+        opening_fen=told.opening_balance_fen if told.HasField("opening_balance_fen") else None,
+        closing_fen=told.closing_balance_fen if told.HasField("closing_balance_fen") else None,
+    )
 
 
 def batch_of(commands: Iterable[pb.Command], *, epoch: int) -> bytes:

@@ -75,6 +75,8 @@ def _person(message: Person) -> ProjectedPerson:
             for enrolment in message.enrolments
         ),
         sanctions=_sanctions(message.sanctions),
+        merged_into=PsnNo(message.merged_into) if message.merged_into else None,
+        deceased=bool(message.death_date),
     )
 
 

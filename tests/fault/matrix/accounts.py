@@ -139,10 +139,14 @@ class Opening(SingleAct):
 
     binding: Any = None
 
+    def resident(self) -> Resident:
+        """Who is to give."""
+        return new_resident(HAMI)
+
     async def prepare(self) -> None:
         """Two siblings in one group, not bound yet."""
         town = self.scene.town
-        patient, funder = new_resident(), new_resident(HAMI)
+        patient, funder = new_resident(), self.resident()
         await asyncio.gather(town.moves_in(patient), town.moves_in(funder))
         await until(lambda: self._known(patient, funder), "family has heard of them")
         group = await household.found_group(town.desks, founder=patient.psn_no)

@@ -20,10 +20,12 @@ from tests.fault.matrix.bills import (
     UnseenRequests,
 )
 from tests.fault.matrix.cells import Cell, Nats
+from tests.fault.matrix.endings import MoveAccount, MoveLeft
 from tests.fault.matrix.hearing import Hearing, LosingStream, StartingAnew
 from tests.fault.matrix.scene import Scene
 from tests.fault.matrix.table import Act
-from tests.fault.victims import COORDINATOR, FAR_LEDGER, arm_running, died
+from tests.fault.matrix.wallets import MoveWallet, OpenWallet, Transfer
+from tests.fault.victims import COORDINATOR, FAMILY, FAR_LEDGER, arm_running, died
 
 DRAIN_MAX_S: Final = 40.0
 NATS_AWAY_S: Final = 0.5
@@ -66,6 +68,11 @@ ACTS: Final[Mapping[Act, Callable[[Scene], Playing]]] = {
     Act.OPEN: Opening,
     Act.AMEND: Amending,
     Act.CLOSE: Closing,
+    Act.OPEN_WALLET: OpenWallet,
+    Act.TRANSFER: Transfer,
+    Act.MOVE_WALLET: MoveWallet,
+    Act.MOVE_ACCOUNT: MoveAccount,
+    Act.MOVE_LEFT: MoveLeft,
     Act.HEAR: Hearing,
     Act.LOSE_STREAM: LosingStream,
     Act.START_ANEW: StartingAnew,
@@ -148,9 +155,9 @@ async def _died_again(scene: Scene, cell: Cell) -> str:
 async def mended(scene: Scene) -> None:
     """After a cell that failed: servers and processes as they should be, and three families nobody has dealt with."""
     await scene.broker.start()
-    for victim in (COORDINATOR, FAR_LEDGER):
+    for victim in (COORDINATOR, FAR_LEDGER, FAMILY):
         await scene.launch(victim)
-    for victim in (COORDINATOR, FAR_LEDGER):
+    for victim in (COORDINATOR, FAR_LEDGER, FAMILY):
         await scene.town.world.ready(victim)
     await scene.reached()
     scene.families = await scene.town.pairs(3)

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Final
 
-from tests.fault.victims import COORDINATOR, FAR_LEDGER
+from tests.fault.victims import COORDINATOR, FAMILY, FAR_LEDGER
 
 
 class Act(Enum):
@@ -37,6 +37,15 @@ class Act(Enum):
     """An authorisation is opened, amended, closed: by the family's service."""
     AMEND = "amend"
     CLOSE = "close"
+    OPEN_WALLET = "open-wallet"
+    TRANSFER = "transfer"
+    """From an account in the far area to a wallet in the near one, and accepted."""
+    MOVE_WALLET = "move-wallet"
+    """A wallet is used in another area, and its money follows."""
+    MOVE_ACCOUNT = "move-account"
+    """An account moves from the far area to the near one, with its money and with the binding that rests on it."""
+    MOVE_LEFT = "move-left"
+    """As MOVE_ACCOUNT, and whoever asked goes away: only recovery can finish it."""
     HEAR = "hear"
     """A person is registered elsewhere; the coordinator hears of it."""
     LOSE_STREAM = "lose-stream"
@@ -113,6 +122,40 @@ _COORDINATOR: Final[Mapping[Act, Mapping[str, str]]] = {
         "settlement.freeze_request.after_commit": "settlement.freeze_sweep.after_commit",
         "settlement.freeze.before_send": "settlement.freeze_sweep.after_commit",
     },
+    Act.OPEN_WALLET: {
+        "settlement.wallet_open.before_commit": "settlement.wallet_open.before_commit",
+        "settlement.wallet_open.after_commit": BEFORE,
+    },
+    Act.TRANSFER: {
+        "settlement.transfer.before_commit": "settlement.transfer.after_commit",
+        "settlement.transfer.after_commit": "settlement.decide.before_commit",
+        "settlement.try.after_reply": "settlement.decide.before_commit",
+        "settlement.decide.before_commit": "settlement.decide.after_commit",
+        "settlement.decide.after_commit": "settlement.confirm.after_reply",
+    },
+    Act.MOVE_WALLET: {
+        "settlement.wallet_area.before_commit": "settlement.wallet_area.after_commit",
+        "settlement.wallet_area.after_commit": "settlement.wallet_look.before_commit",
+        "settlement.wallet_look.after_commit": "settlement.wallet_look.after_commit",
+        "settlement.wallet_carry.after_commit": "settlement.decide.after_commit",
+        "settlement.transfer.after_commit": "settlement.wallet_look.after_commit",
+        "settlement.decide.after_commit": "settlement.wallet_carried.after_commit",
+        "settlement.wallet_carried.after_commit": BEFORE,
+    },
+    Act.MOVE_ACCOUNT: {
+        "settlement.ending.before_commit": "settlement.ending.after_commit",
+        "settlement.ending.after_commit": "settlement.transfer.after_commit",
+        "settlement.transfer.after_commit": "settlement.decide.before_commit",
+        "settlement.decide.after_commit": "settlement.ending_step.before_commit",
+        "settlement.ending_step.before_commit": "settlement.ending_step.after_commit",
+        "settlement.ending_step.after_commit": BEFORE,
+        "settlement.ending_sweep.before_commit": "settlement.ending_sweep.before_commit",
+    },
+    Act.MOVE_LEFT: {
+        "settlement.ending.after_commit": "settlement.ending_sweep.after_commit",
+        "settlement.transfer.after_commit": "settlement.ending_sweep.after_commit",
+        "settlement.ending_step.before_commit": "settlement.ending_sweep.after_commit",
+    },
     Act.OVERDUE: {
         "settlement.freeze_sweep.before_commit": "settlement.freeze_sweep.before_commit",
         "bus.answer.before_send": "bus.answer.before_send",
@@ -186,11 +229,40 @@ _LEDGER: Final[Mapping[Act, Mapping[str, str]]] = {
         "ledger.close_authorisation.before_commit": "ledger.close_authorisation.after_commit",
         "ledger.close_authorisation.after_commit": "ledger.close_authorisation.before_commit",
     },
+    Act.MOVE_ACCOUNT: {
+        "ledger.try.after_commit": "ledger.try.before_commit",
+        "ledger.confirm.before_commit": "ledger.close_account.before_commit",
+        "ledger.close_account.before_commit": "ledger.close_account.after_commit",
+        "ledger.close_account.after_commit": "ledger.close_authorisation.before_commit",
+        "ledger.close_authorisation.before_commit": "ledger.close_authorisation.after_commit",
+        "ledger.close_authorisation.after_commit": "ledger.close_authorisation.before_commit",
+    },
+}
+
+
+_FAMILY: Final[Mapping[Act, Mapping[str, str]]] = {
+    Act.OPEN: {
+        "family.bind.before_commit": "family.bind.after_commit",
+        "family.bind.after_commit": "family.follow.before_commit",
+        "family.follow.before_commit": "family.follow.after_commit",
+        "family.follow.after_commit": "outbox.publish.before_commit",
+    },
+    Act.CLOSE: {
+        "family.unbind.before_commit": "family.unbind.after_commit",
+        "family.unbind.after_commit": "family.follow.before_commit",
+        "family.follow.before_commit": "family.follow.after_commit",
+    },
+    Act.MOVE_ACCOUNT: {
+        "inbox.take.after_commit": "family.judge.before_commit",
+        "family.judge.before_commit": "family.follow.before_commit",
+        "family.follow.before_commit": "family.follow.after_commit",
+        "family.follow.after_commit": "family.follow.before_commit",
+    },
 }
 
 
 def _lines() -> Iterator[Line]:
-    for victim, acts in ((COORDINATOR, _COORDINATOR), (FAR_LEDGER, _LEDGER)):
+    for victim, acts in ((COORDINATOR, _COORDINATOR), (FAR_LEDGER, _LEDGER), (FAMILY, _FAMILY)):
         for act, points in acts.items():
             for point, again in points.items():
                 yield Line(victim, point, act, again)

@@ -13,6 +13,7 @@ from services.settlement.domain.split import Role
 from services.settlement.ledger.domain.model import AccountKey, AccountKind, Book, Branch, BranchState, EntryKind, Parts
 from services.settlement.ledger.domain.model import Role as LedgerRole
 from services.settlement.ledger.domain.state import Outcome
+from services.settlement.ledger.domain.state import State as LedgerState
 from services.settlement.saga.payment import OPEN_STATES, PAID_STATES, REFUSED_STATES, Payment, PaymentKind, State
 from tests.fault.simulation.ledger import Ledger
 from tests.fault.simulation.rows import FOUNDING_IDS, PaymentRows, label, name_of
@@ -131,6 +132,27 @@ class Invariants:
             figures = f"used {known.used_fen} + held {known.held_fen} of {limit}, by its legs {used[it]} + {held[it]}"
             require((known.used_fen, known.held_fen) == (used[it], held[it]), "I9", f"{name_of(it)}: {figures}")
             require(limit is None or known.used_fen + known.held_fen <= limit, "I9", f"{name_of(it)}: {figures}")
+            self._months(state, it)
+
+    def _months(self, state: LedgerState, authorisation_id: AuthorisationId) -> None:
+        """I9 month by month: what each has used and held is the sum of its legs, and was within its limit."""
+        if not state.authorisations[authorisation_id].counts_months:
+            return
+        wanted: Counter[tuple[int | None, bool]] = Counter()
+        for branch in state.branches.values():
+            if branch.state in {HELD, CONFIRMED}:
+                for leg in branch.legs:
+                    if leg.authorisation_id == authorisation_id:
+                        fen = leg.amount.total - branch.refunded_fen.get(leg.leg_no, 0)
+                        wanted[branch.month, branch.state is HELD] += fen
+        counted: Counter[tuple[int | None, bool]] = Counter()
+        for use in state.months.values():
+            if use.authorisation_id == authorisation_id:
+                counted[use.month, False], counted[use.month, True] = use.used_fen, use.held_fen
+                within = use.limit_fen is None or use.total_fen <= use.limit_fen
+                require(within, "I9", f"{name_of(authorisation_id)}: {use}")
+        figures = f"{dict(counted)}, by its legs {dict(wanted)}"
+        require(+counted == +wanted, "I9", f"{name_of(authorisation_id)}: months {figures}")
 
     def _entries(self, ledger: Ledger, outcome: Outcome) -> None:
         """I2 (every payment's entries sum to zero) and I5 (booked once)."""

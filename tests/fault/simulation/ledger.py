@@ -17,7 +17,8 @@ from services.settlement.ledger.domain.commands import (
 )
 from services.settlement.ledger.domain.model import BranchState, Entry, EntryKind
 from services.settlement.ledger.domain.state import Outcome, State
-from services.settlement.ledger.wire import parse_batch, render_batch, render_reply
+from services.settlement.ledger.wire.commands import parse_batch
+from services.settlement.ledger.wire.replies import render_batch, render_reply
 from services.settlement.saga.requests import Decision
 from tests.fault.simulation.decisions import Decisions
 from tests.fault.simulation.rows import name_of

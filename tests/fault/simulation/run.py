@@ -135,8 +135,13 @@ class Town:
             for patient in range(PATIENTS):
                 if patient != person:
                     limit = None if fate[8 + patient] < 60 else fate[8 + patient] * 40
+                    one, month, *_ = self.world.fate(f"limits of person {person} for patient {patient}")
+                    limits = (
+                        None if one < 128 else one * 20,
+                        None if month < 128 else month * 30,
+                    )
                     opened = OpenAuthorisation(
-                        authorisation_id(person, patient), psn_no(person), psn_no(patient), limit
+                        authorisation_id(person, patient), psn_no(person), psn_no(patient), limit, 0, *limits
                     )
                     requests.append(Request(opened))
             self.ledgers[area_of(person)].apply(requests)

@@ -57,7 +57,7 @@ class Asked:
         return f"{self.kind} {self.key.infno}/{self.key.msgid[-6:]}"
 
     def credit(self, payment_id: PaymentId, now: datetime) -> Payment:
-        """The row of a credit, in the year in which it is accepted (as ``operations.accounts``)."""
+        """The row of a credit, in the year in which it is accepted (as ``operations.crediting``)."""
         if self.leg is None:
             raise ValueError("a credit without a leg")
         return Payment(

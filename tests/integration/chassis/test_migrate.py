@@ -95,3 +95,26 @@ async def test_a_folder_whose_names_and_revisions_disagree_is_refused(database: 
     folder = _folder(tmp_path / "mixed", r0002="SELECT 1", r0001="SELECT 1")
     with pytest.raises(ValueError, match="the last file by name"):
         await migrate(database, folder)
+
+
+async def test_what_was_not_held_against_old_rows_is_afterwards_while_others_write(
+    database: str, tmp_path: Path
+) -> None:
+    """At the start after one that was cut off; a transaction that writes to the table does not keep it waiting."""
+    folder = _folder(
+        tmp_path / "unproven",
+        r0001="CREATE TABLE big (n int)",
+        r0002="ALTER TABLE big ADD CONSTRAINT big_n CHECK (n > 0) NOT VALID",
+    )
+    state = "SELECT convalidated FROM pg_constraint WHERE conname = 'big_n'"
+    connection, writer = await asyncpg.connect(database), await asyncpg.connect(database)
+    assert await migrate(database, folder) is True
+    assert await connection.fetchval(state) is True
+    await connection.execute("ALTER TABLE big DROP CONSTRAINT big_n, ADD CONSTRAINT big_n CHECK (n > 0) NOT VALID")
+    async with writer.transaction():
+        await writer.execute("INSERT INTO big VALUES (1)")
+        async with asyncio.timeout(10):
+            assert await migrate(database, folder) is False
+    assert await connection.fetchval(state) is True
+    await connection.close()
+    await writer.close()

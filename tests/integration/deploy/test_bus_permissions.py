@@ -19,9 +19,12 @@ import pytest
 from rich.console import Console
 
 from chassis.bus import Bus, Stream
+from gongji.identity.v1 import identity_pb2
+from gongji.settlement.v1 import account_pb2
 from kernel.callers import parsed_caller
 from kernel.failures import Failure, Kind
-from ops.demo.people import AREAS, HOSPITAL, PATIENT
+from ops import household
+from ops.demo.people import AREAS, HOSPITAL, PATIENT, URUMQI, WIFE
 from ops.demo.story import MED_TYPE, Story
 from ops.demo.view import View
 from ops.desks import desks_at
@@ -128,10 +131,22 @@ async def leave_undecided(story: Story, guarded: Guarded) -> None:
     assert await story.at_rest()
 
 
+async def move_her_account(story: Story) -> None:
+    """The wife lives in Ürümqi by now, and her account follows her; so does what it pays for others."""
+    enrolment = identity_pb2.EnrolRequest(psn_no=WIFE.psn_no, insutype=WIFE.insutype, insuplc_admdvs=URUMQI)
+    await story.desks.identity.Enrol(enrolment)
+    await story.told()
+    await household.credit(story.desks, psn_no=WIFE.psn_no, area=URUMQI, past_fen=1)
+    moving = account_pb2.MoveAccountRequest(
+        psn_no=WIFE.psn_no, from_area=WIFE.area, to_area=URUMQI, request_id=str(uuid.uuid4())
+    )
+    assert (await story.desks.accounts.MoveAccount(moving)).closed
+
+
 async def test_the_five_processes_need_exactly_the_permissions_they_have(
     town: World, guarded: Guarded, tmp_path: Path
 ) -> None:
-    """The demo's bills, a hold that is asked about and the messages: no violation, and no permission left unused."""
+    """The demo's bills, a hold that is asked about, an account that moves: no violation, and no permission unused."""
     view = View(Console(file=io.StringIO()))
     rooms = [town.database_url(name) for name in ("identity", "family", "settlement")]
     told = partial(wait_until_told, databases=rooms, nats_url=guarded.nats.observer_url, bus_prefix=PREFIX)
@@ -146,6 +161,7 @@ async def test_the_five_processes_need_exactly_the_permissions_they_have(
         await story.ordinary_bill()
         await story.changed_source()
         await leave_undecided(story, guarded)
+        await move_her_account(story)
         await story.messages()
     assert view.problems == []
 

@@ -19,7 +19,7 @@ POLICIES: Final = {
     "xinjiang.yaml": "area: '650000'\npolicy:\n  authorized_amount_required: true\n",
     "guangzhou.yaml": (
         f"area: '{GUANGZHOU}'\npolicy:\n  max_members: 3\n  max_funders_per_beneficiary: 1\n"
-        "  relations: [SPOUSE, PARENT, CHILD]\n"
+        "  relations: [SPOUSE, PARENT, CHILD]\n  counter_four_eyes: true\n  rebind_per_year: 1\n"
     ),
 }
 
@@ -43,7 +43,7 @@ async def house(postgres: Databases, nats: NatsServer, starting: Starting) -> As
         policies=policies,
         starting=starting,
         services=[service for service in SERVICES if service.name in SERVICE_NAMES],
-        environment={"GONGJI_DATABASE_POOL_SIZE": "4"},
+        environment={"GONGJI_DATABASE_POOL_SIZE": "4", "GONGJI_POLICIES_POLL_S": "0.2"},
     )
     try:
         await world.start()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import itertools
 import os
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -16,8 +17,10 @@ import grpc
 from chassis.bus import Bus
 from chassis.db import Database
 from chassis.rpc.client import channel
-from gongji.family.v1 import binding_pb2, family_pb2, family_pb2_grpc
+from gongji.family.v1 import binding_pb2, family_pb2, family_pb2_grpc, groups_pb2, groups_pb2_grpc
 from gongji.identity.v1 import (
+    attestations_pb2,
+    attestations_pb2_grpc,
     identity_pb2,
     identity_pb2_grpc,
     kinship_pb2,
@@ -26,12 +29,16 @@ from gongji.identity.v1 import (
     sanctions_pb2_grpc,
 )
 from gongji.ledger.v1 import ledger_pb2
+from ops import faces
 from ops.embedded.world import World
 
 HAMI: Final = "650500"
 URUMQI: Final = "650100"
 GUANGZHOU: Final = "440100"
 AREAS: Final = (HAMI, URUMQI, GUANGZHOU)
+TEXT: Final = "共济承诺书"
+TEXT_VERSION: Final = "2026-01"
+TEXT_SHA256: Final = hashlib.sha256(TEXT.encode()).digest()
 _WEIGHTS: Final = (7, 9, 10, 5, 8, 4, 2, 1, 6, 3, 7, 9, 10, 5, 8, 4, 2)
 _serial: Final = itertools.count(os.getpid() % 100_000 * 1_000)
 
@@ -54,6 +61,8 @@ class House:
     kinship: kinship_pb2_grpc.KinshipServiceAsyncStub
     sanctions: sanctions_pb2_grpc.SanctionServiceAsyncStub
     family: family_pb2_grpc.FamilyServiceAsyncStub
+    groups: groups_pb2_grpc.GroupServiceAsyncStub
+    attestations: attestations_pb2_grpc.AttestationServiceAsyncStub
     family_channel: grpc.aio.Channel
     bus: Bus
 
@@ -79,6 +88,20 @@ class House:
         """Pauses or resumes an enrolment."""
         await self.identity.ChangeInsuranceStatus(
             identity_pb2.ChangeInsuranceStatusRequest(psn_no=psn_no, insutype=insutype, psn_insu_stas=stas)
+        )
+
+    async def two_numbers(self, *, insutype: str = "310") -> tuple[str, str]:
+        """Two numbers of people of one sex and birth date, who may be one person."""
+        one = await self.person(insutype=insutype)
+        next(_serial)  # The sex stands in the certificate: every other one is a woman's.
+        return one, await self.person(insutype=insutype)
+
+    async def merge(self, keep: str, double: str) -> None:
+        """An officer finds two numbers to be one person."""
+        await self.identity.MergePersons(
+            identity_pb2.MergePersonsRequest(
+                keep_psn_no=keep, double_psn_no=double, opter="zhang01", cause="同一人重复登记"
+            )
         )
 
     async def until_projected(self, psn_no: str, stas: str) -> None:
@@ -119,10 +142,21 @@ class House:
         """A verified fact: the two are siblings; its id."""
         return await self._fact(person_pb2.KINSHIP_FACT_KIND_SIBLING_OF, one, other)
 
-    async def _fact(self, kind: person_pb2.KinshipFactKind.ValueType, one: str, other: str) -> str:
+    async def married(self, one: str, other: str) -> str:
+        """A verified fact: the two are married; its id."""
+        return await self._fact(person_pb2.KINSHIP_FACT_KIND_MARRIED_TO, one, other, from_date="2020-05-20")
+
+    async def _fact(
+        self, kind: person_pb2.KinshipFactKind.ValueType, one: str, other: str, *, from_date: str = ""
+    ) -> str:
+        wedding = kinship_pb2.EVIDENCE_MARRIAGE_CERTIFICATE
         fact = await self.kinship.SubmitKinshipFact(
             kinship_pb2.SubmitKinshipFactRequest(
-                kind=kind, psn_no=one, other_psn_no=other, evidence=kinship_pb2.EVIDENCE_HOUSEHOLD_REGISTER
+                kind=kind,
+                psn_no=one,
+                other_psn_no=other,
+                evidence=wedding if from_date else kinship_pb2.EVIDENCE_HOUSEHOLD_REGISTER,
+                from_date=from_date,
             )
         )
         await self.kinship.ReviewKinshipFact(
@@ -146,7 +180,7 @@ class House:
     async def sign(self, psn_no: str) -> None:
         """The person signs the pledge."""
         await self.family.SignPledge(
-            family_pb2.SignPledgeRequest(psn_no=psn_no, text_version="2026-01", text_sha256=bytes(32))
+            family_pb2.SignPledgeRequest(psn_no=psn_no, text_version=TEXT_VERSION, text_sha256=TEXT_SHA256)
         )
 
     async def group(self, founder: str) -> str:
@@ -176,10 +210,29 @@ class House:
         self, group_id: str, inviter: str, invitee: str, relation: person_pb2.Relation.ValueType
     ) -> None:
         """Invites and accepts."""
-        invitation = await self.invite(group_id, inviter, invitee, relation)
-        await self.family.AcceptInvitation(
-            family_pb2.AcceptInvitationRequest(invitation_id=invitation.invitation_id, invitee_psn_no=invitee)
+        await self.accept(await self.invite(group_id, inviter, invitee, relation))
+
+    async def face(self, psn_no: str) -> str:
+        """The person shows his face for joining a group; the attestation's id."""
+        return await faces.shown(self.attestations, psn_no, attestations_pb2.ATTESTATION_PURPOSE_JOIN_GROUP)
+
+    async def accept(self, invitation: binding_pb2.Invitation) -> family_pb2.Group:
+        """The invited person accepts with his face."""
+        request = family_pb2.AcceptInvitationRequest(
+            invitation_id=invitation.invitation_id,
+            invitee_psn_no=invitation.invitee_psn_no,
+            attestation_id=await self.face(invitation.invitee_psn_no),
         )
+        return (await self.family.AcceptInvitation(request)).group
+
+    async def see_group(self, group_id: str, by: str) -> family_pb2.Group:
+        """The group as this member sees it."""
+        answer = await self.family.GetGroup(family_pb2.GetGroupRequest(group_id=group_id, by_psn_no=by))
+        return answer.group
+
+    async def enrol(self, psn_no: str, area: str, *, insutype: str = "310") -> None:
+        """Insured somewhere else from now on."""
+        await self.identity.Enrol(identity_pb2.EnrolRequest(psn_no=psn_no, insutype=insutype, insuplc_admdvs=area))
 
     async def couple(self, *, area: str = HAMI, other_area: str | None = None) -> tuple[str, str, str]:
         """Two siblings in a group: funder, beneficiary and the group's id."""
@@ -245,12 +298,20 @@ async def house_of(world: World) -> AsyncIterator[House]:
         identity = await stack.enter_async_context(channel(world.address("identity"), caller=None))
         family = await stack.enter_async_context(channel(world.address("family"), caller=None))
         bus = await stack.enter_async_context(Bus(world.nats_url, name="test", prefix=world.bus_prefix))
-        yield House(
+        opened = House(
             world,
             identity_pb2_grpc.IdentityServiceStub(identity),
             kinship_pb2_grpc.KinshipServiceStub(identity),
             sanctions_pb2_grpc.SanctionServiceStub(identity),
             family_pb2_grpc.FamilyServiceStub(family),
+            groups_pb2_grpc.GroupServiceStub(family),
+            attestations_pb2_grpc.AttestationServiceStub(identity),
             family,
             bus,
         )
+        await opened.groups.RegisterPledgeText(
+            groups_pb2.RegisterPledgeTextRequest(
+                text_version=TEXT_VERSION, language="zh-CN", text=TEXT, opter="zhang01"
+            )
+        )
+        yield opened

@@ -14,6 +14,7 @@ from gongji.family.v1 import binding_pb2, events_pb2, family_pb2
 from gongji.identity.v1 import person_pb2
 from gongji.ledger.v1 import ledger_pb2
 from kernel.failures import Failure
+from kernel.money import AMOUNT_MAX_FEN
 from tests.integration.family.house import GUANGZHOU, HAMI, URUMQI, House, authorisation_bytes, until
 
 OPENING, ACTIVE = binding_pb2.BINDING_STATE_OPENING, binding_pb2.BINDING_STATE_ACTIVE
@@ -83,7 +84,8 @@ async def test_people_of_two_cities_of_one_province_are_bound(house: House) -> N
 
 async def test_what_must_not_be_bound_is_refused(house: House) -> None:
     """Provinces, insurance, membership, amount: each has its refusal, and no binding is left behind."""
-    funder, beneficiary, group_id = await house.couple(area=HAMI, other_area=GUANGZHOU)
+    funder, beneficiary, group_id = await house.couple()
+    await house.enrol(beneficiary, GUANGZHOU, insutype="390")
     reasons = {
         "BINDING_ACROSS_PROVINCES": house.bind(group_id, funder, beneficiary),
         "FUNDER_NOT_INSURED": house.bind(group_id, beneficiary, funder),
@@ -94,6 +96,9 @@ async def test_what_must_not_be_bound_is_refused(house: House) -> None:
     assert {reason: (await refused(call)).reason for reason, call in reasons.items()} == {
         reason: reason for reason in reasons
     }
+    for amount_fen in (-1, AMOUNT_MAX_FEN + 1):
+        beyond = await refused(house.bind(group_id, funder, beneficiary, authorised_fen=amount_fen))
+        assert beyond.reason == "REQUEST_INVALID"
     answer = await house.family.GetGroup(family_pb2.GetGroupRequest(group_id=group_id, by_psn_no=funder))
     assert list(answer.group.bindings) == []
 

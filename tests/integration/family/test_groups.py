@@ -11,7 +11,7 @@ import pytest
 from gongji.family.v1 import binding_pb2, family_pb2
 from gongji.identity.v1 import person_pb2
 from kernel.failures import Failure
-from tests.integration.family.house import GUANGZHOU, House
+from tests.integration.family.house import GUANGZHOU, TEXT_SHA256, TEXT_VERSION, House
 
 SIBLING, CHILD = person_pb2.RELATION_SIBLING, person_pb2.RELATION_CHILD
 
@@ -36,12 +36,11 @@ async def test_a_relative_is_invited_and_accepts(house: House) -> None:
     group_id = await house.group(founder)
     invitation = await house.invite(group_id, founder, sibling, SIBLING)
     assert invitation.state == binding_pb2.INVITATION_STATE_PENDING
-    request = family_pb2.AcceptInvitationRequest(invitation_id=invitation.invitation_id, invitee_psn_no=sibling)
-    group = (await house.family.AcceptInvitation(request)).group
+    group = await house.accept(invitation)
     assert [member.psn_no for member in group.members] == [founder, sibling]
     assert {member.name_masked for member in group.members} == {"王*国"}
     assert [one.state for one in group.invitations] == [binding_pb2.INVITATION_STATE_ACCEPTED]
-    assert await refused(house.family.AcceptInvitation(request)) == "INVITATION_ALREADY_ACCEPTED"
+    assert await refused(house.accept(invitation)) == "INVITATION_ALREADY_ACCEPTED"
 
 
 async def test_a_young_child_joins_at_once_through_its_parent(house: House) -> None:
@@ -90,7 +89,7 @@ async def test_a_group_needs_a_pledge_and_a_known_person(house: House) -> None:
     person = await house.person()
     request = family_pb2.CreateGroupRequest(founder_psn_no=person, request_id=str(uuid4()))
     assert await refused(house.family.CreateGroup(request)) == "PLEDGE_NOT_SIGNED"
-    pledge = family_pb2.SignPledgeRequest(psn_no="99999999999999", text_version="1", text_sha256=bytes(32))
+    pledge = family_pb2.SignPledgeRequest(psn_no="99999999999999", text_version=TEXT_VERSION, text_sha256=TEXT_SHA256)
     with pytest.raises(Failure) as caught:
         await house.family.SignPledge(pledge)
     assert caught.value.kind.value == "NOT_FOUND"
@@ -100,7 +99,7 @@ async def test_the_same_request_gives_the_same_thing_and_another_is_refused(hous
     """Pledge, group and invitation are made once, also when the same request comes many times at once."""
     founder, sibling = await house.person(), await house.person()
     await house.siblings(founder, sibling)
-    pledge = family_pb2.SignPledgeRequest(psn_no=founder, text_version="1", text_sha256=bytes(32))
+    pledge = family_pb2.SignPledgeRequest(psn_no=founder, text_version=TEXT_VERSION, text_sha256=TEXT_SHA256)
     signed = await asyncio.gather(*(house.family.SignPledge(pledge) for _ in range(5)))
     assert len({answer.pledge_id for answer in signed}) == 1
     request = family_pb2.CreateGroupRequest(founder_psn_no=founder, request_id=str(uuid4()))
@@ -191,9 +190,7 @@ async def test_who_is_invited_sees_his_invitation_and_nothing_of_the_group(house
     (group,) = await listed(house, sibling)
     assert [each.invitation_id for each in group.invitations] == [invitation.invitation_id]
     assert (list(group.members), list(group.bindings), group.group_id) == ([], [], group_id)
-    await house.family.AcceptInvitation(
-        family_pb2.AcceptInvitationRequest(invitation_id=invitation.invitation_id, invitee_psn_no=sibling)
-    )
+    await house.accept(invitation)
     (group,) = await listed(house, sibling)
     assert (len(group.members), len(group.bindings), len(group.invitations)) == (3, 1, 2)
 

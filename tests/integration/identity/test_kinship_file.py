@@ -12,11 +12,11 @@ import sqlalchemy as sa
 from rich.console import Console
 
 from kernel.callers import parsed_caller
-from ops.identity import taking
-from ops.identity.lines import UnusableFileError
+from ops.batchfile import taking
+from ops.batchfile.lines import UnusableFileError
+from ops.batchfile.progress import Done, report_of
+from ops.batchfile.view import View
 from ops.identity.loading import load_registry_file
-from ops.identity.progress import Done, report_of
-from ops.identity.view import View
 from tests.integration.identity.conftest import CHILD, LI, WANG, Identity
 from tests.integration.identity.test_kinship import VERIFIED, WEDDING, submit
 from tests.unit.identity.strategies import with_check_character

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from ops.identity.progress import report_of
+from ops.batchfile.progress import report_of
 from tests.integration.identity.conftest import LI, WANG, Identity
 from tests.integration.identity.test_people import count
 from tests.unit.identity.strategies import with_check_character

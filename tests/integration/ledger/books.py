@@ -33,6 +33,7 @@ async def everything(ledger: Database) -> tuple[State, list[Entry]]:
         touched.payments = await _ids(connection, "SELECT payment_id FROM branches")
         touched.credits = await _ids(connection, "SELECT credit_id FROM credits")
         touched.freezes = await _ids(connection, "SELECT command_id FROM freeze_commands")
+        touched.closings = await _ids(connection, "SELECT command_id FROM closings")
         touched.stepped = await _ids(connection, "SELECT authorisation_id FROM authorisation_events")
         touched.authorisations = await _ids(connection, "SELECT authorisation_id FROM authorisations")
         keys = await connection.fetch("SELECT psn_no, kind FROM accounts")
@@ -74,6 +75,12 @@ def timeless(state: State) -> State:
         )
     bare.credits.update({key: replace(it, booked_at=EPOCH) for key, it in bare.credits.items()})
     bare.freezes.update({key: replace(it, booked_at=EPOCH) for key, it in bare.freezes.items()})
+    bare.closings.update(
+        {
+            key: replace(it, booked_at=EPOCH, finished_at=EPOCH if it.finished_at else None)
+            for key, it in bare.closings.items()
+        }
+    )
     bare.authorisation_events.update(
         {key: replace(it, booked_at=EPOCH) for key, it in bare.authorisation_events.items()}
     )

@@ -26,7 +26,7 @@ from services.settlement.ledger.domain.model import (
     Role,
 )
 from services.settlement.ledger.domain.state import Outcome, State
-from services.settlement.ledger.store import loading, sets, writing
+from services.settlement.ledger.store import loading, months, sets, writing
 from tests.integration.plans import check_plan
 from tests.integration.rows import check_rows, columns_of
 from tests.unit.ledger.given import NOW, OWN, YEAR, account, authorisation, payment
@@ -36,6 +36,7 @@ UPDATES = (
     writing._UPDATE_REFUNDED,
     writing._UPDATE_ACCOUNTS,
     writing._UPDATE_AUTHORISATIONS,
+    writing._UPDATE_LIMITS,
 )
 STATEMENTS = {
     "load": loading._USUAL,
@@ -43,7 +44,9 @@ STATEMENTS = {
     "authorisations": loading._AUTHORISATIONS,
     "credits": loading._CREDITS,
     "freezes": loading._FREEZES,
+    "closings": loading._CLOSINGS,
     "steps of authorisations": loading._AUTHORISATION_EVENTS,
+    "months": months._MONTHS,
     "write": sets._statement(UPDATES),
 }
 ACCOUNT = (OWN.psn_no, AccountKind.PERSONAL, YEAR, 1, 0, 0, 0, False, AccountState.OPEN)
@@ -68,6 +71,7 @@ HOLD = Branch(
     memo=Memo("institution", "settlement", "650200"),
     origin=b"origin",
     refunded_fen={1: 35, 2: 36},
+    month=2026_02,
 )
 ENTRY = Entry(payment(1), 41, EntryKind.PAYMENT, Book.WALLET, 42, NOW, OWN, Part.CURRENT, 43)
 OUTCOME = Outcome(
@@ -104,11 +108,12 @@ MEANT = {
             "version": 24,
         }
     ],
-    "held_branch_row": [
+    "held_branch_in_month_row": [
         {
             "payment_id": HOLD.payment_id,
             "digest": b"digest",
             "inquire_at": NOW,
+            "month": 202602,
             "fixmedins_code": "institution",
             "setl_id": "settlement",
             "care_area": "650200",
@@ -186,6 +191,7 @@ async def test_what_is_written_says_each_value_under_its_name(by_key: Database) 
         for it in (
             *writing._branch_sets(BEFORE, AFTER, [OUTCOME], NOW),
             *writing._balance_sets(BEFORE, AFTER, [OUTCOME]),
+            *writing._authorisation_sets(BEFORE, AFTER, [OUTCOME]),
             sets.RowSet(writing._INSERT_ENTRIES, [writing._entry_row(entry) for entry in OUTCOME.entries]),
         )
         if it.rows

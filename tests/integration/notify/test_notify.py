@@ -110,6 +110,33 @@ async def test_a_family_is_told_of_itself(desk: Desk) -> None:
     assert bound.text_zh.endswith("您的个人账户已与王*国绑定共济，授权金额3,000.00元。")
 
 
+async def test_an_inbox_follows_the_number_that_counts(desk: Desk) -> None:
+    """What the double was told stands behind what the other was told, in its order, and what it is told later too."""
+    keep, double = await desk.house.two_numbers()
+    for person, amount_fen in ((keep, 1), (double, 2), (double, 3)):
+        await desk.publish(credited(person, amount_fen))
+    await desk.until_told(keep, 1)
+    await desk.until_told(double, 2)
+    await desk.house.merge(keep, double)
+    messages = await desk.until_told(keep, 3)
+    assert [(message.message_no, message.amount_fen) for message in messages] == [(1, 1), (2, 2), (3, 3)]
+    assert list((await desk.page(double)).messages) == []
+    await desk.publish(credited(double, 4))
+    (*_, last) = await desk.until_told(keep, 4)
+    assert (last.psn_no, last.message_no, last.amount_fen) == (keep, 4, 4)
+
+
+async def test_a_watcher_hears_what_comes_by_a_merge(desk: Desk) -> None:
+    """Whoever watches under the number that counts gets the double's messages as they come over."""
+    keep, double = await desk.house.two_numbers()
+    await desk.publish(credited(double, 7))
+    await desk.until_told(double, 1)
+    watching = asyncio.create_task(first(desk.notify, keep, 1))
+    await desk.house.merge(keep, double)
+    (message,) = await watching
+    assert message.amount_fen == 7
+
+
 async def test_a_sanction_is_told_once(desk: Desk) -> None:
     """Identity repeats a sanction in every later event of the person; the person is told once."""
     person = await desk.house.person()

@@ -17,6 +17,7 @@ HOSPITAL: Final = "H65010000001"
 PATIENT: Final = "650100000000001"
 FUNDER: Final = "650100000000002"
 NOW: Final = datetime(2026, 11, 21, 10, 0, tzinfo=UTC)
+MONTH: Final = 2026_11
 LEAVE: Final = UUID(int=0xA)
 PATIENTS_MONEY, FUNDERS_MONEY = UUID(int=1), UUID(int=2)
 PAID, HELD, TAKEN_BACK, REFUND, CALLED_OFF, NEVER_SEEN = (UUID(int=number) for number in range(3, 9))
@@ -94,6 +95,17 @@ async def make_ledger(connection: asyncpg.Connection) -> None:
         held_fen=0,
         version=1,
         opened_used_fen=0,
+        per_month_fen=300,
+        counts_months=True,
+    )
+    await insert(
+        connection,
+        "authorisation_months",
+        authorisation_id=LEAVE,
+        month=MONTH,
+        used_fen=200,
+        held_fen=0,
+        limit_fen=300,
     )
     for payment_id, state in (
         (PAID, "CONFIRMED"),
@@ -110,6 +122,7 @@ async def make_ledger(connection: asyncpg.Connection) -> None:
             created_at=NOW,
             inquire_at=datetime.now(UTC) + timedelta(minutes=10),
             next_inquire_at=NOW,
+            month=MONTH,
         )
     await add_leg(connection, PAID, 1, PATIENT, 100)
     await add_leg(connection, PAID, 2, FUNDER, 200)

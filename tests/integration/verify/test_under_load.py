@@ -25,6 +25,7 @@ from ops.embedded.databases import Databases
 from ops.places import Places
 from ops.verify.report import INVARIANTS, Report
 from ops.verify.run import Audit
+from services.settlement.domain.payment import transfer_key
 from services.settlement.domain.plan import PlanLeg
 from services.settlement.domain.split import Role
 from services.settlement.ledger.recovery import Sealer, Sealing
@@ -147,7 +148,11 @@ class Load:
             PlanLeg(2, Role.RECEIVER, one.funder, URUMQI, 30, 0, None, 0, ()),
         )
         sent = await transfers.begin(
-            engine, request_id=uuid4().hex, giver=one.patient, legs=legs, accept_within=timedelta(hours=1)
+            engine,
+            key=transfer_key(legs[0].area, uuid4().hex),
+            giver=one.patient,
+            legs=legs,
+            accept_by=datetime.now(UTC) + timedelta(hours=1),
         )
         answer: Callable[..., Awaitable[Any]] = self.random.choice([transfers.accept, transfers.decline])
         await answer(engine, payment_id=sent.payment_id, receiver=one.funder)

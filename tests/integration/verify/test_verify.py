@@ -136,6 +136,17 @@ LEDGER_SPOILT: Final[dict[str, tuple[str, str]]] = {
         """ALTER TABLE authorisations DROP CONSTRAINT authorisations_within_amount;
            UPDATE authorisations SET authorised_fen = used_fen - 1""",
     ),
+    "a month that forgets what it used": ("I9", "UPDATE authorisation_months SET used_fen = used_fen - 1"),
+    "a month that is counted nowhere": ("I9", "DELETE FROM authorisation_months"),
+    "a month in which nothing was": (
+        "I9",
+        "INSERT INTO authorisation_months SELECT authorisation_id, 202612, 1, 0, NULL FROM authorisations",
+    ),
+    "a month above its limit": (
+        "I9",
+        """ALTER TABLE authorisation_months DROP CONSTRAINT authorisation_months_within_limit;
+           UPDATE authorisation_months SET limit_fen = used_fen - 1""",
+    ),
 }
 
 

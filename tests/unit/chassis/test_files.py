@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from chassis.files import FILE_BYTES_MAX, parsed_yaml, read_yaml
+from chassis.files import FILE_BYTES_MAX, parsed_yaml, read_yaml, read_yaml_folder
 from kernel.failures import Failure
 
 
@@ -46,11 +46,17 @@ def test_the_line_of_a_key_is_known() -> None:
         (b"- 1\n", "FILE_MALFORMED", "1"),
         (b"1: one\n", "FILE_MALFORMED", "1"),
         (b"", "FILE_MALFORMED", "1"),
-        (b"a: &x [*x]\n", "FILE_MALFORMED", None),
+        (b"a: 1\nb: &x [*x]\n", "FILE_MALFORMED", "2"),
         (b"a: !!python/object/apply:os.system [ls]\n", "FILE_MALFORMED", "1"),
         (b"a: 1\n---\nb: 2\n", "FILE_MALFORMED", "2"),
         (b"[" * 5_000, "FILE_MALFORMED", None),
         (b"a: 1\nb: \xff\n", "FILE_MALFORMED", "2"),
+        ("a: 1\n".encode("utf-16"), "FILE_MALFORMED", "1"),
+        (b"a: 1\nb: \x07\n", "FILE_MALFORMED", "2"),
+        (b"? [a, b]\n: 1\n", "FILE_MALFORMED", "1"),
+        (b"a: 1\nb: !!int no\n", "FILE_MALFORMED", "2"),
+        (b"a: " + b"9" * 5_000 + b"\n", "FILE_MALFORMED", "1"),
+        (b'"a": 1\n"\\x61": 2\n', "FILE_KEY_TWICE", "2"),
     ],
 )
 def test_what_is_not_a_plain_mapping_is_refused_with_its_line(content: bytes, reason: str, line: str | None) -> None:
@@ -70,3 +76,33 @@ def test_a_file_that_is_not_there_or_too_large_is_refused(tmp_path: Path) -> Non
     with pytest.raises(Failure) as refused:
         read_yaml(large)
     assert (missing.value.reason, refused.value.reason) == ("FILE_UNREADABLE", "FILE_TOO_LARGE")
+
+
+def test_a_merge_key_is_a_key_like_any_other() -> None:
+    """`<<` brings in nothing unseen: whoever knows no such key refuses it."""
+    assert parsed_yaml(b"a: &x {b: 1}\nc:\n  <<: *x\n", name="x").data["c"] == {"<<": {"b": 1}}
+
+
+def test_hidden_files_of_a_folder_are_not_read(tmp_path: Path) -> None:
+    """An editor's lock and a half-written copy are no files yet; neither is what is no YAML by its name."""
+    (tmp_path / "a.yaml").write_text("a: 1\n", encoding="utf-8")
+    (tmp_path / ".#a.yaml").symlink_to("nobody@nowhere")
+    (tmp_path / "README.md").write_text("text", encoding="utf-8")
+    assert list(read_yaml_folder(tmp_path)) == ["a.yaml"]
+
+
+@pytest.mark.parametrize("name", ["b.yml", "b.YAML", "b.Yml"])
+def test_a_file_that_was_surely_meant_is_not_passed_over(name: str, tmp_path: Path) -> None:
+    """Its name is refused, so that nobody believes it counts."""
+    (tmp_path / "a.yaml").write_text("a: 1\n", encoding="utf-8")
+    (tmp_path / name).write_text("a: 1\n", encoding="utf-8")
+    with pytest.raises(Failure, match="FILE_UNREADABLE") as refused:
+        read_yaml_folder(tmp_path)
+    assert refused.value.metadata["file"].endswith(name)
+
+
+def test_a_folder_that_cannot_be_looked_into_is_refused_like_a_file(tmp_path: Path) -> None:
+    """By name, so that whoever follows it goes on with what counts and does not end."""
+    with pytest.raises(Failure) as refused:
+        read_yaml_folder(tmp_path / ("x" * 300))
+    assert refused.value.reason == "FILE_UNREADABLE"

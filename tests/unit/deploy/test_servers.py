@@ -29,7 +29,17 @@ def test_what_each_process_says_and_hears_is_read_from_its_code() -> None:
     commands, inquire = "ledger.*.command", "settlement.inquire"
     assert told == {
         "identity": ("identity", {("settlement", "identity")}, set(), set()),
-        "family": ("family", {("identity", "family"), ("identity", "family-kinship")}, set(), {commands}),
+        "family": (
+            "family",
+            {
+                ("identity", "family"),
+                ("identity", "family-kinship"),
+                ("settlement", "family-uses"),
+                ("settlement", "family-moves"),
+            },
+            set(),
+            {commands},
+        ),
         "settlement": (
             "settlement",
             {("identity", "settlement"), ("family", "settlement")},
@@ -193,6 +203,7 @@ def test_an_area_without_a_database_is_found(broken: Broken) -> None:
         ("`gongji-notify-bus`", "the last one", "the secret gongji-notify-bus with the key seed"),
         ("`url-template`", "`template`", "the secret gongji-ledger-database with the key url-template"),
         ("`identity.json`", "a file", "the secret gongji-identity-secrets with the key identity.json"),
+        ("`gongji-policies` (ConfigMap)", "`policies`", "the ConfigMap gongji-policies"),
     ],
 )
 def test_a_secret_the_readme_does_not_tell_of_is_found(broken: Broken, old: str, new: str, finding: str) -> None:

@@ -9,7 +9,8 @@ from uuid import UUID
 from kernel.ids import AdmDvs, AuthorisationId, BindingId, GroupId, PsnNo
 from kernel.policy import PolicySet, Relation
 from services.family.domain.bindings import Bind, Binding, BindingState
-from services.family.domain.groups import Group, Invitation, InvitationState, Invite, Kinship, Member
+from services.family.domain.groups import Accept, Group, Invitation, InvitationState, Invite, Kinship, Member
+from services.family.domain.judging import Standing
 from services.family.domain.people import Enrolment, Person, Sanction
 
 NOW = datetime(2026, 11, 20, 3, 0, tzinfo=UTC)
@@ -27,11 +28,30 @@ def person(
     area: AdmDvs = HAMI,
     status: str = "1",
     born: date | None = date(1980, 5, 1),
+    sanctioned_from: datetime = NOW - timedelta(days=1),
     sanctioned_until: datetime | None = None,
+    died_on: date | None = None,
+    merged_into: PsnNo | None = None,
 ) -> Person:
     """Someone normally insured as an employee in Hami, grown up, not sanctioned."""
-    sanctions = () if sanctioned_until is None else (Sanction(NOW - timedelta(days=1), sanctioned_until),)
-    return Person(psn_no, "王*", born, (Enrolment(insutype, area, status),), sanctions)
+    sanctions = () if sanctioned_until is None else (Sanction(sanctioned_from, sanctioned_until),)
+    return Person(psn_no, "王*", born, (Enrolment(insutype, area, status),), sanctions, died_on, merged_into)
+
+
+def standing(
+    *,
+    funder: Person | None = None,
+    beneficiary: Person | None = None,
+    proven: Kinship | None = None,
+    account_at: AdmDvs | None = None,
+) -> Standing:
+    """The mother gives, the child gets, and identity knows her as its mother."""
+    return Standing(
+        funder or person(MOTHER),
+        beneficiary or person(CHILD, insutype="390"),
+        proven or Kinship(Relation.PARENT),
+        account_at,
+    )
 
 
 def group(*members: PsnNo, founder: PsnNo = MOTHER, invitations: Sequence[Invitation] = ()) -> Group:
@@ -68,6 +88,26 @@ def invite(
     )
 
 
+def accept(
+    asked: Invitation | None = None,
+    *,
+    into: Group | None = None,
+    invitee: Person | None = None,
+    proven: Kinship | None = None,
+    groups: int = 0,
+) -> Accept:
+    """Her sister, still her sister, says yes to the mother's invitation."""
+    return Accept(
+        invitation=asked or invitation(),
+        group=into or group(MOTHER),
+        founder=person(MOTHER),
+        inviter=person(MOTHER),
+        invitee=invitee or person(AUNT),
+        proven=proven or Kinship(Relation.SIBLING),
+        groups=groups,
+    )
+
+
 def bind(
     *,
     into: Group | None = None,
@@ -77,6 +117,7 @@ def bind(
     authorised_fen: int | None = None,
     live: Sequence[Binding] = (),
     pledges: int = 1,
+    ended: int = 0,
 ) -> Bind:
     """The mother binds for her child, both in her group."""
     return Bind(
@@ -87,6 +128,7 @@ def bind(
         authorised_fen=authorised_fen,
         live=live,
         pledges=pledges,
+        ended=ended,
     )
 
 

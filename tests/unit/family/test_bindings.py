@@ -27,11 +27,12 @@ from services.family.domain.bindings import (
     answered,
     closing,
     due,
-    judged,
     order_key,
     reordered,
 )
-from services.family.domain.groups import Kinship
+from services.family.domain.endings import shown_to
+from services.family.domain.groups import Group, GroupState, Kinship, Member
+from services.family.domain.judging import Standing, judged, judged_next
 from tests.unit.family.given import (
     AUNT,
     CHILD,
@@ -46,8 +47,10 @@ from tests.unit.family.given import (
     binding,
     group,
     person,
+    standing,
 )
 
+DAY = timedelta(days=1)
 LATER = NOW + timedelta(days=90)
 BELOW_USE = Failure(Kind.PRECONDITION, "AUTHORISED_AMOUNT_BELOW_USE")
 CLOSED = Failure(Kind.PRECONDITION, "AUTHORISATION_CLOSED")
@@ -60,6 +63,11 @@ def refused(call: Callable[[], object]) -> str:
     return caught.value.reason
 
 
+def going(leaving: PsnNo, staying: PsnNo) -> Group:
+    """A group of two, one of whom is on the way out."""
+    return replace(group(staying), members=(Member(leaving, NOW, leaving=True), Member(staying, NOW)))
+
+
 @pytest.mark.parametrize(
     ("asked", "reason"),
     [
@@ -67,6 +75,9 @@ def refused(call: Callable[[], object]) -> str:
         (bind(beneficiary=person(MOTHER)), "RELATIVE_IS_ONESELF"),
         (bind(funder=person(STRANGER)), "NOT_A_MEMBER"),
         (bind(into=group(MOTHER)), "NOT_A_MEMBER"),
+        (bind(into=replace(group(MOTHER, CHILD), state=GroupState.DISSOLVING)), "GROUP_DISSOLVED"),
+        (bind(into=going(MOTHER, CHILD)), "MEMBER_IS_LEAVING"),
+        (bind(into=going(CHILD, MOTHER)), "MEMBER_IS_LEAVING"),
         (bind(funder=person(MOTHER, insutype="390")), "FUNDER_NOT_INSURED"),
         (bind(funder=person(MOTHER, status="2")), "FUNDER_NOT_INSURED"),
         (bind(beneficiary=person(CHILD, status="4")), "BENEFICIARY_NOT_INSURED"),
@@ -95,6 +106,18 @@ def test_what_policy_asks_for_is_refused_where_it_is_missing(policy: dict[str, o
     asked = bind(live=[binding(funder=AUNT)])
     agreed_terms(asked, policies=POLICIES, now=NOW)
     assert refused(lambda: agreed_terms(asked, policies=PolicySet.of(policy), now=NOW)) == reason
+
+
+@pytest.mark.parametrize(("allowed", "ended", "refuses"), [(0, 0, False), (0, 1, True), (1, 1, False), (1, 2, True)])
+def test_a_pair_binds_anew_so_often_in_a_year(allowed: int, ended: int, *, refuses: bool) -> None:
+    """Each binding of the two that a person has ended this year makes the next one a change; the first is none."""
+    policies = PolicySet.of({HAMI: {"rebind_per_year": allowed}})
+    asked = bind(ended=ended)
+    agreed_terms(asked, policies=POLICIES, now=NOW)
+    if refuses:
+        assert refused(lambda: agreed_terms(asked, policies=policies, now=NOW)) == "REBINDS_TOO_MANY"
+    else:
+        agreed_terms(asked, policies=policies, now=NOW)
 
 
 def test_no_policy_lets_more_funders_in_than_one_payment_can_have() -> None:
@@ -163,7 +186,7 @@ def test_an_answer_to_what_is_no_longer_due_changes_nothing() -> None:
     opening = binding(state=BindingState.OPENING)
     command = due(opening)
     assert command is not None
-    ended = closing(opening, by=CHILD)
+    ended = closing(opening, by=CHILD, now=NOW)
     assert ended is not None
     assert answered(ended.binding, command, LedgerAnswer(is_open=True, authorised_fen=100_00)) is None
 
@@ -217,7 +240,7 @@ def test_either_of_the_two_ends_a_binding_at_once(state: BindingState) -> None:
     cause = "AUTHORISATION_CLOSED" if state is BindingState.SUSPENDED else ""
     standing = replace(binding(state=state), cause=cause)
     for by in (MOTHER, CHILD):
-        step = closing(standing, by=by)
+        step = closing(standing, by=by, now=NOW)
         assert step is not None
         assert (step.binding.state, step.binding.cause, step.change) == (BindingState.CLOSING, "", Change.CLOSING)
         assert due(step.binding) == Close(standing.authorisation_id)
@@ -235,12 +258,12 @@ def test_either_of_the_two_ends_a_binding_at_once(state: BindingState) -> None:
 def test_a_binding_stops_when_its_kinship_counts_no_more(state: BindingState, proven: Kinship, cause: str) -> None:
     """Live, it is closed at the ledger, with its cause from the first moment; an amendment under way is given up."""
     policy = RegionPolicy(relations=frozenset({Relation.PARENT, Relation.CHILD}))
-    standing = replace(binding(state=state), amending=state is BindingState.ACTIVE)
-    step = judged(standing, proven, policy)
+    live = replace(binding(state=state), amending=state is BindingState.ACTIVE)
+    step = judged(live, standing(proven=proven), policy, now=NOW)
     assert step is not None
     assert (step.binding.state, step.binding.cause, step.change) == (BindingState.CLOSING, cause, Change.SUSPENDED)
     command = due(step.binding)
-    assert command == Close(standing.authorisation_id)
+    assert command == Close(live.authorisation_id)
     after = answered(step.binding, command, LedgerAnswer(is_open=False, authorised_fen=None))
     assert after is not None
     assert (after.binding.state, after.binding.cause, after.change) == (BindingState.SUSPENDED, cause, Change.UNBOUND)
@@ -250,13 +273,13 @@ def test_a_binding_stops_when_its_kinship_counts_no_more(state: BindingState, pr
 def test_kinship_changes_nothing_about_a_binding_that_is_over(state: BindingState) -> None:
     """A fact that falls, or one that comes back, is no consent."""
     for proven in (Kinship(None, "NO_CHAIN"), Kinship(Relation.PARENT), Kinship(Relation.SIBLING)):
-        assert judged(binding(state=state), proven, RegionPolicy()) is None
+        assert judged(binding(state=state), standing(proven=proven), RegionPolicy(), now=NOW) is None
 
 
 def test_kinship_that_still_counts_leaves_a_binding_alone_or_names_it_anew() -> None:
     """The same relation is nothing new; another one that counts is told, and nothing stops."""
-    assert judged(binding(), Kinship(binding().relation), RegionPolicy()) is None
-    step = judged(binding(), Kinship(Relation.SIBLING), RegionPolicy())
+    assert judged(binding(), standing(proven=Kinship(binding().relation)), RegionPolicy(), now=NOW) is None
+    step = judged(binding(), standing(proven=Kinship(Relation.SIBLING)), RegionPolicy(), now=NOW)
     assert step is not None
     assert (step.binding.state, step.binding.relation, step.change) == (
         BindingState.ACTIVE,
@@ -265,11 +288,67 @@ def test_kinship_that_still_counts_leaves_a_binding_alone_or_names_it_anew() -> 
     )
 
 
+STANDINGS = {
+    "the funder's number is a double": (standing(funder=person(MOTHER, merged_into=AUNT)), "MERGED"),
+    "the beneficiary's number is a double": (standing(beneficiary=person(CHILD, merged_into=AUNT)), "MERGED"),
+    "the funder died": (standing(funder=person(MOTHER, died_on=NOW.date(), status="4")), "DIED"),
+    "the beneficiary died": (standing(beneficiary=person(CHILD, died_on=NOW.date())), "DIED"),
+    "the funder's insurance is paused": (standing(funder=person(MOTHER, status="2")), "NOT_INSURED"),
+    "the funder's insurance has ended": (standing(funder=person(MOTHER, status="4")), "NOT_INSURED"),
+    "the funder is a resident now": (standing(funder=person(MOTHER, insutype="390")), "NOT_INSURED"),
+    "the funder moved out of the province": (standing(funder=person(MOTHER, area=LANZHOU)), "OTHER_PROVINCE"),
+    "the beneficiary moved out of the province": (standing(beneficiary=person(CHILD, area=LANZHOU)), "OTHER_PROVINCE"),
+    "the funder is sanctioned": (standing(funder=person(MOTHER, sanctioned_until=NOW + DAY)), "SANCTIONED"),
+    "the kinship fell": (standing(proven=Kinship(None, "NO_CHAIN")), "KINSHIP_NOT_PROVEN"),
+}
+
+
+@pytest.mark.parametrize(("fallen", "cause"), STANDINGS.values(), ids=STANDINGS)
+def test_a_binding_stops_by_itself_with_its_cause(fallen: Standing, cause: str) -> None:
+    """Whatever it rested on, each with a name of its own (domain §2)."""
+    step = judged(binding(), fallen, RegionPolicy(), now=NOW)
+    assert step is not None
+    assert (step.binding.state, step.binding.cause, step.change) == (BindingState.CLOSING, cause, Change.SUSPENDED)
+
+
+@pytest.mark.parametrize(
+    "still",
+    [
+        standing(funder=person(MOTHER, area=URUMQI)),
+        standing(beneficiary=person(CHILD, status="2")),
+        standing(beneficiary=person(CHILD, sanctioned_until=NOW + DAY)),
+        standing(funder=person(MOTHER, sanctioned_until=NOW)),
+        standing(funder=person(MOTHER, sanctioned_from=NOW + DAY, sanctioned_until=NOW + 90 * DAY)),
+    ],
+    ids=[
+        "the funder moved inside the province",
+        "the beneficiary's insurance is paused",
+        "the beneficiary is sanctioned",
+        "the funder's sanction is over",
+        "the funder's sanction is to come",
+    ],
+)
+def test_what_leaves_a_binding_alone(still: Standing) -> None:
+    """Bills of a beneficiary who may not settle are refused meanwhile; his bindings stay."""
+    assert judged(binding(), still, RegionPolicy(), now=NOW) is None
+
+
+def test_a_sanction_to_come_is_looked_at_when_it_begins() -> None:
+    """No event tells of that moment; the nearest one of several counts."""
+    begins = NOW + DAY
+    coming = standing(funder=person(MOTHER, sanctioned_from=begins, sanctioned_until=NOW + 90 * DAY))
+    assert judged_next(coming, now=NOW) == begins
+    step = judged(binding(), coming, RegionPolicy(), now=begins)
+    assert step is not None
+    assert (step.binding.cause, judged_next(coming, now=begins)) == ("SANCTIONED", None)
+    assert judged_next(standing(), now=NOW) is None
+
+
 def test_nothing_is_opened_while_kinship_is_in_doubt() -> None:
     """An OPENING binding that identity was not asked about has nothing to say to the ledger; a closing one has."""
     doubted = replace(binding(state=BindingState.OPENING), vouched=False)
     assert (due(doubted), doubted.awaits_ledger) == (None, True)
-    ending = closing(doubted, by=CHILD)
+    ending = closing(doubted, by=CHILD, now=NOW)
     assert ending is not None
     assert due(ending.binding) == Close(doubted.authorisation_id)
 
@@ -277,23 +356,24 @@ def test_nothing_is_opened_while_kinship_is_in_doubt() -> None:
 def test_a_person_may_end_what_has_stopped_by_itself() -> None:
     """While the ledger has not closed it yet, too: it ends UNBOUND, which is said of nothing else."""
     stopping = replace(binding(state=BindingState.CLOSING), cause="KINSHIP_NOT_PROVEN")
-    step = closing(stopping, by=CHILD)
+    step = closing(stopping, by=CHILD, now=NOW)
     assert step is not None
     assert (step.binding.state, step.binding.cause, step.change) == (BindingState.CLOSING, "", Change.CLOSING)
+    assert step.binding.ended_at is None  # It counts as no change of the year.
 
 
 def test_ending_twice_and_by_others_changes_nothing() -> None:
     """An ended binding stays as it is; someone else is refused."""
-    assert closing(binding(state=BindingState.CLOSING), by=MOTHER) is None
-    assert closing(binding(state=BindingState.UNBOUND), by=MOTHER) is None
-    assert refused(lambda: closing(binding(), by=AUNT)) == "NOT_A_PARTY"
+    assert closing(binding(state=BindingState.CLOSING), by=MOTHER, now=NOW) is None
+    assert closing(binding(state=BindingState.UNBOUND), by=MOTHER, now=NOW) is None
+    assert refused(lambda: closing(binding(), by=AUNT, now=NOW)) == "NOT_A_PARTY"
 
 
 def test_ending_gives_up_an_amendment_under_way() -> None:
     """A binding that ends while it is being amended has only its closing left to be told."""
     waiting = amended(binding(), by=MOTHER, wanted_fen=1)
     assert waiting is not None
-    step = closing(waiting.binding, by=MOTHER)
+    step = closing(waiting.binding, by=MOTHER, now=NOW)
     assert step is not None
     assert not step.binding.amending
 
@@ -318,3 +398,18 @@ def test_only_bound_funders_can_be_ordered() -> None:
     with pytest.raises(Failure) as caught:
         reordered([binding()], [MOTHER, AUNT])
     assert (caught.value.reason, caught.value.metadata) == ("FUNDER_NOT_BOUND", {"position": "2"})
+
+
+@pytest.mark.parametrize("cause", ["SANCTIONED", "NOT_INSURED"])
+def test_why_a_funder_may_pay_no_more_is_read_by_himself_alone(cause: str) -> None:
+    """The others read the same word for both causes."""
+    stopped = replace(binding(state=BindingState.SUSPENDED), cause=cause)
+    assert shown_to(stopped, stopped.funder).cause == cause
+    assert shown_to(stopped, stopped.beneficiary).cause == "FUNDER_NOT_ELIGIBLE"
+    assert shown_to(stopped, AUNT).cause == "FUNDER_NOT_ELIGIBLE"
+
+
+def test_what_concerns_both_is_read_by_both() -> None:
+    """Kinship that fell, say."""
+    stopped = replace(binding(state=BindingState.SUSPENDED), cause="KINSHIP_NOT_PROVEN")
+    assert shown_to(stopped, stopped.beneficiary) == shown_to(stopped, stopped.funder) == stopped

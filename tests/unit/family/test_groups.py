@@ -3,19 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import date, timedelta
 
 import pytest
 
 from kernel.failures import Failure
-from kernel.policy import PolicySet, RegionPolicy, Relation
+from kernel.ids import PsnNo
+from kernel.policy import PolicySet, Relation
 from services.family.domain.groups import (
+    Accept,
+    GroupState,
     InvitationState,
     Invite,
     Kinship,
+    Member,
     joins_at_once,
-    refuse_acceptance,
+    needs_face,
     refuse_founding,
+    refuse_withdrawal,
 )
 from services.family.domain.people import Enrolment, Person, insured_area, refuse_oneself
 from tests.unit.family.given import (
@@ -28,6 +34,7 @@ from tests.unit.family.given import (
     POLICIES,
     STRANGER,
     URUMQI,
+    accept,
     group,
     invitation,
     invite,
@@ -53,6 +60,7 @@ def refused(call: Callable[[], object]) -> str:
         (invite(into=group(MOTHER, AUNT)), "ALREADY_MEMBER"),
         (invite(into=group(MOTHER, invitations=[invitation()])), "ALREADY_INVITED"),
         (invite(inviter=person(MOTHER, status="2")), "INVITER_NOT_INSURED"),
+        (invite(inviter=person(MOTHER, born=TWELVE)), "MINOR_ACTS_THROUGH_PARENT"),
         (invite(invitee=person(AUNT, status="4")), "INVITEE_NOT_INSURED"),
         (invite(proven=Kinship(None, "IN_LAW_ONLY")), "KINSHIP_NOT_PROVEN"),
         (invite(proven=Kinship(Relation.SPOUSE)), "KINSHIP_OTHER_THAN_STATED"),
@@ -105,48 +113,92 @@ def test_a_person_born_on_a_leap_day_is_of_age_on_the_first_of_march() -> None:
     assert not born.is_younger_than(17, today=date(2025, 3, 1))
 
 
-def test_people_of_different_provinces_may_share_a_group() -> None:
-    """The province limits bindings, not groups: an aunt in Lanzhou can be invited."""
-    assert not joins_at_once(invite(invitee=person(AUNT, area=LANZHOU)), policies=POLICIES, now=NOW)
+def test_somebody_of_another_province_is_not_invited() -> None:
+    """A group is there for binding, which ends at the province; an aunt in Lanzhou gets money by her wallet."""
+    abroad = invite(invitee=person(AUNT, area=LANZHOU))
+    assert refused(lambda: joins_at_once(abroad, policies=POLICIES, now=NOW)) == "INVITEE_IN_ANOTHER_PROVINCE"
 
 
 @pytest.mark.parametrize(
-    ("change", "reason"),
+    ("asked", "policy", "reason"),
     [
-        ({"invitee": person(STRANGER)}, "NOT_THE_INVITEE"),
-        ({"state": InvitationState.ACCEPTED}, "INVITATION_ALREADY_ACCEPTED"),
-        ({"state": InvitationState.EXPIRED}, "INVITATION_EXPIRED"),
-        ({"expires_at": NOW}, "INVITATION_EXPIRED"),
-        ({"invitee": person(AUNT, status="2")}, "INVITEE_NOT_INSURED"),
-        ({"members": [MOTHER, AUNT]}, "ALREADY_MEMBER"),
-        ({"policy": RegionPolicy(max_members=1)}, "GROUP_FULL"),
+        (accept(invitee=person(STRANGER)), {}, "NOT_THE_INVITEE"),
+        (accept(invitation(state=InvitationState.ACCEPTED)), {}, "INVITATION_ALREADY_ACCEPTED"),
+        (accept(invitation(state=InvitationState.EXPIRED)), {}, "INVITATION_EXPIRED"),
+        (accept(invitation(expires_at=NOW)), {}, "INVITATION_EXPIRED"),
+        (accept(invitation(state=InvitationState.DECLINED)), {}, "INVITATION_DECLINED"),
+        (accept(invitation(state=InvitationState.WITHDRAWN)), {}, "INVITATION_WITHDRAWN"),
+        (accept(into=replace(group(MOTHER), state=GroupState.DISSOLVING)), {}, "GROUP_DISSOLVED"),
+        (accept(into=replace(group(), members=(Member(MOTHER, NOW, leaving=True),))), {}, "MEMBER_IS_LEAVING"),
+        (accept(invitee=person(AUNT, status="2")), {}, "INVITEE_NOT_INSURED"),
+        (accept(into=group(MOTHER, AUNT)), {}, "ALREADY_MEMBER"),
+        (accept(proven=Kinship(None, "ENDED")), {}, "KINSHIP_NOT_PROVEN"),
+        (accept(proven=Kinship(Relation.SPOUSE)), {}, "KINSHIP_OTHER_THAN_STATED"),
+        (accept(), {"relations": ["SPOUSE"]}, "RELATION_NOT_ALLOWED"),
+        (accept(into=group(MOTHER, CHILD)), {"max_members": 2}, "GROUP_FULL"),
+        (accept(groups=1), {"max_groups_per_person": 1}, "GROUPS_TOO_MANY"),
     ],
 )
-def test_each_rule_of_accepting_has_its_refusal(change: dict[str, object], reason: str) -> None:
+def test_each_rule_of_accepting_has_its_refusal(asked: Accept, policy: dict[str, object], reason: str) -> None:
     """An acceptance that breaks one rule is refused with the reason of that rule."""
-    stated = {
-        "invitee": person(AUNT),
-        "state": InvitationState.PENDING,
-        "expires_at": NOW + timedelta(microseconds=1),
-        "members": [MOTHER],
-        "policy": RegionPolicy(),
-    } | change
-    asked = invitation(state=stated["state"], expires_at=stated["expires_at"])  # type: ignore[arg-type]  # A table row.
-    call = lambda: refuse_acceptance(  # noqa: E731  It is called once, to see how it refuses.
-        asked,
-        group(*stated["members"]),  # type: ignore[misc]  # As above.
-        stated["invitee"],  # type: ignore[arg-type]  # As above.
-        policy=stated["policy"],  # type: ignore[arg-type]  # As above.
-        now=NOW,
-    )
-    assert refused(call) == reason
+    policies = PolicySet.of({HAMI: policy})
+    assert refused(lambda: needs_face(asked, policies=policies, now=NOW)) == reason
 
 
-def test_a_group_is_founded_under_a_signed_pledge_by_someone_insured() -> None:
-    """Without a pledge, or not normally insured, nobody founds a group."""
-    assert refused(lambda: refuse_founding(person(MOTHER), 0)) == "PLEDGE_NOT_SIGNED"
-    assert refused(lambda: refuse_founding(person(MOTHER, status="2"), 1)) == "FOUNDER_NOT_INSURED"
-    refuse_founding(person(MOTHER, insutype="390"), 1)
+def test_a_face_is_shown_where_the_area_of_the_invited_asks_for_it() -> None:
+    """Everywhere unless ``consent_face`` is false where the invited person is insured; the founder's does not count."""
+    faceless = PolicySet.of({HAMI: {"consent_face": False}})
+    assert needs_face(accept(), policies=POLICIES, now=NOW)
+    assert not needs_face(accept(), policies=faceless, now=NOW)
+    assert needs_face(accept(invitee=person(AUNT, area=URUMQI)), policies=faceless, now=NOW)
+
+
+@pytest.mark.parametrize(
+    ("by", "state", "reason"),
+    [
+        (AUNT, InvitationState.PENDING, "NOT_THE_INVITER"),
+        (MOTHER, InvitationState.ACCEPTED, "INVITATION_ALREADY_ACCEPTED"),
+        (MOTHER, InvitationState.EXPIRED, "INVITATION_EXPIRED"),
+        (MOTHER, InvitationState.DECLINED, "INVITATION_DECLINED"),
+    ],
+)
+def test_only_its_inviter_takes_an_open_invitation_back(by: PsnNo, state: InvitationState, reason: str) -> None:
+    """Another's, an accepted one and one that has ended stay as they are."""
+    assert refused(lambda: refuse_withdrawal(invitation(state=state), by=by, now=NOW)) == reason
+    refuse_withdrawal(invitation(), by=MOTHER, now=NOW)
+
+
+def test_nothing_new_begins_with_who_is_going() -> None:
+    """A member on his way out invites nobody, nor does anybody in a group that is being dissolved."""
+    going = replace(group(), members=(Member(MOTHER, NOW, leaving=True),))
+    dissolving = replace(group(MOTHER), state=GroupState.DISSOLVING)
+    assert refused(lambda: joins_at_once(invite(into=going), policies=POLICIES, now=NOW)) == "MEMBER_IS_LEAVING"
+    assert refused(lambda: joins_at_once(invite(into=dissolving), policies=POLICIES, now=NOW)) == "GROUP_DISSOLVED"
+
+
+def test_an_area_may_limit_how_many_groups_somebody_is_in() -> None:
+    """With one group allowed, who is in one founds none, and a child in one is not brought into another."""
+    one = PolicySet.of({HAMI: {"max_groups_per_person": 1}})
+    child = invite(invitee=person(CHILD, born=TWELVE), stated=Relation.CHILD)
+    refuse_founding(person(MOTHER), 1, groups=0, policies=one, now=NOW)
+    assert refused(lambda: refuse_founding(person(MOTHER), 1, groups=1, policies=one, now=NOW)) == "GROUPS_TOO_MANY"
+    assert joins_at_once(child, policies=one, now=NOW)
+    assert refused(lambda: joins_at_once(replace(child, groups=1), policies=one, now=NOW)) == "GROUPS_TOO_MANY"
+    assert joins_at_once(replace(child, groups=1), policies=POLICIES, now=NOW)
+
+
+def founding(founder: Person, pledges: int = 1) -> None:
+    """Somebody founds his first group."""
+    refuse_founding(founder, pledges, groups=0, policies=POLICIES, now=NOW)
+
+
+def test_a_group_is_founded_under_a_signed_pledge_by_someone_insured_and_of_age() -> None:
+    """Without a pledge, not normally insured, or below the consent age, nobody founds a group; a resident may."""
+    assert refused(lambda: founding(person(MOTHER), 0)) == "PLEDGE_NOT_SIGNED"
+    assert refused(lambda: founding(person(MOTHER, status="2"))) == "FOUNDER_NOT_INSURED"
+    assert refused(lambda: founding(person(CHILD, insutype="390", born=TWELVE))) == "MINOR_ACTS_THROUGH_PARENT"
+    founding(person(CHILD, insutype="390", born=date(2010, 11, 20)))
+    founding(person(MOTHER, insutype="390"))
 
 
 def test_nobody_is_a_relative_of_himself() -> None:

@@ -40,6 +40,7 @@ from services.settlement.ledger.domain.state import Outcome, State
 
 NOW: Final = datetime(2026, 6, 1, 4, 0, tzinfo=UTC)
 YEAR: Final = 2026
+MONTH: Final = 2026_06
 BOTH: Final = frozenset(Part)
 
 
@@ -128,9 +129,9 @@ def funder_leg(
     return Leg(leg_no, key, Role.FUNDER, Parts(past, current), year, authorisation(under), floor, floor_parts)
 
 
-def try_(number: int, *legs: Leg, inquire_after_ms: int = 5000) -> Try:
+def try_(number: int, *legs: Leg, inquire_after_ms: int = 5000, month: int = MONTH) -> Try:
     """TRY of a payment."""
-    return Try(payment(number), legs, inquire_after_ms)
+    return Try(payment(number), legs, inquire_after_ms, month=month)
 
 
 def confirm(number: int) -> Confirm:
@@ -162,10 +163,16 @@ def refund(number: int, of: int, *legs: tuple[int, AccountKey, int, int], year: 
 
 
 def open_authorisation(
-    number: int = 1, limit: int | None = None, *, key: AccountKey = FUNDER, used: int = 0
+    number: int = 1,
+    limit: int | None = None,
+    *,
+    key: AccountKey = FUNDER,
+    used: int = 0,
+    per_payment: int | None = None,
+    per_month: int | None = None,
 ) -> OpenAuthorisation:
     """OPEN of an authorisation from a funder to the patient."""
-    return OpenAuthorisation(authorisation(number), key.psn_no, OWN.psn_no, limit, used)
+    return OpenAuthorisation(authorisation(number), key.psn_no, OWN.psn_no, limit, used, per_payment, per_month)
 
 
 class Story:

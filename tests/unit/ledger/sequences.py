@@ -9,12 +9,19 @@ from typing import Final
 
 from hypothesis import strategies as st
 
-from services.settlement.ledger.domain.commands import AmendAuthorisation, CloseAuthorisation, Command, SetFrozen
+from services.settlement.ledger.domain.commands import (
+    AmendAuthorisation,
+    CloseAccount,
+    CloseAuthorisation,
+    Command,
+    SetFrozen,
+)
 from services.settlement.ledger.domain.model import (
     AccountKey,
     AccountKind,
     Book,
     BranchState,
+    ClosingId,
     CreditPurpose,
     Entry,
     EntryKind,
@@ -51,6 +58,8 @@ LENGTH_MAX: Final = 50
 _FUNDERS: Final = {1: FUNDER, 2: OTHER_FUNDER, 3: FUNDER}
 OTHER_PURSE: Final = wallet(2)
 _YEARS: Final = (2026, 2026, 2026, 2027)
+_MONTHS: Final = (2026_05, 2026_06, 2026_06, 2026_12, 2027_01)
+_LIMITS: Final = ((None, None), (None, None), (20, None), (None, 30), (25, 45))
 
 
 def lives() -> st.SearchStrategy[list[Command]]:
@@ -69,25 +78,33 @@ def a_life(random: Random) -> list[Command]:
         credit(100 + n, (1, key, 60, 60)) for n, key in enumerate([OWN, FUNDER, OTHER_FUNDER], start=1)
     ]
     pool.append(credit(104, (1, PURSE, 60, 0), purpose=CreditPurpose.WALLET))
-    pool += [open_authorisation(n, random.choice([None, 50, 90]), key=key) for n, key in _FUNDERS.items()]
+    pool += [
+        open_authorisation(n, random.choice([None, 50, 90]), key=key, per_payment=limits[0], per_month=limits[1])
+        for (n, key), limits in zip(_FUNDERS.items(), random.choices(_LIMITS, k=len(_FUNDERS)), strict=True)
+    ]
     life = [command for command in pool if random.random() < 0.9]
     tries = [(random.randint(1, PAYMENTS), _legs(random)) for _ in range(7)]
-    pool += [try_(number, *legs) for number, legs in tries]
-    pool += [try_(number, *legs) for number, legs in tries]
+    pool += 2 * [try_(number, *legs, month=random.choice(_MONTHS)) for number, legs in tries]
     pool += [confirm(number) for number in range(1, PAYMENTS + 1)]
     pool += [cancel(number) for number in range(1, PAYMENTS + 1) if random.random() < 0.5]
     pool += [_refund(random, tries) for _ in range(6)]
     pool += [_credit(random) for _ in range(3)]
     pool += [
-        AmendAuthorisation(authorisation(random.randint(1, 3)), version, random.choice([None, 10, 40, 120]))
-        for version in (2, 3, 4)
+        AmendAuthorisation(authorisation(random.randint(1, 3)), version, random.choice([None, 40, 120]), *limits)
+        for version, limits in zip((2, 3, 4, 5, 6), random.choices(_LIMITS, k=5), strict=True)
     ]
     pool.append(CloseAuthorisation(authorisation(random.randint(1, 3))))
     pool += [
         SetFrozen(FreezeId(payment(0x500 + n)), random.choice([OWN, FUNDER]).psn_no, frozen=n == 1, cause="TEST")
         for n in (1, 2, 3)
     ]
+    if random.random() < 0.3:
+        pool += [_close(number, key) for number, key in enumerate([OWN, FUNDER, PURSE], start=1)]
     return life + random.choices(pool, k=LENGTH_MAX - len(life))
+
+
+def _close(number: int, key: AccountKey) -> Command:
+    return CloseAccount(ClosingId(payment(0x600 + number)), key, cause="TEST")
 
 
 def _legs(random: Random) -> tuple[Leg, ...]:
@@ -144,6 +161,7 @@ def violations(state: State, entries: Iterable[Entry]) -> list[str]:
         *_refunds_within_charge(state, booked),
         *_received(state, booked),
         *_authorisations(state),
+        *_months(state),
     ]
 
 
@@ -245,3 +263,27 @@ def _authorisations(state: State) -> list[str]:
         if it.left_fen is not None and it.left_fen < 0:
             broken.append(f"I9: {it}")
     return broken
+
+
+def _months(state: State) -> list[str]:
+    """A month's counter is the sum of its legs, for every authorisation that has or had a limit per month."""
+    used: Counter[tuple[object, int | None]] = Counter()
+    held: Counter[tuple[object, int | None]] = Counter()
+    for branch in state.branches.values():
+        for leg in branch.legs:
+            counted = leg.authorisation_id and state.authorisations[leg.authorisation_id].counts_months
+            if counted and branch.state is BranchState.CONFIRMED:
+                used[leg.authorisation_id, branch.month] += leg.amount.total - branch.refunded_fen.get(leg.leg_no, 0)
+            elif counted and branch.state is BranchState.HELD:
+                held[leg.authorisation_id, branch.month] += leg.amount.total
+    for number, it in state.authorisations.items():
+        if it.opened_month is not None:
+            used[number, it.opened_month.month] += it.opened_month.used_fen
+    broken = [
+        f"I9: {it}, its legs say used {used[key]} held {held[key]}"
+        for key, it in state.months.items()
+        if (it.used_fen, it.held_fen) != (used[key], held[key])
+        or (it.limit_fen is not None and it.total_fen > it.limit_fen)
+    ]
+    missing = {key for key, fen in (used + held).items() if fen} - state.months.keys()
+    return broken + [f"I9: nothing is counted of {key}" for key in missing]

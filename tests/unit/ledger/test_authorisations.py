@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from services.settlement.ledger.domain.commands import (
+    AccountReply,
     AmendAuthorisation,
     AuthorisationReply,
     CloseAuthorisation,
     Command,
-    FreezeReply,
     OpenAuthorisation,
     SetFrozen,
 )
@@ -43,7 +43,7 @@ def answer(story: Story, command: Command) -> AuthorisationReply:
     return reply
 
 
-def reason(reply: AuthorisationReply | FreezeReply) -> str | None:
+def reason(reply: AuthorisationReply | AccountReply) -> str | None:
     """Why it was refused; None if it was not."""
     return reply.refusal.reason if reply.refusal else None
 
@@ -83,13 +83,17 @@ def test_close_that_overtakes_open_leaves_it_closed() -> None:
     assert story.branch(try_(1, funder_leg(1))).state is BranchState.REFUSED
 
 
-def test_close_repeated_gets_the_first_answer() -> None:
-    """Also when what was held at the time has ended since."""
+def test_close_repeated_is_told_how_the_closed_authorisation_stands() -> None:
+    """What was held at the time ends, and counts as used: a binding that moves waits for it."""
     story = Story(account(FUNDER, past=100))
     story.do(open_authorisation(1, 50), try_(1, funder_leg(10)))
-    first = answer(story, CLOSE)
+    told = [answer(story, CLOSE).authorisation]
     story.do(confirm(1))
-    assert answer(story, CLOSE) == first
+    told.append(answer(story, CLOSE).authorisation)
+    assert [one and (one.state, one.used_fen, one.held_fen) for one in told] == [
+        (AuthorisationState.CLOSED, 0, 10),
+        (AuthorisationState.CLOSED, 10, 0),
+    ]
 
 
 def test_a_carried_over_use_counts_against_the_limit() -> None:
@@ -183,7 +187,7 @@ def test_a_freeze_id_has_one_content_only() -> None:
     story = Story(account(OWN, past=10))
     story.do(freeze(1, frozen=True))
     reply = story.do(freeze(1, frozen=True, cause="OTHER_CAUSE")).reply
-    assert isinstance(reply, FreezeReply)
+    assert isinstance(reply, AccountReply)
     assert reason(reply) == "FREEZE_CONTENT_DIFFERS"
 
 
@@ -191,7 +195,7 @@ def test_an_account_that_is_not_there_cannot_be_frozen() -> None:
     """It is told so, and nothing is kept: the same command passes once the account is open."""
     story = Story()
     reply = story.do(freeze(1, frozen=True)).reply
-    assert isinstance(reply, FreezeReply)
+    assert isinstance(reply, AccountReply)
     assert (reason(reply), story.state.freezes) == ("ACCOUNT_NOT_FOUND", {})
 
 

@@ -35,3 +35,23 @@ def test_the_rule_is_looked_for(statement: str) -> None:
     """Otherwise the test above could not fail."""
     assert not keeps_the_rule(statement)
     assert keeps_the_rule(f"SELECT {TAKES_THE_LOCK}(1, 2); {statement}")
+
+
+def looks_through_a_table(source: str) -> bool:
+    """Whether a constraint is held against the rows of a table that is there, while everybody waits for it."""
+    altered = re.findall(r"ALTER TABLE(?:(?!ALTER TABLE|CREATE TABLE).)*", source, re.DOTALL)
+    return any(it.count("ADD CONSTRAINT") > it.count("NOT VALID") for it in altered)
+
+
+@pytest.mark.parametrize(
+    "path", [it for it in sorted(MIGRATIONS.glob("[0-9]*.py")) if it.stem >= "0007"], ids=lambda path: path.stem
+)
+def test_a_migration_does_not_look_through_a_table_while_payments_wait(path: Path) -> None:
+    """Entries and branches are long: what is added NOT VALID the migrator proves afterwards, beside the payments."""
+    assert not looks_through_a_table(path.read_text(encoding="utf-8"))
+
+
+def test_a_constraint_that_is_looked_through_at_once_is_found() -> None:
+    """Otherwise the test above could not fail."""
+    assert looks_through_a_table("ALTER TABLE entries\n DROP CONSTRAINT a,\n ADD CONSTRAINT a CHECK (n > 0)")
+    assert not looks_through_a_table("ALTER TABLE entries ADD CONSTRAINT a CHECK (n > 0) NOT VALID")

@@ -39,13 +39,16 @@ class World:
 
     funder: Account = RICH_FUNDER
     limit: int | None = 100
+    per_payment: int | None = None
+    per_month: int | None = None
     closed: bool = False
     leg: Leg = GOOD_LEG
 
     def reason(self) -> str | None:
         """Why TRY is refused; None if it is not."""
         story = Story(self.funder)
-        before: list[Command] = [open_authorisation(1, self.limit)]
+        opened = open_authorisation(1, self.limit, per_payment=self.per_payment, per_month=self.per_month)
+        before: list[Command] = [opened]
         if self.closed:
             before.append(CloseAuthorisation(authorisation(1)))
         story.do(*before)
@@ -59,6 +62,8 @@ SPOILT = {
     "ACCOUNT_FROZEN": lambda world: replace(world, funder=replace(world.funder, frozen=True)),
     "AUTHORISATION_NOT_OPEN": lambda world: replace(world, closed=True),
     "AUTHORISED_AMOUNT_EXCEEDED": lambda world: replace(world, limit=49),
+    "PAYMENT_LIMIT_EXCEEDED": lambda world: replace(world, per_payment=49),
+    "MONTH_LIMIT_EXCEEDED": lambda world: replace(world, per_month=49),
     "FLOOR_NOT_KEPT": lambda world: replace(world, leg=replace(world.leg, floor_fen=151)),
     "INSUFFICIENT_FUNDS": lambda world: replace(world, leg=funder_leg(101, floor=0)),
 }
@@ -107,6 +112,16 @@ def test_an_authorisation_of_another_funder_opens_nothing() -> None:
 def test_an_authorisation_without_a_limit_has_none() -> None:
     """授权金额 absent: any amount passes."""
     assert replace(World(), limit=None, leg=funder_leg(100, 100)).reason() is None
+
+
+def test_an_own_accounts_leg_keeps_the_floor_that_it_names() -> None:
+    """A transfer out of an own account leaves the floor, as a funder's share does; a bill's own leg names none."""
+    story = Story(account(OWN, past=100))
+    kept = replace(own_leg(50), floor_fen=51, floor_parts=frozenset(Part))
+    reply = story.branch(try_(1, kept))
+    assert reply.refusal is not None
+    assert reply.refusal.reason == "FLOOR_NOT_KEPT"
+    assert story.branch(try_(2, replace(kept, floor_fen=50))).state is BranchState.HELD
 
 
 @pytest.mark.parametrize(

@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
+from collections import Counter
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
 from kernel.ids import PsnNo
-from services.settlement.ledger.domain.commands import SetFrozen
-from services.settlement.ledger.domain.model import BranchState, EntryKind, FreezeId
+from services.settlement.ledger.domain.commands import AccountReply, Command, SetFrozen, TurnAccount
+from services.settlement.ledger.domain.model import AccountKey, BranchState, EntryKind, FreezeId
 from tests.unit.ledger.given import (
+    FUNDER,
+    OTHER_FUNDER,
     OWN,
     PURSE,
     Story,
@@ -20,6 +27,9 @@ from tests.unit.ledger.given import (
     try_,
     wallet_leg,
 )
+from tests.unit.ledger.sequences import LENGTH_MAX, OTHER_PURSE, lives, violations
+
+KEYS = (OWN, FUNDER, OTHER_FUNDER, PURSE, OTHER_PURSE)
 
 BEFORE = in_shanghai(2026, 12, 31, 23, 59, 59)
 AFTER = in_shanghai(2027, 1, 1)
@@ -180,3 +190,57 @@ def test_a_clock_that_goes_back_turns_nothing_back() -> None:
     story.now = BEFORE
     story.do(try_(2, own_leg(1)), cancel(2))
     assert (story.balance(OWN), story.state.accounts[OWN].year) == ((150, 0), 2027)
+
+
+@given(
+    commands=lives(),
+    midnight=st.integers(0, LENGTH_MAX),
+    job=st.lists(st.tuples(st.integers(0, LENGTH_MAX), st.sampled_from(KEYS)), max_size=12),
+)
+@settings(max_examples=200, deadline=None)
+def test_the_year_end_job_changes_nothing_but_when_an_account_turns(
+    commands: list[Command], midnight: int, job: list[tuple[int, AccountKey]]
+) -> None:
+    """Wherever midnight falls in a life, and wherever the job turns which account how often: the same in the end.
+
+    Every reply, every balance and hold, every entry but its place: payments in flight are exact.
+    """
+    at = min(midnight, len(commands))
+    plain, crossed = Story(now=BEFORE), Story(now=BEFORE)
+    answers: dict[Story, list[object]] = {plain: [], crossed: []}
+    for place, command in enumerate(commands):
+        if place == at:
+            plain.now = crossed.now = AFTER
+        if place >= at:
+            for key in (key for when, key in job if when == place):
+                crossed.do(TurnAccount(key, 2027))
+        for story in (plain, crossed):
+            answers[story].append(story.do(command).reply)
+    for story in (plain, crossed):
+        story.now = AFTER
+        story.do(*(TurnAccount(key, 2027) for key in KEYS))
+    assert answers[crossed] == answers[plain]
+    assert crossed.state == plain.state
+    assert Counter(crossed.entries) == Counter(plain.entries)
+    assert violations(crossed.state, crossed.entries) == []
+
+
+def test_the_job_turns_a_hold_of_both_parts_and_once() -> None:
+    """What was held of both parts is held of past; the second time nothing is booked; nothing turns before its time."""
+    story = over_midnight()
+    story.do(try_(1, own_leg(10, 50)), TurnAccount(OWN, 2027))
+    assert (story.balance(OWN), story.held(OWN)) == ((100, 50), (10, 50))
+    story.now = AFTER
+    story.do(TurnAccount(OWN, 2027), TurnAccount(OWN, 2027))
+    assert (story.balance(OWN), story.held(OWN)) == ((150, 0), (60, 0))
+    assert [it.amount_fen for it in story.entries if it.kind is EntryKind.YEAR_TURN] == [50, -50]
+    story.do(confirm(1), refund(1, 1, (1, OWN, 10, 50), year=2026))
+    assert (story.balance(OWN), story.held(OWN)) == ((150, 0), (0, 0))
+
+
+def test_the_job_turns_no_account_that_there_is_not() -> None:
+    """It opens none: the reply knows no account, and nothing is written."""
+    story = Story(now=AFTER)
+    outcome = story.do(TurnAccount(OWN, 2027))
+    assert isinstance(outcome.reply, AccountReply)
+    assert (outcome.reply.account, dict(outcome.accounts), outcome.entries) == (None, {}, ())

@@ -4,32 +4,52 @@ from __future__ import annotations
 
 import string
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
 import pytest
 
 from kernel.ids import PsnNo
+from kernel.policy import RegionPolicy
+from services.family.domain.bindings import Change
+from services.family.domain.judging import Standing, judged
+from services.family.domain.limits import Limits
+from services.family.wire import binding_event
+from services.notify.domain import texts as words
 from services.notify.domain.facts import (
     AccountChange,
     AccountCredited,
+    AccountEnded,
     AccountFreezeChanged,
     BillRefunded,
     BillSettled,
     BindingChange,
     BindingChanged,
     Fact,
+    FounderChanged,
+    Going,
+    InvitationAnswered,
     Invited,
     Joined,
+    Left,
     Place,
+    ReturnCause,
     Sanctioned,
     Source,
+    StopCause,
     Told,
+    TransferChange,
+    TransferChanged,
     UnusualUse,
     Use,
+    WalletChanged,
 )
 from services.notify.domain.messages import Message, Topic, messages
 from services.notify.domain.texts import TEXTS, Sentence
+from services.notify.wire import told_by_family
+from tests.unit.family.given import binding
+from tests.unit.family.test_bindings import STANDINGS
 
 AT = datetime(2026, 11, 20, 16, 5, tzinfo=UTC)
 EVENT = UUID(int=1)
@@ -138,12 +158,33 @@ def test_a_refund_is_told_to_every_account_and_to_the_patient() -> None:
         (AccountFreezeChanged(WIFE, frozen=True), {(WIFE, Topic.ACCOUNT_FROZEN)}),
         (AccountFreezeChanged(WIFE, frozen=False), {(WIFE, Topic.ACCOUNT_UNFROZEN)}),
         (Invited(PATIENT, WIFE, AT), {(PATIENT, Topic.INVITED), (WIFE, Topic.INVITED)}),
+        (InvitationAnswered(PATIENT, WIFE, declined=True), {(PATIENT, Topic.INVITED)}),
+        (InvitationAnswered(PATIENT, WIFE, declined=False), {(WIFE, Topic.INVITED)}),
+        (Left(WIFE, Going.LEFT, [PATIENT]), {(WIFE, Topic.MEMBER_LEFT), (PATIENT, Topic.MEMBER_LEFT)}),
+        (Left(WIFE, Going.REMOVED, []), {(WIFE, Topic.MEMBER_LEFT)}),
+        (Left(WIFE, Going.DISSOLVED, []), {(WIFE, Topic.MEMBER_LEFT)}),
         (Joined(PATIENT, []), {(PATIENT, Topic.MEMBER_JOINED)}),
         (
             Joined(PATIENT, [WIFE, FATHER]),
             {(PATIENT, Topic.MEMBER_JOINED), (WIFE, Topic.MEMBER_JOINED), (FATHER, Topic.MEMBER_JOINED)},
         ),
+        (
+            FounderChanged(WIFE, [PATIENT]),
+            {(WIFE, Topic.FOUNDER_CHANGED), (PATIENT, Topic.FOUNDER_CHANGED)},
+        ),
+        (Joined(WIFE, [], took_over=True), {(WIFE, Topic.MEMBER_JOINED)}),
         (Sanctioned(WIFE, UUID(int=9), AT, AT + timedelta(days=90)), {(WIFE, Topic.SANCTIONED)}),
+        (AccountEnded(WIFE, wallet=False, closed=False), {(WIFE, Topic.ACCOUNT_ENDED)}),
+        (AccountEnded(WIFE, wallet=True, closed=True), {(WIFE, Topic.ACCOUNT_ENDED)}),
+        (AccountEnded(WIFE, wallet=False, closed=False, moved_fen=70), {(WIFE, Topic.ACCOUNT_ENDED)}),
+        (WalletChanged(WIFE, None, opened=True), {(WIFE, Topic.WALLET_CHANGED)}),
+        (WalletChanged(WIFE, None, opened=False), {(WIFE, Topic.WALLET_CHANGED)}),
+        (
+            WalletChanged(WIFE, PATIENT, opened=True),
+            {(WIFE, Topic.WALLET_CHANGED), (PATIENT, Topic.WALLET_CHANGED)},
+        ),
+        (WalletChanged(WIFE, PATIENT, opened=False), {(WIFE, Topic.WALLET_CHANGED)}),
+        (WalletChanged(WIFE, PATIENT, opened=True, took_over=True), {(WIFE, Topic.WALLET_CHANGED)}),
         *((UnusualUse(WIFE, use), {(WIFE, Topic.UNUSUAL_USE)}) for use in Use),
     ],
 )
@@ -157,9 +198,12 @@ def test_each_fact_reaches_those_it_concerns(fact: Fact, expected: set[tuple[Psn
     [
         (BindingChange.BOUND, Topic.BOUND),
         (BindingChange.AMOUNT, Topic.BINDING_CHANGED),
+        (BindingChange.LIMITS, Topic.BINDING_CHANGED),
         (BindingChange.ORDER, Topic.BINDING_CHANGED),
         (BindingChange.ENDED, Topic.UNBOUND),
         (BindingChange.SUSPENDED, Topic.BINDING_SUSPENDED),
+        (BindingChange.MOVING, Topic.BINDING_SUSPENDED),
+        (BindingChange.MOVED, Topic.BINDING_CHANGED),
     ],
 )
 def test_both_sides_of_a_binding_are_told_of_each_other(change: BindingChange, topic: Topic) -> None:
@@ -168,6 +212,105 @@ def test_both_sides_of_a_binding_are_told_of_each_other(change: BindingChange, t
     assert set(found) == {(WIFE, topic), (PATIENT, topic)}
     assert "王*" in found[WIFE, topic]
     assert "李*梅" in found[PATIENT, topic]
+
+
+@pytest.mark.parametrize("fallen", STANDINGS.values(), ids=STANDINGS)
+def test_both_sides_of_a_binding_that_stops_read_why(fallen: tuple[Standing, str]) -> None:
+    """Each cause that family gives has words of its own, from its event to the text."""
+    standing, cause = fallen
+    step = judged(binding(), standing, RegionPolicy(), now=AT)
+    assert step is not None
+    event = binding_event(step.binding, step.change, at=AT)
+    (told,) = told_by_family(event.SerializeToString())
+    assert isinstance(told.fact, BindingChanged)
+    assert told.fact.cause is StopCause(cause)
+    for message in messages(told, {}):
+        assert words.BIND_AGAIN.zh not in message.text.zh
+        assert words.BIND_AGAIN.en not in message.text.en
+
+
+def test_new_limits_are_read_as_the_ledger_keeps_them() -> None:
+    """From family's event to the text: in yuan, and "no limit" where there is none; both read the same figures."""
+    event = binding_event(replace(binding(), limits=Limits(150_00, None)), Change.LIMITS, at=AT)
+    (told,) = told_by_family(event.SerializeToString())
+    mine, theirs = messages(told, {})
+    assert "单笔150.00元，每月不限额" in mine.text.zh
+    assert "150.00 yuan a payment, no limit a month" in theirs.text.en
+
+
+def test_a_binding_that_stops_for_no_cause_of_ours_can_be_made_again() -> None:
+    """A ledger's refusal has no words here: both read what to do."""
+    found = texts(BindingChanged(BindingChange.SUSPENDED, WIFE, PATIENT, None, None))
+    assert found == {
+        (WIFE, Topic.BINDING_SUSPENDED): "2026年11月21日00:05，您与王*的共济绑定已停止：如需继续请重新办理。",
+        (PATIENT, Topic.BINDING_SUSPENDED): "2026年11月21日00:05，李*梅与您的共济绑定已停止：如需继续请重新办理。",
+    }
+    died = texts(BindingChanged(BindingChange.SUSPENDED, WIFE, PATIENT, None, None, StopCause.DIED))
+    assert died[PATIENT, Topic.BINDING_SUSPENDED].endswith("，李*梅与您的共济绑定已停止：其中一方的医保登记已终止。")
+
+
+def stopped(cause: StopCause) -> tuple[Message, Message]:
+    """What the funder and what the beneficiary are sent."""
+    found = said(BindingChanged(BindingChange.SUSPENDED, WIFE, PATIENT, None, None, cause))
+    return found[WIFE, Topic.BINDING_SUSPENDED], found[PATIENT, Topic.BINDING_SUSPENDED]
+
+
+def test_a_funder_reads_of_his_sanction_and_of_his_insurance() -> None:
+    """Each in words of its own, since it is his."""
+    assert "您已被暂停联网结算" in stopped(StopCause.SANCTIONED)[0].text.zh
+    assert "您已不再正常参加职工医保" in stopped(StopCause.NOT_INSURED)[0].text.zh
+
+
+def test_a_beneficiary_cannot_tell_a_sanction_from_a_lost_insurance() -> None:
+    """The words are the same for whatever is the funder's own affair, so they give nothing away."""
+    assert stopped(StopCause.SANCTIONED)[1].text == stopped(StopCause.NOT_INSURED)[1].text
+    assert "结算" not in stopped(StopCause.SANCTIONED)[1].text.zh
+
+
+def test_no_notice_announces_a_death() -> None:
+    """Neither side reads of one."""
+    for message in stopped(StopCause.DIED):
+        assert not {"死", "亡", "逝"} & set(message.text.zh)
+        assert not {"die", "died", "dead", "death"} & set(message.text.en.replace(".", "").split())
+
+
+@pytest.mark.parametrize(
+    ("change", "cause", "giver_reads", "receiver_reads"),
+    [
+        (
+            TransferChange.AWAITS,
+            None,
+            "2026年11月21日00:05，您向王*的医保钱包转账2,000.00元，等待对方在2026年11月22日06:00前接收。",
+            "2026年11月21日00:05，李*梅向您的医保钱包转账2,000.00元，请在2026年11月22日06:00前接收，逾期退回。",
+        ),
+        (
+            TransferChange.ACCEPTED,
+            None,
+            "2026年11月21日00:05，王*已接收您转账的2,000.00元。",
+            "2026年11月21日00:05，李*梅转账的2,000.00元已进入您的医保钱包。",
+        ),
+        (
+            TransferChange.RETURNED,
+            ReturnCause.NOT_IN_TIME,
+            "2026年11月21日00:05，您向王*转账的2,000.00元逾期未接收，款项已退回。",
+            "2026年11月21日00:05，李*梅向您转账的2,000.00元逾期未接收，款项已退回对方。",
+        ),
+        (
+            TransferChange.RETURNED,
+            None,
+            "2026年11月21日00:05，您向王*转账的2,000.00元未完成，款项已退回。",
+            "2026年11月21日00:05，李*梅向您转账的2,000.00元未完成，款项已退回对方。",
+        ),
+    ],
+)
+def test_both_people_of_a_transfer_read_of_each_other(
+    change: TransferChange, cause: ReturnCause | None, giver_reads: str, receiver_reads: str
+) -> None:
+    """The amount, the other's masked name, until when it can be accepted, and why it was returned."""
+    until = datetime(2026, 11, 21, 22, 0, tzinfo=UTC)
+    found = texts(TransferChanged(change, WIFE, PATIENT, 2_000_00, until, cause))
+    topic = Topic(f"TRANSFER_{change.value}")
+    assert found == {(WIFE, topic): giver_reads, (PATIENT, topic): receiver_reads}
 
 
 def test_no_limit_and_last_are_words() -> None:
@@ -211,5 +354,5 @@ def test_no_sentence_has_a_place_for_a_diagnosis_or_a_drug() -> None:
     }
     assert places == {
         *("time", "who", "place", "amount", "balance", "sources", "parts", "accounts"),
-        *("until", "since", "limit", "order", "account"),
+        *("until", "since", "limit", "order", "account", "outcome", "cause", "per_payment", "per_month"),
     }

@@ -72,6 +72,7 @@ def test_legs_and_cash_are_the_personal_burden(file: Path) -> None:
         Role.WALLET: amounts.wallet_pay,
         Role.FUNDER: amounts.acct_mulaid_pay,
         Role.RECEIVER: 0,  # Nobody receives anything by a bill.
+        Role.MOVED_TO: 0,
     }
     assert amounts.acct_pay == found.acct_pay
 

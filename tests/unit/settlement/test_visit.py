@@ -156,7 +156,12 @@ def _reading(area: AdmDvs, visit: Visit, leaves: dict[PsnNo, AuthorisationId]) -
         wallets={p.psn_no: account(p.wallet_fen) for p in there},
         authorisations={
             leaves[binding.funder.psn_no]: AuthorisationReading(
-                is_open=True, authorised_fen=binding.authorised_fen, used_fen=binding.used_fen
+                is_open=True,
+                authorised_fen=binding.authorised_fen,
+                used_fen=binding.used_fen,
+                per_payment_fen=binding.per_payment_fen,
+                per_month_fen=binding.per_month_fen,
+                month_used_fen=binding.month_used_fen,
             )
             for binding in visit.bindings
         },
@@ -165,10 +170,13 @@ def _reading(area: AdmDvs, visit: Visit, leaves: dict[PsnNo, AuthorisationId]) -
 
 def test_an_active_funder_brings_his_free_money_and_his_leave() -> None:
     """Balances and authorisation are the ledger's, not the projection's."""
-    leave = AuthorisationReading(is_open=True, authorised_fen=900, used_fen=200)
+    leave = AuthorisationReading(
+        is_open=True, authorised_fen=900, used_fen=200, per_payment_fen=500, per_month_fen=600, month_used_fen=70
+    )
     binding = only(assembled(bound(), away=replace(AWAY, authorisations={LEAVE: leave})))
     assert (binding.funder.past_fen, binding.funder.current_fen) == (3_000, 4_000)
     assert (binding.authorised_fen, binding.used_fen, binding.authorisation_id) == (900, 200, LEAVE)
+    assert (binding.per_payment_fen, binding.per_month_fen, binding.month_used_fen) == (500, 600, 70)
 
 
 @pytest.mark.parametrize(

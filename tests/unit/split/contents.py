@@ -142,6 +142,9 @@ BINDINGS: Final[st.SearchStrategy[dict[str, Any]]] = st.fixed_dictionaries(
     },
     optional={
         "used": _small,
+        "per_payment": st.none() | st.integers(1, 60),
+        "per_month": st.none() | st.integers(1, 60),
+        "month_used": _small,
         "order": st.none() | st.integers(1, 3),
         "unbound": st.sampled_from([False, False, True]),
         "beneficiary": st.just(PATIENT),

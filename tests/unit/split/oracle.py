@@ -97,6 +97,10 @@ def can_give(content: dict[str, Any], funder: dict[str, Any], binding: dict[str,
     most -= rule(content, funder["area"], "funder_floor_balance")
     if binding["authorized"] is not None:
         most = min(most, binding["authorized"] - binding.get("used", 0))
+    if binding.get("per_payment") is not None and binding["per_payment"] < most:
+        most = binding["per_payment"]
+    if binding.get("per_month") is not None:
+        most = min(most, binding["per_month"] - binding.get("month_used", 0))
     return max(0, most)
 
 

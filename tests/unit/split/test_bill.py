@@ -9,7 +9,7 @@ import pytest
 
 from kernel.failures import Failure, Kind
 from kernel.money import AMOUNT_MAX_FEN
-from kernel.policy import COST_KINDS, BenefitTable, ExternalBenefit
+from kernel.policy import COST_KINDS, ExternalBenefit, OpenBenefit
 from services.settlement.domain.bill import Bill, Burden, burden_of, pooled_part
 
 
@@ -60,7 +60,7 @@ def test_every_amount_is_a_whole_number_within_its_range(amount: str, wrong: obj
     """No field of the bill escapes the check, whatever the policy takes from it."""
     bill = a_bill(**{amount: wrong})  # type: ignore[arg-type]  # Wrong on purpose.
     with pytest.raises(Failure) as refused:
-        burden_of(bill, BenefitTable(0, Decimal(0), None))
+        burden_of(bill, OpenBenefit(0, Decimal(0), None))
     assert (refused.value.reason, refused.value.metadata["field"]) == ("AMOUNT_OUT_OF_RANGE", amount)
 
 
@@ -83,7 +83,7 @@ def test_the_pooled_part_by_the_table(
     deductible_fen: int, ratio: str, ceiling_fen: int | None, expected: tuple[int, int]
 ) -> None:
     """The deductible first, at most the costs in scope; then the ratio, half up once; then the ceiling."""
-    table = BenefitTable(deductible_fen, Decimal(ratio), ceiling_fen)
+    table = OpenBenefit(deductible_fen, Decimal(ratio), ceiling_fen)
     assert pooled_part(a_bill(act_pay_dedc=5, hifp_pay=5), table) == expected
 
 

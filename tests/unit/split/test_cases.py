@@ -70,6 +70,30 @@ def test_the_authorised_amount_left_limits_a_funder(authorized: int | None, used
     assert len(paid(plan)) == (given > 0)
 
 
+@pytest.mark.parametrize(
+    ("limits", "given"),
+    [
+        ({"per_payment": 40}, 40),
+        ({"per_payment": 100}, 100),
+        ({"per_month": 70}, 70),
+        ({"per_month": 70, "month_used": 30}, 40),
+        ({"per_month": 70, "month_used": 70}, 0),
+        ({"per_month": 70, "month_used": 90}, 0),
+        ({"month_used": 90}, 100),
+        ({"per_payment": 40, "per_month": 70, "month_used": 50, "authorized": 30}, 20),
+        ({"per_payment": 40, "per_month": 70, "month_used": 10, "authorized": 80, "used": 45}, 35),
+        ({"per_payment": None, "per_month": None}, 100),
+    ],
+)
+def test_the_smallest_of_all_limits_counts(limits: dict[str, int | None], given: int) -> None:
+    """Per payment, what is left of the month and what is left of the amount: none of them is ever exceeded."""
+    bindings = [binding(WIFE, **limits), binding(SON, order=2)]
+    people = [person(PATIENT), person(WIFE, past=500), person(SON, past=500)]
+    plan = plan_of(content(*people, bindings=bindings, inscp_scp_amt=100))
+    assert paid(plan) == [(psn, fen) for psn, fen in ((WIFE, given), (SON, 100 - given)) if fen]
+    assert plan["skipped"] == []
+
+
 def test_a_funder_for_oneself_is_refused() -> None:
     """The own account cannot pay a second time as a funder's."""
     stated = content(person(PATIENT, past=10), bindings=[binding(PATIENT)], inscp_scp_amt=100)

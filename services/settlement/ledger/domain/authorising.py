@@ -6,15 +6,17 @@ from dataclasses import replace
 from datetime import datetime
 from typing import assert_never
 
+from kernel.clock import business_month
 from services.settlement.ledger.domain.commands import (
+    AccountReply,
     AmendAuthorisation,
     AuthorisationCommand,
     AuthorisationReply,
     CloseAuthorisation,
-    FreezeReply,
     OpenAuthorisation,
     SetFrozen,
 )
+from services.settlement.ledger.domain.limits import Limits, MonthUse
 from services.settlement.ledger.domain.model import (
     AccountKey,
     AccountKind,
@@ -70,22 +72,32 @@ def _decide_open(draft: Draft, command: OpenAuthorisation) -> Outcome:
         used_fen=command.used_fen,
         version=_OPEN_VERSION,
         opened_used_fen=command.used_fen,
+        per_payment_fen=command.per_payment_fen,
+        per_month_fen=command.per_month_fen,
+        counts_months=command.per_month_fen is not None or command.carried is not None,
+        opened_month=command.carried,
     )
-    return _decided(draft, AuthorisationStep.OPEN, _OPEN_VERSION, command.authorised_fen, fresh)
+    if command.carried is not None:
+        draft.put_month(MonthUse(authorisation_id, command.carried.month, command.carried.used_fen))
+    return _decided(draft, AuthorisationStep.OPEN, _OPEN_VERSION, command.limits, fresh)
 
 
 def _is_same_opening(opened: AuthorisationEvent, command: OpenAuthorisation) -> bool:
     after = opened.after
-    return (after.funder_psn_no, after.beneficiary_psn_no, opened.asked_fen, after.opened_used_fen) == (
+    return (after.funder_psn_no, after.beneficiary_psn_no, opened.asked, after.opened_used_fen, after.opened_month) == (
         command.funder_psn_no,
         command.beneficiary_psn_no,
-        command.authorised_fen,
+        command.limits,
         command.used_fen,
+        command.carried,
     )
 
 
 def _decide_amend(draft: Draft, command: AmendAuthorisation) -> Outcome:
-    """A version is decided once, refused or not; versions older than the one in force are ignored."""
+    """A version is decided once, refused or not; versions older than the one in force are ignored.
+
+    A limit per payment or per month is never refused, however much was used: it lets nothing more through (ADR 27).
+    """
     known = draft.authorisation(command.authorisation_id)
     if known is None:
         # Not stored: OPEN may still be on its way, and the same command passes after it.
@@ -93,7 +105,7 @@ def _decide_amend(draft: Draft, command: AmendAuthorisation) -> Outcome:
     key = AuthorisationEventKey(command.authorisation_id, AuthorisationStep.AMEND, command.version)
     decided = draft.state.authorisation_events.get(key)
     if decided is not None:
-        if decided.asked_fen != command.authorised_fen:
+        if decided.asked != command.limits:
             return _answer(draft, known, Refusal("AUTHORISATION_CONTENT_DIFFERS"))
         return _answer(draft, decided.after, decided.refusal)
     if known.state is AuthorisationState.CLOSED or command.version <= known.version:
@@ -102,42 +114,66 @@ def _decide_amend(draft: Draft, command: AmendAuthorisation) -> Outcome:
     if command.authorised_fen is not None and command.authorised_fen < known.used_fen + known.held_fen:
         in_use = {"used_fen": str(known.used_fen), "held_fen": str(known.held_fen)}
         refusal = Refusal("AUTHORISED_AMOUNT_BELOW_USE", metadata=in_use)
-        return _decided(draft, AuthorisationStep.AMEND, command.version, command.authorised_fen, known, refusal)
-    amended = replace(known, authorised_fen=command.authorised_fen, version=command.version)
-    return _decided(draft, AuthorisationStep.AMEND, command.version, command.authorised_fen, amended)
+        return _decided(draft, AuthorisationStep.AMEND, command.version, command.limits, known, refusal)
+    begins = command.per_month_fen is not None and not known.counts_months
+    amended = replace(
+        known,
+        authorised_fen=command.authorised_fen,
+        version=command.version,
+        per_payment_fen=command.per_payment_fen,
+        per_month_fen=command.per_month_fen,
+        counts_months=begins or known.counts_months,
+    )
+    if begins:
+        draft.begin_months(known.authorisation_id)
+    return _decided(draft, AuthorisationStep.AMEND, command.version, command.limits, amended)
 
 
 def _decide_close(draft: Draft, command: CloseAuthorisation) -> Outcome:
-    """Closed at once and for ever; what is held goes on. CLOSE before OPEN leaves the id closed."""
+    """Closed at once and for ever; what is held goes on. CLOSE before OPEN leaves the id closed.
+
+    A repetition is told how the closed authorisation stands by then: what is held and used still changes. So does what
+    the present month took, which counts on where its funder's account goes (ADR 27).
+    """
     key = AuthorisationEventKey(command.authorisation_id, AuthorisationStep.CLOSE, _CLOSE_VERSION)
     decided = draft.state.authorisation_events.get(key)
-    if decided is not None:
-        return _answer(draft, decided.after, None)
     known = draft.authorisation(command.authorisation_id)
+    month = business_month(draft.now)
+    use = draft.month_use(known.authorisation_id, month) if known is not None and known.counts_months else None
+    if decided is not None:
+        return _answer(draft, known or decided.after, None, use)
     if known is None:
         closed = Authorisation(command.authorisation_id, AuthorisationState.CLOSED)
     else:
         closed = replace(known, state=AuthorisationState.CLOSED)
-    return _decided(draft, AuthorisationStep.CLOSE, _CLOSE_VERSION, closed.authorised_fen, closed)
+    return _decided(draft, AuthorisationStep.CLOSE, _CLOSE_VERSION, closed.limits, closed, use=use)
 
 
 def _decided(
     draft: Draft,
     step: AuthorisationStep,
     version: int,
-    asked_fen: int | None,
+    asked: Limits,
     after: Authorisation,
     refusal: Refusal | None = None,
+    use: MonthUse | None = None,
 ) -> Outcome:
     key = AuthorisationEventKey(after.authorisation_id, step, version)
-    draft.put_event(AuthorisationEvent(key, asked_fen, after, refusal, draft.now))
+    draft.put_event(AuthorisationEvent(key, asked, _told(after), refusal, draft.now))
     if refusal is None:
         draft.put_authorisation(after)
-    return _answer(draft, after, refusal)
+    return _answer(draft, after, refusal, use)
 
 
-def _answer(draft: Draft, authorisation: Authorisation, refusal: Refusal | None) -> Outcome:
-    return draft.outcome(AuthorisationReply(authorisation.authorisation_id, authorisation, refusal))
+def _answer(
+    draft: Draft, authorisation: Authorisation, refusal: Refusal | None, use: MonthUse | None = None
+) -> Outcome:
+    return draft.outcome(AuthorisationReply(authorisation.authorisation_id, _told(authorisation), refusal, use))
+
+
+def _told(authorisation: Authorisation) -> Authorisation:
+    """As an answer has it, now and later: that months are counted here is the ledger's own affair."""
+    return replace(authorisation, counts_months=False) if authorisation.counts_months else authorisation
 
 
 def decide_freeze(state: State, command: SetFrozen, *, now: datetime) -> Outcome:
@@ -152,13 +188,13 @@ def decide_freeze(state: State, command: SetFrozen, *, now: datetime) -> Outcome
     if stored is not None:
         same = (stored.account.key, stored.frozen, stored.cause) == (key, command.frozen, command.cause)
         if not same:
-            return draft.outcome(FreezeReply(key, None, Refusal("FREEZE_CONTENT_DIFFERS")))
-        return draft.outcome(FreezeReply(key, stored.account))
+            return draft.outcome(AccountReply(key, None, Refusal("FREEZE_CONTENT_DIFFERS")))
+        return draft.outcome(AccountReply(key, stored.account))
     account = draft.account(key)
     if account is None or account.state is AccountState.CLOSED:
         # Not stored: the account's first credit may still come, and the same command passes after it.
-        return draft.outcome(FreezeReply(key, account, Refusal("ACCOUNT_NOT_FOUND")))
+        return draft.outcome(AccountReply(key, account, Refusal("ACCOUNT_NOT_FOUND")))
     after = replace(account, frozen=command.frozen)
     draft.put_account(after)
     draft.put_freeze(FreezeRecord(command.freeze_id, command.frozen, command.cause, after, draft.now))
-    return draft.outcome(FreezeReply(key, after))
+    return draft.outcome(AccountReply(key, after))

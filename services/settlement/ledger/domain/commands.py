@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from datetime import datetime
 from hashlib import blake2b
 from typing import Final, TypeAlias
 from uuid import UUID
@@ -10,12 +11,14 @@ from uuid import UUID
 from kernel.ids import AuthorisationId, PaymentId, PsnNo
 from kernel.money import Fen
 from kernel.values import value
+from services.settlement.ledger.domain.limits import CarriedMonth, Limits, MonthUse
 from services.settlement.ledger.domain.model import (
     NO_MEMO,
     Account,
     AccountKey,
     Authorisation,
     BranchState,
+    ClosingId,
     CreditId,
     CreditLeg,
     CreditPurpose,
@@ -23,6 +26,7 @@ from services.settlement.ledger.domain.model import (
     Leg,
     Memo,
     Refusal,
+    year_turn_id,
 )
 
 _DIGEST_BYTES: Final = 16
@@ -37,10 +41,12 @@ class Try:
     inquire_after_ms: int
     memo: Memo = NO_MEMO
     origin: bytes = b""
+    month: int = 0
+    """The civil month (yyyymm) of the payment's day, in which it counts; 0 = the one of the ledger's clock."""
 
     @property
     def digest(self) -> bytes:
-        """Tells one content of a payment from another; a repetition has the same."""
+        """Tells one content of a payment from another; a repetition has the same (``month`` follows from its row)."""
         return _digest([_leg_row(leg) for leg in self.legs])
 
 
@@ -60,7 +66,10 @@ class Cancel:
 
 @value
 class PutCredit:
-    """Money into accounts. It cannot be refused for a business reason."""
+    """Money into accounts. It cannot be refused for a business reason.
+
+    ``accepted_at`` is when the coordinator took it on: a credit later than an account's end opens it again.
+    """
 
     credit_id: CreditId
     purpose: CreditPurpose
@@ -68,6 +77,7 @@ class PutCredit:
     original_payment_id: PaymentId | None = None
     memo: Memo = NO_MEMO
     origin: bytes = b""
+    accepted_at: datetime | None = None
 
     @property
     def digest(self) -> bytes:
@@ -81,22 +91,37 @@ class PutCredit:
 
 @value
 class OpenAuthorisation:
-    """An id is used once. ``used_fen`` is carried over when an account moves to this area."""
+    """An id is used once. ``used_fen`` and ``carried``, a month of it, come along when an account moves here."""
 
     authorisation_id: AuthorisationId
     funder_psn_no: PsnNo
     beneficiary_psn_no: PsnNo
     authorised_fen: Fen | None
     used_fen: Fen = 0
+    per_payment_fen: Fen | None = None
+    per_month_fen: Fen | None = None
+    carried: CarriedMonth | None = None
+
+    @property
+    def limits(self) -> Limits:
+        """What it lets be spent."""
+        return Limits(self.authorised_fen, self.per_payment_fen, self.per_month_fen)
 
 
 @value
 class AmendAuthorisation:
-    """A new limit, with a version of its own (2 and up)."""
+    """New limits, all of them, with a version of their own (2 and up)."""
 
     authorisation_id: AuthorisationId
     version: int
     authorised_fen: Fen | None
+    per_payment_fen: Fen | None = None
+    per_month_fen: Fen | None = None
+
+    @property
+    def limits(self) -> Limits:
+        """What it is to let be spent."""
+        return Limits(self.authorised_fen, self.per_payment_fen, self.per_month_fen)
 
 
 @value
@@ -113,6 +138,15 @@ class SetFrozen:
     freeze_id: FreezeId
     psn_no: PsnNo
     frozen: bool
+    cause: str
+
+
+@value
+class CloseAccount:
+    """Ends an account: from now on no new hold, and once none is left what remains goes to suspense."""
+
+    closing_id: ClosingId
+    account: AccountKey
     cause: str
 
 
@@ -135,12 +169,25 @@ class ReleaseSuspense:
         return _digest([(self.credit_id, self.leg_no, self.to and self.to.kind.value, self.to and self.to.psn_no)])
 
 
+@value
+class TurnAccount:
+    """The year-end job's: an account that no command has touched in ``year`` yet is turned into it."""
+
+    account: AccountKey
+    year: int
+
+    @property
+    def turn_id(self) -> UUID:
+        """The source of the entries that it books."""
+        return year_turn_id(self.account, self.year)
+
+
 PaymentCommand: TypeAlias = Try | Confirm | Cancel | PutCredit
 """What only a coordinator says; it carries the coordinator's epoch."""
 AuthorisationCommand: TypeAlias = OpenAuthorisation | AmendAuthorisation | CloseAuthorisation
 MendingCommand: TypeAlias = Charge | ReleaseSuspense
 """What only an operator's command says, past the bus."""
-Command: TypeAlias = PaymentCommand | AuthorisationCommand | SetFrozen | MendingCommand
+Command: TypeAlias = PaymentCommand | AuthorisationCommand | SetFrozen | CloseAccount | MendingCommand | TurnAccount
 
 
 @value
@@ -165,7 +212,9 @@ _IDENTITIES: Final[Mapping[type, tuple[str, str]]] = {
     AmendAuthorisation: ("AMEND_AUTHORISATION", "authorisation_id"),
     CloseAuthorisation: ("CLOSE_AUTHORISATION", "authorisation_id"),
     SetFrozen: ("FREEZE", "freeze_id"),
+    CloseAccount: ("CLOSE_ACCOUNT", "closing_id"),
     ReleaseSuspense: ("RELEASE_SUSPENSE", "credit_id"),
+    TurnAccount: ("TURN_ACCOUNT", "turn_id"),
 }
 
 
@@ -204,15 +253,19 @@ class CreditReply:
 
 @value
 class AuthorisationReply:
-    """How the authorisation stands after the command; with a refusal, what stands in spite of it."""
+    """How the authorisation stands after the command; with a refusal, what stands in spite of it.
+
+    ``month`` is what the present month took, told with CLOSE where months are counted.
+    """
 
     authorisation_id: AuthorisationId
     authorisation: Authorisation | None
     refusal: Refusal | None = None
+    month: MonthUse | None = None
 
 
 @value
-class FreezeReply:
+class AccountReply:
     """The account as it stands after the command."""
 
     key: AccountKey
@@ -227,7 +280,7 @@ class CommandRefused:
     refusal: Refusal
 
 
-Reply: TypeAlias = BranchReply | CreditReply | AuthorisationReply | FreezeReply | CommandRefused
+Reply: TypeAlias = BranchReply | CreditReply | AuthorisationReply | AccountReply | CommandRefused
 
 
 def _leg_row(leg: Leg) -> tuple[object, ...]:

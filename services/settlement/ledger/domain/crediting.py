@@ -66,7 +66,7 @@ def _decide_refund(draft: Draft, command: PutCredit) -> Outcome:
     for leg in command.legs:
         refunded[leg.leg_no] = refunded.get(leg.leg_no, 0) + leg.amount.total
         if authorisation := draft.authorisation(charged[leg.leg_no].authorisation_id):
-            draft.put_authorisation(authorisation.with_returned(leg.amount.total))
+            draft.put_use(authorisation.with_returned(leg.amount.total), original.month)
     draft.put_branch(replace(original, refunded_fen=refunded))
     # The year of the charge counts, whatever year the refund is made in: "current" is of the leg it goes back on.
     return _booked(draft, command, {leg_no: leg.year for leg_no, leg in charged.items()})
@@ -108,6 +108,7 @@ def _booked(draft: Draft, command: PutCredit, years: Mapping[int, int]) -> Outco
             source_id=command.credit_id,
             kind=kind,
             opens=command.purpose is not CreditPurpose.REFUND,
+            accepted_at=command.accepted_at,
             year=years.get(leg.leg_no),
         )
         balances.append(account)

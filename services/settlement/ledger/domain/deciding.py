@@ -8,10 +8,12 @@ from datetime import datetime
 from typing import assert_never, get_args
 
 from services.settlement.ledger.domain.authorising import decide_authorisation, decide_freeze
+from services.settlement.ledger.domain.closing import decide_close
 from services.settlement.ledger.domain.commands import (
     AmendAuthorisation,
     Cancel,
     Charge,
+    CloseAccount,
     CloseAuthorisation,
     Command,
     CommandRefused,
@@ -23,17 +25,19 @@ from services.settlement.ledger.domain.commands import (
     Request,
     SetFrozen,
     Try,
+    TurnAccount,
 )
 from services.settlement.ledger.domain.crediting import decide_credit
 from services.settlement.ledger.domain.holding import decide_cancel, decide_confirm, decide_try
 from services.settlement.ledger.domain.mending import decide_charge, decide_release
 from services.settlement.ledger.domain.model import Refusal
 from services.settlement.ledger.domain.state import Outcome, State
+from services.settlement.ledger.domain.turning import decide_turn
 
 _PAYMENT_COMMANDS = get_args(PaymentCommand)
 
 
-def decide(state: State, command: Command, *, now: datetime) -> Outcome:  # noqa: PLR0911  One return for each kind of command.
+def decide(state: State, command: Command, *, now: datetime) -> Outcome:  # noqa: C901, PLR0911  One return for each kind of command.
     """What one command answers and writes in this state. ``now`` is the database's clock; it decides the year too."""
     match command:
         case Charge():
@@ -50,8 +54,12 @@ def decide(state: State, command: Command, *, now: datetime) -> Outcome:  # noqa
             return decide_authorisation(state, command, now=now)
         case SetFrozen():
             return decide_freeze(state, command, now=now)
+        case CloseAccount():
+            return decide_close(state, command, now=now)
         case ReleaseSuspense():
             return decide_release(state, command, now=now)
+        case TurnAccount():
+            return decide_turn(state, command, now=now)
         case _:
             assert_never(command)
 

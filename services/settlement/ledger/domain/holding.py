@@ -6,7 +6,10 @@ from collections.abc import Callable
 from datetime import datetime, timedelta
 from typing import Final, assert_never
 
+from kernel.clock import business_month
+from kernel.money import Fen
 from kernel.values import value
+from services.settlement.ledger.domain.closing import put_released
 from services.settlement.ledger.domain.commands import BranchReply, Cancel, Confirm, Try
 from services.settlement.ledger.domain.model import (
     CONTRA_LEG_NO,
@@ -33,12 +36,18 @@ from services.settlement.ledger.domain.state import Draft, Outcome, State
 
 @value
 class _Facts:
-    """What the checks of one leg look at; ``amount`` is the leg's amount as it reads on the account now."""
+    """What the checks of one leg look at; ``amount`` is the leg's amount as it reads on the account now.
+
+    ``legs`` are all of the payment, ``month_fen`` what its month has used and held under the authorisation, where
+    months are counted.
+    """
 
     leg: Leg
     account: Account
     authorisation: Authorisation | None
     amount: Parts
+    legs: tuple[Leg, ...]
+    month_fen: Fen
 
     @property
     def is_funder(self) -> bool:
@@ -79,9 +88,29 @@ def _authorised_amount_exceeded(facts: _Facts) -> dict[str, str] | None:
     return {"left_fen": str(left_fen)}
 
 
+def _payment_limit_exceeded(facts: _Facts) -> dict[str, str] | None:
+    """I9: all that one payment takes under the authorisation in this ledger, however many legs it has (ADR 27)."""
+    limit_fen = facts.authorisation.per_payment_fen if facts.is_funder and facts.authorisation else None
+    if limit_fen is None:
+        return None
+    asked_fen = sum(leg.amount.total for leg in facts.legs if leg.authorisation_id == facts.leg.authorisation_id)
+    return None if asked_fen <= limit_fen else {"limit_fen": str(limit_fen)}
+
+
+def _month_limit_exceeded(facts: _Facts) -> dict[str, str] | None:
+    """I9: used and held of the payment's month count together; after a limit was lowered they may be above it."""
+    limit_fen = facts.authorisation.per_month_fen if facts.is_funder and facts.authorisation else None
+    if limit_fen is None or facts.month_fen + facts.amount.total <= limit_fen:
+        return None
+    return {"left_fen": str(max(limit_fen - facts.month_fen, 0))}
+
+
 def _floor_not_kept(facts: _Facts) -> dict[str, str] | None:
-    """What stays available over the floor parts, once this leg is held, is at least the floor (domain §6)."""
-    if not facts.is_funder or not facts.leg.floor_fen:
+    """What stays available over the floor parts, once this leg is held, is at least the floor (domain §6).
+
+    A funder's leg names one, and an own account's out of which a relative is given something (domain §3).
+    """
+    if not facts.leg.floor_fen:
         return None
     left = facts.account.available - facts.amount
     kept_fen = sum(
@@ -104,10 +133,12 @@ REFUSALS: Final[tuple[tuple[str, Callable[[_Facts], dict[str, str] | None]], ...
     ("ACCOUNT_FROZEN", _account_frozen),
     ("AUTHORISATION_NOT_OPEN", _authorisation_not_open),
     ("AUTHORISED_AMOUNT_EXCEEDED", _authorised_amount_exceeded),
+    ("PAYMENT_LIMIT_EXCEEDED", _payment_limit_exceeded),
+    ("MONTH_LIMIT_EXCEEDED", _month_limit_exceeded),
     ("FLOOR_NOT_KEPT", _floor_not_kept),
     ("INSUFFICIENT_FUNDS", _insufficient_funds),
 )
-"""Why a leg is refused, in the order of protocol.md; the first that applies is the answer."""
+"""Why a leg is refused, in the order of protocol.md, an authorisation's limits together; the first that applies."""
 
 
 def decide_try(state: State, command: Try, *, now: datetime) -> Outcome:
@@ -120,8 +151,9 @@ def decide_try(state: State, command: Try, *, now: datetime) -> Outcome:
         return _stored_vote(state, stored, command, now=now)
     draft = Draft(state, now)
     balances: list[Account] = []
+    month = month_of(command, now=now)
     for leg in command.legs:
-        held = refused_to_receive(draft, leg) if leg.is_receiving else _held(draft, leg)
+        held = refused_to_receive(draft, leg) if leg.is_receiving else _held(draft, leg, command, month)
         if isinstance(held, Refusal):
             return _refused(state, command, held, now=now)
         if held is not None:
@@ -136,6 +168,7 @@ def decide_try(state: State, command: Try, *, now: datetime) -> Outcome:
         inquire_at=now + timedelta(milliseconds=command.inquire_after_ms),
         memo=command.memo,
         origin=command.origin,
+        month=month,
     )
     draft.put_branch(branch)
     return draft.outcome(BranchReply(branch.payment_id, BranchState.HELD, balances=branch.balances))
@@ -200,9 +233,9 @@ def confirm(draft: Draft, branch: Branch) -> Branch:
         booked = draft.book(
             account, NOTHING - amount, source_id=branch.payment_id, leg_no=leg.leg_no, kind=EntryKind.PAYMENT
         )
-        draft.put_account(booked.with_released(amount))
+        put_released(draft, booked.with_released(amount))
         if authorisation := draft.authorisation(leg.authorisation_id):
-            draft.put_authorisation(authorisation.with_spent(amount.total))
+            draft.put_use(authorisation.with_spent(amount.total), branch.month)
         total_fen += amount.total
     draft.book_contra(
         Book.CLEARING, total_fen, source_id=branch.payment_id, leg_no=CONTRA_LEG_NO, kind=EntryKind.PAYMENT
@@ -212,21 +245,30 @@ def confirm(draft: Draft, branch: Branch) -> Branch:
     return confirmed
 
 
-def _held(draft: Draft, leg: Leg) -> Account | Refusal:
+def month_of(command: Try, *, now: datetime) -> int:
+    """The civil month in which the payment counts: the command's; of a release that does not say, that of ``now``."""
+    return command.month or business_month(now)
+
+
+def _held(draft: Draft, leg: Leg, command: Try, month: int) -> Account | Refusal:
     """The account with the leg's money held, or the first reason why not."""
     account = draft.account(leg.account)
     if account is None:
         return Refusal("ACCOUNT_NOT_FOUND", leg.leg_no)
     authorisation = draft.authorisation(leg.authorisation_id)
-    facts = _Facts(leg, account, authorisation, account.reading(leg.amount, leg.year))
+    month_fen = 0
+    if authorisation is not None and authorisation.counts_months:
+        month_fen = draft.month_use(authorisation.authorisation_id, month).total_fen
+    amount = account.reading(leg.amount, leg.year)
+    facts = _Facts(leg, account, authorisation, amount, command.legs, month_fen)
     for reason, check in REFUSALS:
         metadata = check(facts)
         if metadata is not None:
             return Refusal(reason, leg.leg_no, metadata)
-    held = account.with_held(facts.amount)
+    held = account.with_held(amount)
     draft.put_account(held)
     if authorisation is not None:
-        draft.put_authorisation(authorisation.with_held(facts.amount.total))
+        draft.put_use(authorisation.with_held(amount.total), month, limit_fen=authorisation.per_month_fen)
     return held
 
 
@@ -273,7 +315,7 @@ def _release(draft: Draft, branch: Branch) -> None:
         if account is None:
             raise LookupError(f"leg {leg.leg_no} of a held payment has no account")
         amount = account.reading(leg.amount, leg.year)
-        draft.put_account(account.with_released(amount))
+        put_released(draft, account.with_released(amount))
         if authorisation := draft.authorisation(leg.authorisation_id):
-            draft.put_authorisation(authorisation.with_released(amount.total))
+            draft.put_use(authorisation.with_released(amount.total), branch.month)
     draft.put_branch(branch.decided(BranchState.CANCELLED, draft.now))

@@ -10,7 +10,7 @@ from typing import Final
 from uuid import UUID, uuid5
 
 from services.settlement.ledger.domain.commands import BranchReply, Charge, CreditReply, ReleaseSuspense
-from services.settlement.ledger.domain.holding import confirm
+from services.settlement.ledger.domain.holding import confirm, month_of
 from services.settlement.ledger.domain.model import (
     CONTRA_LEG_NO,
     AccountState,
@@ -36,8 +36,9 @@ _LEG_NO: Final = 1
 def decide_charge(state: State, command: Charge, *, now: datetime) -> Outcome:
     """Books a payment that the coordinator has committed, whatever business would say today: it was promised.
 
-    A frozen account, a closed authorisation and a floor do not stop it; money that is not there does, and then nothing
-    is booked and nothing is left behind, so the same command may come again. A branch that has let go contradicts it.
+    A frozen account, a closed authorisation, a floor and a limit per payment or month do not stop it; money that is
+    not there does, and then nothing is booked and nothing is left behind, so the same command may come again. A branch
+    that has let go contradicts it.
     """
     draft = Draft(state, now)
     branch = draft.branch(command.payment_id)
@@ -58,6 +59,7 @@ def decide_charge(state: State, command: Charge, *, now: datetime) -> Outcome:
                 inquire_at=now,
                 memo=command.memo,
                 origin=command.origin,
+                month=month_of(command, now=now),
             )
             confirm(draft, held)
         case BranchState.HELD if branch:
@@ -73,12 +75,12 @@ def decide_charge(state: State, command: Charge, *, now: datetime) -> Outcome:
 def _held(draft: Draft, command: Charge) -> Refusal | None:
     """Holds every leg that takes, or says what is not there."""
     for leg in command.legs:
-        if not leg.is_receiving and (refusal := _leg_held(draft, leg)) is not None:
+        if not leg.is_receiving and (refusal := _leg_held(draft, leg, month_of(command, now=draft.now))) is not None:
             return refusal
     return None
 
 
-def _leg_held(draft: Draft, leg: Leg) -> Refusal | None:
+def _leg_held(draft: Draft, leg: Leg, month: int) -> Refusal | None:
     account = draft.account(leg.account)
     if account is None or account.state is AccountState.CLOSED:
         return Refusal("ACCOUNT_NOT_FOUND", leg.leg_no)
@@ -91,7 +93,7 @@ def _leg_held(draft: Draft, leg: Leg) -> Refusal | None:
             return Refusal("AUTHORISATION_NOT_OPEN", leg.leg_no)
         if authorisation.left_fen is not None and authorisation.left_fen < amount.total:
             return Refusal("AUTHORISED_AMOUNT_EXCEEDED", leg.leg_no, {"left_fen": str(authorisation.left_fen)})
-        draft.put_authorisation(authorisation.with_held(amount.total))
+        draft.put_use(authorisation.with_held(amount.total), month)
     draft.put_account(account.with_held(amount))
     return None
 

@@ -16,9 +16,11 @@ from uuid import UUID, uuid5
 from kernel.ids import AuthorisationId, PaymentId, PsnNo
 from kernel.money import Fen
 from kernel.values import value
+from services.settlement.ledger.domain.limits import CarriedMonth, Limits
 
 CreditId = NewType("CreditId", UUID)
 FreezeId = NewType("FreezeId", UUID)
+ClosingId = NewType("ClosingId", UUID)
 
 CONTRA_LEG_NO: Final = 0
 """Legs are numbered from 1; the one contra entry of a payment or credit stands at 0."""
@@ -94,6 +96,7 @@ class EntryKind(StrEnum):
     CARRIED_OVER = "CARRIED_OVER"
     YEAR_TURN = "YEAR_TURN"
     SUSPENSE = "SUSPENSE"  # What an officer brought out of suspense.
+    CLOSING = "CLOSING"  # What was left on an account at its end, and went to suspense.
 
 
 class Book(StrEnum):
@@ -188,9 +191,11 @@ class Account:
 
 @value
 class Authorisation:
-    """授权: what one funder lets one beneficiary spend. ``authorised_fen`` None means no limit.
+    """授权: what one funder lets one beneficiary spend: in all, per payment, per civil month; None means no limit.
 
     I9: ``used_fen + held_fen <= authorised_fen``. An id that was closed before it was opened knows no persons.
+    ``counts_months``: since it first had a limit per month, each month's use is counted (``MonthUse``), for good.
+    ``opened_month`` is the month of ``opened_used_fen`` that counts on here.
     """
 
     authorisation_id: AuthorisationId
@@ -202,6 +207,15 @@ class Authorisation:
     held_fen: Fen = 0
     version: int = 0
     opened_used_fen: Fen = 0
+    per_payment_fen: Fen | None = None
+    per_month_fen: Fen | None = None
+    counts_months: bool = False
+    opened_month: CarriedMonth | None = None
+
+    @property
+    def limits(self) -> Limits:
+        """What it lets be spent."""
+        return Limits(self.authorised_fen, self.per_payment_fen, self.per_month_fen)
 
     @property
     def left_fen(self) -> Fen | None:
@@ -235,6 +249,10 @@ class Authorisation:
             held_fen,
             self.version,
             self.opened_used_fen,
+            self.per_payment_fen,
+            self.per_month_fen,
+            self.counts_months,
+            self.opened_month,
         )
 
 
@@ -298,6 +316,8 @@ class Branch:
     origin: bytes = b""  # The coordinator's own; written once and not loaded again.
     refunded_fen: Mapping[int, Fen] = field(default_factory=dict)
     """What came back so far, by leg (I8)."""
+    month: int | None = None
+    """The civil month (yyyymm) in which it counts; None, which is none, of one that a release without months held."""
 
     @property
     def takings(self) -> tuple[Leg, ...]:
@@ -319,6 +339,7 @@ class Branch:
             self.memo,
             self.origin,
             self.refunded_fen,
+            self.month,
         )
 
 
@@ -373,6 +394,17 @@ class FreezeRecord:
     booked_at: datetime
 
 
+@value
+class Closing:
+    """That an account was to be closed, and when its last hold had ended and it was."""
+
+    closing_id: ClosingId
+    account: AccountKey
+    cause: str
+    booked_at: datetime
+    finished_at: datetime | None = None
+
+
 class AuthorisationStep(StrEnum):
     """What was done to an authorisation."""
 
@@ -395,7 +427,7 @@ class AuthorisationEvent:
     """A command on an authorisation that was decided: what it asked, and how the authorisation stood afterwards."""
 
     key: AuthorisationEventKey
-    asked_fen: Fen | None
+    asked: Limits
     after: Authorisation
     refusal: Refusal | None
     booked_at: datetime
@@ -403,9 +435,12 @@ class AuthorisationEvent:
 
 @value
 class SuspenseTask:
-    """Money in the area's suspense that an officer must bring to its owner; it came by a credit or by a transfer."""
+    """Money in the area's suspense that an officer must bring to its owner.
 
-    credit_id: CreditId | PaymentId
+    ``credit_id`` is what brought it there: a credit, a transfer, or the closing of the account it was on.
+    """
+
+    credit_id: CreditId | PaymentId | ClosingId
     leg_no: int
     account: AccountKey
     amount_fen: Fen

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import field, replace
 from datetime import datetime
-from typing import Final, Self
+from typing import Final, Self, TypeAlias
 from uuid import UUID
 
 from kernel.clock import business_year
@@ -13,6 +13,7 @@ from kernel.ids import AuthorisationId, PaymentId
 from kernel.money import Fen
 from kernel.values import value
 from services.settlement.ledger.domain.commands import Reply
+from services.settlement.ledger.domain.limits import MonthUse
 from services.settlement.ledger.domain.model import (
     CONTRA_LEG_NO,
     Account,
@@ -25,6 +26,9 @@ from services.settlement.ledger.domain.model import (
     AuthorisationEventKey,
     Book,
     Branch,
+    BranchState,
+    Closing,
+    ClosingId,
     Credit,
     CreditId,
     Entry,
@@ -36,6 +40,8 @@ from services.settlement.ledger.domain.model import (
     SuspenseTask,
     year_turn_id,
 )
+
+MonthKey: TypeAlias = tuple[AuthorisationId, int]
 
 _BOOKS: Final = {AccountKind.PERSONAL: Book.PERSONAL, AccountKind.WALLET: Book.WALLET}
 
@@ -54,8 +60,12 @@ class State:
     credits: dict[CreditId, Credit] = field(default_factory=dict)
     freezes: dict[FreezeId, FreezeRecord] = field(default_factory=dict)
     authorisation_events: dict[AuthorisationEventKey, AuthorisationEvent] = field(default_factory=dict)
+    closings: dict[ClosingId, Closing] = field(default_factory=dict)
+    """Those that commands name, and those of accounts that are being closed or are closed."""
     suspense_tasks: dict[tuple[UUID, int], SuspenseTask] = field(default_factory=dict)
     """By credit and leg, those that a command is to end."""
+    months: dict[MonthKey, MonthUse] = field(default_factory=dict)
+    """Of authorisations that count months; a month that is missing has no use."""
 
     def copy(self) -> State:
         """The same rows in containers of their own."""
@@ -67,7 +77,9 @@ class State:
             credits=dict(self.credits),
             freezes=dict(self.freezes),
             authorisation_events=dict(self.authorisation_events),
+            closings=dict(self.closings),
             suspense_tasks=dict(self.suspense_tasks),
+            months=dict(self.months),
         )
 
     def absorb(self, outcome: Outcome) -> None:
@@ -78,7 +90,9 @@ class State:
         self.credits.update(outcome.credits)
         self.freezes.update(outcome.freezes)
         self.authorisation_events.update(outcome.authorisation_events)
+        self.closings.update(outcome.closings)
         self.suspense_tasks.update(((task.credit_id, task.leg_no), task) for task in outcome.ended_tasks)
+        self.months.update(outcome.months)
 
 
 @value
@@ -92,6 +106,8 @@ class Outcome:
     credits: Mapping[CreditId, Credit] = field(default_factory=dict)
     freezes: Mapping[FreezeId, FreezeRecord] = field(default_factory=dict)
     authorisation_events: Mapping[AuthorisationEventKey, AuthorisationEvent] = field(default_factory=dict)
+    closings: Mapping[ClosingId, Closing] = field(default_factory=dict)
+    months: Mapping[MonthKey, MonthUse] = field(default_factory=dict)
     entries: tuple[Entry, ...] = ()
     suspense_tasks: tuple[SuspenseTask, ...] = ()
     ended_tasks: tuple[SuspenseTask, ...] = ()
@@ -114,6 +130,8 @@ class Draft:
         self._credits: dict[CreditId, Credit] = {}
         self._freezes: dict[FreezeId, FreezeRecord] = {}
         self._events: dict[AuthorisationEventKey, AuthorisationEvent] = {}
+        self._closings: dict[ClosingId, Closing] = {}
+        self._months: dict[MonthKey, MonthUse] = {}
         self._entries: list[Entry] = []
         self._tasks: list[SuspenseTask] = []
         self._ended: list[SuspenseTask] = []
@@ -132,9 +150,26 @@ class Draft:
             return None
         return self._authorisations.get(authorisation_id) or self.state.authorisations.get(authorisation_id)
 
+    def month_use(self, authorisation_id: AuthorisationId, month: int) -> MonthUse:
+        """What the month took; only of an authorisation that counts months."""
+        key = (authorisation_id, month)
+        return self._months.get(key) or self.state.months.get(key) or MonthUse(authorisation_id, month)
+
     def branch(self, payment_id: PaymentId) -> Branch | None:
         """The payment's part here as it stands; None if it was never heard of."""
         return self._branches.get(payment_id) or self.state.branches.get(payment_id)
+
+    def closing_of(self, key: AccountKey) -> Closing | None:
+        """The closing that waits for the account's last hold to end; None if there is none."""
+        for closing in (self.state.closings | self._closings).values():
+            if closing.account == key and closing.finished_at is None:
+                return closing
+        return None
+
+    def ended_by(self, key: AccountKey) -> Closing | None:
+        """The closing by which an account was last ended; None if it never was, or nobody has noted it."""
+        ends = [it for it in self.state.closings.values() if it.account == key and it.finished_at is not None]
+        return max(ends, key=lambda it: it.finished_at or it.booked_at, default=None)
 
     def put_account(self, account: Account) -> None:
         """Writes an account."""
@@ -143,6 +178,46 @@ class Draft:
     def put_authorisation(self, authorisation: Authorisation) -> None:
         """Writes an authorisation."""
         self._authorisations[authorisation.authorisation_id] = authorisation
+
+    def put_use(self, after: Authorisation, month: int | None, *, limit_fen: Fen | None = None) -> None:
+        """Writes an authorisation of which a payment of this month uses, holds or gives back another amount.
+
+        The month goes the same way, where months are counted. A hold says under which limit it is placed, if any.
+        """
+        before = self.authorisation(after.authorisation_id)
+        self.put_authorisation(after)
+        if not after.counts_months or month is None or before is None:
+            return
+        use = self.month_use(after.authorisation_id, month)
+        self._months[after.authorisation_id, month] = MonthUse(
+            after.authorisation_id,
+            month,
+            use.used_fen + after.used_fen - before.used_fen,
+            use.held_fen + after.held_fen - before.held_fen,
+            limit_fen if after.held_fen > before.held_fen else use.limit_fen,
+        )
+
+    def put_month(self, use: MonthUse) -> None:
+        """Writes what a month took."""
+        self._months[use.authorisation_id, use.month] = use
+
+    def begin_months(self, authorisation_id: AuthorisationId) -> None:
+        """Counts what payments have taken under it so far, each in its month; the state knows all of them."""
+        for branch in self.state.branches.values():
+            if branch.month is None or branch.state not in {BranchState.HELD, BranchState.CONFIRMED}:
+                continue
+            fen = sum(
+                leg.amount.total - branch.refunded_fen.get(leg.leg_no, 0)
+                for leg in branch.takings
+                if leg.authorisation_id == authorisation_id
+            )
+            if not fen:
+                continue
+            use = self.month_use(authorisation_id, branch.month)
+            held_fen = fen if branch.state is BranchState.HELD else 0
+            self._months[authorisation_id, branch.month] = replace(
+                use, used_fen=use.used_fen + fen - held_fen, held_fen=use.held_fen + held_fen
+            )
 
     def put_branch(self, branch: Branch) -> None:
         """Writes a payment's branch."""
@@ -155,6 +230,10 @@ class Draft:
     def put_freeze(self, freeze: FreezeRecord) -> None:
         """Records a freeze or unfreeze."""
         self._freezes[freeze.freeze_id] = freeze
+
+    def put_closing(self, closing: Closing) -> None:
+        """Records that an account is to be closed, or is."""
+        self._closings[closing.closing_id] = closing
 
     def put_event(self, event: AuthorisationEvent) -> None:
         """Records what was decided about an authorisation."""
@@ -200,6 +279,8 @@ class Draft:
             credits=self._credits,
             freezes=self._freezes,
             authorisation_events=self._events,
+            closings=self._closings,
+            months=self._months,
             entries=tuple(self._entries),
             suspense_tasks=tuple(self._tasks),
             ended_tasks=tuple(self._ended),

@@ -9,11 +9,13 @@ from datetime import datetime
 from typing import Any, Final, TypeAlias
 from uuid import UUID
 
+from kernel.clock import business_month
 from kernel.ids import AuthorisationId, PaymentId, PsnNo
 from kernel.money import Fen
 from services.settlement.ledger.domain.commands import (
     AmendAuthorisation,
     Cancel,
+    CloseAccount,
     CloseAuthorisation,
     Command,
     Confirm,
@@ -22,7 +24,9 @@ from services.settlement.ledger.domain.commands import (
     ReleaseSuspense,
     SetFrozen,
     Try,
+    TurnAccount,
 )
+from services.settlement.ledger.domain.limits import CarriedMonth, Limits
 from services.settlement.ledger.domain.model import (
     Account,
     AccountKey,
@@ -35,6 +39,8 @@ from services.settlement.ledger.domain.model import (
     AuthorisationStep,
     Branch,
     BranchState,
+    Closing,
+    ClosingId,
     Credit,
     CreditId,
     CreditLeg,
@@ -50,6 +56,7 @@ from services.settlement.ledger.domain.model import (
 )
 from services.settlement.ledger.domain.state import State
 from services.settlement.ledger.store.mending import load_tasks
+from services.settlement.ledger.store.months import load_months, load_payments_to_count
 from services.settlement.ledger.store.sets import Connection
 
 Record: TypeAlias = Mapping[str, Any]
@@ -60,7 +67,8 @@ _ACCOUNT: Final = (
 )
 _AUTHORISATION: Final = (
     "a.authorisation_id, a.state, a.funder_psn_no, a.beneficiary_psn_no, a.authorised_fen, a.used_fen, a.held_fen,"
-    " a.version, a.opened_used_fen"
+    " a.version, a.opened_used_fen, a.per_payment_fen, a.per_month_fen, a.counts_months,"
+    " a.opened_month, a.opened_month_fen"
 )
 _SAME_ACCOUNT: Final = "a.psn_no = ANY (ARRAY[wanted.psn_no]) AND a.kind = wanted.kind"
 """As in ``sets``: planned while the table was small, a bare equality may walk all of its index for ever after."""
@@ -75,7 +83,7 @@ _USUAL: Final = f"""
         ARRAY(
             SELECT ROW(
                 payment_id, state, digest, created_at, decided_at, inquire_at, refusal_reason, refusal_leg_no,
-                refusal_metadata::text, fixmedins_code, setl_id, care_area)
+                refusal_metadata::text, month, fixmedins_code, setl_id, care_area)
             FROM branches WHERE payment_id = ANY($2::uuid[])
         ) AS branches,
         ARRAY(
@@ -122,10 +130,20 @@ _FREEZES: Final = """
            after_held_current_fen, after_year, frozen AS after_frozen, after_state
     FROM freeze_commands WHERE command_id = ANY($1::uuid[])
 """
+_CLOSINGS: Final = """
+    SELECT command_id, psn_no, account_kind, cause, booked_at, finished_at FROM closings
+    WHERE command_id = ANY ($1::uuid[])
+    UNION ALL
+    SELECT command_id, psn_no, account_kind, cause, booked_at, finished_at FROM closings
+    WHERE psn_no = ANY ($2::text[]) AND command_id <> ALL ($1::uuid[])
+"""
+"""Of a person whose account is being closed or is closed, also those of his other one."""
 _AUTHORISATION_EVENTS: Final = """
-    SELECT e.authorisation_id, e.step, e.version, e.asked_fen, e.after_state, e.after_authorised_fen, e.after_used_fen,
+    SELECT e.authorisation_id, e.step, e.version, e.asked_fen, e.asked_per_payment_fen, e.asked_per_month_fen,
+           e.after_state, e.after_authorised_fen, e.after_per_payment_fen, e.after_per_month_fen, e.after_used_fen,
            e.after_held_fen, e.after_version, e.refusal_reason, e.refusal_metadata::text AS refusal_metadata,
-           e.booked_at, a.funder_psn_no, a.beneficiary_psn_no, a.opened_used_fen
+           e.booked_at, a.funder_psn_no, a.beneficiary_psn_no, a.opened_used_fen, a.opened_month,
+           a.opened_month_fen
     FROM authorisation_events AS e JOIN authorisations AS a ON a.authorisation_id = ANY (ARRAY[e.authorisation_id])
     WHERE e.authorisation_id = ANY($1::uuid[])
 """
@@ -149,6 +167,8 @@ async def load(connection: Connection, area: str, commands: Iterable[Command]) -
 
 async def load_touched(connection: Connection, area: str, touched: Touched) -> Loaded:
     """Everything under these keys, and what the payments among them touch: in one statement, but for what is rare."""
+    if touched.limited:
+        touched.payments.update(await load_payments_to_count(connection, touched.limited))
     psn_nos = [key.psn_no for key in touched.accounts]
     kinds = [key.kind for key in touched.accounts]
     usual = await connection.fetchrow(_USUAL, area, touched.payments, psn_nos, kinds, touched.authorisations)
@@ -160,11 +180,17 @@ async def load_touched(connection: Connection, area: str, touched: Touched) -> L
         accounts=_accounts_from(usual["accounts"]),
         authorisations=_authorisations_from(usual["authorisations"]),
     )
+    if counted := [it.authorisation_id for it in state.authorisations.values() if it.counts_months]:
+        months = {*touched.months, *(it.month for it in state.branches.values() if it.month is not None)}
+        state.months.update(await load_months(connection, counted, {*months, business_month(usual["now"])}))
     if touched.credits:
         state.credits.update(await _load_credits(connection, touched.credits))
     if touched.freezes:
         found = await connection.fetch(_FREEZES, touched.freezes)
         state.freezes.update((record["command_id"], _freeze_from(record)) for record in found)
+    ending = [key for key, account in state.accounts.items() if account.state is not AccountState.OPEN]
+    if touched.closings or ending:
+        state.closings.update(await _load_closings(connection, touched.closings, ending))
     if touched.tasks:
         state.suspense_tasks.update(await load_tasks(connection, touched.tasks))
     if touched.stepped:
@@ -201,16 +227,21 @@ class Touched:
         self.payments: set[PaymentId] = set()
         self.credits: set[CreditId] = set()
         self.freezes: set[FreezeId] = set()
+        self.closings: set[ClosingId] = set()
         self.tasks: set[tuple[UUID, int]] = set()
         self.stepped: set[AuthorisationId] = set()
         self.accounts: set[AccountKey] = set()
         self.authorisations: set[AuthorisationId] = set()
+        self.months: set[int] = set()
+        self.limited: set[AuthorisationId] = set()
+        """Those that are to have a limit per month, maybe their first."""
 
-    def add(self, command: Command) -> None:
+    def add(self, command: Command) -> None:  # noqa: C901  One case for each kind of command.
         """The keys of one command."""
         match command:
             case Try():
                 self.payments.add(command.payment_id)
+                self.months.add(command.month)
                 self.add_legs(command.legs)
             case Confirm() | Cancel():
                 self.payments.add(command.payment_id)
@@ -222,6 +253,8 @@ class Touched:
             case OpenAuthorisation() | AmendAuthorisation() | CloseAuthorisation():
                 self.stepped.add(command.authorisation_id)
                 self.authorisations.add(command.authorisation_id)
+                if isinstance(command, AmendAuthorisation) and command.per_month_fen is not None:
+                    self.limited.add(command.authorisation_id)
             case SetFrozen():
                 self.freezes.add(command.freeze_id)
                 self.accounts.add(AccountKey(command.psn_no, AccountKind.PERSONAL))
@@ -229,6 +262,11 @@ class Touched:
                 self.tasks.add((command.credit_id, command.leg_no))
                 if command.to is not None:
                     self.accounts.add(command.to)
+            case CloseAccount():
+                self.closings.add(command.closing_id)
+                self.accounts.add(command.account)
+            case TurnAccount():
+                self.accounts.add(command.account)
 
     def add_legs(self, legs: Iterable[Leg]) -> None:
         """The accounts and authorisations of a payment's legs."""
@@ -253,6 +291,22 @@ _FLOORS: Final = {
 }
 
 
+async def _load_closings(
+    connection: Connection, ids: set[ClosingId], ending: list[AccountKey]
+) -> dict[ClosingId, Closing]:
+    found = await connection.fetch(_CLOSINGS, list(ids), [key.psn_no for key in ending])
+    return {
+        ClosingId(record["command_id"]): Closing(
+            closing_id=ClosingId(record["command_id"]),
+            account=AccountKey(PsnNo(record["psn_no"]), _KINDS[record["account_kind"]]),
+            cause=record["cause"],
+            booked_at=record["booked_at"],
+            finished_at=record["finished_at"],
+        )
+        for record in found
+    }
+
+
 async def _load_credits(connection: Connection, ids: set[CreditId]) -> dict[CreditId, Credit]:
     grouped: dict[CreditId, list[Record]] = {}
     for record in await connection.fetch(_CREDITS, list(ids)):
@@ -270,10 +324,15 @@ def _accounts_from(rows: Iterable[Row]) -> dict[AccountKey, Account]:
 
 
 def _authorisations_from(rows: Iterable[Row]) -> dict[AuthorisationId, Authorisation]:
-    return {
-        authorisation_id: Authorisation(authorisation_id, _AUTHORISATION_STATES[state], *others)
-        for authorisation_id, state, *others in rows
-    }
+    found: dict[AuthorisationId, Authorisation] = {}
+    for authorisation_id, state, *others, opened_month, opened_month_fen in rows:
+        columns = [_AUTHORISATION_STATES[state], *others, _carried(opened_month, opened_month_fen)]
+        found[authorisation_id] = Authorisation(authorisation_id, *columns)
+    return found
+
+
+def _carried(month: int | None, used_fen: Fen | None) -> CarriedMonth | None:
+    return None if month is None or used_fen is None else CarriedMonth(month, used_fen)
 
 
 def _after_from(record: Record, key: AccountKey, *, frozen: bool, state: AccountState) -> Account:
@@ -307,12 +366,13 @@ def _branches_from(rows: Iterable[Row], leg_rows: Iterable[Row]) -> dict[Payment
             digest,
             legs=tuple(legs_of.get(payment_id, ())),
             balances=tuple(balances_of.get(payment_id, ())),
-            refusal=None if reason is None else Refusal(reason, leg_no, json.loads(metadata)),
+            refusal=None if reason is None else Refusal(reason, leg_no, json.loads(details)),
             inquire_at=inquire_at,
             memo=Memo(*memo),
             refunded_fen=refunded_of.get(payment_id, {}),
+            month=month,
         )
-        for payment_id, state, digest, created_at, decided_at, inquire_at, reason, leg_no, metadata, *memo in rows
+        for payment_id, state, digest, created_at, decided_at, inquire_at, reason, leg_no, details, month, *memo in rows
     }
 
 
@@ -388,13 +448,16 @@ def _event_from(record: Record) -> AuthorisationEvent:
         held_fen=record["after_held_fen"],
         version=record["after_version"],
         opened_used_fen=record["opened_used_fen"],
+        per_payment_fen=record["after_per_payment_fen"],
+        per_month_fen=record["after_per_month_fen"],
+        opened_month=_carried(record["opened_month"], record["opened_month_fen"]),
     )
     refusal = None
     if record["refusal_reason"] is not None:
         refusal = Refusal(record["refusal_reason"], metadata=json.loads(record["refusal_metadata"]))
     return AuthorisationEvent(
         key=AuthorisationEventKey(authorisation_id, AuthorisationStep(record["step"]), record["version"]),
-        asked_fen=record["asked_fen"],
+        asked=Limits(record["asked_fen"], record["asked_per_payment_fen"], record["asked_per_month_fen"]),
         after=after,
         refusal=refusal,
         booked_at=record["booked_at"],

@@ -36,7 +36,13 @@ _ACCOUNT: Final = {
 _INSERT_ACCOUNTS: Final = Manner.insert("accounts", _ACCOUNT_KEY | _ACCOUNT, row_type="account_row")
 _UPDATE_ACCOUNTS: Final = Manner.update("accounts", _ACCOUNT_KEY, _ACCOUNT, row_type="account_row")
 
-_AUTHORISATION_FIXED: Final = {"funder_psn_no": "text", "beneficiary_psn_no": "text", "opened_used_fen": "int8"}
+_AUTHORISATION_FIXED: Final = {
+    "funder_psn_no": "text",
+    "beneficiary_psn_no": "text",
+    "opened_used_fen": "int8",
+    "opened_month": "int4",
+    "opened_month_fen": "int8",
+}
 _AUTHORISATION: Final = {
     "state": "text",
     "authorised_fen": "int8",
@@ -44,21 +50,30 @@ _AUTHORISATION: Final = {
     "held_fen": "int8",
     "version": "int8",
 }
+_LIMITS: Final = {"per_payment_fen": "int8", "per_month_fen": "int8", "counts_months": "bool"}
 _INSERT_AUTHORISATIONS: Final = Manner.insert(
-    "authorisations", {"authorisation_id": "uuid"} | _AUTHORISATION | _AUTHORISATION_FIXED
+    "authorisations", {"authorisation_id": "uuid"} | _AUTHORISATION | _LIMITS | _AUTHORISATION_FIXED
 )
 _UPDATE_AUTHORISATIONS: Final = Manner.update(
     "authorisations", {"authorisation_id": "uuid"}, _AUTHORISATION, row_type="authorisation_row"
 )
 
-_BRANCH: Final = {"payment_id": "uuid", "digest": "bytea", "inquire_at": "timestamptz"}
+_UPDATE_LIMITS: Final = Manner.update("authorisations", {"authorisation_id": "uuid"}, _AUTHORISATION | _LIMITS)
+_PUT_MONTHS: Final = Manner.insert(
+    "authorisation_months",
+    {"authorisation_id": "uuid", "month": "int4", "used_fen": "int8", "held_fen": "int8", "limit_fen": "int8"},
+    conflict="ON CONFLICT (authorisation_id, month) DO UPDATE"
+    " SET used_fen = excluded.used_fen, held_fen = excluded.held_fen, limit_fen = excluded.limit_fen",
+)
+
+_BRANCH: Final = {"payment_id": "uuid", "digest": "bytea", "inquire_at": "timestamptz", "month": "int4"}
 _MEMO: Final = {"fixmedins_code": "text", "setl_id": "text", "care_area": "text"}
 _INSERT_HELD: Final = Manner.insert(
     "branches",
     _BRANCH | _MEMO | {"origin": "bytea"},
     same={"created_at": "timestamptz"},
     constant={"state": "'HELD'", "next_inquire_at": "inquire_at"},
-    row_type="held_branch_row",
+    row_type="held_branch_in_month_row",
 )
 _INSERT_BRANCHES: Final = Manner.insert(
     "branches",
@@ -155,6 +170,11 @@ _INSERT_FREEZES: Final = Manner.insert(
     | _AFTER
     | {"after_state": "text", "booked_at": "timestamptz"},
 )
+_CLOSING: Final = {"command_id": "uuid", "finished_at": "timestamptz"}
+_INSERT_CLOSINGS: Final = Manner.insert(
+    "closings", _CLOSING | {"psn_no": "text", "account_kind": "text", "cause": "text", "booked_at": "timestamptz"}
+)
+_FINISH_CLOSINGS: Final = Manner.update("closings", {"command_id": "uuid"}, {"finished_at": "timestamptz"})
 _INSERT_AUTHORISATION_EVENTS: Final = Manner.insert(
     "authorisation_events",
     {
@@ -162,8 +182,12 @@ _INSERT_AUTHORISATION_EVENTS: Final = Manner.insert(
         "step": "text",
         "version": "int8",
         "asked_fen": "int8",
+        "asked_per_payment_fen": "int8",
+        "asked_per_month_fen": "int8",
         "after_state": "text",
         "after_authorised_fen": "int8",
+        "after_per_payment_fen": "int8",
+        "after_per_month_fen": "int8",
         "after_used_fen": "int8",
         "after_held_fen": "int8",
         "after_version": "int8",
@@ -218,9 +242,10 @@ async def write_alarms(connection: Connection, alarms: Iterable[Alarm]) -> None:
 
 def _sets(before: State, after: State, outcomes: Sequence[Outcome], now: datetime) -> list[RowSet]:
     sets = [*_branch_sets(before, after, outcomes, now), *_balance_sets(before, after, outcomes)]
+    sets += _authorisation_sets(before, after, outcomes)
     entries = [_entry_row(entry) for outcome in outcomes for entry in outcome.entries]
     sets.append(RowSet(_INSERT_ENTRIES, entries, (now,)))
-    return sets + _record_sets(outcomes)
+    return [*sets, *_closing_sets(before, after, outcomes), *_record_sets(outcomes)]
 
 
 def _branch_sets(before: State, after: State, outcomes: Sequence[Outcome], now: datetime) -> list[RowSet]:
@@ -259,21 +284,45 @@ def _balance_sets(before: State, after: State, outcomes: Sequence[Outcome]) -> l
     changed: list[Row] = []
     for key in {key for outcome in outcomes for key in outcome.accounts}:
         (changed if key in before.accounts else opened).append(_account_row(after.accounts[key]))
+    return [RowSet(_INSERT_ACCOUNTS, opened), RowSet(_UPDATE_ACCOUNTS, changed)]
+
+
+def _authorisation_sets(before: State, after: State, outcomes: Sequence[Outcome]) -> list[RowSet]:
     new: list[Row] = []
-    old: list[Row] = []
+    used: list[Row] = []
+    limited: list[Row] = []
     for authorisation_id in {it for outcome in outcomes for it in outcome.authorisations}:
-        it = after.authorisations[authorisation_id]
+        it, known = after.authorisations[authorisation_id], before.authorisations.get(authorisation_id)
         row = (authorisation_id, it.state, it.authorised_fen, it.used_fen, it.held_fen, it.version)
-        if authorisation_id in before.authorisations:
-            old.append(row)
+        limits = (it.per_payment_fen, it.per_month_fen, it.counts_months)
+        if known is None:
+            carried = (it.opened_month.month, it.opened_month.used_fen) if it.opened_month else (None, None)
+            new.append((*row, *limits, it.funder_psn_no, it.beneficiary_psn_no, it.opened_used_fen, *carried))
+        elif limits == (known.per_payment_fen, known.per_month_fen, known.counts_months):
+            used.append(row)
         else:
-            new.append((*row, it.funder_psn_no, it.beneficiary_psn_no, it.opened_used_fen))
+            limited.append((*row, *limits))
+    keys = {key for outcome in outcomes for key in outcome.months}
+    months = [after.months[key] for key in keys]
     return [
-        RowSet(_INSERT_ACCOUNTS, opened),
-        RowSet(_UPDATE_ACCOUNTS, changed),
         RowSet(_INSERT_AUTHORISATIONS, new),
-        RowSet(_UPDATE_AUTHORISATIONS, old),
+        RowSet(_UPDATE_AUTHORISATIONS, used),
+        RowSet(_UPDATE_LIMITS, limited),
+        RowSet(_PUT_MONTHS, [(it.authorisation_id, it.month, it.used_fen, it.held_fen, it.limit_fen) for it in months]),
     ]
+
+
+def _closing_sets(before: State, after: State, outcomes: Sequence[Outcome]) -> list[RowSet]:
+    new: list[Row] = []
+    finished: list[Row] = []
+    for closing_id in {closing_id for outcome in outcomes for closing_id in outcome.closings}:
+        it = after.closings[closing_id]
+        row = (closing_id, it.finished_at)
+        if closing_id in before.closings:
+            finished.append(row)
+        else:
+            new.append((*row, it.account.psn_no, it.account.kind, it.cause, it.booked_at))
+    return [RowSet(_INSERT_CLOSINGS, new), RowSet(_FINISH_CLOSINGS, finished)]
 
 
 def _record_sets(outcomes: Sequence[Outcome]) -> list[RowSet]:
@@ -350,9 +399,13 @@ def _event_rows(outcomes: Sequence[Outcome]) -> list[Row]:
             key.authorisation_id,
             key.step,
             key.version,
-            event.asked_fen,
+            event.asked.authorised_fen,
+            event.asked.per_payment_fen,
+            event.asked.per_month_fen,
             event.after.state,
             event.after.authorised_fen,
+            event.after.per_payment_fen,
+            event.after.per_month_fen,
             event.after.used_fen,
             event.after.held_fen,
             event.after.version,
@@ -390,7 +443,8 @@ def _after_row(after: Account | None) -> tuple[int | None, ...]:
 
 
 def _branch_row(branch: Branch) -> Row:
-    return (branch.payment_id, branch.digest, branch.inquire_at, *_memo_row(branch.memo), branch.origin)
+    dated = (branch.payment_id, branch.digest, branch.inquire_at, branch.month)
+    return (*dated, *_memo_row(branch.memo), branch.origin)
 
 
 def _ending_row(branch: Branch) -> Row:

@@ -42,6 +42,7 @@ def person(
     version: int = 1,
     sanctions: Sequence[tuple[datetime, datetime]] = (),
     name_masked: str = "某*",
+    death_date: str = "",
 ) -> identity_pb.IdentityEvent:
     """A person with (insutype, area, status) of each enrolment, and (from, to) of each sanction."""
     told = person_pb2.Person(
@@ -52,6 +53,7 @@ def person(
             for insutype, area, status in enrolments
         ],
         sanctions=_sanctions(psn_no, sanctions),
+        death_date=death_date,
     )
     return identity_pb.IdentityEvent(
         event_id=str(uuid4()),

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
+from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import uuid4
 
 import pytest
 
 from gongji.settlement.v1 import account_pb2 as pb
+from kernel.clock import business_date
 from tests.integration.settlement.desk import said
 from tests.integration.settlement.desk.town import HAMI, SILENT, URUMQI, Town
 
@@ -67,6 +70,67 @@ async def test_a_bad_credit_is_refused_by_name_and_not_stored(town: Town, change
     psn_no = await town.person()
     before = await town.stored()
     assert await town.refused(town.accounts.CreditAccount(credit(psn_no, **changes), timeout=5)) == reason
+    assert await town.stored() == before
+
+
+async def test_rows_are_credited_together_and_each_is_answered_by_itself(town: Town) -> None:
+    """New ones are booked; a person unknown, a row twice and one under a used row id are told so, each in its place."""
+    one, other = await town.person(), await town.person()
+    first, used = credit(one, amount_fen=100), credit(one, amount_fen=7)
+    await town.accounts.CreditAccount(used, timeout=5)
+    rows = [
+        first,
+        credit("650100123456789"),
+        credit(other, part=pb.ACCOUNT_PART_PAST, amount_fen=20),
+        first,
+        credit(one, row_id=used.row_id, amount_fen=8),
+        used,
+        credit(other, area=HAMI),
+    ]
+    told = (await town.accounts.CreditAccounts(pb.CreditAccountsRequest(rows=rows), timeout=10)).answers
+    booked, refused = pb.CREDIT_STATE_BOOKED, pb.CREDIT_STATE_REFUSED
+    assert [(each.state, each.existed, each.reason) for each in told] == [
+        (booked, False, ""),
+        (refused, False, "PERSON_UNKNOWN"),
+        (booked, False, ""),
+        (booked, True, ""),
+        (refused, False, "KEY_REUSED_WITH_OTHER_CONTENT"),
+        (booked, True, ""),
+        (refused, False, "NOT_INSURED_IN_AREA"),
+    ]
+    assert (await town.balance(one, URUMQI), await town.balance(other, URUMQI)) == ((0, 107), (20, 0))
+    again = (await town.accounts.CreditAccounts(pb.CreditAccountsRequest(rows=rows), timeout=10)).answers
+    assert [each.existed for each in again] == [True, False, True, True, False, True, False]
+    assert (await town.balance(one, URUMQI), await town.balance(other, URUMQI)) == ((0, 107), (20, 0))
+
+
+async def test_the_same_rows_sent_at_once_by_many_are_credited_once(town: Town) -> None:
+    """Whoever is first books a row; every other call is told that it existed, in whatever order its rows stand."""
+    people = [await town.person() for _ in range(20)]
+    rows = [credit(psn_no, amount_fen=5) for psn_no in people]
+    orders = (rows, rows[::-1], rows[10:] + rows[:10])
+    answers = await asyncio.gather(
+        *(town.accounts.CreditAccounts(pb.CreditAccountsRequest(rows=order), timeout=15) for order in orders)
+    )
+    assert sum(not each.existed for answer in answers for each in answer.answers) == len(rows)
+    assert {await town.balance(psn_no, URUMQI) for psn_no in people} == {(0, 5)}
+
+
+async def test_a_row_of_a_silent_ledger_is_under_way_and_holds_up_no_other(town: Town) -> None:
+    """It is accepted for good; the rows of the other area are booked in the same call."""
+    here, there = await town.person(), await town.person(area=SILENT)
+    rows = [credit(there, area=SILENT), credit(here)]
+    told = (await town.accounts.CreditAccounts(pb.CreditAccountsRequest(rows=rows), timeout=2)).answers
+    assert [each.state for each in told] == [pb.CREDIT_STATE_UNDER_WAY, pb.CREDIT_STATE_BOOKED]
+    assert await town.balance(here, URUMQI) == (0, 100)
+
+
+async def test_a_call_with_a_malformed_row_books_nothing(town: Town) -> None:
+    """The contract is kept by every row or the call is refused, the field named; so is an empty or too long one."""
+    psn_no, before = await town.person(), await town.stored()
+    for rows in ([credit(psn_no), credit(psn_no, amount_fen=0)], [], [credit(psn_no)] * 501):
+        asked = pb.CreditAccountsRequest(rows=rows)
+        assert await town.refused(town.accounts.CreditAccounts(asked, timeout=5)) == "REQUEST_INVALID"
     assert await town.stored() == before
 
 
@@ -144,6 +208,42 @@ async def test_a_statement_is_read_in_pages_with_running_balance(town: Town) -> 
         (20, 120, "MONTHLY"),
         (3, 123, "MONTHLY"),
     ]
+
+
+async def test_a_statement_of_a_period_has_its_opening_and_closing_balance(town: Town) -> None:
+    """Civil days, both in it: a day before there was anything, today, and everything; pages share the balances."""
+    psn_no = await town.person(past=500)
+    await town.accounts.CreditAccount(credit(psn_no, amount_fen=23), timeout=5)
+    today = business_date(datetime.now(UTC))
+    yesterday = today - timedelta(days=1)
+
+    async def asked(**fields: Any) -> tuple[int, int, list[int]]:  # noqa: ANN401  Any field.
+        request = pb.GetStatementRequest(psn_no=psn_no, account_kind=PERSONAL, area=URUMQI, **fields)
+        told = await town.accounts.GetStatement(request, timeout=5)
+        return told.opening_balance_fen, told.closing_balance_fen, [line.amount_fen for line in told.lines]
+
+    assert await asked(from_date=f"{yesterday}", to_date=f"{yesterday}") == (0, 0, [])
+    assert await asked(from_date=f"{yesterday}", to_date=f"{today}") == (0, 523, [500, 23])
+    assert await asked(from_date=f"{today}") == await asked(to_date=f"{today}") == await asked() == (0, 523, [500, 23])
+    assert await asked(from_date=f"{today + timedelta(days=1)}") == (523, 523, [])
+    assert await asked(from_date=f"{today}", entries_max=1) == (0, 523, [500])
+
+
+@pytest.mark.parametrize(
+    ("days", "reason"),
+    [
+        ({"from_date": "2026-02-29"}, "DATE_MALFORMED"),
+        ({"to_date": "2026-13-01"}, "DATE_MALFORMED"),
+        ({"from_date": "0001-01-01"}, "DATE_MALFORMED"),
+        ({"to_date": "9999-12-31"}, "DATE_MALFORMED"),
+        ({"from_date": "20260228"}, "REQUEST_INVALID"),
+        ({"from_date": "2026-03-01", "to_date": "2026-02-28"}, "STATEMENT_PERIOD_REVERSED"),
+    ],
+)
+async def test_a_period_that_cannot_be_is_refused_by_name(town: Town, days: dict[str, Any], reason: str) -> None:
+    """No such day, none that an account could know, another form, the last before the first."""
+    request = pb.GetStatementRequest(psn_no=await town.person(), account_kind=PERSONAL, area=URUMQI, **days)
+    assert await town.refused(town.accounts.GetStatement(request, timeout=5)) == reason
 
 
 async def test_a_silent_ledger_is_named(town: Town) -> None:

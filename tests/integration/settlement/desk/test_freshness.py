@@ -254,7 +254,7 @@ async def test_what_was_decided_while_nobody_listened_counts_from_the_first_bill
     async with _answering(played, nats) as address, _process(database, nats, tmp_path, address) as (process, settings):
         now = datetime.now(UTC)
         played.new = [said.person("650100000000001", ("310", URUMQI, "1"), sanctions=[(now, now + timedelta(days=90))])]
-        freshness = await app.followed(process, settings, db)
+        freshness = await app.followed(process, settings, db, await app.identity_at(process, settings))
         assert not freshness.is_stale
         async with db.driver_connection() as connection:
             assert await connection.fetchval("SELECT count(*) FROM sanctions") == 1
@@ -268,7 +268,7 @@ async def test_identity_that_does_not_answer_does_not_keep_settlement_from_servi
     played = Identity(is_silent=True)  # type: ignore[abstract]  # As above.
     async with _answering(played, nats) as address, _process(database, nats, tmp_path, address) as (process, settings):
         async with asyncio.timeout(5):
-            freshness = await app.followed(process, settings, db)
+            freshness = await app.followed(process, settings, db, await app.identity_at(process, settings))
         assert freshness.is_stale
         played.is_silent = False
 

@@ -82,6 +82,18 @@ async def test_the_newest_version_stands_however_events_arrive(db: Database, bus
     assert (people[PsnNo(PATIENT)].sanctioned, sanctions) == (True, 1)
 
 
+async def test_a_death_is_known_until_it_is_taken_back(db: Database) -> None:
+    """It reaches what the rules read; a report that was withdrawn leaves nothing."""
+    for version, death_date in enumerate(("2026-11-20", ""), 1):
+        fact = fact_of_identity(said.person(PATIENT, version=version, death_date=death_date))
+        assert fact is not None
+        async with db.transaction() as connection:
+            await projecting.apply(connection, [(fact, version)])
+        async with db.driver_connection() as connection:
+            people = await projected.people(connection, [PsnNo(PATIENT)], now=NOW)
+        assert people[PsnNo(PATIENT)].deceased is bool(death_date)
+
+
 async def test_each_fact_reaches_its_table(db: Database, bus: Bus) -> None:
     """A person, an institution, its terminal, a key and a binding are read out as they were told."""
     await said.say(

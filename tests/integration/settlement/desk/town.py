@@ -20,6 +20,7 @@ from joserfc.util import urlsafe_b64decode
 
 from chassis.bus import Bus
 from chassis.db import Database
+from chassis.following import FollowedFolder
 from chassis.migrate import migrate
 from chassis.process import Process
 from chassis.settings import ProcessSettings
@@ -30,7 +31,7 @@ from gongji.settlement.v1.account_pb2_grpc import AccountServiceStub
 from gongji.settlement.v1.settlement_pb2_grpc import SettlementServiceStub
 from gongji_terminal import Journal, Patience, Terminal, TerminalRefusal, Unanswered
 from gongji_terminal.failures import failure_of
-from kernel.policy import PolicySet
+from kernel.policy import PolicyBook
 from ops.embedded.databases import Databases
 from services.settlement import app
 from services.settlement.ledger import app as ledger
@@ -149,7 +150,15 @@ class Town:
                 await self.accounts.CreditAccount(request, timeout=CALL_S)
 
     async def bind(
-        self, funder: str, patient: str, area: str, *, order: int, authorised_fen: int | None = None
+        self,
+        funder: str,
+        patient: str,
+        area: str,
+        *,
+        order: int,
+        authorised_fen: int | None = None,
+        per_payment_fen: int | None = None,
+        per_month_fen: int | None = None,
     ) -> None:
         """An active binding whose authorisation the funder's ledger has opened."""
         command = ledger_pb2.OpenAuthorisationCommand(
@@ -157,12 +166,18 @@ class Town:
             funder_psn_no=funder,
             beneficiary_psn_no=patient,
             authorised_fen=authorised_fen,
+            per_payment_fen=per_payment_fen,
+            per_month_fen=per_month_fen,
         )
         if area != SILENT:
-            batch = ledger_pb2.CommandBatch(commands=[ledger_pb2.Command(open_authorisation_command=command)], epoch=1)
-            subject = f"{self.bus.prefix}.ledger.{area}.command"
-            await self.bus.request(subject, batch.SerializeToString())
+            await self.command(area, ledger_pb2.Command(open_authorisation_command=command))
         await self.tell(said.binding(funder, patient, area=area, order=order))
+
+    async def command(self, area: str, command: ledger_pb2.Command) -> ledger_pb2.Reply:
+        """One command straight to a ledger."""
+        batch = ledger_pb2.CommandBatch(commands=[command], epoch=1)
+        answer = await self.bus.request(f"{self.bus.prefix}.ledger.{area}.command", batch.SerializeToString())
+        return ledger_pb2.ReplyBatch.FromString(answer).replies[0]
 
     async def tell(self, event: said.Event) -> None:
         """Says an event and waits until settlement knows."""
@@ -190,12 +205,14 @@ class Town:
         return told.past_fen, told.current_fen
 
     async def settled_down(self) -> None:
-        """Waits until no payment is open: holds are confirmed or released, refunds credited."""
+        """Waits until no payment of the ledgers that answer is open: holds confirmed or released, refunds credited."""
 
         async def none_open() -> bool:
             async with self.database.driver_connection() as connection:
                 open_ = await connection.fetchval(
                     "SELECT count(*) FROM payments WHERE state IN ('TRYING', 'COMMITTED', 'ABORTED')"
+                    " AND NOT legs @> jsonb_build_array(jsonb_build_object('area', $1::text))",
+                    SILENT,
                 )
                 return bool(open_ == 0)
 
@@ -276,14 +293,20 @@ async def town(postgres: Databases, nats: NatsServer, folder: Path, **told: Any)
         ledger_areas=f"{URUMQI},{HAMI}",
         ledger_database_url_template=postgres.url(f"{name}_ledger_{{area}}"),
     )
+    policies = folder / "policies"
+    policies.mkdir()
+    (policies / "default.yaml").write_text("area: default\npolicy: {}\n", encoding="utf-8")
     settings = app.Settings(
-        **common, **told, database_url=urls[0], policies_folder=folder, message_bytes_max=64 << 10, vote_deadline_s=3
+        **common, **told, database_url=urls[0], policies_folder=policies, message_bytes_max=64 << 10, vote_deadline_s=3
     )
+    followed = FollowedFolder(policies, PolicyBook.of_documents, what="policies")
     try:
         async with (
             _running("ledger", ledger_settings, ledger.serve),
             _running(
-                "settlement", settings, lambda process, given: app.serve(process, given, policies=PolicySet.of({}))
+                "settlement",
+                settings,
+                lambda process, given: app.serve(process, given, policies=followed),
             ) as ports,
             Database(urls[0], pool_size=4) as database,
             Bus(nats.url, name="test", prefix=name) as bus,

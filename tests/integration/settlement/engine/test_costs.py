@@ -22,14 +22,14 @@ from services.settlement.ledger.store import loading
 from services.settlement.ledger.store.locking import hold, let_go
 from services.settlement.operations.engine import Engine
 from services.settlement.saga.payment import State
-from services.settlement.store import account_commands, payments
+from services.settlement.store import account_commands, endings, payments
 from tests.integration.settlement.engine.statements import Said, hearing
 from tests.integration.settlement.engine.world import HAMI, URUMQI, World
 
 COORDINATOR: Final = "coordinator"
 REST_S: Final = 0.8
 """By then nothing of what was given before is under way."""
-OF_THE_SWEEPS: Final = frozenset({payments._TAKE_DUE, account_commands._TAKE_DUE})
+OF_THE_SWEEPS: Final = frozenset({payments._TAKE_DUE, account_commands._TAKE_DUE, endings._TAKE_DUE})
 """What recovery asks at its own times, whether or not anybody pays."""
 NAMED: Final = {
     payments._BEGIN: "INSERT payments",

@@ -6,7 +6,10 @@ import asyncio
 
 import pytest
 
+from kernel.policy import Part
+from services.settlement.domain.split import Role
 from services.settlement.operations import engine as engine_module
+from services.settlement.operations.crediting import CreditRow, credit_unchecked
 from services.settlement.operations.payments import Settled
 from services.settlement.saga.payment import State
 from tests.integration.settlement.engine.world import COMMAND_TIMEOUT_S, DRAIN_S, URUMQI, World
@@ -29,6 +32,29 @@ async def test_many_without_an_answer_are_sent_again_no_more_often_than_few(
             await asyncio.sleep(0.01)
     await asyncio.sleep(watched_s + COMMAND_TIMEOUT_S)
     sent = edge.seen["try_command"] - before
+    assert sent <= 2 * crowd  # Each for itself would be sent three times by then.
+    for call in calls:
+        call.cancel()
+    await asyncio.gather(*calls, return_exceptions=True)
+
+
+async def test_many_credits_without_an_answer_are_sent_again_no_more_often_than_few(
+    town: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The rows of a whole file that somebody waits for are bounded together as well."""
+    monkeypatch.setattr(engine_module, "LOOKED_AFTER_PER_S", 10)
+    crowd, resend_pause_s, watched_s = 40, 0.05, 1.0
+    engine = (await town.driver(recovers=False, resend_pause_s=resend_pause_s)).engine
+    edge = town.edges[URUMQI]
+    edge.is_silent("credit")
+    before = edge.seen["credit_command"]
+    rows = [CreditRow(URUMQI, f"row.{n}", town.patient(), Role.OWN, Part.CURRENT, 10) for n in range(crowd)]
+    calls = [asyncio.create_task(credit_unchecked(engine, row)) for row in rows]
+    async with asyncio.timeout(DRAIN_S):
+        while edge.seen["credit_command"] < before + crowd:  # noqa: ASYNC110  The edge tells nobody.
+            await asyncio.sleep(0.01)
+    await asyncio.sleep(watched_s + COMMAND_TIMEOUT_S)
+    sent = edge.seen["credit_command"] - before
     assert sent <= 2 * crowd  # Each for itself would be sent three times by then.
     for call in calls:
         call.cancel()

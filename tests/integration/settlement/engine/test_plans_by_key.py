@@ -41,7 +41,7 @@ PLANNING: Final = {
     projections._PEOPLE,
     projections._SIGNING_KEY,
     projections._HEARD,
-    plans._VERSION,
+    plans._PATIENT,
     plans._FIRST_VERSION,
     plans._INSERT,
 }

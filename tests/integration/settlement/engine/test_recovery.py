@@ -17,6 +17,7 @@ from services.settlement.consumer import inquire
 from services.settlement.domain.split import Role
 from services.settlement.operations import accounts
 from services.settlement.operations import engine as engine_module
+from services.settlement.operations.crediting import Credited, CreditRow, credit_unchecked
 from services.settlement.operations.engine import Engine
 from services.settlement.operations.payments import Settled
 from services.settlement.saga.payment import VOTE_DEADLINE_PASSED, State
@@ -326,10 +327,8 @@ class TestAccounts:
         person, row_id = town.patient(), uuid4().hex
         town.edges[HAMI].will("credit", act)
 
-        async def credited(amount_fen: int = 700, part: Part = Part.CURRENT) -> accounts.Credited:
-            return await accounts.credit(
-                engine, area=HAMI, row_id=row_id, psn_no=person, role=Role.OWN, part=part, amount_fen=amount_fen
-            )
+        async def credited(amount_fen: int = 700, part: Part = Part.CURRENT) -> Credited:
+            return await credit_unchecked(engine, CreditRow(HAMI, row_id, person, Role.OWN, part, amount_fen))
 
         first = await credited()
         await town.give(engine, person, own=50)

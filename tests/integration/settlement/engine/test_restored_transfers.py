@@ -20,7 +20,7 @@ from ops.restore import beginning, comparing, flow, healing, replaying
 from ops.restore.comparing import Difference
 from ops.sources import Sources
 from services.settlement.domain.split import Role
-from services.settlement.operations import accounts
+from services.settlement.operations.crediting import CreditRow, credit_unchecked
 from services.settlement.operations.engine import Engine
 from services.settlement.saga.payment import Payment, State
 from services.settlement.saga.requests import tombstone
@@ -226,9 +226,7 @@ async def test_what_no_program_heals_is_named_and_does_not_keep_the_coordinator_
     patient, row_id = town.patient(), uuid4().hex
 
     async def credit() -> None:
-        await accounts.credit(
-            engine, area=HAMI, row_id=row_id, psn_no=patient, role=Role.OWN, part=Part.PAST, amount_fen=1_000
-        )
+        await credit_unchecked(engine, CreditRow(HAMI, row_id, patient, Role.OWN, Part.PAST, 1_000))
 
     await credit()
     await town.drained()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass, field
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import uuid4
 
@@ -47,7 +47,7 @@ class Gift:
     async def begin(self, engine: Engine, accept_within: timedelta = HOURS) -> Payment:
         """Asks for it."""
         return await transfers.begin(
-            engine, request_id=self.request_id, giver=self.giver, legs=self.legs, accept_within=accept_within
+            engine, key=_key(self), giver=self.giver, legs=self.legs, accept_by=datetime.now(UTC) + accept_within
         )
 
     async def accept(self, engine: Engine, transfer: Payment) -> Payment:
@@ -60,7 +60,7 @@ class Gift:
 
     async def withdraw(self, engine: Engine) -> None:
         """The giver takes it back."""
-        await transfers.withdraw(engine, area=HAMI, request_id=self.request_id)
+        await transfers.withdraw(engine, key=_key(self))
 
     async def ended(self, transfer: Payment, *states: State) -> Payment:
         """The row once it is in one of these states."""

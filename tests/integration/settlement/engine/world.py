@@ -28,10 +28,11 @@ from services.settlement.domain.payment import Key
 from services.settlement.domain.plan import Plan, PlanLeg, PlannedVisit, ResultAmounts
 from services.settlement.domain.split import Role
 from services.settlement.ledger.consumer import AreaConsumer
-from services.settlement.operations import accounts, payments
+from services.settlement.operations import payments
+from services.settlement.operations.crediting import CreditRow, credit_unchecked
 from services.settlement.operations.engine import Engine, EngineSettings, Replan
 from services.settlement.operations.freshness import Freshness
-from services.settlement.recovery import sweep_account_commands, sweep_payments
+from services.settlement.recovery import sweep_account_commands, sweep_account_endings, sweep_payments
 from services.settlement.saga.payment import Payment, State
 from services.settlement.store import payments as store
 from services.settlement.store import plans
@@ -162,7 +163,7 @@ class Driver:
 
     def recover(self) -> None:
         """Lets its sweeps run."""
-        for sweep in (sweep_payments, sweep_account_commands):
+        for sweep in (sweep_payments, sweep_account_commands, sweep_account_endings):
             self.tasks.append(asyncio.create_task(sweep(self.engine, pause_s=0.05)))
 
     async def stop(self) -> None:
@@ -242,15 +243,7 @@ class World:
         async with asyncio.timeout(DRAIN_S):
             while True:
                 try:
-                    await accounts.credit(
-                        engine,
-                        area=area,
-                        row_id=row_id,
-                        psn_no=psn_no,
-                        role=role,
-                        part=Part.PAST,
-                        amount_fen=amount_fen,
-                    )
+                    await credit_unchecked(engine, CreditRow(area, row_id, psn_no, role, Part.PAST, amount_fen))
                 except Failure as failure:
                     if failure.reason != "PAYMENT_IN_PROGRESS":
                         raise
@@ -271,7 +264,7 @@ class World:
         amounts = dict.fromkeys(ResultAmounts.__dataclass_fields__, 0)
         amounts |= {"medfee_sumamt": total_fen, "inscp_scp_amt": total_fen, "psn_part_amt": total_fen}
         async with self.database.driver_connection() as connection:
-            version = await plans.patient_version(connection, psn_no=psn_no, year=year)
+            version, _ = await plans.patient_at(connection, psn_no=psn_no, year=year)
         plan = Plan(
             plan_id=PlanId(uuid4()),
             visit=PlannedVisit(HOSPITAL, infno, "M1", "11", psn_no, "某*", "310", HAMI, bill),

@@ -26,19 +26,23 @@ from gongji.identity.v1 import person_pb2 as gongji_dot_identity_dot_v1_dot_pers
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1egongji/family/v1/binding.proto\x12\x10gongji.family.v1\x1a\x1fgongji/identity/v1/person.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xf9\x01\n\nInvitation\x12\x15\n\rinvitation_id\x18\x01 \x01(\t\x12\x10\n\x08group_id\x18\x02 \x01(\t\x12\x16\n\x0einviter_psn_no\x18\x03 \x01(\t\x12\x16\n\x0einvitee_psn_no\x18\x04 \x01(\t\x12.\n\x08relation\x18\x05 \x01(\x0e\x32\x1c.gongji.identity.v1.Relation\x12\x30\n\x05state\x18\x06 \x01(\x0e\x32!.gongji.family.v1.InvitationState\x12\x30\n\x0c\x65xpires_time\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\xaa\x03\n\x07\x42inding\x12\x12\n\nbinding_id\x18\x01 \x01(\t\x12\x10\n\x08group_id\x18\x02 \x01(\t\x12\x15\n\rfunder_psn_no\x18\x03 \x01(\t\x12\x1a\n\x12\x62\x65neficiary_psn_no\x18\x04 \x01(\t\x12-\n\x05state\x18\x05 \x01(\x0e\x32\x1e.gongji.family.v1.BindingState\x12\x1b\n\x0e\x61uthorised_fen\x18\x06 \x01(\x03H\x00\x88\x01\x01\x12\x19\n\x0c\x64\x65\x64uct_order\x18\x07 \x01(\x05H\x01\x88\x01\x01\x12.\n\nbound_time\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x18\n\x10\x61uthorisation_id\x18\t \x01(\t\x12\x13\n\x0b\x66under_area\x18\n \x01(\t\x12\r\n\x05\x63\x61use\x18\x0b \x01(\t\x12\x1d\n\x15\x61uthorisation_version\x18\x0c \x01(\r\x12.\n\x08relation\x18\r \x01(\x0e\x32\x1c.gongji.identity.v1.RelationB\x11\n\x0f_authorised_fenB\x0f\n\r_deduct_order*\x8e\x01\n\x0fInvitationState\x12 \n\x1cINVITATION_STATE_UNSPECIFIED\x10\x00\x12\x1c\n\x18INVITATION_STATE_PENDING\x10\x01\x12\x1d\n\x19INVITATION_STATE_ACCEPTED\x10\x02\x12\x1c\n\x18INVITATION_STATE_EXPIRED\x10\x03*\xb5\x01\n\x0c\x42indingState\x12\x1d\n\x19\x42INDING_STATE_UNSPECIFIED\x10\x00\x12\x19\n\x15\x42INDING_STATE_OPENING\x10\x01\x12\x18\n\x14\x42INDING_STATE_ACTIVE\x10\x02\x12\x19\n\x15\x42INDING_STATE_CLOSING\x10\x03\x12\x19\n\x15\x42INDING_STATE_UNBOUND\x10\x04\x12\x1b\n\x17\x42INDING_STATE_SUSPENDED\x10\x05\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1egongji/family/v1/binding.proto\x12\x10gongji.family.v1\x1a\x1fgongji/identity/v1/person.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xf9\x01\n\nInvitation\x12\x15\n\rinvitation_id\x18\x01 \x01(\t\x12\x10\n\x08group_id\x18\x02 \x01(\t\x12\x16\n\x0einviter_psn_no\x18\x03 \x01(\t\x12\x16\n\x0einvitee_psn_no\x18\x04 \x01(\t\x12.\n\x08relation\x18\x05 \x01(\x0e\x32\x1c.gongji.identity.v1.Relation\x12\x30\n\x05state\x18\x06 \x01(\x0e\x32!.gongji.family.v1.InvitationState\x12\x30\n\x0c\x65xpires_time\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\x8a\x04\n\x07\x42inding\x12\x12\n\nbinding_id\x18\x01 \x01(\t\x12\x10\n\x08group_id\x18\x02 \x01(\t\x12\x15\n\rfunder_psn_no\x18\x03 \x01(\t\x12\x1a\n\x12\x62\x65neficiary_psn_no\x18\x04 \x01(\t\x12-\n\x05state\x18\x05 \x01(\x0e\x32\x1e.gongji.family.v1.BindingState\x12\x1b\n\x0e\x61uthorised_fen\x18\x06 \x01(\x03H\x00\x88\x01\x01\x12\x19\n\x0c\x64\x65\x64uct_order\x18\x07 \x01(\x05H\x01\x88\x01\x01\x12.\n\nbound_time\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x18\n\x10\x61uthorisation_id\x18\t \x01(\t\x12\x13\n\x0b\x66under_area\x18\n \x01(\t\x12\r\n\x05\x63\x61use\x18\x0b \x01(\t\x12\x1d\n\x15\x61uthorisation_version\x18\x0c \x01(\r\x12.\n\x08relation\x18\r \x01(\x0e\x32\x1c.gongji.identity.v1.Relation\x12\x1c\n\x0fper_payment_fen\x18\x0e \x01(\x03H\x02\x88\x01\x01\x12\x1a\n\rper_month_fen\x18\x0f \x01(\x03H\x03\x88\x01\x01\x42\x11\n\x0f_authorised_fenB\x0f\n\r_deduct_orderB\x12\n\x10_per_payment_fenB\x10\n\x0e_per_month_fen*\xcd\x01\n\x0fInvitationState\x12 \n\x1cINVITATION_STATE_UNSPECIFIED\x10\x00\x12\x1c\n\x18INVITATION_STATE_PENDING\x10\x01\x12\x1d\n\x19INVITATION_STATE_ACCEPTED\x10\x02\x12\x1c\n\x18INVITATION_STATE_EXPIRED\x10\x03\x12\x1d\n\x19INVITATION_STATE_DECLINED\x10\x04\x12\x1e\n\x1aINVITATION_STATE_WITHDRAWN\x10\x05*x\n\nGroupState\x12\x1b\n\x17GROUP_STATE_UNSPECIFIED\x10\x00\x12\x16\n\x12GROUP_STATE_ACTIVE\x10\x01\x12\x1a\n\x16GROUP_STATE_DISSOLVING\x10\x02\x12\x19\n\x15GROUP_STATE_DISSOLVED\x10\x03*\xa3\x01\n\x0e\x44\x65partureCause\x12\x1f\n\x1b\x44\x45PARTURE_CAUSE_UNSPECIFIED\x10\x00\x12\x18\n\x14\x44\x45PARTURE_CAUSE_LEFT\x10\x01\x12\x1b\n\x17\x44\x45PARTURE_CAUSE_REMOVED\x10\x02\x12\x1d\n\x19\x44\x45PARTURE_CAUSE_DISSOLVED\x10\x03\x12\x1a\n\x16\x44\x45PARTURE_CAUSE_MERGED\x10\x04*\xb5\x01\n\x0c\x42indingState\x12\x1d\n\x19\x42INDING_STATE_UNSPECIFIED\x10\x00\x12\x19\n\x15\x42INDING_STATE_OPENING\x10\x01\x12\x18\n\x14\x42INDING_STATE_ACTIVE\x10\x02\x12\x19\n\x15\x42INDING_STATE_CLOSING\x10\x03\x12\x19\n\x15\x42INDING_STATE_UNBOUND\x10\x04\x12\x1b\n\x17\x42INDING_STATE_SUSPENDED\x10\x05\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'gongji.family.v1.binding_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_INVITATIONSTATE']._serialized_start=800
-  _globals['_INVITATIONSTATE']._serialized_end=942
-  _globals['_BINDINGSTATE']._serialized_start=945
-  _globals['_BINDINGSTATE']._serialized_end=1126
+  _globals['_INVITATIONSTATE']._serialized_start=896
+  _globals['_INVITATIONSTATE']._serialized_end=1101
+  _globals['_GROUPSTATE']._serialized_start=1103
+  _globals['_GROUPSTATE']._serialized_end=1223
+  _globals['_DEPARTURECAUSE']._serialized_start=1226
+  _globals['_DEPARTURECAUSE']._serialized_end=1389
+  _globals['_BINDINGSTATE']._serialized_start=1392
+  _globals['_BINDINGSTATE']._serialized_end=1573
   _globals['_INVITATION']._serialized_start=119
   _globals['_INVITATION']._serialized_end=368
   _globals['_BINDING']._serialized_start=371
-  _globals['_BINDING']._serialized_end=797
+  _globals['_BINDING']._serialized_end=893
 # @@protoc_insertion_point(module_scope)

@@ -32,6 +32,10 @@ class _InvitationStateEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Invit
     """Final."""
     INVITATION_STATE_EXPIRED: _InvitationState.ValueType  # 3
     """Final: invite again."""
+    INVITATION_STATE_DECLINED: _InvitationState.ValueType  # 4
+    """Final: the invitee said no."""
+    INVITATION_STATE_WITHDRAWN: _InvitationState.ValueType  # 5
+    """Final: the inviter took it back, or went himself."""
 
 class InvitationState(_InvitationState, metaclass=_InvitationStateEnumTypeWrapper): ...
 
@@ -42,7 +46,63 @@ INVITATION_STATE_ACCEPTED: InvitationState.ValueType  # 2
 """Final."""
 INVITATION_STATE_EXPIRED: InvitationState.ValueType  # 3
 """Final: invite again."""
+INVITATION_STATE_DECLINED: InvitationState.ValueType  # 4
+"""Final: the invitee said no."""
+INVITATION_STATE_WITHDRAWN: InvitationState.ValueType  # 5
+"""Final: the inviter took it back, or went himself."""
 Global___InvitationState: _TypeAlias = InvitationState  # noqa: Y015
+
+class _GroupState:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _GroupStateEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_GroupState.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    GROUP_STATE_UNSPECIFIED: _GroupState.ValueType  # 0
+    GROUP_STATE_ACTIVE: _GroupState.ValueType  # 1
+    GROUP_STATE_DISSOLVING: _GroupState.ValueType  # 2
+    """Nobody joins or binds any more; the last bindings are being closed."""
+    GROUP_STATE_DISSOLVED: _GroupState.ValueType  # 3
+    """Final: nobody is in it."""
+
+class GroupState(_GroupState, metaclass=_GroupStateEnumTypeWrapper):
+    """Where a group stands."""
+
+GROUP_STATE_UNSPECIFIED: GroupState.ValueType  # 0
+GROUP_STATE_ACTIVE: GroupState.ValueType  # 1
+GROUP_STATE_DISSOLVING: GroupState.ValueType  # 2
+"""Nobody joins or binds any more; the last bindings are being closed."""
+GROUP_STATE_DISSOLVED: GroupState.ValueType  # 3
+"""Final: nobody is in it."""
+Global___GroupState: _TypeAlias = GroupState  # noqa: Y015
+
+class _DepartureCause:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _DepartureCauseEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_DepartureCause.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    DEPARTURE_CAUSE_UNSPECIFIED: _DepartureCause.ValueType  # 0
+    DEPARTURE_CAUSE_LEFT: _DepartureCause.ValueType  # 1
+    DEPARTURE_CAUSE_REMOVED: _DepartureCause.ValueType  # 2
+    """By the founder."""
+    DEPARTURE_CAUSE_DISSOLVED: _DepartureCause.ValueType  # 3
+    """With the group."""
+    DEPARTURE_CAUSE_MERGED: _DepartureCause.ValueType  # 4
+    """The number was a double; the one that counts is in the group in its place."""
+
+class DepartureCause(_DepartureCause, metaclass=_DepartureCauseEnumTypeWrapper):
+    """Why a member went."""
+
+DEPARTURE_CAUSE_UNSPECIFIED: DepartureCause.ValueType  # 0
+DEPARTURE_CAUSE_LEFT: DepartureCause.ValueType  # 1
+DEPARTURE_CAUSE_REMOVED: DepartureCause.ValueType  # 2
+"""By the founder."""
+DEPARTURE_CAUSE_DISSOLVED: DepartureCause.ValueType  # 3
+"""With the group."""
+DEPARTURE_CAUSE_MERGED: DepartureCause.ValueType  # 4
+"""The number was a double; the one that counts is in the group in its place."""
+Global___DepartureCause: _TypeAlias = DepartureCause  # noqa: Y015
 
 class _BindingState:
     ValueType = _typing.NewType("ValueType", _builtins.int)
@@ -133,6 +193,8 @@ class Binding(_message.Message):
     CAUSE_FIELD_NUMBER: _builtins.int
     AUTHORISATION_VERSION_FIELD_NUMBER: _builtins.int
     RELATION_FIELD_NUMBER: _builtins.int
+    PER_PAYMENT_FEN_FIELD_NUMBER: _builtins.int
+    PER_MONTH_FEN_FIELD_NUMBER: _builtins.int
     binding_id: _builtins.str
     group_id: _builtins.str
     funder_psn_no: _builtins.str
@@ -145,10 +207,17 @@ class Binding(_message.Message):
     funder_area: _builtins.str
     """The area whose ledger keeps the authorisation."""
     cause: _builtins.str
-    """Why it stopped by itself: said while it is CLOSING for that, and SUSPENDED."""
+    """Why it stopped by itself: said while it is CLOSING for that, and SUSPENDED. In a group, that the funder is sanctioned
+    or not insured is read by himself; everybody else reads FUNDER_NOT_ELIGIBLE. While it is CLOSING for ACCOUNT_MOVED it
+    follows the funder's account to another area, and goes on there by itself.
+    """
     authorisation_version: _builtins.int
     relation: _person_pb2.Relation.ValueType
     """What the funder is to the beneficiary."""
+    per_payment_fen: _builtins.int
+    """单笔限额: what one payment may take; absent = no limit."""
+    per_month_fen: _builtins.int
+    """月限额: what a civil month (Asia/Shanghai) may take; absent = no limit."""
     @_builtins.property
     def bound_time(self) -> _timestamp_pb2.Timestamp: ...
     def __init__(
@@ -167,18 +236,28 @@ class Binding(_message.Message):
         cause: _builtins.str = ...,
         authorisation_version: _builtins.int = ...,
         relation: _person_pb2.Relation.ValueType = ...,
+        per_payment_fen: _builtins.int | None = ...,
+        per_month_fen: _builtins.int | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_authorised_fen", b"_authorised_fen", "_deduct_order", b"_deduct_order", "authorised_fen", b"authorised_fen", "bound_time", b"bound_time", "deduct_order", b"deduct_order"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_authorised_fen", b"_authorised_fen", "_deduct_order", b"_deduct_order", "_per_month_fen", b"_per_month_fen", "_per_payment_fen", b"_per_payment_fen", "authorised_fen", b"authorised_fen", "bound_time", b"bound_time", "deduct_order", b"deduct_order", "per_month_fen", b"per_month_fen", "per_payment_fen", b"per_payment_fen"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_authorised_fen", b"_authorised_fen", "_deduct_order", b"_deduct_order", "authorisation_id", b"authorisation_id", "authorisation_version", b"authorisation_version", "authorised_fen", b"authorised_fen", "beneficiary_psn_no", b"beneficiary_psn_no", "binding_id", b"binding_id", "bound_time", b"bound_time", "cause", b"cause", "deduct_order", b"deduct_order", "funder_area", b"funder_area", "funder_psn_no", b"funder_psn_no", "group_id", b"group_id", "relation", b"relation", "state", b"state"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_authorised_fen", b"_authorised_fen", "_deduct_order", b"_deduct_order", "_per_month_fen", b"_per_month_fen", "_per_payment_fen", b"_per_payment_fen", "authorisation_id", b"authorisation_id", "authorisation_version", b"authorisation_version", "authorised_fen", b"authorised_fen", "beneficiary_psn_no", b"beneficiary_psn_no", "binding_id", b"binding_id", "bound_time", b"bound_time", "cause", b"cause", "deduct_order", b"deduct_order", "funder_area", b"funder_area", "funder_psn_no", b"funder_psn_no", "group_id", b"group_id", "per_month_fen", b"per_month_fen", "per_payment_fen", b"per_payment_fen", "relation", b"relation", "state", b"state"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__authorised_fen: _TypeAlias = _typing.Literal["authorised_fen"]  # noqa: Y015
     _WhichOneofArgType__authorised_fen: _TypeAlias = _typing.Literal["_authorised_fen", b"_authorised_fen"]  # noqa: Y015
     _WhichOneofReturnType__deduct_order: _TypeAlias = _typing.Literal["deduct_order"]  # noqa: Y015
     _WhichOneofArgType__deduct_order: _TypeAlias = _typing.Literal["_deduct_order", b"_deduct_order"]  # noqa: Y015
+    _WhichOneofReturnType__per_month_fen: _TypeAlias = _typing.Literal["per_month_fen"]  # noqa: Y015
+    _WhichOneofArgType__per_month_fen: _TypeAlias = _typing.Literal["_per_month_fen", b"_per_month_fen"]  # noqa: Y015
+    _WhichOneofReturnType__per_payment_fen: _TypeAlias = _typing.Literal["per_payment_fen"]  # noqa: Y015
+    _WhichOneofArgType__per_payment_fen: _TypeAlias = _typing.Literal["_per_payment_fen", b"_per_payment_fen"]  # noqa: Y015
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__authorised_fen) -> _WhichOneofReturnType__authorised_fen | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__deduct_order) -> _WhichOneofReturnType__deduct_order | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__per_month_fen) -> _WhichOneofReturnType__per_month_fen | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__per_payment_fen) -> _WhichOneofReturnType__per_payment_fen | None: ...
 
 Global___Binding: _TypeAlias = Binding  # noqa: Y015

@@ -26,21 +26,25 @@ from gongji.family.v1 import binding_pb2 as gongji_dot_family_dot_v1_dot_binding
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1dgongji/family/v1/events.proto\x12\x10gongji.family.v1\x1a\x1egongji/family/v1/binding.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xba\x02\n\x0b\x46\x61milyEvent\x12\x10\n\x08\x65vent_id\x18\x01 \x01(\t\x12\x14\n\x0c\x61ggregate_id\x18\x02 \x01(\t\x12\x0f\n\x07version\x18\x03 \x01(\x04\x12\x31\n\roccurred_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12;\n\x0f\x62inding_changed\x18\x05 \x01(\x0b\x32 .gongji.family.v1.BindingChangedH\x00\x12\x41\n\x12invitation_changed\x18\x06 \x01(\x0b\x32#.gongji.family.v1.InvitationChangedH\x00\x12\x37\n\rmember_joined\x18\x07 \x01(\x0b\x32\x1e.gongji.family.v1.MemberJoinedH\x00\x42\x06\n\x04\x66\x61\x63t\"m\n\x0e\x42indingChanged\x12*\n\x07\x62inding\x18\x01 \x01(\x0b\x32\x19.gongji.family.v1.Binding\x12/\n\x06\x63hange\x18\x02 \x01(\x0e\x32\x1f.gongji.family.v1.BindingChange\"E\n\x11InvitationChanged\x12\x30\n\ninvitation\x18\x01 \x01(\x0b\x32\x1c.gongji.family.v1.Invitation\"x\n\x0cMemberJoined\x12\x10\n\x08group_id\x18\x01 \x01(\t\x12\x0e\n\x06psn_no\x18\x02 \x01(\t\x12/\n\x0bjoined_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x15\n\rother_psn_nos\x18\x04 \x03(\t*\x8d\x02\n\rBindingChange\x12\x1e\n\x1a\x42INDING_CHANGE_UNSPECIFIED\x10\x00\x12\x1a\n\x16\x42INDING_CHANGE_OPENING\x10\x01\x12\x18\n\x14\x42INDING_CHANGE_BOUND\x10\x02\x12\x19\n\x15\x42INDING_CHANGE_AMOUNT\x10\x03\x12\x18\n\x14\x42INDING_CHANGE_ORDER\x10\x04\x12\x1a\n\x16\x42INDING_CHANGE_CLOSING\x10\x05\x12\x1a\n\x16\x42INDING_CHANGE_UNBOUND\x10\x06\x12\x1c\n\x18\x42INDING_CHANGE_SUSPENDED\x10\x07\x12\x1b\n\x17\x42INDING_CHANGE_RELATION\x10\x08\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1dgongji/family/v1/events.proto\x12\x10gongji.family.v1\x1a\x1egongji/family/v1/binding.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xac\x03\n\x0b\x46\x61milyEvent\x12\x10\n\x08\x65vent_id\x18\x01 \x01(\t\x12\x14\n\x0c\x61ggregate_id\x18\x02 \x01(\t\x12\x0f\n\x07version\x18\x03 \x01(\x04\x12\x31\n\roccurred_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12;\n\x0f\x62inding_changed\x18\x05 \x01(\x0b\x32 .gongji.family.v1.BindingChangedH\x00\x12\x41\n\x12invitation_changed\x18\x06 \x01(\x0b\x32#.gongji.family.v1.InvitationChangedH\x00\x12\x37\n\rmember_joined\x18\x07 \x01(\x0b\x32\x1e.gongji.family.v1.MemberJoinedH\x00\x12\x33\n\x0bmember_left\x18\x08 \x01(\x0b\x32\x1c.gongji.family.v1.MemberLeftH\x00\x12;\n\x0f\x66ounder_changed\x18\t \x01(\x0b\x32 .gongji.family.v1.FounderChangedH\x00\x42\x06\n\x04\x66\x61\x63t\"m\n\x0e\x42indingChanged\x12*\n\x07\x62inding\x18\x01 \x01(\x0b\x32\x19.gongji.family.v1.Binding\x12/\n\x06\x63hange\x18\x02 \x01(\x0e\x32\x1f.gongji.family.v1.BindingChange\"E\n\x11InvitationChanged\x12\x30\n\ninvitation\x18\x01 \x01(\x0b\x32\x1c.gongji.family.v1.Invitation\"\x93\x01\n\x0cMemberJoined\x12\x10\n\x08group_id\x18\x01 \x01(\t\x12\x0e\n\x06psn_no\x18\x02 \x01(\t\x12/\n\x0bjoined_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x15\n\rother_psn_nos\x18\x04 \x03(\t\x12\x19\n\x11instead_of_psn_no\x18\x05 \x01(\t\"`\n\x0e\x46ounderChanged\x12\x10\n\x08group_id\x18\x01 \x01(\t\x12\x0e\n\x06psn_no\x18\x02 \x01(\t\x12\x15\n\rformer_psn_no\x18\x03 \x01(\t\x12\x15\n\rother_psn_nos\x18\x04 \x03(\t\"\xa5\x01\n\nMemberLeft\x12\x10\n\x08group_id\x18\x01 \x01(\t\x12\x0e\n\x06psn_no\x18\x02 \x01(\t\x12-\n\tleft_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x05\x63\x61use\x18\x04 \x01(\x0e\x32 .gongji.family.v1.DepartureCause\x12\x15\n\rother_psn_nos\x18\x05 \x03(\t*\xdd\x02\n\rBindingChange\x12\x1e\n\x1a\x42INDING_CHANGE_UNSPECIFIED\x10\x00\x12\x1a\n\x16\x42INDING_CHANGE_OPENING\x10\x01\x12\x18\n\x14\x42INDING_CHANGE_BOUND\x10\x02\x12\x19\n\x15\x42INDING_CHANGE_AMOUNT\x10\x03\x12\x18\n\x14\x42INDING_CHANGE_ORDER\x10\x04\x12\x1a\n\x16\x42INDING_CHANGE_CLOSING\x10\x05\x12\x1a\n\x16\x42INDING_CHANGE_UNBOUND\x10\x06\x12\x1c\n\x18\x42INDING_CHANGE_SUSPENDED\x10\x07\x12\x1b\n\x17\x42INDING_CHANGE_RELATION\x10\x08\x12\x19\n\x15\x42INDING_CHANGE_LIMITS\x10\t\x12\x19\n\x15\x42INDING_CHANGE_MOVING\x10\n\x12\x18\n\x14\x42INDING_CHANGE_MOVED\x10\x0b\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'gongji.family.v1.events_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_BINDINGCHANGE']._serialized_start=738
-  _globals['_BINDINGCHANGE']._serialized_end=1007
+  _globals['_BINDINGCHANGE']._serialized_start=1146
+  _globals['_BINDINGCHANGE']._serialized_end=1495
   _globals['_FAMILYEVENT']._serialized_start=117
-  _globals['_FAMILYEVENT']._serialized_end=431
-  _globals['_BINDINGCHANGED']._serialized_start=433
-  _globals['_BINDINGCHANGED']._serialized_end=542
-  _globals['_INVITATIONCHANGED']._serialized_start=544
-  _globals['_INVITATIONCHANGED']._serialized_end=613
-  _globals['_MEMBERJOINED']._serialized_start=615
-  _globals['_MEMBERJOINED']._serialized_end=735
+  _globals['_FAMILYEVENT']._serialized_end=545
+  _globals['_BINDINGCHANGED']._serialized_start=547
+  _globals['_BINDINGCHANGED']._serialized_end=656
+  _globals['_INVITATIONCHANGED']._serialized_start=658
+  _globals['_INVITATIONCHANGED']._serialized_end=727
+  _globals['_MEMBERJOINED']._serialized_start=730
+  _globals['_MEMBERJOINED']._serialized_end=877
+  _globals['_FOUNDERCHANGED']._serialized_start=879
+  _globals['_FOUNDERCHANGED']._serialized_end=975
+  _globals['_MEMBERLEFT']._serialized_start=978
+  _globals['_MEMBERLEFT']._serialized_end=1143
 # @@protoc_insertion_point(module_scope)

@@ -44,6 +44,12 @@ class _BindingChangeEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Binding
     """Stopped by itself: no new bill. The binding tells the cause, CLOSING or SUSPENDED."""
     BINDING_CHANGE_RELATION: _BindingChange.ValueType  # 8
     """The funder is another relative of the beneficiary than before."""
+    BINDING_CHANGE_LIMITS: _BindingChange.ValueType  # 9
+    """What one payment or one month may take is another, and maybe the amount too."""
+    BINDING_CHANGE_MOVING: _BindingChange.ValueType  # 10
+    """It follows its funder's account to another area: no new bill until it is MOVED."""
+    BINDING_CHANGE_MOVED: _BindingChange.ValueType  # 11
+    """Active again, in the area where its funder's account is now."""
 
 class BindingChange(_BindingChange, metaclass=_BindingChangeEnumTypeWrapper):
     """What has just happened to a binding; in a snapshot it is not told."""
@@ -65,6 +71,12 @@ BINDING_CHANGE_SUSPENDED: BindingChange.ValueType  # 7
 """Stopped by itself: no new bill. The binding tells the cause, CLOSING or SUSPENDED."""
 BINDING_CHANGE_RELATION: BindingChange.ValueType  # 8
 """The funder is another relative of the beneficiary than before."""
+BINDING_CHANGE_LIMITS: BindingChange.ValueType  # 9
+"""What one payment or one month may take is another, and maybe the amount too."""
+BINDING_CHANGE_MOVING: BindingChange.ValueType  # 10
+"""It follows its funder's account to another area: no new bill until it is MOVED."""
+BINDING_CHANGE_MOVED: BindingChange.ValueType  # 11
+"""Active again, in the area where its funder's account is now."""
 Global___BindingChange: _TypeAlias = BindingChange  # noqa: Y015
 
 @_typing.final
@@ -78,6 +90,8 @@ class FamilyEvent(_message.Message):
     BINDING_CHANGED_FIELD_NUMBER: _builtins.int
     INVITATION_CHANGED_FIELD_NUMBER: _builtins.int
     MEMBER_JOINED_FIELD_NUMBER: _builtins.int
+    MEMBER_LEFT_FIELD_NUMBER: _builtins.int
+    FOUNDER_CHANGED_FIELD_NUMBER: _builtins.int
     event_id: _builtins.str
     aggregate_id: _builtins.str
     version: _builtins.int
@@ -95,6 +109,14 @@ class FamilyEvent(_message.Message):
     def member_joined(self) -> Global___MemberJoined:
         """Aggregate: member:<group_id>:<psn_no>."""
 
+    @_builtins.property
+    def member_left(self) -> Global___MemberLeft:
+        """The same aggregate."""
+
+    @_builtins.property
+    def founder_changed(self) -> Global___FounderChanged:
+        """The same aggregate: the new founder's membership."""
+
     def __init__(
         self,
         *,
@@ -105,12 +127,14 @@ class FamilyEvent(_message.Message):
         binding_changed: Global___BindingChanged | None = ...,
         invitation_changed: Global___InvitationChanged | None = ...,
         member_joined: Global___MemberJoined | None = ...,
+        member_left: Global___MemberLeft | None = ...,
+        founder_changed: Global___FounderChanged | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["binding_changed", b"binding_changed", "fact", b"fact", "invitation_changed", b"invitation_changed", "member_joined", b"member_joined", "occurred_time", b"occurred_time"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["binding_changed", b"binding_changed", "fact", b"fact", "founder_changed", b"founder_changed", "invitation_changed", b"invitation_changed", "member_joined", b"member_joined", "member_left", b"member_left", "occurred_time", b"occurred_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["aggregate_id", b"aggregate_id", "binding_changed", b"binding_changed", "event_id", b"event_id", "fact", b"fact", "invitation_changed", b"invitation_changed", "member_joined", b"member_joined", "occurred_time", b"occurred_time", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["aggregate_id", b"aggregate_id", "binding_changed", b"binding_changed", "event_id", b"event_id", "fact", b"fact", "founder_changed", b"founder_changed", "invitation_changed", b"invitation_changed", "member_joined", b"member_joined", "member_left", b"member_left", "occurred_time", b"occurred_time", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_fact: _TypeAlias = _typing.Literal["binding_changed", "invitation_changed", "member_joined"]  # noqa: Y015
+    _WhichOneofReturnType_fact: _TypeAlias = _typing.Literal["binding_changed", "invitation_changed", "member_joined", "member_left", "founder_changed"]  # noqa: Y015
     _WhichOneofArgType_fact: _TypeAlias = _typing.Literal["fact", b"fact"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_fact) -> _WhichOneofReturnType_fact | None: ...
 
@@ -167,8 +191,11 @@ class MemberJoined(_message.Message):
     PSN_NO_FIELD_NUMBER: _builtins.int
     JOINED_TIME_FIELD_NUMBER: _builtins.int
     OTHER_PSN_NOS_FIELD_NUMBER: _builtins.int
+    INSTEAD_OF_PSN_NO_FIELD_NUMBER: _builtins.int
     group_id: _builtins.str
     psn_no: _builtins.str
+    instead_of_psn_no: _builtins.str
+    """A number of the same person that was in the group before; in a snapshot it is not told."""
     @_builtins.property
     def joined_time(self) -> _timestamp_pb2.Timestamp: ...
     @_builtins.property
@@ -182,11 +209,82 @@ class MemberJoined(_message.Message):
         psn_no: _builtins.str = ...,
         joined_time: _timestamp_pb2.Timestamp | None = ...,
         other_psn_nos: _abc.Iterable[_builtins.str] | None = ...,
+        instead_of_psn_no: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["joined_time", b"joined_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["group_id", b"group_id", "joined_time", b"joined_time", "other_psn_nos", b"other_psn_nos", "psn_no", b"psn_no"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["group_id", b"group_id", "instead_of_psn_no", b"instead_of_psn_no", "joined_time", b"joined_time", "other_psn_nos", b"other_psn_nos", "psn_no", b"psn_no"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___MemberJoined: _TypeAlias = MemberJoined  # noqa: Y015
+
+@_typing.final
+class FounderChanged(_message.Message):
+    """A member has taken the place of a founder who died."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    GROUP_ID_FIELD_NUMBER: _builtins.int
+    PSN_NO_FIELD_NUMBER: _builtins.int
+    FORMER_PSN_NO_FIELD_NUMBER: _builtins.int
+    OTHER_PSN_NOS_FIELD_NUMBER: _builtins.int
+    group_id: _builtins.str
+    psn_no: _builtins.str
+    former_psn_no: _builtins.str
+    @_builtins.property
+    def other_psn_nos(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Who else is in the group."""
+
+    def __init__(
+        self,
+        *,
+        group_id: _builtins.str = ...,
+        psn_no: _builtins.str = ...,
+        former_psn_no: _builtins.str = ...,
+        other_psn_nos: _abc.Iterable[_builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["former_psn_no", b"former_psn_no", "group_id", b"group_id", "other_psn_nos", b"other_psn_nos", "psn_no", b"psn_no"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___FounderChanged: _TypeAlias = FounderChanged  # noqa: Y015
+
+@_typing.final
+class MemberLeft(_message.Message):
+    """A member has gone: every binding of his in the group is closed in the ledgers."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    GROUP_ID_FIELD_NUMBER: _builtins.int
+    PSN_NO_FIELD_NUMBER: _builtins.int
+    LEFT_TIME_FIELD_NUMBER: _builtins.int
+    CAUSE_FIELD_NUMBER: _builtins.int
+    OTHER_PSN_NOS_FIELD_NUMBER: _builtins.int
+    group_id: _builtins.str
+    psn_no: _builtins.str
+    cause: _binding_pb2.DepartureCause.ValueType
+    @_builtins.property
+    def left_time(self) -> _timestamp_pb2.Timestamp: ...
+    @_builtins.property
+    def other_psn_nos(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Who is still in the group; in a snapshot, and where it was dissolved, not told."""
+
+    def __init__(
+        self,
+        *,
+        group_id: _builtins.str = ...,
+        psn_no: _builtins.str = ...,
+        left_time: _timestamp_pb2.Timestamp | None = ...,
+        cause: _binding_pb2.DepartureCause.ValueType = ...,
+        other_psn_nos: _abc.Iterable[_builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["left_time", b"left_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cause", b"cause", "group_id", b"group_id", "left_time", b"left_time", "other_psn_nos", b"other_psn_nos", "psn_no", b"psn_no"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___MemberLeft: _TypeAlias = MemberLeft  # noqa: Y015

@@ -24,12 +24,13 @@ _sym_db = _symbol_database.Default()
 
 from buf.validate import validate_pb2 as buf_dot_validate_dot_validate__pb2
 from gongji.family.v1 import binding_pb2 as gongji_dot_family_dot_v1_dot_binding__pb2
+from gongji.family.v1 import counter_pb2 as gongji_dot_family_dot_v1_dot_counter__pb2
 from gongji.family.v1 import events_pb2 as gongji_dot_family_dot_v1_dot_events__pb2
 from gongji.identity.v1 import person_pb2 as gongji_dot_identity_dot_v1_dot_person__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1dgongji/family/v1/family.proto\x12\x10gongji.family.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1egongji/family/v1/binding.proto\x1a\x1dgongji/family/v1/events.proto\x1a\x1fgongji/identity/v1/person.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\x8d\x01\n\x11SignPledgeRequest\x12%\n\x06psn_no\x18\x01 \x01(\tB\x15\xbaH\x12r\x10\x32\x0e^[0-9]{10,30}$\x12\x33\n\x0ctext_version\x18\x02 \x01(\tB\x1d\xbaH\x1ar\x18\x32\x16^[0-9A-Za-z._-]{1,32}$\x12\x1c\n\x0btext_sha256\x18\x03 \x01(\x0c\x42\x07\xbaH\x04z\x02h \"X\n\x12SignPledgeResponse\x12\x11\n\tpledge_id\x18\x01 \x01(\t\x12/\n\x0bsigned_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"a\n\x12\x43reateGroupRequest\x12-\n\x0e\x66ounder_psn_no\x18\x01 \x01(\tB\x15\xbaH\x12r\x10\x32\x0e^[0-9]{10,30}$\x12\x1c\n\nrequest_id\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01\"=\n\x13\x43reateGroupResponse\x12&\n\x05group\x18\x01 \x01(\x0b\x32\x17.gongji.family.v1.Group\"\xe9\x01\n\x13InviteMemberRequest\x12\x1a\n\x08group_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01\x12-\n\x0einviter_psn_no\x18\x02 \x01(\tB\x15\xbaH\x12r\x10\x32\x0e^[0-9]{10,30}$\x12-\n\x0einvitee_psn_no\x18\x03 \x01(\tB\x15\xbaH\x12r\x10\x32\x0e^[0-9]{10,30}$\x12:\n\x08relation\x18\x04 \x01(\x0e\x32\x1c.gongji.identity.v1.RelationB\n\xbaH\x07\x82\x01\x04\x10\x01 \x00\x12\x1c\n\nrequest_id\x18\x05 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01\"H\n\x14InviteMemberResponse\x12\x30\n\ninvitation\x18\x01 \x01(\x0b\x32\x1c.gongji.family.v1.Invitation\"i\n\x17\x41\x63\x63\x65ptInvitationRequest\x12\x1f\n\rinvitation_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01\x12-\n\x0einvitee_psn_no\x18\x02 \x01(\tB\x15\xbaH\x12r\x10\x32\x0e^[0-9]{10,30}$\"B\n\x18\x41\x63\x63\x65ptInvitationResponse\x12&\n\x05group\x18\x01 \x01(\x0b\x32\x17.gongji.family.v1.Group\"\xea\x01\n\x0b\x42indRequest\x12\x1a\n\x08group_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01\x12,\n\rfunder_psn_no\x18\x02 \x01(\tB\x15\xbaH\x12r\x10\x32\x0e^[0-9]{10,30}$\x12\x31\n\x12\x62\x65neficiary_psn_no\x18\x03 \x01(\tB\x15\xbaH\x12r\x10\x32\x0e^[0-9]{10,30}$\x12-\n\x0e\x61uthorised_fen\x18\x04 \x01(\x03\x42\x10\xbaH\r\"\x0b\x18\xff\xff\x83\xfe\xa6\xde\xe1\x11(\x00H\x00\x88\x01\x01\x12\x1c\n\nrequest_id\x18\x05 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01\x42\x11\n\x0f_authorised_fen\":\n\x0c\x42indResponse\x12*\n\x07\x62inding\x18\x01 \x01(\x0b\x32\x19.gongji.family.v1.Binding\"W\n\rUnbindRequest\x12\x1c\n\nbinding_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01\x12(\n\tby_psn_no\x18\x02 \x01(\tB\x15\xbaH\x12r\x10\x32\x0e^[0-9]{10,30}$\"<\n\x0eUnbindResponse\x12*\n\x07\x62inding\x18\x01 \x01(\x0b\x32\x19.gongji.family.v1.Binding\"\xac\x01\n\x1c\x41mendAuthorisedAmountRequest\x12\x1c\n\nbinding_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01\x12,\n\rfunder_psn_no\x18\x02 \x01(\tB\x15\xbaH\x12r\x10\x32\x0e^[0-9]{10,30}$\x12-\n\x0e\x61uthorised_fen\x18\x03 \x01(\x03\x42\x10\xbaH\r\"\x0b\x18\xff\xff\x83\xfe\xa6\xde\xe1\x11(\x00H\x00\x88\x01\x01\x42\x11\n\x0f_authorised_fen\"K\n\x1d\x41mendAuthorisedAmountResponse\x12*\n\x07\x62inding\x18\x01 \x01(\x0b\x32\x19.gongji.family.v1.Binding\"\x84\x01\n\x15SetDeductOrderRequest\x12\x31\n\x12\x62\x65neficiary_psn_no\x18\x01 \x01(\tB\x15\xbaH\x12r\x10\x32\x0e^[0-9]{10,30}$\x12\x38\n\x0e\x66under_psn_nos\x18\x02 \x03(\tB \xbaH\x1d\x92\x01\x1a\x08\x01\x10@\x18\x01\"\x12r\x10\x32\x0e^[0-9]{10,30}$\"E\n\x16SetDeductOrderResponse\x12+\n\x08\x62indings\x18\x01 \x03(\x0b\x32\x19.gongji.family.v1.Binding\"^\n\x06Member\x12\x0e\n\x06psn_no\x18\x01 \x01(\t\x12\x13\n\x0bname_masked\x18\x02 \x01(\t\x12/\n\x0bjoined_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\xbc\x01\n\x05Group\x12\x10\n\x08group_id\x18\x01 \x01(\t\x12\x16\n\x0e\x66ounder_psn_no\x18\x02 \x01(\t\x12)\n\x07members\x18\x03 \x03(\x0b\x32\x18.gongji.family.v1.Member\x12+\n\x08\x62indings\x18\x04 \x03(\x0b\x32\x19.gongji.family.v1.Binding\x12\x31\n\x0binvitations\x18\x05 \x03(\x0b\x32\x1c.gongji.family.v1.Invitation\"W\n\x0fGetGroupRequest\x12\x1a\n\x08group_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01\x12(\n\tby_psn_no\x18\x02 \x01(\tB\x15\xbaH\x12r\x10\x32\x0e^[0-9]{10,30}$\":\n\x10GetGroupResponse\x12&\n\x05group\x18\x01 \x01(\x0b\x32\x17.gongji.family.v1.Group\"w\n\x11ListGroupsRequest\x12%\n\x06psn_no\x18\x01 \x01(\tB\x15\xbaH\x12r\x10\x32\x0e^[0-9]{10,30}$\x12\x1a\n\tpage_size\x18\x02 \x01(\rB\x07\xbaH\x04*\x02\x18\x32\x12\x1f\n\npage_token\x18\x03 \x01(\tB\x0b\xbaH\x08r\x03\xb0\x01\x01\xd8\x01\x01\"V\n\x12ListGroupsResponse\x12\'\n\x06groups\x18\x01 \x03(\x0b\x32\x17.gongji.family.v1.Group\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\x17\n\x15StreamSnapshotRequest\"F\n\x16StreamSnapshotResponse\x12,\n\x05\x65vent\x18\x01 \x01(\x0b\x32\x1d.gongji.family.v1.FamilyEvent2\x94\x08\n\rFamilyService\x12W\n\nSignPledge\x12#.gongji.family.v1.SignPledgeRequest\x1a$.gongji.family.v1.SignPledgeResponse\x12Z\n\x0b\x43reateGroup\x12$.gongji.family.v1.CreateGroupRequest\x1a%.gongji.family.v1.CreateGroupResponse\x12]\n\x0cInviteMember\x12%.gongji.family.v1.InviteMemberRequest\x1a&.gongji.family.v1.InviteMemberResponse\x12i\n\x10\x41\x63\x63\x65ptInvitation\x12).gongji.family.v1.AcceptInvitationRequest\x1a*.gongji.family.v1.AcceptInvitationResponse\x12\x45\n\x04\x42ind\x12\x1d.gongji.family.v1.BindRequest\x1a\x1e.gongji.family.v1.BindResponse\x12K\n\x06Unbind\x12\x1f.gongji.family.v1.UnbindRequest\x1a .gongji.family.v1.UnbindResponse\x12x\n\x15\x41mendAuthorisedAmount\x12..gongji.family.v1.AmendAuthorisedAmountRequest\x1a/.gongji.family.v1.AmendAuthorisedAmountResponse\x12\x63\n\x0eSetDeductOrder\x12\'.gongji.family.v1.SetDeductOrderRequest\x1a(.gongji.family.v1.SetDeductOrderResponse\x12Q\n\x08GetGroup\x12!.gongji.family.v1.GetGroupRequest\x1a\".gongji.family.v1.GetGroupResponse\x12W\n\nListGroups\x12#.gongji.family.v1.ListGroupsRequest\x1a$.gongji.family.v1.ListGroupsResponse\x12\x65\n\x0eStreamSnapshot\x12\'.gongji.family.v1.StreamSnapshotRequest\x1a(.gongji.family.v1.StreamSnapshotResponse0\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1dgongji/family/v1/family.proto\x12\x10gongji.family.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1egongji/family/v1/binding.proto\x1a\x1egongji/family/v1/counter.proto\x1a\x1dgongji/family/v1/events.proto\x1a\x1fgongji/identity/v1/person.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xed\x01\n\x11SignPledgeRequest\x12%\n\x06psn_no\x18\x01 \x01(\tB\x15\xbaH\x12r\x10\x32\x0e^[0-9]{10,30}$\x12\x33\n\x0ctext_version\x18\x02 \x01(\tB\x1d\xbaH\x1ar\x18\x32\x16^[0-9A-Za-z._-]{1,32}$\x12\x1c\n\x0btext_sha256\x18\x03 \x01(\x0c\x42\x07\xbaH\x04z\x02h \x12\x32\n\x08language\x18\x04 \x01(\tB \xbaH\x1dr\x18\x32\x16^[a-z]{2}(-[A-Z]{2})?$\xd8\x01\x01\x12*\n\x07\x63ounter\x18\x05 \x01(\x0b\x32\x19.gongji.family.v1.Counter\"X\n\x12SignPledgeResponse\x12\x11\n\tpledge_id\x18\x01 \x01(\t\x12/\n\x0bsigned_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\x8d\x01\n\x12\x43reateGroupRequest\x12-\n\x0e\x66ounder_psn_no\x18\x01 \x01(\tB\x15\xbaH\x12r\x10\x32\x0e^[0-9]{10,30}$\x12\x1c\n\nrequest_id\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01\x12*\n\x07\x63ounter\x18\x03 \x01(\x0b\x32\x19.gongji.family.v1.Counter\"=\n\x13\x43reateGroupResponse\x12&\n\x05group\x18\x01 \x01(\x0b\x32\x17.gongji.family.v1.Group\"\x95\x02\n\x13InviteMemberRequest\x12\x1a\n\x08group_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01\x12-\n\x0einviter_psn_no\x18\x02 \x01(\tB\x15\xbaH\x12r\x10\x32\x0e^[0-9]{10,30}$\x12-\n\x0einvitee_psn_no\x18\x03 \x01(\tB\x15\xbaH\x12r\x10\x32\x0e^[0-9]{10,30}$\x12:\n\x08relation\x18\x04 \x01(\x0e\x32\x1c.gongji.identity.v1.RelationB\n\xbaH\x07\x82\x01\x04\x10\x01 \x00\x12\x1c\n\nrequest_id\x18\x05 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01\x12*\n\x07\x63ounter\x18\x06 \x01(\x0b\x32\x19.gongji.family.v1.Counter\"H\n\x14InviteMemberResponse\x12\x30\n\ninvitation\x18\x01 \x01(\x0b\x32\x1c.gongji.family.v1.Invitation\"\xba\x01\n\x17\x41\x63\x63\x65ptInvitationRequest\x12\x1f\n\rinvitation_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01\x12-\n\x0einvitee_psn_no\x18\x02 \x01(\tB\x15\xbaH\x12r\x10\x32\x0e^[0-9]{10,30}$\x12#\n\x0e\x61ttestation_id\x18\x03 \x01(\tB\x0b\xbaH\x08r\x03\xb0\x01\x01\xd8\x01\x01\x12*\n\x07\x63ounter\x18\x04 \x01(\x0b\x32\x19.gongji.family.v1.Counter\"B\n\x18\x41\x63\x63\x65ptInvitationResponse\x12&\n\x05group\x18\x01 \x01(\x0b\x32\x17.gongji.family.v1.Group\"\x9a\x03\n\x0b\x42indRequest\x12\x1a\n\x08group_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01\x12,\n\rfunder_psn_no\x18\x02 \x01(\tB\x15\xbaH\x12r\x10\x32\x0e^[0-9]{10,30}$\x12\x31\n\x12\x62\x65neficiary_psn_no\x18\x03 \x01(\tB\x15\xbaH\x12r\x10\x32\x0e^[0-9]{10,30}$\x12-\n\x0e\x61uthorised_fen\x18\x04 \x01(\x03\x42\x10\xbaH\r\"\x0b\x18\xff\xff\x83\xfe\xa6\xde\xe1\x11(\x00H\x00\x88\x01\x01\x12\x1c\n\nrequest_id\x18\x05 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01\x12*\n\x07\x63ounter\x18\x06 \x01(\x0b\x32\x19.gongji.family.v1.Counter\x12.\n\x0fper_payment_fen\x18\x07 \x01(\x03\x42\x10\xbaH\r\"\x0b\x18\xff\xff\x83\xfe\xa6\xde\xe1\x11(\x00H\x01\x88\x01\x01\x12,\n\rper_month_fen\x18\x08 \x01(\x03\x42\x10\xbaH\r\"\x0b\x18\xff\xff\x83\xfe\xa6\xde\xe1\x11(\x00H\x02\x88\x01\x01\x42\x11\n\x0f_authorised_fenB\x12\n\x10_per_payment_fenB\x10\n\x0e_per_month_fen\":\n\x0c\x42indResponse\x12*\n\x07\x62inding\x18\x01 \x01(\x0b\x32\x19.gongji.family.v1.Binding\"\x83\x01\n\rUnbindRequest\x12\x1c\n\nbinding_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01\x12(\n\tby_psn_no\x18\x02 \x01(\tB\x15\xbaH\x12r\x10\x32\x0e^[0-9]{10,30}$\x12*\n\x07\x63ounter\x18\x03 \x01(\x0b\x32\x19.gongji.family.v1.Counter\"<\n\x0eUnbindResponse\x12*\n\x07\x62inding\x18\x01 \x01(\x0b\x32\x19.gongji.family.v1.Binding\"\xd8\x01\n\x1c\x41mendAuthorisedAmountRequest\x12\x1c\n\nbinding_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01\x12,\n\rfunder_psn_no\x18\x02 \x01(\tB\x15\xbaH\x12r\x10\x32\x0e^[0-9]{10,30}$\x12-\n\x0e\x61uthorised_fen\x18\x03 \x01(\x03\x42\x10\xbaH\r\"\x0b\x18\xff\xff\x83\xfe\xa6\xde\xe1\x11(\x00H\x00\x88\x01\x01\x12*\n\x07\x63ounter\x18\x04 \x01(\x0b\x32\x19.gongji.family.v1.CounterB\x11\n\x0f_authorised_fen\"K\n\x1d\x41mendAuthorisedAmountResponse\x12*\n\x07\x62inding\x18\x01 \x01(\x0b\x32\x19.gongji.family.v1.Binding\"\x90\x02\n\x12\x41mendLimitsRequest\x12\x1c\n\nbinding_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01\x12,\n\rfunder_psn_no\x18\x02 \x01(\tB\x15\xbaH\x12r\x10\x32\x0e^[0-9]{10,30}$\x12.\n\x0fper_payment_fen\x18\x03 \x01(\x03\x42\x10\xbaH\r\"\x0b\x18\xff\xff\x83\xfe\xa6\xde\xe1\x11(\x00H\x00\x88\x01\x01\x12,\n\rper_month_fen\x18\x04 \x01(\x03\x42\x10\xbaH\r\"\x0b\x18\xff\xff\x83\xfe\xa6\xde\xe1\x11(\x00H\x01\x88\x01\x01\x12*\n\x07\x63ounter\x18\x05 \x01(\x0b\x32\x19.gongji.family.v1.CounterB\x12\n\x10_per_payment_fenB\x10\n\x0e_per_month_fen\"A\n\x13\x41mendLimitsResponse\x12*\n\x07\x62inding\x18\x01 \x01(\x0b\x32\x19.gongji.family.v1.Binding\"\xdd\x01\n\x15SetDeductOrderRequest\x12\x31\n\x12\x62\x65neficiary_psn_no\x18\x01 \x01(\tB\x15\xbaH\x12r\x10\x32\x0e^[0-9]{10,30}$\x12\x38\n\x0e\x66under_psn_nos\x18\x02 \x03(\tB \xbaH\x1d\x92\x01\x1a\x08\x01\x10@\x18\x01\"\x12r\x10\x32\x0e^[0-9]{10,30}$\x12+\n\tby_psn_no\x18\x03 \x01(\tB\x18\xbaH\x15r\x10\x32\x0e^[0-9]{10,30}$\xd8\x01\x01\x12*\n\x07\x63ounter\x18\x04 \x01(\x0b\x32\x19.gongji.family.v1.Counter\"E\n\x16SetDeductOrderResponse\x12+\n\x08\x62indings\x18\x01 \x03(\x0b\x32\x19.gongji.family.v1.Binding\"o\n\x06Member\x12\x0e\n\x06psn_no\x18\x01 \x01(\t\x12\x13\n\x0bname_masked\x18\x02 \x01(\t\x12/\n\x0bjoined_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0f\n\x07leaving\x18\x04 \x01(\x08\"\xe9\x01\n\x05Group\x12\x10\n\x08group_id\x18\x01 \x01(\t\x12\x16\n\x0e\x66ounder_psn_no\x18\x02 \x01(\t\x12)\n\x07members\x18\x03 \x03(\x0b\x32\x18.gongji.family.v1.Member\x12+\n\x08\x62indings\x18\x04 \x03(\x0b\x32\x19.gongji.family.v1.Binding\x12\x31\n\x0binvitations\x18\x05 \x03(\x0b\x32\x1c.gongji.family.v1.Invitation\x12+\n\x05state\x18\x06 \x01(\x0e\x32\x1c.gongji.family.v1.GroupState\"W\n\x0fGetGroupRequest\x12\x1a\n\x08group_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01\x12(\n\tby_psn_no\x18\x02 \x01(\tB\x15\xbaH\x12r\x10\x32\x0e^[0-9]{10,30}$\":\n\x10GetGroupResponse\x12&\n\x05group\x18\x01 \x01(\x0b\x32\x17.gongji.family.v1.Group\"w\n\x11ListGroupsRequest\x12%\n\x06psn_no\x18\x01 \x01(\tB\x15\xbaH\x12r\x10\x32\x0e^[0-9]{10,30}$\x12\x1a\n\tpage_size\x18\x02 \x01(\rB\x07\xbaH\x04*\x02\x18\x32\x12\x1f\n\npage_token\x18\x03 \x01(\tB\x0b\xbaH\x08r\x03\xb0\x01\x01\xd8\x01\x01\"V\n\x12ListGroupsResponse\x12\'\n\x06groups\x18\x01 \x03(\x0b\x32\x17.gongji.family.v1.Group\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\x17\n\x15StreamSnapshotRequest\"F\n\x16StreamSnapshotResponse\x12,\n\x05\x65vent\x18\x01 \x01(\x0b\x32\x1d.gongji.family.v1.FamilyEvent2\xf0\x08\n\rFamilyService\x12W\n\nSignPledge\x12#.gongji.family.v1.SignPledgeRequest\x1a$.gongji.family.v1.SignPledgeResponse\x12Z\n\x0b\x43reateGroup\x12$.gongji.family.v1.CreateGroupRequest\x1a%.gongji.family.v1.CreateGroupResponse\x12]\n\x0cInviteMember\x12%.gongji.family.v1.InviteMemberRequest\x1a&.gongji.family.v1.InviteMemberResponse\x12i\n\x10\x41\x63\x63\x65ptInvitation\x12).gongji.family.v1.AcceptInvitationRequest\x1a*.gongji.family.v1.AcceptInvitationResponse\x12\x45\n\x04\x42ind\x12\x1d.gongji.family.v1.BindRequest\x1a\x1e.gongji.family.v1.BindResponse\x12K\n\x06Unbind\x12\x1f.gongji.family.v1.UnbindRequest\x1a .gongji.family.v1.UnbindResponse\x12x\n\x15\x41mendAuthorisedAmount\x12..gongji.family.v1.AmendAuthorisedAmountRequest\x1a/.gongji.family.v1.AmendAuthorisedAmountResponse\x12Z\n\x0b\x41mendLimits\x12$.gongji.family.v1.AmendLimitsRequest\x1a%.gongji.family.v1.AmendLimitsResponse\x12\x63\n\x0eSetDeductOrder\x12\'.gongji.family.v1.SetDeductOrderRequest\x1a(.gongji.family.v1.SetDeductOrderResponse\x12Q\n\x08GetGroup\x12!.gongji.family.v1.GetGroupRequest\x1a\".gongji.family.v1.GetGroupResponse\x12W\n\nListGroups\x12#.gongji.family.v1.ListGroupsRequest\x1a$.gongji.family.v1.ListGroupsResponse\x12\x65\n\x0eStreamSnapshot\x12\'.gongji.family.v1.StreamSnapshotRequest\x1a(.gongji.family.v1.StreamSnapshotResponse0\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -42,6 +43,8 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_SIGNPLEDGEREQUEST'].fields_by_name['text_version']._serialized_options = b'\272H\032r\0302\026^[0-9A-Za-z._-]{1,32}$'
   _globals['_SIGNPLEDGEREQUEST'].fields_by_name['text_sha256']._loaded_options = None
   _globals['_SIGNPLEDGEREQUEST'].fields_by_name['text_sha256']._serialized_options = b'\272H\004z\002h '
+  _globals['_SIGNPLEDGEREQUEST'].fields_by_name['language']._loaded_options = None
+  _globals['_SIGNPLEDGEREQUEST'].fields_by_name['language']._serialized_options = b'\272H\035r\0302\026^[a-z]{2}(-[A-Z]{2})?$\330\001\001'
   _globals['_CREATEGROUPREQUEST'].fields_by_name['founder_psn_no']._loaded_options = None
   _globals['_CREATEGROUPREQUEST'].fields_by_name['founder_psn_no']._serialized_options = b'\272H\022r\0202\016^[0-9]{10,30}$'
   _globals['_CREATEGROUPREQUEST'].fields_by_name['request_id']._loaded_options = None
@@ -60,6 +63,8 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_ACCEPTINVITATIONREQUEST'].fields_by_name['invitation_id']._serialized_options = b'\272H\005r\003\260\001\001'
   _globals['_ACCEPTINVITATIONREQUEST'].fields_by_name['invitee_psn_no']._loaded_options = None
   _globals['_ACCEPTINVITATIONREQUEST'].fields_by_name['invitee_psn_no']._serialized_options = b'\272H\022r\0202\016^[0-9]{10,30}$'
+  _globals['_ACCEPTINVITATIONREQUEST'].fields_by_name['attestation_id']._loaded_options = None
+  _globals['_ACCEPTINVITATIONREQUEST'].fields_by_name['attestation_id']._serialized_options = b'\272H\010r\003\260\001\001\330\001\001'
   _globals['_BINDREQUEST'].fields_by_name['group_id']._loaded_options = None
   _globals['_BINDREQUEST'].fields_by_name['group_id']._serialized_options = b'\272H\005r\003\260\001\001'
   _globals['_BINDREQUEST'].fields_by_name['funder_psn_no']._loaded_options = None
@@ -70,6 +75,10 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_BINDREQUEST'].fields_by_name['authorised_fen']._serialized_options = b'\272H\r\"\013\030\377\377\203\376\246\336\341\021(\000'
   _globals['_BINDREQUEST'].fields_by_name['request_id']._loaded_options = None
   _globals['_BINDREQUEST'].fields_by_name['request_id']._serialized_options = b'\272H\005r\003\260\001\001'
+  _globals['_BINDREQUEST'].fields_by_name['per_payment_fen']._loaded_options = None
+  _globals['_BINDREQUEST'].fields_by_name['per_payment_fen']._serialized_options = b'\272H\r\"\013\030\377\377\203\376\246\336\341\021(\000'
+  _globals['_BINDREQUEST'].fields_by_name['per_month_fen']._loaded_options = None
+  _globals['_BINDREQUEST'].fields_by_name['per_month_fen']._serialized_options = b'\272H\r\"\013\030\377\377\203\376\246\336\341\021(\000'
   _globals['_UNBINDREQUEST'].fields_by_name['binding_id']._loaded_options = None
   _globals['_UNBINDREQUEST'].fields_by_name['binding_id']._serialized_options = b'\272H\005r\003\260\001\001'
   _globals['_UNBINDREQUEST'].fields_by_name['by_psn_no']._loaded_options = None
@@ -80,10 +89,20 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_AMENDAUTHORISEDAMOUNTREQUEST'].fields_by_name['funder_psn_no']._serialized_options = b'\272H\022r\0202\016^[0-9]{10,30}$'
   _globals['_AMENDAUTHORISEDAMOUNTREQUEST'].fields_by_name['authorised_fen']._loaded_options = None
   _globals['_AMENDAUTHORISEDAMOUNTREQUEST'].fields_by_name['authorised_fen']._serialized_options = b'\272H\r\"\013\030\377\377\203\376\246\336\341\021(\000'
+  _globals['_AMENDLIMITSREQUEST'].fields_by_name['binding_id']._loaded_options = None
+  _globals['_AMENDLIMITSREQUEST'].fields_by_name['binding_id']._serialized_options = b'\272H\005r\003\260\001\001'
+  _globals['_AMENDLIMITSREQUEST'].fields_by_name['funder_psn_no']._loaded_options = None
+  _globals['_AMENDLIMITSREQUEST'].fields_by_name['funder_psn_no']._serialized_options = b'\272H\022r\0202\016^[0-9]{10,30}$'
+  _globals['_AMENDLIMITSREQUEST'].fields_by_name['per_payment_fen']._loaded_options = None
+  _globals['_AMENDLIMITSREQUEST'].fields_by_name['per_payment_fen']._serialized_options = b'\272H\r\"\013\030\377\377\203\376\246\336\341\021(\000'
+  _globals['_AMENDLIMITSREQUEST'].fields_by_name['per_month_fen']._loaded_options = None
+  _globals['_AMENDLIMITSREQUEST'].fields_by_name['per_month_fen']._serialized_options = b'\272H\r\"\013\030\377\377\203\376\246\336\341\021(\000'
   _globals['_SETDEDUCTORDERREQUEST'].fields_by_name['beneficiary_psn_no']._loaded_options = None
   _globals['_SETDEDUCTORDERREQUEST'].fields_by_name['beneficiary_psn_no']._serialized_options = b'\272H\022r\0202\016^[0-9]{10,30}$'
   _globals['_SETDEDUCTORDERREQUEST'].fields_by_name['funder_psn_nos']._loaded_options = None
   _globals['_SETDEDUCTORDERREQUEST'].fields_by_name['funder_psn_nos']._serialized_options = b'\272H\035\222\001\032\010\001\020@\030\001\"\022r\0202\016^[0-9]{10,30}$'
+  _globals['_SETDEDUCTORDERREQUEST'].fields_by_name['by_psn_no']._loaded_options = None
+  _globals['_SETDEDUCTORDERREQUEST'].fields_by_name['by_psn_no']._serialized_options = b'\272H\025r\0202\016^[0-9]{10,30}$\330\001\001'
   _globals['_GETGROUPREQUEST'].fields_by_name['group_id']._loaded_options = None
   _globals['_GETGROUPREQUEST'].fields_by_name['group_id']._serialized_options = b'\272H\005r\003\260\001\001'
   _globals['_GETGROUPREQUEST'].fields_by_name['by_psn_no']._loaded_options = None
@@ -94,54 +113,58 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_LISTGROUPSREQUEST'].fields_by_name['page_size']._serialized_options = b'\272H\004*\002\0302'
   _globals['_LISTGROUPSREQUEST'].fields_by_name['page_token']._loaded_options = None
   _globals['_LISTGROUPSREQUEST'].fields_by_name['page_token']._serialized_options = b'\272H\010r\003\260\001\001\330\001\001'
-  _globals['_SIGNPLEDGEREQUEST']._serialized_start=210
-  _globals['_SIGNPLEDGEREQUEST']._serialized_end=351
-  _globals['_SIGNPLEDGERESPONSE']._serialized_start=353
-  _globals['_SIGNPLEDGERESPONSE']._serialized_end=441
-  _globals['_CREATEGROUPREQUEST']._serialized_start=443
-  _globals['_CREATEGROUPREQUEST']._serialized_end=540
-  _globals['_CREATEGROUPRESPONSE']._serialized_start=542
-  _globals['_CREATEGROUPRESPONSE']._serialized_end=603
-  _globals['_INVITEMEMBERREQUEST']._serialized_start=606
-  _globals['_INVITEMEMBERREQUEST']._serialized_end=839
-  _globals['_INVITEMEMBERRESPONSE']._serialized_start=841
-  _globals['_INVITEMEMBERRESPONSE']._serialized_end=913
-  _globals['_ACCEPTINVITATIONREQUEST']._serialized_start=915
-  _globals['_ACCEPTINVITATIONREQUEST']._serialized_end=1020
-  _globals['_ACCEPTINVITATIONRESPONSE']._serialized_start=1022
-  _globals['_ACCEPTINVITATIONRESPONSE']._serialized_end=1088
-  _globals['_BINDREQUEST']._serialized_start=1091
-  _globals['_BINDREQUEST']._serialized_end=1325
-  _globals['_BINDRESPONSE']._serialized_start=1327
-  _globals['_BINDRESPONSE']._serialized_end=1385
-  _globals['_UNBINDREQUEST']._serialized_start=1387
-  _globals['_UNBINDREQUEST']._serialized_end=1474
-  _globals['_UNBINDRESPONSE']._serialized_start=1476
-  _globals['_UNBINDRESPONSE']._serialized_end=1536
-  _globals['_AMENDAUTHORISEDAMOUNTREQUEST']._serialized_start=1539
-  _globals['_AMENDAUTHORISEDAMOUNTREQUEST']._serialized_end=1711
-  _globals['_AMENDAUTHORISEDAMOUNTRESPONSE']._serialized_start=1713
-  _globals['_AMENDAUTHORISEDAMOUNTRESPONSE']._serialized_end=1788
-  _globals['_SETDEDUCTORDERREQUEST']._serialized_start=1791
-  _globals['_SETDEDUCTORDERREQUEST']._serialized_end=1923
-  _globals['_SETDEDUCTORDERRESPONSE']._serialized_start=1925
-  _globals['_SETDEDUCTORDERRESPONSE']._serialized_end=1994
-  _globals['_MEMBER']._serialized_start=1996
-  _globals['_MEMBER']._serialized_end=2090
-  _globals['_GROUP']._serialized_start=2093
-  _globals['_GROUP']._serialized_end=2281
-  _globals['_GETGROUPREQUEST']._serialized_start=2283
-  _globals['_GETGROUPREQUEST']._serialized_end=2370
-  _globals['_GETGROUPRESPONSE']._serialized_start=2372
-  _globals['_GETGROUPRESPONSE']._serialized_end=2430
-  _globals['_LISTGROUPSREQUEST']._serialized_start=2432
-  _globals['_LISTGROUPSREQUEST']._serialized_end=2551
-  _globals['_LISTGROUPSRESPONSE']._serialized_start=2553
-  _globals['_LISTGROUPSRESPONSE']._serialized_end=2639
-  _globals['_STREAMSNAPSHOTREQUEST']._serialized_start=2641
-  _globals['_STREAMSNAPSHOTREQUEST']._serialized_end=2664
-  _globals['_STREAMSNAPSHOTRESPONSE']._serialized_start=2666
-  _globals['_STREAMSNAPSHOTRESPONSE']._serialized_end=2736
-  _globals['_FAMILYSERVICE']._serialized_start=2739
-  _globals['_FAMILYSERVICE']._serialized_end=3783
+  _globals['_SIGNPLEDGEREQUEST']._serialized_start=242
+  _globals['_SIGNPLEDGEREQUEST']._serialized_end=479
+  _globals['_SIGNPLEDGERESPONSE']._serialized_start=481
+  _globals['_SIGNPLEDGERESPONSE']._serialized_end=569
+  _globals['_CREATEGROUPREQUEST']._serialized_start=572
+  _globals['_CREATEGROUPREQUEST']._serialized_end=713
+  _globals['_CREATEGROUPRESPONSE']._serialized_start=715
+  _globals['_CREATEGROUPRESPONSE']._serialized_end=776
+  _globals['_INVITEMEMBERREQUEST']._serialized_start=779
+  _globals['_INVITEMEMBERREQUEST']._serialized_end=1056
+  _globals['_INVITEMEMBERRESPONSE']._serialized_start=1058
+  _globals['_INVITEMEMBERRESPONSE']._serialized_end=1130
+  _globals['_ACCEPTINVITATIONREQUEST']._serialized_start=1133
+  _globals['_ACCEPTINVITATIONREQUEST']._serialized_end=1319
+  _globals['_ACCEPTINVITATIONRESPONSE']._serialized_start=1321
+  _globals['_ACCEPTINVITATIONRESPONSE']._serialized_end=1387
+  _globals['_BINDREQUEST']._serialized_start=1390
+  _globals['_BINDREQUEST']._serialized_end=1800
+  _globals['_BINDRESPONSE']._serialized_start=1802
+  _globals['_BINDRESPONSE']._serialized_end=1860
+  _globals['_UNBINDREQUEST']._serialized_start=1863
+  _globals['_UNBINDREQUEST']._serialized_end=1994
+  _globals['_UNBINDRESPONSE']._serialized_start=1996
+  _globals['_UNBINDRESPONSE']._serialized_end=2056
+  _globals['_AMENDAUTHORISEDAMOUNTREQUEST']._serialized_start=2059
+  _globals['_AMENDAUTHORISEDAMOUNTREQUEST']._serialized_end=2275
+  _globals['_AMENDAUTHORISEDAMOUNTRESPONSE']._serialized_start=2277
+  _globals['_AMENDAUTHORISEDAMOUNTRESPONSE']._serialized_end=2352
+  _globals['_AMENDLIMITSREQUEST']._serialized_start=2355
+  _globals['_AMENDLIMITSREQUEST']._serialized_end=2627
+  _globals['_AMENDLIMITSRESPONSE']._serialized_start=2629
+  _globals['_AMENDLIMITSRESPONSE']._serialized_end=2694
+  _globals['_SETDEDUCTORDERREQUEST']._serialized_start=2697
+  _globals['_SETDEDUCTORDERREQUEST']._serialized_end=2918
+  _globals['_SETDEDUCTORDERRESPONSE']._serialized_start=2920
+  _globals['_SETDEDUCTORDERRESPONSE']._serialized_end=2989
+  _globals['_MEMBER']._serialized_start=2991
+  _globals['_MEMBER']._serialized_end=3102
+  _globals['_GROUP']._serialized_start=3105
+  _globals['_GROUP']._serialized_end=3338
+  _globals['_GETGROUPREQUEST']._serialized_start=3340
+  _globals['_GETGROUPREQUEST']._serialized_end=3427
+  _globals['_GETGROUPRESPONSE']._serialized_start=3429
+  _globals['_GETGROUPRESPONSE']._serialized_end=3487
+  _globals['_LISTGROUPSREQUEST']._serialized_start=3489
+  _globals['_LISTGROUPSREQUEST']._serialized_end=3608
+  _globals['_LISTGROUPSRESPONSE']._serialized_start=3610
+  _globals['_LISTGROUPSRESPONSE']._serialized_end=3696
+  _globals['_STREAMSNAPSHOTREQUEST']._serialized_start=3698
+  _globals['_STREAMSNAPSHOTREQUEST']._serialized_end=3721
+  _globals['_STREAMSNAPSHOTRESPONSE']._serialized_start=3723
+  _globals['_STREAMSNAPSHOTRESPONSE']._serialized_end=3793
+  _globals['_FAMILYSERVICE']._serialized_start=3796
+  _globals['_FAMILYSERVICE']._serialized_end=4932
 # @@protoc_insertion_point(module_scope)

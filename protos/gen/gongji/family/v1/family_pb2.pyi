@@ -5,6 +5,7 @@ Family groups, pledges, invitations, bindings and the order of deduction (domain
 
 from collections import abc as _abc
 from gongji.family.v1 import binding_pb2 as _binding_pb2
+from gongji.family.v1 import counter_pb2 as _counter_pb2
 from gongji.family.v1 import events_pb2 as _events_pb2
 from gongji.identity.v1 import person_pb2 as _person_pb2
 from google.protobuf import descriptor as _descriptor
@@ -29,20 +30,30 @@ class SignPledgeRequest(_message.Message):
     PSN_NO_FIELD_NUMBER: _builtins.int
     TEXT_VERSION_FIELD_NUMBER: _builtins.int
     TEXT_SHA256_FIELD_NUMBER: _builtins.int
+    LANGUAGE_FIELD_NUMBER: _builtins.int
+    COUNTER_FIELD_NUMBER: _builtins.int
     psn_no: _builtins.str
     text_version: _builtins.str
     text_sha256: _builtins.bytes
     """Of the text that was shown and signed."""
+    language: _builtins.str
+    """In which it was shown; empty = zh-CN."""
+    @_builtins.property
+    def counter(self) -> _counter_pb2.Counter:
+        """At a counter; absent in an app."""
+
     def __init__(
         self,
         *,
         psn_no: _builtins.str = ...,
         text_version: _builtins.str = ...,
         text_sha256: _builtins.bytes = ...,
+        language: _builtins.str = ...,
+        counter: _counter_pb2.Counter | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["counter", b"counter"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["psn_no", b"psn_no", "text_sha256", b"text_sha256", "text_version", b"text_version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["counter", b"counter", "language", b"language", "psn_no", b"psn_no", "text_sha256", b"text_sha256", "text_version", b"text_version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -77,18 +88,24 @@ class CreateGroupRequest(_message.Message):
 
     FOUNDER_PSN_NO_FIELD_NUMBER: _builtins.int
     REQUEST_ID_FIELD_NUMBER: _builtins.int
+    COUNTER_FIELD_NUMBER: _builtins.int
     founder_psn_no: _builtins.str
     request_id: _builtins.str
     """The same request again returns the same group."""
+    @_builtins.property
+    def counter(self) -> _counter_pb2.Counter:
+        """At a counter; absent in an app."""
+
     def __init__(
         self,
         *,
         founder_psn_no: _builtins.str = ...,
         request_id: _builtins.str = ...,
+        counter: _counter_pb2.Counter | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["counter", b"counter"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["founder_psn_no", b"founder_psn_no", "request_id", b"request_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["counter", b"counter", "founder_psn_no", b"founder_psn_no", "request_id", b"request_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -123,12 +140,17 @@ class InviteMemberRequest(_message.Message):
     INVITEE_PSN_NO_FIELD_NUMBER: _builtins.int
     RELATION_FIELD_NUMBER: _builtins.int
     REQUEST_ID_FIELD_NUMBER: _builtins.int
+    COUNTER_FIELD_NUMBER: _builtins.int
     group_id: _builtins.str
     inviter_psn_no: _builtins.str
     invitee_psn_no: _builtins.str
     relation: _person_pb2.Relation.ValueType
     """What the invitee is to the inviter; identity must be able to prove it."""
     request_id: _builtins.str
+    @_builtins.property
+    def counter(self) -> _counter_pb2.Counter:
+        """At a counter; absent in an app."""
+
     def __init__(
         self,
         *,
@@ -137,10 +159,11 @@ class InviteMemberRequest(_message.Message):
         invitee_psn_no: _builtins.str = ...,
         relation: _person_pb2.Relation.ValueType = ...,
         request_id: _builtins.str = ...,
+        counter: _counter_pb2.Counter | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["counter", b"counter"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["group_id", b"group_id", "invitee_psn_no", b"invitee_psn_no", "inviter_psn_no", b"inviter_psn_no", "relation", b"relation", "request_id", b"request_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["counter", b"counter", "group_id", b"group_id", "invitee_psn_no", b"invitee_psn_no", "inviter_psn_no", b"inviter_psn_no", "relation", b"relation", "request_id", b"request_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -172,17 +195,27 @@ class AcceptInvitationRequest(_message.Message):
 
     INVITATION_ID_FIELD_NUMBER: _builtins.int
     INVITEE_PSN_NO_FIELD_NUMBER: _builtins.int
+    ATTESTATION_ID_FIELD_NUMBER: _builtins.int
+    COUNTER_FIELD_NUMBER: _builtins.int
     invitation_id: _builtins.str
     invitee_psn_no: _builtins.str
+    attestation_id: _builtins.str
+    """Of the invitee's face for JOIN_GROUP, from identity's VerifyAttestation; not at a counter."""
+    @_builtins.property
+    def counter(self) -> _counter_pb2.Counter:
+        """At a counter; absent in an app."""
+
     def __init__(
         self,
         *,
         invitation_id: _builtins.str = ...,
         invitee_psn_no: _builtins.str = ...,
+        attestation_id: _builtins.str = ...,
+        counter: _counter_pb2.Counter | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["counter", b"counter"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["invitation_id", b"invitation_id", "invitee_psn_no", b"invitee_psn_no"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attestation_id", b"attestation_id", "counter", b"counter", "invitation_id", b"invitation_id", "invitee_psn_no", b"invitee_psn_no"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -217,12 +250,23 @@ class BindRequest(_message.Message):
     BENEFICIARY_PSN_NO_FIELD_NUMBER: _builtins.int
     AUTHORISED_FEN_FIELD_NUMBER: _builtins.int
     REQUEST_ID_FIELD_NUMBER: _builtins.int
+    COUNTER_FIELD_NUMBER: _builtins.int
+    PER_PAYMENT_FEN_FIELD_NUMBER: _builtins.int
+    PER_MONTH_FEN_FIELD_NUMBER: _builtins.int
     group_id: _builtins.str
     funder_psn_no: _builtins.str
     beneficiary_psn_no: _builtins.str
     authorised_fen: _builtins.int
     """授权金额; absent = no limit, where the policy allows that."""
     request_id: _builtins.str
+    per_payment_fen: _builtins.int
+    """单笔限额: above 0 and not above the authorised amount; absent = no limit."""
+    per_month_fen: _builtins.int
+    """月限额: likewise."""
+    @_builtins.property
+    def counter(self) -> _counter_pb2.Counter:
+        """At a counter; absent in an app."""
+
     def __init__(
         self,
         *,
@@ -231,14 +275,26 @@ class BindRequest(_message.Message):
         beneficiary_psn_no: _builtins.str = ...,
         authorised_fen: _builtins.int | None = ...,
         request_id: _builtins.str = ...,
+        counter: _counter_pb2.Counter | None = ...,
+        per_payment_fen: _builtins.int | None = ...,
+        per_month_fen: _builtins.int | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_authorised_fen", b"_authorised_fen", "authorised_fen", b"authorised_fen"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_authorised_fen", b"_authorised_fen", "_per_month_fen", b"_per_month_fen", "_per_payment_fen", b"_per_payment_fen", "authorised_fen", b"authorised_fen", "counter", b"counter", "per_month_fen", b"per_month_fen", "per_payment_fen", b"per_payment_fen"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_authorised_fen", b"_authorised_fen", "authorised_fen", b"authorised_fen", "beneficiary_psn_no", b"beneficiary_psn_no", "funder_psn_no", b"funder_psn_no", "group_id", b"group_id", "request_id", b"request_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_authorised_fen", b"_authorised_fen", "_per_month_fen", b"_per_month_fen", "_per_payment_fen", b"_per_payment_fen", "authorised_fen", b"authorised_fen", "beneficiary_psn_no", b"beneficiary_psn_no", "counter", b"counter", "funder_psn_no", b"funder_psn_no", "group_id", b"group_id", "per_month_fen", b"per_month_fen", "per_payment_fen", b"per_payment_fen", "request_id", b"request_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__authorised_fen: _TypeAlias = _typing.Literal["authorised_fen"]  # noqa: Y015
     _WhichOneofArgType__authorised_fen: _TypeAlias = _typing.Literal["_authorised_fen", b"_authorised_fen"]  # noqa: Y015
+    _WhichOneofReturnType__per_month_fen: _TypeAlias = _typing.Literal["per_month_fen"]  # noqa: Y015
+    _WhichOneofArgType__per_month_fen: _TypeAlias = _typing.Literal["_per_month_fen", b"_per_month_fen"]  # noqa: Y015
+    _WhichOneofReturnType__per_payment_fen: _TypeAlias = _typing.Literal["per_payment_fen"]  # noqa: Y015
+    _WhichOneofArgType__per_payment_fen: _TypeAlias = _typing.Literal["_per_payment_fen", b"_per_payment_fen"]  # noqa: Y015
+    @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__authorised_fen) -> _WhichOneofReturnType__authorised_fen | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__per_month_fen) -> _WhichOneofReturnType__per_month_fen | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__per_payment_fen) -> _WhichOneofReturnType__per_payment_fen | None: ...
 
 Global___BindRequest: _TypeAlias = BindRequest  # noqa: Y015
 
@@ -270,18 +326,24 @@ class UnbindRequest(_message.Message):
 
     BINDING_ID_FIELD_NUMBER: _builtins.int
     BY_PSN_NO_FIELD_NUMBER: _builtins.int
+    COUNTER_FIELD_NUMBER: _builtins.int
     binding_id: _builtins.str
     by_psn_no: _builtins.str
-    """The funder or the beneficiary."""
+    """The funder, the beneficiary, or a parent of a minor."""
+    @_builtins.property
+    def counter(self) -> _counter_pb2.Counter:
+        """At a counter; absent in an app."""
+
     def __init__(
         self,
         *,
         binding_id: _builtins.str = ...,
         by_psn_no: _builtins.str = ...,
+        counter: _counter_pb2.Counter | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["counter", b"counter"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["binding_id", b"binding_id", "by_psn_no", b"by_psn_no"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["binding_id", b"binding_id", "by_psn_no", b"by_psn_no", "counter", b"counter"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -314,19 +376,25 @@ class AmendAuthorisedAmountRequest(_message.Message):
     BINDING_ID_FIELD_NUMBER: _builtins.int
     FUNDER_PSN_NO_FIELD_NUMBER: _builtins.int
     AUTHORISED_FEN_FIELD_NUMBER: _builtins.int
+    COUNTER_FIELD_NUMBER: _builtins.int
     binding_id: _builtins.str
     funder_psn_no: _builtins.str
     authorised_fen: _builtins.int
+    @_builtins.property
+    def counter(self) -> _counter_pb2.Counter:
+        """At a counter; absent in an app."""
+
     def __init__(
         self,
         *,
         binding_id: _builtins.str = ...,
         funder_psn_no: _builtins.str = ...,
         authorised_fen: _builtins.int | None = ...,
+        counter: _counter_pb2.Counter | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_authorised_fen", b"_authorised_fen", "authorised_fen", b"authorised_fen"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_authorised_fen", b"_authorised_fen", "authorised_fen", b"authorised_fen", "counter", b"counter"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_authorised_fen", b"_authorised_fen", "authorised_fen", b"authorised_fen", "binding_id", b"binding_id", "funder_psn_no", b"funder_psn_no"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_authorised_fen", b"_authorised_fen", "authorised_fen", b"authorised_fen", "binding_id", b"binding_id", "counter", b"counter", "funder_psn_no", b"funder_psn_no"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__authorised_fen: _TypeAlias = _typing.Literal["authorised_fen"]  # noqa: Y015
     _WhichOneofArgType__authorised_fen: _TypeAlias = _typing.Literal["_authorised_fen", b"_authorised_fen"]  # noqa: Y015
@@ -355,25 +423,100 @@ class AmendAuthorisedAmountResponse(_message.Message):
 Global___AmendAuthorisedAmountResponse: _TypeAlias = AmendAuthorisedAmountResponse  # noqa: Y015
 
 @_typing.final
+class AmendLimitsRequest(_message.Message):
+    """Both limits as they shall stand."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    BINDING_ID_FIELD_NUMBER: _builtins.int
+    FUNDER_PSN_NO_FIELD_NUMBER: _builtins.int
+    PER_PAYMENT_FEN_FIELD_NUMBER: _builtins.int
+    PER_MONTH_FEN_FIELD_NUMBER: _builtins.int
+    COUNTER_FIELD_NUMBER: _builtins.int
+    binding_id: _builtins.str
+    funder_psn_no: _builtins.str
+    per_payment_fen: _builtins.int
+    """Above 0 and not above the authorised amount; absent = no limit."""
+    per_month_fen: _builtins.int
+    """Likewise."""
+    @_builtins.property
+    def counter(self) -> _counter_pb2.Counter:
+        """At a counter; absent in an app."""
+
+    def __init__(
+        self,
+        *,
+        binding_id: _builtins.str = ...,
+        funder_psn_no: _builtins.str = ...,
+        per_payment_fen: _builtins.int | None = ...,
+        per_month_fen: _builtins.int | None = ...,
+        counter: _counter_pb2.Counter | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_per_month_fen", b"_per_month_fen", "_per_payment_fen", b"_per_payment_fen", "counter", b"counter", "per_month_fen", b"per_month_fen", "per_payment_fen", b"per_payment_fen"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_per_month_fen", b"_per_month_fen", "_per_payment_fen", b"_per_payment_fen", "binding_id", b"binding_id", "counter", b"counter", "funder_psn_no", b"funder_psn_no", "per_month_fen", b"per_month_fen", "per_payment_fen", b"per_payment_fen"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__per_month_fen: _TypeAlias = _typing.Literal["per_month_fen"]  # noqa: Y015
+    _WhichOneofArgType__per_month_fen: _TypeAlias = _typing.Literal["_per_month_fen", b"_per_month_fen"]  # noqa: Y015
+    _WhichOneofReturnType__per_payment_fen: _TypeAlias = _typing.Literal["per_payment_fen"]  # noqa: Y015
+    _WhichOneofArgType__per_payment_fen: _TypeAlias = _typing.Literal["_per_payment_fen", b"_per_payment_fen"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__per_month_fen) -> _WhichOneofReturnType__per_month_fen | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__per_payment_fen) -> _WhichOneofReturnType__per_payment_fen | None: ...
+
+Global___AmendLimitsRequest: _TypeAlias = AmendLimitsRequest  # noqa: Y015
+
+@_typing.final
+class AmendLimitsResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    BINDING_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def binding(self) -> _binding_pb2.Binding: ...
+    def __init__(
+        self,
+        *,
+        binding: _binding_pb2.Binding | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["binding", b"binding"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["binding", b"binding"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___AmendLimitsResponse: _TypeAlias = AmendLimitsResponse  # noqa: Y015
+
+@_typing.final
 class SetDeductOrderRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     BENEFICIARY_PSN_NO_FIELD_NUMBER: _builtins.int
     FUNDER_PSN_NOS_FIELD_NUMBER: _builtins.int
+    BY_PSN_NO_FIELD_NUMBER: _builtins.int
+    COUNTER_FIELD_NUMBER: _builtins.int
     beneficiary_psn_no: _builtins.str
+    by_psn_no: _builtins.str
+    """A parent of a minor beneficiary; empty: the beneficiary."""
     @_builtins.property
     def funder_psn_nos(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """First to last. Funders not named come after them."""
+
+    @_builtins.property
+    def counter(self) -> _counter_pb2.Counter:
+        """At a counter; absent in an app."""
 
     def __init__(
         self,
         *,
         beneficiary_psn_no: _builtins.str = ...,
         funder_psn_nos: _abc.Iterable[_builtins.str] | None = ...,
+        by_psn_no: _builtins.str = ...,
+        counter: _counter_pb2.Counter | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["counter", b"counter"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["beneficiary_psn_no", b"beneficiary_psn_no", "funder_psn_nos", b"funder_psn_nos"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["beneficiary_psn_no", b"beneficiary_psn_no", "by_psn_no", b"by_psn_no", "counter", b"counter", "funder_psn_nos", b"funder_psn_nos"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -408,8 +551,11 @@ class Member(_message.Message):
     PSN_NO_FIELD_NUMBER: _builtins.int
     NAME_MASKED_FIELD_NUMBER: _builtins.int
     JOINED_TIME_FIELD_NUMBER: _builtins.int
+    LEAVING_FIELD_NUMBER: _builtins.int
     psn_no: _builtins.str
     name_masked: _builtins.str
+    leaving: _builtins.bool
+    """His bindings are being closed; he goes once they are."""
     @_builtins.property
     def joined_time(self) -> _timestamp_pb2.Timestamp: ...
     def __init__(
@@ -418,10 +564,11 @@ class Member(_message.Message):
         psn_no: _builtins.str = ...,
         name_masked: _builtins.str = ...,
         joined_time: _timestamp_pb2.Timestamp | None = ...,
+        leaving: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["joined_time", b"joined_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["joined_time", b"joined_time", "name_masked", b"name_masked", "psn_no", b"psn_no"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["joined_time", b"joined_time", "leaving", b"leaving", "name_masked", b"name_masked", "psn_no", b"psn_no"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -436,8 +583,10 @@ class Group(_message.Message):
     MEMBERS_FIELD_NUMBER: _builtins.int
     BINDINGS_FIELD_NUMBER: _builtins.int
     INVITATIONS_FIELD_NUMBER: _builtins.int
+    STATE_FIELD_NUMBER: _builtins.int
     group_id: _builtins.str
     founder_psn_no: _builtins.str
+    state: _binding_pb2.GroupState.ValueType
     @_builtins.property
     def members(self) -> _containers.RepeatedCompositeFieldContainer[Global___Member]: ...
     @_builtins.property
@@ -452,10 +601,11 @@ class Group(_message.Message):
         members: _abc.Iterable[Global___Member] | None = ...,
         bindings: _abc.Iterable[_binding_pb2.Binding] | None = ...,
         invitations: _abc.Iterable[_binding_pb2.Invitation] | None = ...,
+        state: _binding_pb2.GroupState.ValueType = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["bindings", b"bindings", "founder_psn_no", b"founder_psn_no", "group_id", b"group_id", "invitations", b"invitations", "members", b"members"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["bindings", b"bindings", "founder_psn_no", b"founder_psn_no", "group_id", b"group_id", "invitations", b"invitations", "members", b"members", "state", b"state"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

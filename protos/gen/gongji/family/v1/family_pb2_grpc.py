@@ -70,6 +70,11 @@ class FamilyServiceStub:
                 request_serializer=gongji_dot_family_dot_v1_dot_family__pb2.AmendAuthorisedAmountRequest.SerializeToString,
                 response_deserializer=gongji_dot_family_dot_v1_dot_family__pb2.AmendAuthorisedAmountResponse.FromString,
                 _registered_method=True)
+        self.AmendLimits = channel.unary_unary(
+                '/gongji.family.v1.FamilyService/AmendLimits',
+                request_serializer=gongji_dot_family_dot_v1_dot_family__pb2.AmendLimitsRequest.SerializeToString,
+                response_deserializer=gongji_dot_family_dot_v1_dot_family__pb2.AmendLimitsResponse.FromString,
+                _registered_method=True)
         self.SetDeductOrder = channel.unary_unary(
                 '/gongji.family.v1.FamilyService/SetDeductOrder',
                 request_serializer=gongji_dot_family_dot_v1_dot_family__pb2.SetDeductOrderRequest.SerializeToString,
@@ -97,7 +102,7 @@ class FamilyServiceServicer:
     """
 
     def SignPledge(self, request, context):
-        """Records the 《个人账户家庭共济承诺书》: which text, when.
+        """Records the 《个人账户家庭共济承诺书》: which registered text, in which language, when, which way.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -118,7 +123,7 @@ class FamilyServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def AcceptInvitation(self, request, context):
-        """The invited person joins.
+        """The invited person joins: with his face where the policy says so, or before an officer.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -146,8 +151,16 @@ class FamilyServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def AmendLimits(self, request, context):
+        """Sets, raises, lowers or clears what one payment and one civil month may take. Below what the month has used already
+        is allowed: then it takes nothing more.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def SetDeductOrder(self, request, context):
-        """The beneficiary orders several funders (扣款顺序).
+        """The beneficiary, or a parent of a minor, orders several funders (扣款顺序).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -161,7 +174,7 @@ class FamilyServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def ListGroups(self, request, context):
-        """The groups of a person by their ids, those that have invited him among them. Nobody's groups are none.
+        """The groups of a person by their ids, those whose invitation he may answer among them. Nobody's groups are none.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -211,6 +224,11 @@ def add_FamilyServiceServicer_to_server(servicer, server):
                     servicer.AmendAuthorisedAmount,
                     request_deserializer=gongji_dot_family_dot_v1_dot_family__pb2.AmendAuthorisedAmountRequest.FromString,
                     response_serializer=gongji_dot_family_dot_v1_dot_family__pb2.AmendAuthorisedAmountResponse.SerializeToString,
+            ),
+            'AmendLimits': grpc.unary_unary_rpc_method_handler(
+                    servicer.AmendLimits,
+                    request_deserializer=gongji_dot_family_dot_v1_dot_family__pb2.AmendLimitsRequest.FromString,
+                    response_serializer=gongji_dot_family_dot_v1_dot_family__pb2.AmendLimitsResponse.SerializeToString,
             ),
             'SetDeductOrder': grpc.unary_unary_rpc_method_handler(
                     servicer.SetDeductOrder,
@@ -423,6 +441,33 @@ class FamilyService:
             '/gongji.family.v1.FamilyService/AmendAuthorisedAmount',
             gongji_dot_family_dot_v1_dot_family__pb2.AmendAuthorisedAmountRequest.SerializeToString,
             gongji_dot_family_dot_v1_dot_family__pb2.AmendAuthorisedAmountResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def AmendLimits(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/gongji.family.v1.FamilyService/AmendLimits',
+            gongji_dot_family_dot_v1_dot_family__pb2.AmendLimitsRequest.SerializeToString,
+            gongji_dot_family_dot_v1_dot_family__pb2.AmendLimitsResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -34,13 +34,13 @@ class FamilyServiceStub:
     @_typing.overload
     def __new__(cls, channel: _aio.Channel) -> FamilyServiceAsyncStub: ...
     SignPledge: _grpc.UnaryUnaryMultiCallable[_family_pb2.SignPledgeRequest, _family_pb2.SignPledgeResponse]
-    """Records the 《个人账户家庭共济承诺书》: which text, when."""
+    """Records the 《个人账户家庭共济承诺书》: which registered text, in which language, when, which way."""
     CreateGroup: _grpc.UnaryUnaryMultiCallable[_family_pb2.CreateGroupRequest, _family_pb2.CreateGroupResponse]
     """Creates the 家庭成员组 with its first member. Needs a signed pledge."""
     InviteMember: _grpc.UnaryUnaryMultiCallable[_family_pb2.InviteMemberRequest, _family_pb2.InviteMemberResponse]
     """Invites a relative; someone below the consent age joins at once through the parent."""
     AcceptInvitation: _grpc.UnaryUnaryMultiCallable[_family_pb2.AcceptInvitationRequest, _family_pb2.AcceptInvitationResponse]
-    """The invited person joins."""
+    """The invited person joins: with his face where the policy says so, or before an officer."""
     Bind: _grpc.UnaryUnaryMultiCallable[_family_pb2.BindRequest, _family_pb2.BindResponse]
     """A member insured as 310 lets another member's bills be paid from his account. Active only once his ledger has
     opened the authorisation. The funder has signed the pledge.
@@ -49,12 +49,16 @@ class FamilyServiceStub:
     """A person ends a binding: at once, and complete only once the ledger has closed the authorisation."""
     AmendAuthorisedAmount: _grpc.UnaryUnaryMultiCallable[_family_pb2.AmendAuthorisedAmountRequest, _family_pb2.AmendAuthorisedAmountResponse]
     """Raises or lowers the authorised amount (授权金额), never below what is used and held."""
+    AmendLimits: _grpc.UnaryUnaryMultiCallable[_family_pb2.AmendLimitsRequest, _family_pb2.AmendLimitsResponse]
+    """Sets, raises, lowers or clears what one payment and one civil month may take. Below what the month has used already
+    is allowed: then it takes nothing more.
+    """
     SetDeductOrder: _grpc.UnaryUnaryMultiCallable[_family_pb2.SetDeductOrderRequest, _family_pb2.SetDeductOrderResponse]
-    """The beneficiary orders several funders (扣款顺序)."""
+    """The beneficiary, or a parent of a minor, orders several funders (扣款顺序)."""
     GetGroup: _grpc.UnaryUnaryMultiCallable[_family_pb2.GetGroupRequest, _family_pb2.GetGroupResponse]
     """A group as its members see it."""
     ListGroups: _grpc.UnaryUnaryMultiCallable[_family_pb2.ListGroupsRequest, _family_pb2.ListGroupsResponse]
-    """The groups of a person by their ids, those that have invited him among them. Nobody's groups are none."""
+    """The groups of a person by their ids, those whose invitation he may answer among them. Nobody's groups are none."""
     StreamSnapshot: _grpc.UnaryStreamMultiCallable[_family_pb2.StreamSnapshotRequest, _family_pb2.StreamSnapshotResponse]
     """Every aggregate's latest event, for a consumer that starts anew."""
 
@@ -64,13 +68,13 @@ class FamilyServiceAsyncStub(FamilyServiceStub):
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     SignPledge: _aio.UnaryUnaryMultiCallable[_family_pb2.SignPledgeRequest, _family_pb2.SignPledgeResponse]  # type: ignore[assignment]
-    """Records the 《个人账户家庭共济承诺书》: which text, when."""
+    """Records the 《个人账户家庭共济承诺书》: which registered text, in which language, when, which way."""
     CreateGroup: _aio.UnaryUnaryMultiCallable[_family_pb2.CreateGroupRequest, _family_pb2.CreateGroupResponse]  # type: ignore[assignment]
     """Creates the 家庭成员组 with its first member. Needs a signed pledge."""
     InviteMember: _aio.UnaryUnaryMultiCallable[_family_pb2.InviteMemberRequest, _family_pb2.InviteMemberResponse]  # type: ignore[assignment]
     """Invites a relative; someone below the consent age joins at once through the parent."""
     AcceptInvitation: _aio.UnaryUnaryMultiCallable[_family_pb2.AcceptInvitationRequest, _family_pb2.AcceptInvitationResponse]  # type: ignore[assignment]
-    """The invited person joins."""
+    """The invited person joins: with his face where the policy says so, or before an officer."""
     Bind: _aio.UnaryUnaryMultiCallable[_family_pb2.BindRequest, _family_pb2.BindResponse]  # type: ignore[assignment]
     """A member insured as 310 lets another member's bills be paid from his account. Active only once his ledger has
     opened the authorisation. The funder has signed the pledge.
@@ -79,12 +83,16 @@ class FamilyServiceAsyncStub(FamilyServiceStub):
     """A person ends a binding: at once, and complete only once the ledger has closed the authorisation."""
     AmendAuthorisedAmount: _aio.UnaryUnaryMultiCallable[_family_pb2.AmendAuthorisedAmountRequest, _family_pb2.AmendAuthorisedAmountResponse]  # type: ignore[assignment]
     """Raises or lowers the authorised amount (授权金额), never below what is used and held."""
+    AmendLimits: _aio.UnaryUnaryMultiCallable[_family_pb2.AmendLimitsRequest, _family_pb2.AmendLimitsResponse]  # type: ignore[assignment]
+    """Sets, raises, lowers or clears what one payment and one civil month may take. Below what the month has used already
+    is allowed: then it takes nothing more.
+    """
     SetDeductOrder: _aio.UnaryUnaryMultiCallable[_family_pb2.SetDeductOrderRequest, _family_pb2.SetDeductOrderResponse]  # type: ignore[assignment]
-    """The beneficiary orders several funders (扣款顺序)."""
+    """The beneficiary, or a parent of a minor, orders several funders (扣款顺序)."""
     GetGroup: _aio.UnaryUnaryMultiCallable[_family_pb2.GetGroupRequest, _family_pb2.GetGroupResponse]  # type: ignore[assignment]
     """A group as its members see it."""
     ListGroups: _aio.UnaryUnaryMultiCallable[_family_pb2.ListGroupsRequest, _family_pb2.ListGroupsResponse]  # type: ignore[assignment]
-    """The groups of a person by their ids, those that have invited him among them. Nobody's groups are none."""
+    """The groups of a person by their ids, those whose invitation he may answer among them. Nobody's groups are none."""
     StreamSnapshot: _aio.UnaryStreamMultiCallable[_family_pb2.StreamSnapshotRequest, _family_pb2.StreamSnapshotResponse]  # type: ignore[assignment]
     """Every aggregate's latest event, for a consumer that starts anew."""
 
@@ -97,7 +105,7 @@ class FamilyServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _family_pb2.SignPledgeRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_family_pb2.SignPledgeResponse, _abc.Awaitable[_family_pb2.SignPledgeResponse]]:
-        """Records the 《个人账户家庭共济承诺书》: which text, when."""
+        """Records the 《个人账户家庭共济承诺书》: which registered text, in which language, when, which way."""
 
     @_abc_1.abstractmethod
     def CreateGroup(
@@ -121,7 +129,7 @@ class FamilyServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _family_pb2.AcceptInvitationRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_family_pb2.AcceptInvitationResponse, _abc.Awaitable[_family_pb2.AcceptInvitationResponse]]:
-        """The invited person joins."""
+        """The invited person joins: with his face where the policy says so, or before an officer."""
 
     @_abc_1.abstractmethod
     def Bind(
@@ -150,12 +158,22 @@ class FamilyServiceServicer(metaclass=_abc_1.ABCMeta):
         """Raises or lowers the authorised amount (授权金额), never below what is used and held."""
 
     @_abc_1.abstractmethod
+    def AmendLimits(
+        self,
+        request: _family_pb2.AmendLimitsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_family_pb2.AmendLimitsResponse, _abc.Awaitable[_family_pb2.AmendLimitsResponse]]:
+        """Sets, raises, lowers or clears what one payment and one civil month may take. Below what the month has used already
+        is allowed: then it takes nothing more.
+        """
+
+    @_abc_1.abstractmethod
     def SetDeductOrder(
         self,
         request: _family_pb2.SetDeductOrderRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_family_pb2.SetDeductOrderResponse, _abc.Awaitable[_family_pb2.SetDeductOrderResponse]]:
-        """The beneficiary orders several funders (扣款顺序)."""
+        """The beneficiary, or a parent of a minor, orders several funders (扣款顺序)."""
 
     @_abc_1.abstractmethod
     def GetGroup(
@@ -171,7 +189,7 @@ class FamilyServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _family_pb2.ListGroupsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_family_pb2.ListGroupsResponse, _abc.Awaitable[_family_pb2.ListGroupsResponse]]:
-        """The groups of a person by their ids, those that have invited him among them. Nobody's groups are none."""
+        """The groups of a person by their ids, those whose invitation he may answer among them. Nobody's groups are none."""
 
     @_abc_1.abstractmethod
     def StreamSnapshot(

@@ -233,10 +233,10 @@ class Leg(_message.Message):
     authorisation_id: _builtins.bytes
     """FUNDER only: a UUID."""
     floor_fen: _builtins.int
-    """FUNDER only: what must stay, over the floor parts."""
+    """FUNDER, and OWN of a transfer: what must stay, over the floor parts."""
     @_builtins.property
     def floor_parts(self) -> _containers.RepeatedScalarFieldContainer[Global___Part.ValueType]:
-        """FUNDER only: the shareable parts."""
+        """The shareable parts."""
 
     def __init__(
         self,
@@ -271,11 +271,14 @@ class TryCommand(_message.Message):
     INQUIRE_AFTER_MS_FIELD_NUMBER: _builtins.int
     MEMO_FIELD_NUMBER: _builtins.int
     ORIGIN_FIELD_NUMBER: _builtins.int
+    MONTH_FIELD_NUMBER: _builtins.int
     payment_id: _builtins.bytes
     inquire_after_ms: _builtins.int
     """After this the ledger asks the coordinator; it never ends a hold by itself (protocol rule 2)."""
     origin: _builtins.bytes
     """The coordinator's own, kept and never read: after a restore it makes its row anew from it."""
+    month: _builtins.int
+    """The civil month (Asia/Shanghai) of the payment's day, as yyyymm: its shares count in it. 0 = by the ledger's clock."""
     @_builtins.property
     def legs(self) -> _containers.RepeatedCompositeFieldContainer[Global___Leg]:
         """By ascending leg_no; each moves money."""
@@ -290,10 +293,11 @@ class TryCommand(_message.Message):
         inquire_after_ms: _builtins.int = ...,
         memo: Global___Memo | None = ...,
         origin: _builtins.bytes = ...,
+        month: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["memo", b"memo"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["inquire_after_ms", b"inquire_after_ms", "legs", b"legs", "memo", b"memo", "origin", b"origin", "payment_id", b"payment_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["inquire_after_ms", b"inquire_after_ms", "legs", b"legs", "memo", b"memo", "month", b"month", "origin", b"origin", "payment_id", b"payment_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -419,6 +423,7 @@ class CreditCommand(_message.Message):
     LEGS_FIELD_NUMBER: _builtins.int
     MEMO_FIELD_NUMBER: _builtins.int
     ORIGIN_FIELD_NUMBER: _builtins.int
+    ACCEPTED_TIME_FIELD_NUMBER: _builtins.int
     credit_id: _builtins.bytes
     purpose: Global___CreditPurpose.ValueType
     original_payment_id: _builtins.bytes
@@ -431,6 +436,12 @@ class CreditCommand(_message.Message):
 
     @_builtins.property
     def memo(self) -> Global___Memo: ...
+    @_builtins.property
+    def accepted_time(self) -> _timestamp_pb2.Timestamp:
+        """When the coordinator took the credit on. What it took on after an account was closed opens it again, unless it was
+        closed for good (DIED, MERGED); absent = it does not. Never of a REFUND.
+        """
+
     def __init__(
         self,
         *,
@@ -440,10 +451,11 @@ class CreditCommand(_message.Message):
         legs: _abc.Iterable[Global___CreditLeg] | None = ...,
         memo: Global___Memo | None = ...,
         origin: _builtins.bytes = ...,
+        accepted_time: _timestamp_pb2.Timestamp | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["memo", b"memo"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["accepted_time", b"accepted_time", "memo", b"memo"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["credit_id", b"credit_id", "legs", b"legs", "memo", b"memo", "origin", b"origin", "original_payment_id", b"original_payment_id", "purpose", b"purpose"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["accepted_time", b"accepted_time", "credit_id", b"credit_id", "legs", b"legs", "memo", b"memo", "origin", b"origin", "original_payment_id", b"original_payment_id", "purpose", b"purpose"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -460,6 +472,10 @@ class OpenAuthorisationCommand(_message.Message):
     BENEFICIARY_PSN_NO_FIELD_NUMBER: _builtins.int
     AUTHORISED_FEN_FIELD_NUMBER: _builtins.int
     USED_FEN_FIELD_NUMBER: _builtins.int
+    PER_PAYMENT_FEN_FIELD_NUMBER: _builtins.int
+    PER_MONTH_FEN_FIELD_NUMBER: _builtins.int
+    MONTH_FIELD_NUMBER: _builtins.int
+    MONTH_USED_FEN_FIELD_NUMBER: _builtins.int
     authorisation_id: _builtins.bytes
     funder_psn_no: _builtins.str
     beneficiary_psn_no: _builtins.str
@@ -467,6 +483,14 @@ class OpenAuthorisationCommand(_message.Message):
     """授权金额; absent = no limit."""
     used_fen: _builtins.int
     """Carried over when an account moves to this area."""
+    per_payment_fen: _builtins.int
+    """单笔限额: of one payment; absent = no limit."""
+    per_month_fen: _builtins.int
+    """月限额: used and held of one civil month; absent = no limit."""
+    month: _builtins.int
+    """Which month's use is carried over, as CLOSE told it where it came from; 0 = none."""
+    month_used_fen: _builtins.int
+    """Of used_fen what counts in that month."""
     def __init__(
         self,
         *,
@@ -475,42 +499,73 @@ class OpenAuthorisationCommand(_message.Message):
         beneficiary_psn_no: _builtins.str = ...,
         authorised_fen: _builtins.int | None = ...,
         used_fen: _builtins.int = ...,
+        per_payment_fen: _builtins.int | None = ...,
+        per_month_fen: _builtins.int | None = ...,
+        month: _builtins.int = ...,
+        month_used_fen: _builtins.int = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_authorised_fen", b"_authorised_fen", "authorised_fen", b"authorised_fen"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_authorised_fen", b"_authorised_fen", "_per_month_fen", b"_per_month_fen", "_per_payment_fen", b"_per_payment_fen", "authorised_fen", b"authorised_fen", "per_month_fen", b"per_month_fen", "per_payment_fen", b"per_payment_fen"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_authorised_fen", b"_authorised_fen", "authorisation_id", b"authorisation_id", "authorised_fen", b"authorised_fen", "beneficiary_psn_no", b"beneficiary_psn_no", "funder_psn_no", b"funder_psn_no", "used_fen", b"used_fen"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_authorised_fen", b"_authorised_fen", "_per_month_fen", b"_per_month_fen", "_per_payment_fen", b"_per_payment_fen", "authorisation_id", b"authorisation_id", "authorised_fen", b"authorised_fen", "beneficiary_psn_no", b"beneficiary_psn_no", "funder_psn_no", b"funder_psn_no", "month", b"month", "month_used_fen", b"month_used_fen", "per_month_fen", b"per_month_fen", "per_payment_fen", b"per_payment_fen", "used_fen", b"used_fen"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__authorised_fen: _TypeAlias = _typing.Literal["authorised_fen"]  # noqa: Y015
     _WhichOneofArgType__authorised_fen: _TypeAlias = _typing.Literal["_authorised_fen", b"_authorised_fen"]  # noqa: Y015
+    _WhichOneofReturnType__per_month_fen: _TypeAlias = _typing.Literal["per_month_fen"]  # noqa: Y015
+    _WhichOneofArgType__per_month_fen: _TypeAlias = _typing.Literal["_per_month_fen", b"_per_month_fen"]  # noqa: Y015
+    _WhichOneofReturnType__per_payment_fen: _TypeAlias = _typing.Literal["per_payment_fen"]  # noqa: Y015
+    _WhichOneofArgType__per_payment_fen: _TypeAlias = _typing.Literal["_per_payment_fen", b"_per_payment_fen"]  # noqa: Y015
+    @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__authorised_fen) -> _WhichOneofReturnType__authorised_fen | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__per_month_fen) -> _WhichOneofReturnType__per_month_fen | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__per_payment_fen) -> _WhichOneofReturnType__per_payment_fen | None: ...
 
 Global___OpenAuthorisationCommand: _TypeAlias = OpenAuthorisationCommand  # noqa: Y015
 
 @_typing.final
 class AmendAuthorisationCommand(_message.Message):
+    """Amount and limits as they shall stand, all of them: what is absent is no limit."""
+
     DESCRIPTOR: _descriptor.Descriptor
 
     AUTHORISATION_ID_FIELD_NUMBER: _builtins.int
     VERSION_FIELD_NUMBER: _builtins.int
     AUTHORISED_FEN_FIELD_NUMBER: _builtins.int
+    PER_PAYMENT_FEN_FIELD_NUMBER: _builtins.int
+    PER_MONTH_FEN_FIELD_NUMBER: _builtins.int
     authorisation_id: _builtins.bytes
     version: _builtins.int
     """1 is what OPEN set; older versions are ignored."""
     authorised_fen: _builtins.int
+    per_payment_fen: _builtins.int
+    per_month_fen: _builtins.int
+    """May be below what the month has used and held: then nothing more in it."""
     def __init__(
         self,
         *,
         authorisation_id: _builtins.bytes = ...,
         version: _builtins.int = ...,
         authorised_fen: _builtins.int | None = ...,
+        per_payment_fen: _builtins.int | None = ...,
+        per_month_fen: _builtins.int | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_authorised_fen", b"_authorised_fen", "authorised_fen", b"authorised_fen"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_authorised_fen", b"_authorised_fen", "_per_month_fen", b"_per_month_fen", "_per_payment_fen", b"_per_payment_fen", "authorised_fen", b"authorised_fen", "per_month_fen", b"per_month_fen", "per_payment_fen", b"per_payment_fen"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_authorised_fen", b"_authorised_fen", "authorisation_id", b"authorisation_id", "authorised_fen", b"authorised_fen", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_authorised_fen", b"_authorised_fen", "_per_month_fen", b"_per_month_fen", "_per_payment_fen", b"_per_payment_fen", "authorisation_id", b"authorisation_id", "authorised_fen", b"authorised_fen", "per_month_fen", b"per_month_fen", "per_payment_fen", b"per_payment_fen", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__authorised_fen: _TypeAlias = _typing.Literal["authorised_fen"]  # noqa: Y015
     _WhichOneofArgType__authorised_fen: _TypeAlias = _typing.Literal["_authorised_fen", b"_authorised_fen"]  # noqa: Y015
+    _WhichOneofReturnType__per_month_fen: _TypeAlias = _typing.Literal["per_month_fen"]  # noqa: Y015
+    _WhichOneofArgType__per_month_fen: _TypeAlias = _typing.Literal["_per_month_fen", b"_per_month_fen"]  # noqa: Y015
+    _WhichOneofReturnType__per_payment_fen: _TypeAlias = _typing.Literal["per_payment_fen"]  # noqa: Y015
+    _WhichOneofArgType__per_payment_fen: _TypeAlias = _typing.Literal["_per_payment_fen", b"_per_payment_fen"]  # noqa: Y015
+    @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__authorised_fen) -> _WhichOneofReturnType__authorised_fen | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__per_month_fen) -> _WhichOneofReturnType__per_month_fen | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__per_payment_fen) -> _WhichOneofReturnType__per_payment_fen | None: ...
 
 Global___AmendAuthorisationCommand: _TypeAlias = AmendAuthorisationCommand  # noqa: Y015
 
@@ -586,6 +641,36 @@ class UnfreezeCommand(_message.Message):
 Global___UnfreezeCommand: _TypeAlias = UnfreezeCommand  # noqa: Y015
 
 @_typing.final
+class CloseAccountCommand(_message.Message):
+    """销户: no new hold on the account; once none is left, what remains on it goes to the area's suspense with a task for an
+    officer, and the account is closed. Answered like a freeze, with the account as it stands by then.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    COMMAND_ID_FIELD_NUMBER: _builtins.int
+    ACCOUNT_FIELD_NUMBER: _builtins.int
+    CAUSE_FIELD_NUMBER: _builtins.int
+    command_id: _builtins.bytes
+    cause: _builtins.str
+    @_builtins.property
+    def account(self) -> Global___AccountRef: ...
+    def __init__(
+        self,
+        *,
+        command_id: _builtins.bytes = ...,
+        account: Global___AccountRef | None = ...,
+        cause: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["account", b"account"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["account", b"account", "cause", b"cause", "command_id", b"command_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CloseAccountCommand: _TypeAlias = CloseAccountCommand  # noqa: Y015
+
+@_typing.final
 class AccountRef(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -613,6 +698,9 @@ class ReadBalancesCommand(_message.Message):
 
     ACCOUNTS_FIELD_NUMBER: _builtins.int
     AUTHORISATION_IDS_FIELD_NUMBER: _builtins.int
+    MONTH_FIELD_NUMBER: _builtins.int
+    month: _builtins.int
+    """Of which authorisations tell the use, where they have a limit per month; 0 = of none."""
     @_builtins.property
     def accounts(self) -> _containers.RepeatedCompositeFieldContainer[Global___AccountRef]: ...
     @_builtins.property
@@ -622,10 +710,11 @@ class ReadBalancesCommand(_message.Message):
         *,
         accounts: _abc.Iterable[Global___AccountRef] | None = ...,
         authorisation_ids: _abc.Iterable[_builtins.bytes] | None = ...,
+        month: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["accounts", b"accounts", "authorisation_ids", b"authorisation_ids"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["accounts", b"accounts", "authorisation_ids", b"authorisation_ids", "month", b"month"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -681,6 +770,7 @@ class Command(_message.Message):
     UNFREEZE_COMMAND_FIELD_NUMBER: _builtins.int
     READ_BALANCES_COMMAND_FIELD_NUMBER: _builtins.int
     READ_STATEMENT_COMMAND_FIELD_NUMBER: _builtins.int
+    CLOSE_ACCOUNT_COMMAND_FIELD_NUMBER: _builtins.int
     TRACEPARENT_FIELD_NUMBER: _builtins.int
     traceparent: _builtins.str
     @_builtins.property
@@ -705,6 +795,8 @@ class Command(_message.Message):
     def read_balances_command(self) -> Global___ReadBalancesCommand: ...
     @_builtins.property
     def read_statement_command(self) -> Global___ReadStatementCommand: ...
+    @_builtins.property
+    def close_account_command(self) -> Global___CloseAccountCommand: ...
     def __init__(
         self,
         *,
@@ -719,13 +811,14 @@ class Command(_message.Message):
         unfreeze_command: Global___UnfreezeCommand | None = ...,
         read_balances_command: Global___ReadBalancesCommand | None = ...,
         read_statement_command: Global___ReadStatementCommand | None = ...,
+        close_account_command: Global___CloseAccountCommand | None = ...,
         traceparent: _builtins.str = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["amend_authorisation_command", b"amend_authorisation_command", "cancel_command", b"cancel_command", "close_authorisation_command", b"close_authorisation_command", "confirm_command", b"confirm_command", "credit_command", b"credit_command", "freeze_command", b"freeze_command", "kind", b"kind", "open_authorisation_command", b"open_authorisation_command", "read_balances_command", b"read_balances_command", "read_statement_command", b"read_statement_command", "try_command", b"try_command", "unfreeze_command", b"unfreeze_command"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["amend_authorisation_command", b"amend_authorisation_command", "cancel_command", b"cancel_command", "close_account_command", b"close_account_command", "close_authorisation_command", b"close_authorisation_command", "confirm_command", b"confirm_command", "credit_command", b"credit_command", "freeze_command", b"freeze_command", "kind", b"kind", "open_authorisation_command", b"open_authorisation_command", "read_balances_command", b"read_balances_command", "read_statement_command", b"read_statement_command", "try_command", b"try_command", "unfreeze_command", b"unfreeze_command"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["amend_authorisation_command", b"amend_authorisation_command", "cancel_command", b"cancel_command", "close_authorisation_command", b"close_authorisation_command", "confirm_command", b"confirm_command", "credit_command", b"credit_command", "freeze_command", b"freeze_command", "kind", b"kind", "open_authorisation_command", b"open_authorisation_command", "read_balances_command", b"read_balances_command", "read_statement_command", b"read_statement_command", "traceparent", b"traceparent", "try_command", b"try_command", "unfreeze_command", b"unfreeze_command"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["amend_authorisation_command", b"amend_authorisation_command", "cancel_command", b"cancel_command", "close_account_command", b"close_account_command", "close_authorisation_command", b"close_authorisation_command", "confirm_command", b"confirm_command", "credit_command", b"credit_command", "freeze_command", b"freeze_command", "kind", b"kind", "open_authorisation_command", b"open_authorisation_command", "read_balances_command", b"read_balances_command", "read_statement_command", b"read_statement_command", "traceparent", b"traceparent", "try_command", b"try_command", "unfreeze_command", b"unfreeze_command"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_kind: _TypeAlias = _typing.Literal["try_command", "confirm_command", "cancel_command", "credit_command", "open_authorisation_command", "amend_authorisation_command", "close_authorisation_command", "freeze_command", "unfreeze_command", "read_balances_command", "read_statement_command"]  # noqa: Y015
+    _WhichOneofReturnType_kind: _TypeAlias = _typing.Literal["try_command", "confirm_command", "cancel_command", "credit_command", "open_authorisation_command", "amend_authorisation_command", "close_authorisation_command", "freeze_command", "unfreeze_command", "read_balances_command", "read_statement_command", "close_account_command"]  # noqa: Y015
     _WhichOneofArgType_kind: _TypeAlias = _typing.Literal["kind", b"kind"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_kind) -> _WhichOneofReturnType_kind | None: ...
 
@@ -809,12 +902,26 @@ class Authorisation(_message.Message):
     USED_FEN_FIELD_NUMBER: _builtins.int
     HELD_FEN_FIELD_NUMBER: _builtins.int
     VERSION_FIELD_NUMBER: _builtins.int
+    PER_PAYMENT_FEN_FIELD_NUMBER: _builtins.int
+    PER_MONTH_FEN_FIELD_NUMBER: _builtins.int
+    MONTH_USED_FEN_FIELD_NUMBER: _builtins.int
+    MONTH_HELD_FEN_FIELD_NUMBER: _builtins.int
+    MONTH_FIELD_NUMBER: _builtins.int
     authorisation_id: _builtins.bytes
     state: Global___AuthorisationState.ValueType
     authorised_fen: _builtins.int
     used_fen: _builtins.int
     held_fen: _builtins.int
     version: _builtins.int
+    per_payment_fen: _builtins.int
+    per_month_fen: _builtins.int
+    month_used_fen: _builtins.int
+    """Balances: of the month asked for, where there is a limit per month. CLOSE: of the present month, where months are
+    counted.
+    """
+    month_held_fen: _builtins.int
+    month: _builtins.int
+    """CLOSE only: that month, by the ledger's clock."""
     def __init__(
         self,
         *,
@@ -824,14 +931,28 @@ class Authorisation(_message.Message):
         used_fen: _builtins.int = ...,
         held_fen: _builtins.int = ...,
         version: _builtins.int = ...,
+        per_payment_fen: _builtins.int | None = ...,
+        per_month_fen: _builtins.int | None = ...,
+        month_used_fen: _builtins.int = ...,
+        month_held_fen: _builtins.int = ...,
+        month: _builtins.int = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_authorised_fen", b"_authorised_fen", "authorised_fen", b"authorised_fen"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_authorised_fen", b"_authorised_fen", "_per_month_fen", b"_per_month_fen", "_per_payment_fen", b"_per_payment_fen", "authorised_fen", b"authorised_fen", "per_month_fen", b"per_month_fen", "per_payment_fen", b"per_payment_fen"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_authorised_fen", b"_authorised_fen", "authorisation_id", b"authorisation_id", "authorised_fen", b"authorised_fen", "held_fen", b"held_fen", "state", b"state", "used_fen", b"used_fen", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_authorised_fen", b"_authorised_fen", "_per_month_fen", b"_per_month_fen", "_per_payment_fen", b"_per_payment_fen", "authorisation_id", b"authorisation_id", "authorised_fen", b"authorised_fen", "held_fen", b"held_fen", "month", b"month", "month_held_fen", b"month_held_fen", "month_used_fen", b"month_used_fen", "per_month_fen", b"per_month_fen", "per_payment_fen", b"per_payment_fen", "state", b"state", "used_fen", b"used_fen", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__authorised_fen: _TypeAlias = _typing.Literal["authorised_fen"]  # noqa: Y015
     _WhichOneofArgType__authorised_fen: _TypeAlias = _typing.Literal["_authorised_fen", b"_authorised_fen"]  # noqa: Y015
+    _WhichOneofReturnType__per_month_fen: _TypeAlias = _typing.Literal["per_month_fen"]  # noqa: Y015
+    _WhichOneofArgType__per_month_fen: _TypeAlias = _typing.Literal["_per_month_fen", b"_per_month_fen"]  # noqa: Y015
+    _WhichOneofReturnType__per_payment_fen: _TypeAlias = _typing.Literal["per_payment_fen"]  # noqa: Y015
+    _WhichOneofArgType__per_payment_fen: _TypeAlias = _typing.Literal["_per_payment_fen", b"_per_payment_fen"]  # noqa: Y015
+    @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__authorised_fen) -> _WhichOneofReturnType__authorised_fen | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__per_month_fen) -> _WhichOneofReturnType__per_month_fen | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__per_payment_fen) -> _WhichOneofReturnType__per_payment_fen | None: ...
 
 Global___Authorisation: _TypeAlias = Authorisation  # noqa: Y015
 
@@ -1067,7 +1188,7 @@ class StatementEntry(_message.Message):
     balance_after_fen: _builtins.int
     """Of the whole account."""
     kind: _builtins.str
-    """PAYMENT, TRANSFER_IN, REFUND, MONTHLY, WALLET, CARRIED_OVER, YEAR_TURN."""
+    """PAYMENT, TRANSFER_IN, REFUND, MONTHLY, WALLET, CARRIED_OVER, YEAR_TURN, SUSPENSE, CLOSING."""
     payment_id: _builtins.bytes
     """PAYMENT, TRANSFER_IN: the payment; REFUND: the payment it goes back on."""
     credit_id: _builtins.bytes
@@ -1103,7 +1224,13 @@ class StatementReply(_message.Message):
 
     ENTRIES_FIELD_NUMBER: _builtins.int
     MORE_FIELD_NUMBER: _builtins.int
+    OPENING_BALANCE_FEN_FIELD_NUMBER: _builtins.int
+    CLOSING_BALANCE_FEN_FIELD_NUMBER: _builtins.int
     more: _builtins.bool
+    opening_balance_fen: _builtins.int
+    """Σ of what was booked before from_time; absent from a release that did not say."""
+    closing_balance_fen: _builtins.int
+    """Σ of what was booked before to_time."""
     @_builtins.property
     def entries(self) -> _containers.RepeatedCompositeFieldContainer[Global___StatementEntry]: ...
     def __init__(
@@ -1111,12 +1238,21 @@ class StatementReply(_message.Message):
         *,
         entries: _abc.Iterable[Global___StatementEntry] | None = ...,
         more: _builtins.bool = ...,
+        opening_balance_fen: _builtins.int | None = ...,
+        closing_balance_fen: _builtins.int | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_closing_balance_fen", b"_closing_balance_fen", "_opening_balance_fen", b"_opening_balance_fen", "closing_balance_fen", b"closing_balance_fen", "opening_balance_fen", b"opening_balance_fen"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["entries", b"entries", "more", b"more"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_closing_balance_fen", b"_closing_balance_fen", "_opening_balance_fen", b"_opening_balance_fen", "closing_balance_fen", b"closing_balance_fen", "entries", b"entries", "more", b"more", "opening_balance_fen", b"opening_balance_fen"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    _WhichOneofReturnType__closing_balance_fen: _TypeAlias = _typing.Literal["closing_balance_fen"]  # noqa: Y015
+    _WhichOneofArgType__closing_balance_fen: _TypeAlias = _typing.Literal["_closing_balance_fen", b"_closing_balance_fen"]  # noqa: Y015
+    _WhichOneofReturnType__opening_balance_fen: _TypeAlias = _typing.Literal["opening_balance_fen"]  # noqa: Y015
+    _WhichOneofArgType__opening_balance_fen: _TypeAlias = _typing.Literal["_opening_balance_fen", b"_opening_balance_fen"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__closing_balance_fen) -> _WhichOneofReturnType__closing_balance_fen | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__opening_balance_fen) -> _WhichOneofReturnType__opening_balance_fen | None: ...
 
 Global___StatementReply: _TypeAlias = StatementReply  # noqa: Y015
 

@@ -48,6 +48,18 @@ class _TopicEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Topic.ValueType
     """The authorised amount or the order of deduction."""
     TOPIC_UNUSUAL_USE: _Topic.ValueType  # 15
     """Of the person's credential or account. Cannot be switched off."""
+    TOPIC_MEMBER_LEFT: _Topic.ValueType  # 16
+    """Of a family group: himself, or somebody else."""
+    TOPIC_WALLET_CHANGED: _Topic.ValueType  # 17
+    """Opened, or used in another area from now on. Cannot be switched off."""
+    TOPIC_TRANSFER_AWAITS: _Topic.ValueType  # 18
+    """A transfer to a wallet was begun and awaits its receiver."""
+    TOPIC_TRANSFER_ACCEPTED: _Topic.ValueType  # 19
+    TOPIC_TRANSFER_RETURNED: _Topic.ValueType  # 20
+    TOPIC_FOUNDER_CHANGED: _Topic.ValueType  # 21
+    """A member took the place of the group's founder."""
+    TOPIC_ACCOUNT_ENDED: _Topic.ValueType  # 22
+    """The account was closed, or moved to another area. Cannot be switched off."""
 
 class Topic(_Topic, metaclass=_TopicEnumTypeWrapper): ...
 
@@ -73,6 +85,18 @@ TOPIC_BINDING_CHANGED: Topic.ValueType  # 14
 """The authorised amount or the order of deduction."""
 TOPIC_UNUSUAL_USE: Topic.ValueType  # 15
 """Of the person's credential or account. Cannot be switched off."""
+TOPIC_MEMBER_LEFT: Topic.ValueType  # 16
+"""Of a family group: himself, or somebody else."""
+TOPIC_WALLET_CHANGED: Topic.ValueType  # 17
+"""Opened, or used in another area from now on. Cannot be switched off."""
+TOPIC_TRANSFER_AWAITS: Topic.ValueType  # 18
+"""A transfer to a wallet was begun and awaits its receiver."""
+TOPIC_TRANSFER_ACCEPTED: Topic.ValueType  # 19
+TOPIC_TRANSFER_RETURNED: Topic.ValueType  # 20
+TOPIC_FOUNDER_CHANGED: Topic.ValueType  # 21
+"""A member took the place of the group's founder."""
+TOPIC_ACCOUNT_ENDED: Topic.ValueType  # 22
+"""The account was closed, or moved to another area. Cannot be switched off."""
 Global___Topic: _TypeAlias = Topic  # noqa: Y015
 
 @_typing.final

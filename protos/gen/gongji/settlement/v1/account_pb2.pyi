@@ -62,6 +62,31 @@ ACCOUNT_PART_CURRENT: AccountPart.ValueType  # 2
 """当年."""
 Global___AccountPart: _TypeAlias = AccountPart  # noqa: Y015
 
+class _CreditState:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _CreditStateEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_CreditState.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    CREDIT_STATE_UNSPECIFIED: _CreditState.ValueType  # 0
+    CREDIT_STATE_BOOKED: _CreditState.ValueType  # 1
+    """It is on the account (or, if that is closed, in its area's suspense)."""
+    CREDIT_STATE_UNDER_WAY: _CreditState.ValueType  # 2
+    """Accepted for good and certain to arrive; its ledger has not answered in the call's time."""
+    CREDIT_STATE_REFUSED: _CreditState.ValueType  # 3
+    """Nothing of it was accepted; reason says why."""
+
+class CreditState(_CreditState, metaclass=_CreditStateEnumTypeWrapper): ...
+
+CREDIT_STATE_UNSPECIFIED: CreditState.ValueType  # 0
+CREDIT_STATE_BOOKED: CreditState.ValueType  # 1
+"""It is on the account (or, if that is closed, in its area's suspense)."""
+CREDIT_STATE_UNDER_WAY: CreditState.ValueType  # 2
+"""Accepted for good and certain to arrive; its ledger has not answered in the call's time."""
+CREDIT_STATE_REFUSED: CreditState.ValueType  # 3
+"""Nothing of it was accepted; reason says why."""
+Global___CreditState: _TypeAlias = CreditState  # noqa: Y015
+
 @_typing.final
 class CreditAccountRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
@@ -161,6 +186,78 @@ class CreditAccountResponse(_message.Message):
 Global___CreditAccountResponse: _TypeAlias = CreditAccountResponse  # noqa: Y015
 
 @_typing.final
+class CreditAccountsRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ROWS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def rows(self) -> _containers.RepeatedCompositeFieldContainer[Global___CreditAccountRequest]: ...
+    def __init__(
+        self,
+        *,
+        rows: _abc.Iterable[Global___CreditAccountRequest] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["rows", b"rows"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CreditAccountsRequest: _TypeAlias = CreditAccountsRequest  # noqa: Y015
+
+@_typing.final
+class CreditAnswer(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    STATE_FIELD_NUMBER: _builtins.int
+    EXISTED_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    FIELD_FIELD_NUMBER: _builtins.int
+    state: Global___CreditState.ValueType
+    existed: _builtins.bool
+    """The row was accepted before, by an earlier call or an earlier row of this one."""
+    reason: _builtins.str
+    """REFUSED: as CreditAccount would have refused it."""
+    field: _builtins.str
+    def __init__(
+        self,
+        *,
+        state: Global___CreditState.ValueType = ...,
+        existed: _builtins.bool = ...,
+        reason: _builtins.str = ...,
+        field: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["existed", b"existed", "field", b"field", "reason", b"reason", "state", b"state"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CreditAnswer: _TypeAlias = CreditAnswer  # noqa: Y015
+
+@_typing.final
+class CreditAccountsResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ANSWERS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def answers(self) -> _containers.RepeatedCompositeFieldContainer[Global___CreditAnswer]:
+        """One for each row, in order."""
+
+    def __init__(
+        self,
+        *,
+        answers: _abc.Iterable[Global___CreditAnswer] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["answers", b"answers"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CreditAccountsResponse: _TypeAlias = CreditAccountsResponse  # noqa: Y015
+
+@_typing.final
 class FreezeAccountRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -257,6 +354,119 @@ class UnfreezeAccountResponse(_message.Message):
 Global___UnfreezeAccountResponse: _TypeAlias = UnfreezeAccountResponse  # noqa: Y015
 
 @_typing.final
+class CloseAccountRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PSN_NO_FIELD_NUMBER: _builtins.int
+    ACCOUNT_KIND_FIELD_NUMBER: _builtins.int
+    AREA_FIELD_NUMBER: _builtins.int
+    CAUSE_FIELD_NUMBER: _builtins.int
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    psn_no: _builtins.str
+    account_kind: Global___AccountKind.ValueType
+    area: _builtins.str
+    cause: _builtins.str
+    """DIED, MOVED, ..."""
+    request_id: _builtins.str
+    def __init__(
+        self,
+        *,
+        psn_no: _builtins.str = ...,
+        account_kind: Global___AccountKind.ValueType = ...,
+        area: _builtins.str = ...,
+        cause: _builtins.str = ...,
+        request_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["account_kind", b"account_kind", "area", b"area", "cause", b"cause", "psn_no", b"psn_no", "request_id", b"request_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CloseAccountRequest: _TypeAlias = CloseAccountRequest  # noqa: Y015
+
+@_typing.final
+class CloseAccountResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    BALANCE_FIELD_NUMBER: _builtins.int
+    CLOSED_FIELD_NUMBER: _builtins.int
+    closed: _builtins.bool
+    """Otherwise it is closed with the end of its last payment in flight."""
+    @_builtins.property
+    def balance(self) -> Global___Balance:
+        """As it stands: what is still held, while it is not closed."""
+
+    def __init__(
+        self,
+        *,
+        balance: Global___Balance | None = ...,
+        closed: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["balance", b"balance"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["balance", b"balance", "closed", b"closed"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CloseAccountResponse: _TypeAlias = CloseAccountResponse  # noqa: Y015
+
+@_typing.final
+class MoveAccountRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PSN_NO_FIELD_NUMBER: _builtins.int
+    FROM_AREA_FIELD_NUMBER: _builtins.int
+    TO_AREA_FIELD_NUMBER: _builtins.int
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    psn_no: _builtins.str
+    from_area: _builtins.str
+    to_area: _builtins.str
+    request_id: _builtins.str
+    def __init__(
+        self,
+        *,
+        psn_no: _builtins.str = ...,
+        from_area: _builtins.str = ...,
+        to_area: _builtins.str = ...,
+        request_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["from_area", b"from_area", "psn_no", b"psn_no", "request_id", b"request_id", "to_area", b"to_area"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___MoveAccountRequest: _TypeAlias = MoveAccountRequest  # noqa: Y015
+
+@_typing.final
+class MoveAccountResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PAST_FEN_FIELD_NUMBER: _builtins.int
+    CURRENT_FEN_FIELD_NUMBER: _builtins.int
+    CLOSED_FIELD_NUMBER: _builtins.int
+    past_fen: _builtins.int
+    """What was moved, by part; nothing if nothing was free."""
+    current_fen: _builtins.int
+    closed: _builtins.bool
+    """As CloseAccountResponse.closed, of the old account."""
+    def __init__(
+        self,
+        *,
+        past_fen: _builtins.int = ...,
+        current_fen: _builtins.int = ...,
+        closed: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["closed", b"closed", "current_fen", b"current_fen", "past_fen", b"past_fen"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___MoveAccountResponse: _TypeAlias = MoveAccountResponse  # noqa: Y015
+
+@_typing.final
 class GetBalanceRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -310,12 +520,18 @@ class GetStatementRequest(_message.Message):
     AREA_FIELD_NUMBER: _builtins.int
     AFTER_ENTRY_NO_FIELD_NUMBER: _builtins.int
     ENTRIES_MAX_FIELD_NUMBER: _builtins.int
+    FROM_DATE_FIELD_NUMBER: _builtins.int
+    TO_DATE_FIELD_NUMBER: _builtins.int
     psn_no: _builtins.str
     account_kind: Global___AccountKind.ValueType
     area: _builtins.str
     after_entry_no: _builtins.int
     entries_max: _builtins.int
     """0 = 100."""
+    from_date: _builtins.str
+    """First civil day of the period, Asia/Shanghai; empty = from the account's first entry."""
+    to_date: _builtins.str
+    """Last civil day, itself included; empty = up to now."""
     def __init__(
         self,
         *,
@@ -324,10 +540,12 @@ class GetStatementRequest(_message.Message):
         area: _builtins.str = ...,
         after_entry_no: _builtins.int = ...,
         entries_max: _builtins.int = ...,
+        from_date: _builtins.str = ...,
+        to_date: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["account_kind", b"account_kind", "after_entry_no", b"after_entry_no", "area", b"area", "entries_max", b"entries_max", "psn_no", b"psn_no"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["account_kind", b"account_kind", "after_entry_no", b"after_entry_no", "area", b"area", "entries_max", b"entries_max", "from_date", b"from_date", "psn_no", b"psn_no", "to_date", b"to_date"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -351,7 +569,7 @@ class StatementLine(_message.Message):
     """Negative = taken."""
     balance_after_fen: _builtins.int
     kind: _builtins.str
-    """PAYMENT, REFUND, MONTHLY, WALLET, CARRIED_OVER, YEAR_TURN."""
+    """PAYMENT, TRANSFER_IN, REFUND, MONTHLY, WALLET, CARRIED_OVER, YEAR_TURN, SUSPENSE, CLOSING."""
     setl_id: _builtins.str
     fixmedins_code: _builtins.str
     @_builtins.property
@@ -382,7 +600,15 @@ class GetStatementResponse(_message.Message):
 
     LINES_FIELD_NUMBER: _builtins.int
     MORE_FIELD_NUMBER: _builtins.int
+    OPENING_BALANCE_FEN_FIELD_NUMBER: _builtins.int
+    CLOSING_BALANCE_FEN_FIELD_NUMBER: _builtins.int
     more: _builtins.bool
+    opening_balance_fen: _builtins.int
+    """Of the whole account as it stood before the period's first day and after its last, whatever page this is:
+    opening + every line's amount = closing. Both parts and what is held are in it. Absent only while the area's ledger
+    is of an older release.
+    """
+    closing_balance_fen: _builtins.int
     @_builtins.property
     def lines(self) -> _containers.RepeatedCompositeFieldContainer[Global___StatementLine]: ...
     def __init__(
@@ -390,11 +616,20 @@ class GetStatementResponse(_message.Message):
         *,
         lines: _abc.Iterable[Global___StatementLine] | None = ...,
         more: _builtins.bool = ...,
+        opening_balance_fen: _builtins.int | None = ...,
+        closing_balance_fen: _builtins.int | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_closing_balance_fen", b"_closing_balance_fen", "_opening_balance_fen", b"_opening_balance_fen", "closing_balance_fen", b"closing_balance_fen", "opening_balance_fen", b"opening_balance_fen"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["lines", b"lines", "more", b"more"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_closing_balance_fen", b"_closing_balance_fen", "_opening_balance_fen", b"_opening_balance_fen", "closing_balance_fen", b"closing_balance_fen", "lines", b"lines", "more", b"more", "opening_balance_fen", b"opening_balance_fen"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    _WhichOneofReturnType__closing_balance_fen: _TypeAlias = _typing.Literal["closing_balance_fen"]  # noqa: Y015
+    _WhichOneofArgType__closing_balance_fen: _TypeAlias = _typing.Literal["_closing_balance_fen", b"_closing_balance_fen"]  # noqa: Y015
+    _WhichOneofReturnType__opening_balance_fen: _TypeAlias = _typing.Literal["opening_balance_fen"]  # noqa: Y015
+    _WhichOneofArgType__opening_balance_fen: _TypeAlias = _typing.Literal["_opening_balance_fen", b"_opening_balance_fen"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__closing_balance_fen) -> _WhichOneofReturnType__closing_balance_fen | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__opening_balance_fen) -> _WhichOneofReturnType__opening_balance_fen | None: ...
 
 Global___GetStatementResponse: _TypeAlias = GetStatementResponse  # noqa: Y015

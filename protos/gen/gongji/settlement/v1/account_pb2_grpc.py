@@ -40,6 +40,11 @@ class AccountServiceStub:
                 request_serializer=gongji_dot_settlement_dot_v1_dot_account__pb2.CreditAccountRequest.SerializeToString,
                 response_deserializer=gongji_dot_settlement_dot_v1_dot_account__pb2.CreditAccountResponse.FromString,
                 _registered_method=True)
+        self.CreditAccounts = channel.unary_unary(
+                '/gongji.settlement.v1.AccountService/CreditAccounts',
+                request_serializer=gongji_dot_settlement_dot_v1_dot_account__pb2.CreditAccountsRequest.SerializeToString,
+                response_deserializer=gongji_dot_settlement_dot_v1_dot_account__pb2.CreditAccountsResponse.FromString,
+                _registered_method=True)
         self.FreezeAccount = channel.unary_unary(
                 '/gongji.settlement.v1.AccountService/FreezeAccount',
                 request_serializer=gongji_dot_settlement_dot_v1_dot_account__pb2.FreezeAccountRequest.SerializeToString,
@@ -49,6 +54,16 @@ class AccountServiceStub:
                 '/gongji.settlement.v1.AccountService/UnfreezeAccount',
                 request_serializer=gongji_dot_settlement_dot_v1_dot_account__pb2.UnfreezeAccountRequest.SerializeToString,
                 response_deserializer=gongji_dot_settlement_dot_v1_dot_account__pb2.UnfreezeAccountResponse.FromString,
+                _registered_method=True)
+        self.CloseAccount = channel.unary_unary(
+                '/gongji.settlement.v1.AccountService/CloseAccount',
+                request_serializer=gongji_dot_settlement_dot_v1_dot_account__pb2.CloseAccountRequest.SerializeToString,
+                response_deserializer=gongji_dot_settlement_dot_v1_dot_account__pb2.CloseAccountResponse.FromString,
+                _registered_method=True)
+        self.MoveAccount = channel.unary_unary(
+                '/gongji.settlement.v1.AccountService/MoveAccount',
+                request_serializer=gongji_dot_settlement_dot_v1_dot_account__pb2.MoveAccountRequest.SerializeToString,
+                response_deserializer=gongji_dot_settlement_dot_v1_dot_account__pb2.MoveAccountResponse.FromString,
                 _registered_method=True)
         self.GetBalance = channel.unary_unary(
                 '/gongji.settlement.v1.AccountService/GetBalance',
@@ -73,6 +88,14 @@ class AccountServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def CreditAccounts(self, request, context):
+        """批量划入: as CreditAccount for up to 500 rows at once, each answered by itself. A call with a row that breaks the
+        contract's rules is refused whole and books nothing; every other refusal concerns its row alone.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def FreezeAccount(self, request, context):
         """冻结: from now on no new payment from this account.
         """
@@ -87,6 +110,23 @@ class AccountServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def CloseAccount(self, request, context):
+        """销户: no new payment from the account; once none is in flight, what is left waits in the area's suspense for an officer,
+        and the account is closed. The same request again tells how it stands by then.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def MoveAccount(self, request, context):
+        """账户转移: moves what is free on a personal account to the same person's in another area, which must have been opened
+        there by its first credit, and closes the old one. What payments in flight give back later, and refunds, reach the
+        old area's suspense. Repeated until answered, it does everything once.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def GetBalance(self, request, context):
         """Balances of both parts, what is held, frozen or not.
         """
@@ -95,7 +135,7 @@ class AccountServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def GetStatement(self, request, context):
-        """对账明细: the statement with running balance; holds do not appear.
+        """对账明细: the statement with running balance, of a period if days are given; holds do not appear.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -109,6 +149,11 @@ def add_AccountServiceServicer_to_server(servicer, server):
                     request_deserializer=gongji_dot_settlement_dot_v1_dot_account__pb2.CreditAccountRequest.FromString,
                     response_serializer=gongji_dot_settlement_dot_v1_dot_account__pb2.CreditAccountResponse.SerializeToString,
             ),
+            'CreditAccounts': grpc.unary_unary_rpc_method_handler(
+                    servicer.CreditAccounts,
+                    request_deserializer=gongji_dot_settlement_dot_v1_dot_account__pb2.CreditAccountsRequest.FromString,
+                    response_serializer=gongji_dot_settlement_dot_v1_dot_account__pb2.CreditAccountsResponse.SerializeToString,
+            ),
             'FreezeAccount': grpc.unary_unary_rpc_method_handler(
                     servicer.FreezeAccount,
                     request_deserializer=gongji_dot_settlement_dot_v1_dot_account__pb2.FreezeAccountRequest.FromString,
@@ -118,6 +163,16 @@ def add_AccountServiceServicer_to_server(servicer, server):
                     servicer.UnfreezeAccount,
                     request_deserializer=gongji_dot_settlement_dot_v1_dot_account__pb2.UnfreezeAccountRequest.FromString,
                     response_serializer=gongji_dot_settlement_dot_v1_dot_account__pb2.UnfreezeAccountResponse.SerializeToString,
+            ),
+            'CloseAccount': grpc.unary_unary_rpc_method_handler(
+                    servicer.CloseAccount,
+                    request_deserializer=gongji_dot_settlement_dot_v1_dot_account__pb2.CloseAccountRequest.FromString,
+                    response_serializer=gongji_dot_settlement_dot_v1_dot_account__pb2.CloseAccountResponse.SerializeToString,
+            ),
+            'MoveAccount': grpc.unary_unary_rpc_method_handler(
+                    servicer.MoveAccount,
+                    request_deserializer=gongji_dot_settlement_dot_v1_dot_account__pb2.MoveAccountRequest.FromString,
+                    response_serializer=gongji_dot_settlement_dot_v1_dot_account__pb2.MoveAccountResponse.SerializeToString,
             ),
             'GetBalance': grpc.unary_unary_rpc_method_handler(
                     servicer.GetBalance,
@@ -158,6 +213,33 @@ class AccountService:
             '/gongji.settlement.v1.AccountService/CreditAccount',
             gongji_dot_settlement_dot_v1_dot_account__pb2.CreditAccountRequest.SerializeToString,
             gongji_dot_settlement_dot_v1_dot_account__pb2.CreditAccountResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def CreditAccounts(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/gongji.settlement.v1.AccountService/CreditAccounts',
+            gongji_dot_settlement_dot_v1_dot_account__pb2.CreditAccountsRequest.SerializeToString,
+            gongji_dot_settlement_dot_v1_dot_account__pb2.CreditAccountsResponse.FromString,
             options,
             channel_credentials,
             insecure,
@@ -212,6 +294,60 @@ class AccountService:
             '/gongji.settlement.v1.AccountService/UnfreezeAccount',
             gongji_dot_settlement_dot_v1_dot_account__pb2.UnfreezeAccountRequest.SerializeToString,
             gongji_dot_settlement_dot_v1_dot_account__pb2.UnfreezeAccountResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def CloseAccount(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/gongji.settlement.v1.AccountService/CloseAccount',
+            gongji_dot_settlement_dot_v1_dot_account__pb2.CloseAccountRequest.SerializeToString,
+            gongji_dot_settlement_dot_v1_dot_account__pb2.CloseAccountResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def MoveAccount(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/gongji.settlement.v1.AccountService/MoveAccount',
+            gongji_dot_settlement_dot_v1_dot_account__pb2.MoveAccountRequest.SerializeToString,
+            gongji_dot_settlement_dot_v1_dot_account__pb2.MoveAccountResponse.FromString,
             options,
             channel_credentials,
             insecure,

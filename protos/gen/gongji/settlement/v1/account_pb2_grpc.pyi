@@ -35,14 +35,27 @@ class AccountServiceStub:
     def __new__(cls, channel: _aio.Channel) -> AccountServiceAsyncStub: ...
     CreditAccount: _grpc.UnaryUnaryMultiCallable[_account_pb2.CreditAccountRequest, _account_pb2.CreditAccountResponse]
     """划入: credits an account, once for each row_id."""
+    CreditAccounts: _grpc.UnaryUnaryMultiCallable[_account_pb2.CreditAccountsRequest, _account_pb2.CreditAccountsResponse]
+    """批量划入: as CreditAccount for up to 500 rows at once, each answered by itself. A call with a row that breaks the
+    contract's rules is refused whole and books nothing; every other refusal concerns its row alone.
+    """
     FreezeAccount: _grpc.UnaryUnaryMultiCallable[_account_pb2.FreezeAccountRequest, _account_pb2.FreezeAccountResponse]
     """冻结: from now on no new payment from this account."""
     UnfreezeAccount: _grpc.UnaryUnaryMultiCallable[_account_pb2.UnfreezeAccountRequest, _account_pb2.UnfreezeAccountResponse]
     """Ends a freeze."""
+    CloseAccount: _grpc.UnaryUnaryMultiCallable[_account_pb2.CloseAccountRequest, _account_pb2.CloseAccountResponse]
+    """销户: no new payment from the account; once none is in flight, what is left waits in the area's suspense for an officer,
+    and the account is closed. The same request again tells how it stands by then.
+    """
+    MoveAccount: _grpc.UnaryUnaryMultiCallable[_account_pb2.MoveAccountRequest, _account_pb2.MoveAccountResponse]
+    """账户转移: moves what is free on a personal account to the same person's in another area, which must have been opened
+    there by its first credit, and closes the old one. What payments in flight give back later, and refunds, reach the
+    old area's suspense. Repeated until answered, it does everything once.
+    """
     GetBalance: _grpc.UnaryUnaryMultiCallable[_account_pb2.GetBalanceRequest, _account_pb2.GetBalanceResponse]
     """Balances of both parts, what is held, frozen or not."""
     GetStatement: _grpc.UnaryUnaryMultiCallable[_account_pb2.GetStatementRequest, _account_pb2.GetStatementResponse]
-    """对账明细: the statement with running balance; holds do not appear."""
+    """对账明细: the statement with running balance, of a period if days are given; holds do not appear."""
 
 @_typing.type_check_only
 class AccountServiceAsyncStub(AccountServiceStub):
@@ -51,14 +64,27 @@ class AccountServiceAsyncStub(AccountServiceStub):
     def __init__(self, channel: _aio.Channel) -> None: ...
     CreditAccount: _aio.UnaryUnaryMultiCallable[_account_pb2.CreditAccountRequest, _account_pb2.CreditAccountResponse]  # type: ignore[assignment]
     """划入: credits an account, once for each row_id."""
+    CreditAccounts: _aio.UnaryUnaryMultiCallable[_account_pb2.CreditAccountsRequest, _account_pb2.CreditAccountsResponse]  # type: ignore[assignment]
+    """批量划入: as CreditAccount for up to 500 rows at once, each answered by itself. A call with a row that breaks the
+    contract's rules is refused whole and books nothing; every other refusal concerns its row alone.
+    """
     FreezeAccount: _aio.UnaryUnaryMultiCallable[_account_pb2.FreezeAccountRequest, _account_pb2.FreezeAccountResponse]  # type: ignore[assignment]
     """冻结: from now on no new payment from this account."""
     UnfreezeAccount: _aio.UnaryUnaryMultiCallable[_account_pb2.UnfreezeAccountRequest, _account_pb2.UnfreezeAccountResponse]  # type: ignore[assignment]
     """Ends a freeze."""
+    CloseAccount: _aio.UnaryUnaryMultiCallable[_account_pb2.CloseAccountRequest, _account_pb2.CloseAccountResponse]  # type: ignore[assignment]
+    """销户: no new payment from the account; once none is in flight, what is left waits in the area's suspense for an officer,
+    and the account is closed. The same request again tells how it stands by then.
+    """
+    MoveAccount: _aio.UnaryUnaryMultiCallable[_account_pb2.MoveAccountRequest, _account_pb2.MoveAccountResponse]  # type: ignore[assignment]
+    """账户转移: moves what is free on a personal account to the same person's in another area, which must have been opened
+    there by its first credit, and closes the old one. What payments in flight give back later, and refunds, reach the
+    old area's suspense. Repeated until answered, it does everything once.
+    """
     GetBalance: _aio.UnaryUnaryMultiCallable[_account_pb2.GetBalanceRequest, _account_pb2.GetBalanceResponse]  # type: ignore[assignment]
     """Balances of both parts, what is held, frozen or not."""
     GetStatement: _aio.UnaryUnaryMultiCallable[_account_pb2.GetStatementRequest, _account_pb2.GetStatementResponse]  # type: ignore[assignment]
-    """对账明细: the statement with running balance; holds do not appear."""
+    """对账明细: the statement with running balance, of a period if days are given; holds do not appear."""
 
 class AccountServiceServicer(metaclass=_abc_1.ABCMeta):
     """Accounts for officers and batch jobs: money in, freeze, statement."""
@@ -70,6 +96,16 @@ class AccountServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_account_pb2.CreditAccountResponse, _abc.Awaitable[_account_pb2.CreditAccountResponse]]:
         """划入: credits an account, once for each row_id."""
+
+    @_abc_1.abstractmethod
+    def CreditAccounts(
+        self,
+        request: _account_pb2.CreditAccountsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_account_pb2.CreditAccountsResponse, _abc.Awaitable[_account_pb2.CreditAccountsResponse]]:
+        """批量划入: as CreditAccount for up to 500 rows at once, each answered by itself. A call with a row that breaks the
+        contract's rules is refused whole and books nothing; every other refusal concerns its row alone.
+        """
 
     @_abc_1.abstractmethod
     def FreezeAccount(
@@ -88,6 +124,27 @@ class AccountServiceServicer(metaclass=_abc_1.ABCMeta):
         """Ends a freeze."""
 
     @_abc_1.abstractmethod
+    def CloseAccount(
+        self,
+        request: _account_pb2.CloseAccountRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_account_pb2.CloseAccountResponse, _abc.Awaitable[_account_pb2.CloseAccountResponse]]:
+        """销户: no new payment from the account; once none is in flight, what is left waits in the area's suspense for an officer,
+        and the account is closed. The same request again tells how it stands by then.
+        """
+
+    @_abc_1.abstractmethod
+    def MoveAccount(
+        self,
+        request: _account_pb2.MoveAccountRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_account_pb2.MoveAccountResponse, _abc.Awaitable[_account_pb2.MoveAccountResponse]]:
+        """账户转移: moves what is free on a personal account to the same person's in another area, which must have been opened
+        there by its first credit, and closes the old one. What payments in flight give back later, and refunds, reach the
+        old area's suspense. Repeated until answered, it does everything once.
+        """
+
+    @_abc_1.abstractmethod
     def GetBalance(
         self,
         request: _account_pb2.GetBalanceRequest,
@@ -101,6 +158,6 @@ class AccountServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _account_pb2.GetStatementRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_account_pb2.GetStatementResponse, _abc.Awaitable[_account_pb2.GetStatementResponse]]:
-        """对账明细: the statement with running balance; holds do not appear."""
+        """对账明细: the statement with running balance, of a period if days are given; holds do not appear."""
 
 def add_AccountServiceServicer_to_server(servicer: AccountServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -8,6 +8,7 @@ conventions.
 from collections import abc as _abc
 from gongji.settlement.v1 import account_pb2 as _account_pb2
 from gongji.settlement.v1 import settlement_pb2 as _settlement_pb2
+from gongji.settlement.v1 import wallets_pb2 as _wallets_pb2
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
@@ -35,6 +36,10 @@ class SettlementEvent(_message.Message):
     BILL_REFUNDED_FIELD_NUMBER: _builtins.int
     ACCOUNT_CREDITED_FIELD_NUMBER: _builtins.int
     ACCOUNT_FREEZE_CHANGED_FIELD_NUMBER: _builtins.int
+    WALLET_CHANGED_FIELD_NUMBER: _builtins.int
+    TRANSFER_CHANGED_FIELD_NUMBER: _builtins.int
+    ACCOUNT_CLOSED_FIELD_NUMBER: _builtins.int
+    ACCOUNT_MOVED_FIELD_NUMBER: _builtins.int
     CREDENTIAL_REFUSED_FIELD_NUMBER: _builtins.int
     event_id: _builtins.str
     aggregate_id: _builtins.str
@@ -58,6 +63,22 @@ class SettlementEvent(_message.Message):
         """Aggregate: freeze:<request_id>."""
 
     @_builtins.property
+    def wallet_changed(self) -> Global___WalletChanged:
+        """Aggregate: wallet:<wallet_id>."""
+
+    @_builtins.property
+    def transfer_changed(self) -> Global___TransferChanged:
+        """Aggregate: payment:<transfer_id>."""
+
+    @_builtins.property
+    def account_closed(self) -> Global___AccountClosed:
+        """Aggregate: ending:<request_id>."""
+
+    @_builtins.property
+    def account_moved(self) -> Global___AccountMoved:
+        """The same aggregate."""
+
+    @_builtins.property
     def credential_refused(self) -> Global___CredentialRefused:
         """Aggregate: refusal:<event_id>."""
 
@@ -72,13 +93,17 @@ class SettlementEvent(_message.Message):
         bill_refunded: Global___BillRefunded | None = ...,
         account_credited: Global___AccountCredited | None = ...,
         account_freeze_changed: Global___AccountFreezeChanged | None = ...,
+        wallet_changed: Global___WalletChanged | None = ...,
+        transfer_changed: Global___TransferChanged | None = ...,
+        account_closed: Global___AccountClosed | None = ...,
+        account_moved: Global___AccountMoved | None = ...,
         credential_refused: Global___CredentialRefused | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["account_credited", b"account_credited", "account_freeze_changed", b"account_freeze_changed", "bill_refunded", b"bill_refunded", "bill_settled", b"bill_settled", "credential_refused", b"credential_refused", "fact", b"fact", "occurred_time", b"occurred_time"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["account_closed", b"account_closed", "account_credited", b"account_credited", "account_freeze_changed", b"account_freeze_changed", "account_moved", b"account_moved", "bill_refunded", b"bill_refunded", "bill_settled", b"bill_settled", "credential_refused", b"credential_refused", "fact", b"fact", "occurred_time", b"occurred_time", "transfer_changed", b"transfer_changed", "wallet_changed", b"wallet_changed"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["account_credited", b"account_credited", "account_freeze_changed", b"account_freeze_changed", "aggregate_id", b"aggregate_id", "bill_refunded", b"bill_refunded", "bill_settled", b"bill_settled", "credential_refused", b"credential_refused", "event_id", b"event_id", "fact", b"fact", "occurred_time", b"occurred_time", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["account_closed", b"account_closed", "account_credited", b"account_credited", "account_freeze_changed", b"account_freeze_changed", "account_moved", b"account_moved", "aggregate_id", b"aggregate_id", "bill_refunded", b"bill_refunded", "bill_settled", b"bill_settled", "credential_refused", b"credential_refused", "event_id", b"event_id", "fact", b"fact", "occurred_time", b"occurred_time", "transfer_changed", b"transfer_changed", "version", b"version", "wallet_changed", b"wallet_changed"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_fact: _TypeAlias = _typing.Literal["bill_settled", "bill_refunded", "account_credited", "account_freeze_changed", "credential_refused"]  # noqa: Y015
+    _WhichOneofReturnType_fact: _TypeAlias = _typing.Literal["bill_settled", "bill_refunded", "account_credited", "account_freeze_changed", "wallet_changed", "transfer_changed", "account_closed", "account_moved", "credential_refused"]  # noqa: Y015
     _WhichOneofArgType_fact: _TypeAlias = _typing.Literal["fact", b"fact"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_fact) -> _WhichOneofReturnType_fact | None: ...
 
@@ -96,6 +121,7 @@ class AccountChange(_message.Message):
     PAST_FEN_FIELD_NUMBER: _builtins.int
     CURRENT_FEN_FIELD_NUMBER: _builtins.int
     BALANCE_AFTER_FEN_FIELD_NUMBER: _builtins.int
+    AUTHORISATION_ID_FIELD_NUMBER: _builtins.int
     psn_no: _builtins.str
     role: _settlement_pb2.SourceRole.ValueType
     area: _builtins.str
@@ -103,6 +129,8 @@ class AccountChange(_message.Message):
     current_fen: _builtins.int
     balance_after_fen: _builtins.int
     """What the account can still spend; for its owner's eyes only."""
+    authorisation_id: _builtins.str
+    """Of a FUNDER: under which binding."""
     def __init__(
         self,
         *,
@@ -112,10 +140,11 @@ class AccountChange(_message.Message):
         past_fen: _builtins.int = ...,
         current_fen: _builtins.int = ...,
         balance_after_fen: _builtins.int = ...,
+        authorisation_id: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["area", b"area", "balance_after_fen", b"balance_after_fen", "current_fen", b"current_fen", "past_fen", b"past_fen", "psn_no", b"psn_no", "role", b"role"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["area", b"area", "authorisation_id", b"authorisation_id", "balance_after_fen", b"balance_after_fen", "current_fen", b"current_fen", "past_fen", b"past_fen", "psn_no", b"psn_no", "role", b"role"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -263,6 +292,150 @@ class AccountFreezeChanged(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___AccountFreezeChanged: _TypeAlias = AccountFreezeChanged  # noqa: Y015
+
+@_typing.final
+class WalletChanged(_message.Message):
+    """A wallet was opened (version 1), is used in another area from now on, or takes over that of a merged number."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    WALLET_FIELD_NUMBER: _builtins.int
+    MERGED_PSN_NO_FIELD_NUMBER: _builtins.int
+    merged_psn_no: _builtins.str
+    """The number whose wallet it takes over; empty of anything else."""
+    @_builtins.property
+    def wallet(self) -> _wallets_pb2.Wallet: ...
+    def __init__(
+        self,
+        *,
+        wallet: _wallets_pb2.Wallet | None = ...,
+        merged_psn_no: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["wallet", b"wallet"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["merged_psn_no", b"merged_psn_no", "wallet", b"wallet"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___WalletChanged: _TypeAlias = WalletChanged  # noqa: Y015
+
+@_typing.final
+class TransferChanged(_message.Message):
+    """A transfer awaits its receiver (version 1), or is decided (version 2). One that was refused before its receiver was
+    asked is told to its giver alone, in the answer.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TRANSFER_ID_FIELD_NUMBER: _builtins.int
+    GIVER_PSN_NO_FIELD_NUMBER: _builtins.int
+    RECEIVER_PSN_NO_FIELD_NUMBER: _builtins.int
+    AMOUNT_FEN_FIELD_NUMBER: _builtins.int
+    GIVEN_FROM_FIELD_NUMBER: _builtins.int
+    STATE_FIELD_NUMBER: _builtins.int
+    CAUSE_FIELD_NUMBER: _builtins.int
+    ACCEPT_BY_TIME_FIELD_NUMBER: _builtins.int
+    transfer_id: _builtins.str
+    giver_psn_no: _builtins.str
+    receiver_psn_no: _builtins.str
+    amount_fen: _builtins.int
+    given_from: _account_pb2.AccountKind.ValueType
+    state: _wallets_pb2.TransferState.ValueType
+    cause: _builtins.str
+    """Why it was returned."""
+    @_builtins.property
+    def accept_by_time(self) -> _timestamp_pb2.Timestamp: ...
+    def __init__(
+        self,
+        *,
+        transfer_id: _builtins.str = ...,
+        giver_psn_no: _builtins.str = ...,
+        receiver_psn_no: _builtins.str = ...,
+        amount_fen: _builtins.int = ...,
+        given_from: _account_pb2.AccountKind.ValueType = ...,
+        state: _wallets_pb2.TransferState.ValueType = ...,
+        cause: _builtins.str = ...,
+        accept_by_time: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["accept_by_time", b"accept_by_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["accept_by_time", b"accept_by_time", "amount_fen", b"amount_fen", "cause", b"cause", "given_from", b"given_from", "giver_psn_no", b"giver_psn_no", "receiver_psn_no", b"receiver_psn_no", "state", b"state", "transfer_id", b"transfer_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___TransferChanged: _TypeAlias = TransferChanged  # noqa: Y015
+
+@_typing.final
+class AccountClosed(_message.Message):
+    """An account takes no new payment (version 1), and is closed: at once, or with the end of its last payment in flight
+    (version 2). The end of one that was moved is not told again.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PSN_NO_FIELD_NUMBER: _builtins.int
+    ACCOUNT_KIND_FIELD_NUMBER: _builtins.int
+    AREA_FIELD_NUMBER: _builtins.int
+    CAUSE_FIELD_NUMBER: _builtins.int
+    CLOSED_FIELD_NUMBER: _builtins.int
+    psn_no: _builtins.str
+    account_kind: _account_pb2.AccountKind.ValueType
+    area: _builtins.str
+    cause: _builtins.str
+    """DIED, ..."""
+    closed: _builtins.bool
+    def __init__(
+        self,
+        *,
+        psn_no: _builtins.str = ...,
+        account_kind: _account_pb2.AccountKind.ValueType = ...,
+        area: _builtins.str = ...,
+        cause: _builtins.str = ...,
+        closed: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["account_kind", b"account_kind", "area", b"area", "cause", b"cause", "closed", b"closed", "psn_no", b"psn_no"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___AccountClosed: _TypeAlias = AccountClosed  # noqa: Y015
+
+@_typing.final
+class AccountMoved(_message.Message):
+    """A personal account was moved to the same person's in another area; the old one takes no new payment. Family lets what
+    it pays for others follow.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PSN_NO_FIELD_NUMBER: _builtins.int
+    FROM_AREA_FIELD_NUMBER: _builtins.int
+    TO_AREA_FIELD_NUMBER: _builtins.int
+    PAST_FEN_FIELD_NUMBER: _builtins.int
+    CURRENT_FEN_FIELD_NUMBER: _builtins.int
+    psn_no: _builtins.str
+    from_area: _builtins.str
+    to_area: _builtins.str
+    past_fen: _builtins.int
+    """What was moved, by part."""
+    current_fen: _builtins.int
+    def __init__(
+        self,
+        *,
+        psn_no: _builtins.str = ...,
+        from_area: _builtins.str = ...,
+        to_area: _builtins.str = ...,
+        past_fen: _builtins.int = ...,
+        current_fen: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["current_fen", b"current_fen", "from_area", b"from_area", "past_fen", b"past_fen", "psn_no", b"psn_no", "to_area", b"to_area"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___AccountMoved: _TypeAlias = AccountMoved  # noqa: Y015
 
 @_typing.final
 class CredentialRefused(_message.Message):

@@ -1,0 +1,1 @@
+"""Where the ledger's messages and its values meet."""
