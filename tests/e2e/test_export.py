@@ -21,7 +21,7 @@ from kernel.ids import PsnNo
 from ops.identity.export import ROOMS
 from ops.sandbox_verifier import SandboxKey
 from tests.e2e.relatives import Pair
-from tests.e2e.town import HAMI, HOSPITAL, TESTER, Town, new_resident
+from tests.e2e.town import HAMI, HOSPITAL, TESTER, THEIR_PARENTS, Town, new_resident
 
 GONGJI = "from ops.main import main; main()"
 
@@ -156,7 +156,9 @@ async def test_the_file_holds_what_the_family_room_keeps_also_of_a_group_that_wa
 
 async def test_the_file_holds_a_wallet_with_what_is_under_way(town: Town, tmp_path: Path) -> None:
     """The transfer that waits for the son stands in his list, and its amount under way."""
-    pair = await Pair.living(town, mother=new_resident(past_fen=10_000), son=new_resident(HAMI))
+    pair = await Pair.living(
+        town, mother=new_resident(past_fen=10_000, generation=THEIR_PARENTS), son=new_resident(HAMI)
+    )
     await pair.opened(pair.son)
     given = await pair.given(3_000)
     me, out = pair.son, tmp_path / "me.json"

@@ -202,7 +202,7 @@ async def test_nothing_is_missed_whoever_commits_when(identity: Identity) -> Non
 
 
 async def test_asking_when_nothing_changed_costs_one_statement(identity: Identity) -> None:
-    """However many aggregates there are."""
+    """However many aggregates there are; the outbox may be publishing, in a transaction of its own, meanwhile."""
     await identity.hospital()
     cursor = str(await settled(identity))
     said: list[str] = []
@@ -214,7 +214,8 @@ async def test_asking_when_nothing_changed_costs_one_statement(identity: Identit
     with hearing(identity.database, note):
         assert (await asked(identity, cursor))[0] == {}
         await asyncio.sleep(0)  # The driver tells in the loop's next turn.
-    assert [query for query in said if "outbox" not in query] == [events._CHANGES]
+    of_the_outbox = [query for query in said if "outbox" in query or query.startswith(("BEGIN", "COMMIT"))]
+    assert [query for query in said if query not in of_the_outbox] == [events._CHANGES]
 
 
 async def test_the_question_is_answered_by_the_index(identity: Identity) -> None:
