@@ -31,6 +31,9 @@ PRE_SETTLE_OF: Final = {"2102": "2101", "2207": "2206", "2304": "2303"}
 REVOKES: Final = {"2103": "2102", "2208": "2207", "2305": "2304"}
 """Which transaction a revocation takes back."""
 
+CLR_TYPES: Final = {"2207": "11", "2304": "21", "2102": "41"}
+"""清算类别 by the transaction that settles: 11 outpatient, 21 inpatient, 41 pharmacy."""
+
 
 class Key(NamedTuple):
     """The request key: (institution, infno, msgid) (protocol rule 6). One key has exactly one outcome."""
@@ -63,6 +66,12 @@ def carrying_key(area: AdmDvs, move_id: UUID, carries: int) -> Key:
 def is_carrying(key: Key) -> bool:
     """Whether this is money that follows its own wallet: from hand to hand of one person, and told to nobody."""
     return key.infno == TRANSFER_INFNO and _CARRYING in key.msgid
+
+
+def clr_type_of(infno: str) -> str | None:
+    """清算类别 of a settlement, its revocation or its reversal, by the infno of its key; None of anything else."""
+    settling = infno.removeprefix(REVERSAL_PREFIX)
+    return CLR_TYPES.get(REVOKES.get(settling, settling))
 
 
 def request_hash(*parts: str | bytes | int) -> bytes:

@@ -9,6 +9,7 @@ from sqlalchemy import (
     Boolean,
     CheckConstraint,
     Column,
+    Computed,
     DateTime,
     Index,
     Integer,
@@ -29,6 +30,15 @@ from services.settlement.tables.metadata import METADATA
 
 OPEN: Final = "state IN ('TRYING', 'COMMITTED', 'ABORTED')"
 """What recovery looks for; a statement that says exactly this uses the index payments_due."""
+
+CLR_TYPE: Final = """CASE WHEN kind IN ('SETTLE', 'REFUND') THEN
+    CASE
+        WHEN infno IN ('2207', '2208', '2601/2207') THEN '11'
+        WHEN infno IN ('2304', '2305', '2601/2304') THEN '21'
+        WHEN infno IN ('2102', '2103', '2601/2102') THEN '41'
+    END
+END"""
+"""清算类别 as the transaction says it; ``domain.payment.clr_type_of`` says the same."""
 
 PAYMENTS: Final = Table(
     "payments",
@@ -72,6 +82,12 @@ PAYMENTS: Final = Table(
     Column("finished_at", DateTime(timezone=True)),
     Column("next_drive_at", DateTime(timezone=True), nullable=False, server_default=func.now()),
     Column("attempts", Integer, nullable=False, server_default="0"),
+    Column(
+        "clr_type",
+        Text,
+        Computed(CLR_TYPE, persisted=False),
+        comment="清算类别 of a settlement and its refund: 11 outpatient, 21 inpatient, 41 pharmacy.",
+    ),
     UniqueConstraint("fixmedins_code", "infno", "msgid", name="payments_key"),
     CheckConstraint("kind IN ('SETTLE', 'TRANSFER', 'REFUND', 'CREDIT', 'TOMBSTONE')", name="kind"),
     CheckConstraint("state IN ('TRYING', 'COMMITTED', 'DONE', 'ABORTED', 'CLOSED')", name="state"),
