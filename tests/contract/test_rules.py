@@ -24,7 +24,7 @@ from gongji.identity.v1 import (
 )
 from gongji.ledger.v1 import ledger_pb2
 from gongji.notify.v1 import notify_pb2
-from gongji.settlement.v1 import account_pb2, settlement_pb2, wallets_pb2
+from gongji.settlement.v1 import account_pb2, reconciliation_pb2, settlement_pb2, wallets_pb2
 from kernel.money import AMOUNT_MAX_FEN
 
 FILES: Final[tuple[FileDescriptor, ...]] = tuple(
@@ -46,10 +46,13 @@ FILES: Final[tuple[FileDescriptor, ...]] = tuple(
         settlement_pb2,
         account_pb2,
         wallets_pb2,
+        reconciliation_pb2,
         notify_pb2,
     )
 )
 NATIONAL_AMOUNTS: Final = ("_amt", "_pay", "_sumamt", "_selfpay", "_dedc", "_fen")
+STATEMENT_AMOUNTS: Final = reconciliation_pb2.StatementAmounts.DESCRIPTOR
+"""Both sides' books at a day's end: money that went back stands there with its sign turned."""
 VALIDATOR: Final = protovalidate.Validator()
 
 
@@ -107,11 +110,11 @@ def test_every_text_is_bounded(field: FieldDescriptor) -> None:
     ids=full_name,
 )
 def test_every_amount_keeps_to_n16_2(field: FieldDescriptor) -> None:
-    """An amount of a request is at least 0 and at most sixteen digits of fen."""
+    """An amount of a request is at least 0, or one that a revocation negates; at most sixteen digits."""
     rules = rules_of(field).int64
     lowest = rules.gte if rules.HasField("gte") else rules.gt
     assert rules.HasField("gte") or rules.HasField("gt")
-    assert lowest == 0
+    assert lowest == (-AMOUNT_MAX_FEN if field.containing_type is STATEMENT_AMOUNTS else 0)
     assert rules.lte == AMOUNT_MAX_FEN
 
 
