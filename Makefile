@@ -40,6 +40,10 @@ proto: $(READY) ## Generate protos/gen, the reason catalogue and docs/errors.md
 proto-check: $(READY) ## Fail if generated files are out of date
 	@$(BIN)/python tools/generate_protos.py --check
 
+.PHONY: release-contract
+release-contract: $(READY) ## Keep the contract as it is released: protos/released/<version>, which later ones may not break
+	@$(BIN)/python -m tools.release_contract
+
 .PHONY: demo
 demo: $(READY) ## The main job, end to end: a bill is split over a family and paid, all or nothing
 	@$(BIN)/gongji demo
@@ -108,12 +112,13 @@ bench-identity: $(READY) ## Of it identity alone: a decoding beside an empty RPC
 	@$(BIN)/python -m bench.identity $(BENCH_FLAGS)
 
 .PHONY: lint
-lint: $(READY) ## ruff, mypy --strict, import rules, buf lint
+lint: $(READY) ## ruff, mypy --strict, import rules, buf lint, nothing released is broken
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports
 	@cd protos && $(CURDIR)/$(BIN)/buf lint && $(CURDIR)/$(BIN)/buf format --diff --exit-code
+	@$(BIN)/python -m tools.release_contract --check
 
 .PHONY: k8s-check
 k8s-check: $(READY) ## Render the Kubernetes manifests (needs kubectl), validate them, hold them against the code
