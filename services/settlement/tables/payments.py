@@ -121,6 +121,7 @@ PAYMENTS: Final = Table(
     Index("payments_live_refund", "original_id", unique=True, postgresql_where=text("original_id IS NOT NULL")),
     Index("payments_due", "next_drive_at", postgresql_where=text(OPEN)),
     Index("payments_quarantined", "payment_id", postgresql_where=text("quarantine <> ''")),
+    Index("payments_decided", "decided_at", postgresql_using="brin"),
     comment="Everything durable of a payment; what must still be sent is a function of the row.",
 )
 
