@@ -29,7 +29,7 @@ def register(
         typer.Argument(
             metavar="FILE",
             help="CSV in UTF-8 or GB18030 with a header: psn_cert_type, certno, psn_name and, as far as there are, "
-            "brdy, gend, psn_no, insutype, insuplc_admdvs.",
+            "brdy, gend, psn_no, insutype, insuplc_admdvs, psn_type.",
         ),
     ],
     *,

@@ -19,7 +19,17 @@ if TYPE_CHECKING:
     from gongji.identity.v1.identity_pb2_grpc import IdentityServiceAsyncStub
     from ops.batchfile.view import View
 
-COLUMNS: Final = ("psn_cert_type", "certno", "psn_name", "brdy", "gend", "psn_no", "insutype", "insuplc_admdvs")
+COLUMNS: Final = (
+    "psn_cert_type",
+    "certno",
+    "psn_name",
+    "brdy",
+    "gend",
+    "psn_no",
+    "insutype",
+    "insuplc_admdvs",
+    "psn_type",
+)
 NEEDED: Final = ("psn_cert_type", "certno", "psn_name")
 _KINDS: Final = {
     name.removeprefix("CERTIFICATE_TYPE_"): value for name, value in person_pb2.CertificateType.items() if value

@@ -67,6 +67,7 @@ class IdentityApi(IdentityServiceServicer):
             psn_no=parsed_psn_no(request.psn_no, field="psn_no"),
             insutype=Insutype(request.insutype),
             area=known_area(request.insuplc_admdvs, field="insuplc_admdvs"),
+            psn_type=request.psn_type,
             asked_by=asked_by(context),
             now=now,
             randomness=room.randomness,

@@ -40,6 +40,12 @@ class Enrolment:
     insutype: Insutype
     insuplc_admdvs: AdmDvs
     psn_insu_stas: InsuranceStatus
+    psn_type: str = ""
+    """人员类别 in the national values; empty = nobody has told it."""
+
+
+PSN_TYPES_OF: Final = {Insutype.EMPLOYEE: ("11", "12", "13"), Insutype.RESIDENT: ("14", "15", "16")}
+"""How the codes begin that each insutype has: 在职, 退休, 离休; 未成年, 成年, 老年居民."""
 
 
 class DeathEvidence(Enum):
@@ -162,12 +168,25 @@ def drawn_number(randomness: int) -> PsnNo:
     return PsnNo(str(low + randomness % (9 * low)))
 
 
-def enrolled(person: Person, insutype: Insutype, area: AdmDvs) -> Person:
-    """The person insured in this area, normally; the same person if he is so already. PERSON_DECEASED.
+def check_psn_type(insutype: Insutype, psn_type: str) -> None:
+    """Whether a kind of person can be insured so; PSN_TYPE_NOT_OF_INSUTYPE (INVALID). Empty is not judged."""
+    if psn_type and not psn_type.startswith(PSN_TYPES_OF[insutype]):
+        raise Failure(
+            Kind.INVALID, "PSN_TYPE_NOT_OF_INSUTYPE", field="psn_type", insutype=insutype.value, psn_type=psn_type
+        )
 
-    Another area is a move, an ended or paused enrolment is taken up again.
+
+def enrolled(person: Person, insutype: Insutype, area: AdmDvs, psn_type: str = "") -> Person:
+    """The person insured in this area, normally; the same person if he is so already.
+
+    Another area is a move, an ended or paused enrolment is taken up again; an empty ``psn_type`` leaves what is known.
+    PSN_TYPE_NOT_OF_INSUTYPE (INVALID), PERSON_DECEASED.
     """
-    return _with_enrolment(person, Enrolment(insutype, area, InsuranceStatus.NORMAL))
+    check_psn_type(insutype, psn_type)
+    before = person.enrolment(insutype)
+    if not psn_type and before is not None:
+        psn_type = before.psn_type
+    return _with_enrolment(person, Enrolment(insutype, area, InsuranceStatus.NORMAL, psn_type))
 
 
 def with_status(person: Person, insutype: Insutype, status: InsuranceStatus) -> Person:

@@ -183,7 +183,7 @@ class Register:
         if enrolment is None:
             return
         held = self._people[psn_no]
-        after = enrolled(held.person, enrolment.insutype, enrolment.insuplc_admdvs)
+        after = enrolled(held.person, enrolment.insutype, enrolment.insuplc_admdvs, enrolment.psn_type)
         if after is held.person:
             return
         if psn_no in self._new:

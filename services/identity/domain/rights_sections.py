@@ -72,6 +72,7 @@ _ENROLMENT: Final = (
     _text("insutype", "险种类型", "Insurance type"),
     _text("insuplc_admdvs", "参保地医保区划", "Insured area"),
     _text("psn_insu_stas", "人员参保状态", "Status"),
+    _text("psn_type", "人员类别", "Working, retired or resident (11 to 16)"),
     _time("changed_time", "变更时间", "Since"),
 )
 

@@ -51,17 +51,18 @@ async def enrol(
     psn_no: PsnNo,
     insutype: Insutype,
     area: AdmDvs,
+    psn_type: str = "",
     asked_by: str,
     now: datetime,
     randomness: Randomness,
 ) -> Person:
     """The person, insured there; what is so already is not told again.
 
-    PERSON_UNKNOWN (NOT_FOUND), PERSON_MERGED, PERSON_DECEASED (PRECONDITION).
+    PERSON_UNKNOWN (NOT_FOUND), PERSON_MERGED, then as ``enrolled``.
     """
 
     def change(person: Person) -> Person:
-        return rules.enrolled(person, insutype, area)
+        return rules.enrolled(person, insutype, area, psn_type)
 
     return await _change(database, psn_no, change, purpose=ENROLLED, asked_by=asked_by, now=now, randomness=randomness)
 

@@ -38,16 +38,17 @@ _SAVE_VERSIONS: Final = sa.text("""
     FROM unnest(CAST(:psn_nos AS text[]), CAST(:versions AS bigint[])) AS changed (psn_no, version)
     WHERE persons.psn_no = changed.psn_no""")
 _CHANGED_ENROLMENTS: Final = """
-    SELECT psn_no, insutype, area, stas, CAST(:now AS timestamptz)
-    FROM unnest(CAST(:psn_nos AS text[]), CAST(:insutypes AS text[]), CAST(:areas AS text[]), CAST(:stas AS text[]))
-        AS changed (psn_no, insutype, area, stas)
+    SELECT psn_no, insutype, area, stas, psn_type, CAST(:now AS timestamptz)
+    FROM unnest(CAST(:psn_nos AS text[]), CAST(:insutypes AS text[]), CAST(:areas AS text[]), CAST(:stas AS text[]),
+                CAST(:psn_types AS text[])) AS changed (psn_no, insutype, area, stas, psn_type)
     ORDER BY psn_no, insutype"""
 _SAVE_ENROLMENTS: Final = sa.text(f"""
-    INSERT INTO enrolments (psn_no, insutype, insuplc_admdvs, psn_insu_stas, changed_at){_CHANGED_ENROLMENTS}
+    INSERT INTO enrolments (psn_no, insutype, insuplc_admdvs, psn_insu_stas, psn_type, changed_at){_CHANGED_ENROLMENTS}
     ON CONFLICT (psn_no, insutype) DO UPDATE SET insuplc_admdvs = excluded.insuplc_admdvs,
-        psn_insu_stas = excluded.psn_insu_stas, changed_at = excluded.changed_at""")
+        psn_insu_stas = excluded.psn_insu_stas, psn_type = excluded.psn_type, changed_at = excluded.changed_at""")
 _ADD_ENROLMENT_CHANGES: Final = sa.text(f"""
-    INSERT INTO enrolment_changes (psn_no, insutype, insuplc_admdvs, psn_insu_stas, changed_at){_CHANGED_ENROLMENTS}
+    INSERT INTO enrolment_changes (psn_no, insutype, insuplc_admdvs, psn_insu_stas, psn_type,
+                                   changed_at){_CHANGED_ENROLMENTS}
     """)
 _SEALED: Final[sa.Select[tuple[object, ...]]] = sa.select(
     PERSONS.c.psn_no, PERSONS.c.certificate_kind, PERSONS.c.key_id, PERSONS.c.certno_sealed, PERSONS.c.name_sealed
@@ -172,6 +173,7 @@ async def save_enrolments(
         "insutypes": [each.insutype.value for _, each in enrolments],
         "areas": [each.insuplc_admdvs for _, each in enrolments],
         "stas": [each.psn_insu_stas.value for _, each in enrolments],
+        "psn_types": [each.psn_type for _, each in enrolments],
         "now": now,
     }
     await connection.execute(_SAVE_ENROLMENTS, rows)
@@ -246,4 +248,6 @@ def _sealed(row: sa.Row[tuple[object, ...]]) -> SealedPerson:
 
 
 def _enrolment(row: sa.Row[tuple[object, ...]]) -> Enrolment:
-    return Enrolment(Insutype(row.insutype), AdmDvs(row.insuplc_admdvs), InsuranceStatus(row.psn_insu_stas))
+    return Enrolment(
+        Insutype(row.insutype), AdmDvs(row.insuplc_admdvs), InsuranceStatus(row.psn_insu_stas), row.psn_type
+    )

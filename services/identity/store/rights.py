@@ -104,7 +104,13 @@ def _record_changes(whose: Whose) -> Query:
 def _enrolments(whose: Whose) -> Query:
     table = ENROLMENTS.c
     return (
-        sa.select(table.insutype, table.insuplc_admdvs, table.psn_insu_stas, *_as(changed_time=table.changed_at))
+        sa.select(
+            table.insutype,
+            table.insuplc_admdvs,
+            table.psn_insu_stas,
+            table.psn_type,
+            *_as(changed_time=table.changed_at),
+        )
         .where(table.psn_no == whose)
         .order_by(table.psn_no, table.insutype)
     )
@@ -113,7 +119,13 @@ def _enrolments(whose: Whose) -> Query:
 def _enrolment_history(whose: Whose) -> Query:
     table = ENROLMENT_CHANGES.c
     return (
-        sa.select(table.insutype, table.insuplc_admdvs, table.psn_insu_stas, *_as(changed_time=table.changed_at))
+        sa.select(
+            table.insutype,
+            table.insuplc_admdvs,
+            table.psn_insu_stas,
+            table.psn_type,
+            *_as(changed_time=table.changed_at),
+        )
         .where(table.psn_no == whose)
         .order_by(table.id)
     )

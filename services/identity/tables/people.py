@@ -84,10 +84,16 @@ ENROLMENTS: Final = sa.Table(
     sa.Column("insuplc_admdvs", sa.Text, nullable=False),
     sa.Column("psn_insu_stas", sa.Text, nullable=False),
     sa.Column("changed_at", INSTANT, nullable=False),
+    sa.Column("psn_type", sa.Text, nullable=False, server_default="", comment="Empty = not told."),
     sa.PrimaryKeyConstraint("psn_no", "insutype", name="enrolments_pkey"),
     sa.CheckConstraint("insutype IN ('310', '390')", name="enrolments_insutype"),
     sa.CheckConstraint("insuplc_admdvs ~ '^[1-9][0-9]{5}$'", name="enrolments_insuplc_admdvs"),
     sa.CheckConstraint("psn_insu_stas IN ('1', '2', '4')", name="enrolments_psn_insu_stas"),
+    sa.CheckConstraint(
+        "psn_type = '' OR psn_type ~"
+        " CASE insutype WHEN '310' THEN '^1[123]([0-9]{2})?$' ELSE '^1[456]([0-9]{2})?$' END",
+        name="enrolments_psn_type",
+    ),
 )
 
 ENROLMENT_CHANGES: Final = sa.Table(
@@ -99,6 +105,7 @@ ENROLMENT_CHANGES: Final = sa.Table(
     sa.Column("insuplc_admdvs", sa.Text, nullable=False),
     sa.Column("psn_insu_stas", sa.Text, nullable=False),
     sa.Column("changed_at", INSTANT, nullable=False),
+    sa.Column("psn_type", sa.Text, nullable=False, server_default="", comment="Empty = not told."),
     comment="Where and how someone was insured, and since when; only ever added to.",
 )
 sa.Index("enrolment_changes_psn_no", ENROLMENT_CHANGES.c.psn_no, ENROLMENT_CHANGES.c.id)

@@ -69,6 +69,7 @@ def person_message(person: Person, *, now: datetime) -> person_pb2.Person:
                 insutype=each.insutype.value,
                 insuplc_admdvs=each.insuplc_admdvs,
                 psn_insu_stas=each.psn_insu_stas.value,
+                psn_type=each.psn_type,
             )
             for each in person.enrolments
         ],

@@ -11,7 +11,7 @@ from chassis.rpc.interceptors import checked_request
 from gongji.identity.v1 import identity_pb2 as pb
 from kernel.failures import Failure, Kind
 from kernel.policy import known_area
-from services.identity.domain.person import Enrolment, InsuranceStatus, Insutype
+from services.identity.domain.person import Enrolment, InsuranceStatus, Insutype, check_psn_type
 from services.identity.domain.registration import Outcome, Row
 from services.identity.wire.people import registration
 
@@ -56,9 +56,17 @@ def _enrolment(message: pb.PersonRow) -> Enrolment | None:
     if not message.insutype or not message.insuplc_admdvs:
         missing = "insuplc_admdvs" if message.insutype else "insutype"
         raise Failure(Kind.INVALID, "ENROLMENT_INCOMPLETE", field=missing)
-    checked_request(pb.EnrolRequest(psn_no=_ANYBODY, insutype=message.insutype, insuplc_admdvs=message.insuplc_admdvs))
+    checked_request(
+        pb.EnrolRequest(
+            psn_no=_ANYBODY,
+            insutype=message.insutype,
+            insuplc_admdvs=message.insuplc_admdvs,
+            psn_type=message.psn_type,
+        )
+    )
     area = known_area(message.insuplc_admdvs, field="insuplc_admdvs")
-    return Enrolment(Insutype(message.insutype), area, InsuranceStatus.NORMAL)
+    check_psn_type(Insutype(message.insutype), message.psn_type)
+    return Enrolment(Insutype(message.insutype), area, InsuranceStatus.NORMAL, message.psn_type)
 
 
 def _answer(outcome: Outcome) -> pb.PersonRowAnswer:

@@ -27,6 +27,12 @@ async def enrol(identity: Identity, psn_no: str, insutype: str = "310", area: st
     return (await identity.stub.Enrol(request)).person
 
 
+async def retire(identity: Identity, psn_no: str, psn_type: str) -> person_pb2.Person:
+    """Enrols a person as of that kind."""
+    request = identity_pb2.EnrolRequest(psn_no=psn_no, insutype="310", insuplc_admdvs=URUMQI, psn_type=psn_type)
+    return (await identity.stub.Enrol(request)).person
+
+
 async def status(identity: Identity, psn_no: str, stas: str, insutype: str = "310") -> person_pb2.Person:
     """Changes a person's insurance status."""
     request = identity_pb2.ChangeInsuranceStatusRequest(psn_no=psn_no, insutype=insutype, psn_insu_stas=stas)
@@ -148,6 +154,16 @@ async def test_enrolment_move_and_status_are_told_with_rising_versions(identity:
     ]
     assert events[-1].person_changed.person == last == await identity.person(psn_no)
     assert await count(identity, "enrolment_changes") == 6
+
+
+async def test_who_retires_is_told_so_and_an_ended_enrolment_keeps_it(identity: Identity) -> None:
+    """psn_type goes out with the person, is changed by enrolling again, and stays while nobody tells another."""
+    await identity.register(**WANG)
+    await retire(identity, WANG["psn_no"], "1101")
+    assert (await retire(identity, WANG["psn_no"], "12")).enrolments[0].psn_type == "12"
+    assert (await status(identity, WANG["psn_no"], "4")).enrolments[0].psn_type == "12"
+    assert (await enrol(identity, WANG["psn_no"], area=HAMI)).enrolments[0].psn_type == "12"
+    assert (await identity.person(WANG["psn_no"])).enrolments[0].psn_type == "12"
 
 
 async def test_changes_of_one_person_at_once_never_share_a_version(start_identity: StartIdentity) -> None:

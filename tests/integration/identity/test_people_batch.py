@@ -106,6 +106,11 @@ async def test_a_row_is_answered_as_a_single_call(start_identity: StartIdentity)
     ("fields", "refused"),
     [
         ({"insutype": "310"}, ("ENROLMENT_INCOMPLETE", "insuplc_admdvs")),
+        (
+            {"insutype": "310", "insuplc_admdvs": URUMQI, "psn_type": "14"},
+            ("PSN_TYPE_NOT_OF_INSUTYPE", "psn_type"),
+        ),
+        ({"insutype": "310", "insuplc_admdvs": URUMQI, "psn_type": "1"}, ("REQUEST_INVALID", "psn_type")),
         ({"insuplc_admdvs": URUMQI}, ("ENROLMENT_INCOMPLETE", "insutype")),
         (EMPLOYED | {"insutype": "320"}, ("REQUEST_INVALID", "insutype")),
         (EMPLOYED | {"insuplc_admdvs": "65010"}, ("REQUEST_INVALID", "insuplc_admdvs")),

@@ -42,6 +42,24 @@ def test_enrolling_again_changes_nothing() -> None:
     assert enrolled(EMPLOYEE, Insutype.EMPLOYEE, URUMQI) is EMPLOYEE
 
 
+def test_the_kind_of_person_is_told_once_and_stays() -> None:
+    """An enrolment that does not tell psn_type keeps what is known, in a move and after an end too."""
+    retired = enrolled(EMPLOYEE, Insutype.EMPLOYEE, URUMQI, "12")
+    assert retired.version == EMPLOYEE.version + 1
+    ended_there = with_status(retired, Insutype.EMPLOYEE, InsuranceStatus.ENDED)
+    moved = enrolled(ended_there, Insutype.EMPLOYEE, HAMI)
+    assert [each.psn_type for each in moved.enrolments] == ["12"]
+    assert enrolled(moved, Insutype.EMPLOYEE, HAMI, "12") is moved
+
+
+@pytest.mark.parametrize(("insutype", "psn_type"), [("310", "14"), ("390", "12"), ("390", "1101")])
+def test_a_kind_of_person_belongs_to_its_insutype(insutype: str, psn_type: str) -> None:
+    """PSN_TYPE_NOT_OF_INSUTYPE for a resident who retires and an employee who is a child."""
+    with pytest.raises(Failure) as refused:
+        enrolled(STRANGER, Insutype(insutype), URUMQI, psn_type)
+    assert refused.value.reason == "PSN_TYPE_NOT_OF_INSUTYPE"
+
+
 def test_a_move_is_an_enrolment_in_another_area() -> None:
     """The latest area of an insutype stands, the other insutype is untouched."""
     both = enrolled(EMPLOYEE, Insutype.RESIDENT, URUMQI)

@@ -165,19 +165,23 @@ class EnrolRequest(_message.Message):
     PSN_NO_FIELD_NUMBER: _builtins.int
     INSUTYPE_FIELD_NUMBER: _builtins.int
     INSUPLC_ADMDVS_FIELD_NUMBER: _builtins.int
+    PSN_TYPE_FIELD_NUMBER: _builtins.int
     psn_no: _builtins.str
     insutype: _builtins.str
     insuplc_admdvs: _builtins.str
+    psn_type: _builtins.str
+    """人员类别: 11 working, 12 retired, 13 离休 (310); 14 to 16 (390). Empty leaves what is known of this insutype."""
     def __init__(
         self,
         *,
         psn_no: _builtins.str = ...,
         insutype: _builtins.str = ...,
         insuplc_admdvs: _builtins.str = ...,
+        psn_type: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["insuplc_admdvs", b"insuplc_admdvs", "insutype", b"insutype", "psn_no", b"psn_no"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["insuplc_admdvs", b"insuplc_admdvs", "insutype", b"insutype", "psn_no", b"psn_no", "psn_type", b"psn_type"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -361,6 +365,7 @@ class PersonRow(_message.Message):
     PSN_NO_FIELD_NUMBER: _builtins.int
     INSUTYPE_FIELD_NUMBER: _builtins.int
     INSUPLC_ADMDVS_FIELD_NUMBER: _builtins.int
+    PSN_TYPE_FIELD_NUMBER: _builtins.int
     psn_cert_type: _person_pb2.CertificateType.ValueType
     certno: _builtins.str
     psn_name: _builtins.str
@@ -370,6 +375,8 @@ class PersonRow(_message.Message):
     insutype: _builtins.str
     """With insuplc_admdvs: the person is enrolled as well."""
     insuplc_admdvs: _builtins.str
+    psn_type: _builtins.str
+    """Of the enrolment; may be empty."""
     def __init__(
         self,
         *,
@@ -381,10 +388,11 @@ class PersonRow(_message.Message):
         psn_no: _builtins.str = ...,
         insutype: _builtins.str = ...,
         insuplc_admdvs: _builtins.str = ...,
+        psn_type: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["brdy", b"brdy", "certno", b"certno", "gend", b"gend", "insuplc_admdvs", b"insuplc_admdvs", "insutype", b"insutype", "psn_cert_type", b"psn_cert_type", "psn_name", b"psn_name", "psn_no", b"psn_no"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["brdy", b"brdy", "certno", b"certno", "gend", b"gend", "insuplc_admdvs", b"insuplc_admdvs", "insutype", b"insutype", "psn_cert_type", b"psn_cert_type", "psn_name", b"psn_name", "psn_no", b"psn_no", "psn_type", b"psn_type"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

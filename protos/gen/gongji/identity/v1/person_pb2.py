@@ -26,7 +26,7 @@ from buf.validate import validate_pb2 as buf_dot_validate_dot_validate__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1fgongji/identity/v1/person.proto\x12\x12gongji.identity.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"L\n\tEnrolment\x12\x10\n\x08insutype\x18\x01 \x01(\t\x12\x16\n\x0einsuplc_admdvs\x18\x02 \x01(\t\x12\x15\n\rpsn_insu_stas\x18\x03 \x01(\t\"{\n\x08Sanction\x12\x13\n\x0bsanction_id\x18\x01 \x01(\t\x12-\n\tfrom_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12+\n\x07to_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\xfc\x01\n\x06Person\x12\x0e\n\x06psn_no\x18\x01 \x01(\t\x12\x13\n\x0bname_masked\x18\x02 \x01(\t\x12\x0c\n\x04\x62rdy\x18\x03 \x01(\t\x12\x31\n\nenrolments\x18\x04 \x03(\x0b\x32\x1d.gongji.identity.v1.Enrolment\x12/\n\tsanctions\x18\x05 \x03(\x0b\x32\x1c.gongji.identity.v1.Sanction\x12\x12\n\ndeath_date\x18\x14 \x01(\t\x12\x13\n\x0bmerged_into\x18\x15 \x01(\t\x12\x32\n\x0ereal_name_time\x18\x16 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\x86\x04\n\x0bInstitution\x12\x33\n\x0e\x66ixmedins_code\x18\x01 \x01(\tB\x1b\xbaH\x18r\x16\x32\x14^[HP][1-9][0-9]{10}$\x12\"\n\x0e\x66ixmedins_name\x18\x02 \x01(\tB\n\xbaH\x07r\x05\x10\x01\x18\xc8\x01\x12?\n\x05state\x18\x03 \x01(\x0e\x32$.gongji.identity.v1.InstitutionStateB\n\xbaH\x07\x82\x01\x04\x10\x01 \x00\x12\x16\n\x0ewallet_capable\x18\x04 \x01(\x08\x12=\n\x05level\x18\x32 \x01(\x0e\x32$.gongji.identity.v1.InstitutionLevelB\x08\xbaH\x05\x82\x01\x02\x10\x01\x12\x43\n\x13\x61greement_from_date\x18\x33 \x01(\tB&\xbaH#r\x1e\x32\x1c^[0-9]{4}-[0-9]{2}-[0-9]{2}$\xd8\x01\x01\x12\x41\n\x11\x61greement_to_date\x18\x34 \x01(\tB&\xbaH#r\x1e\x32\x1c^[0-9]{4}-[0-9]{2}-[0-9]{2}$\xd8\x01\x01\x12T\n\x0c\x63\x61pabilities\x18\x35 \x03(\x0e\x32).gongji.identity.v1.InstitutionCapabilityB\x13\xbaH\x10\x92\x01\r\x10\n\x18\x01\"\x07\x82\x01\x04\x10\x01 \x00\x12(\n\x05place\x18\x36 \x01(\x0b\x32\x19.gongji.identity.v1.Place\"\x83\x01\n\x05Place\x12\'\n\x0elongitude_udeg\x18\x01 \x01(\x05\x42\x0f\xbaH\x0c\x1a\n\x18\x80\xe4\xec@(\xc0\xc8\xe7\"\x12&\n\rlatitude_udeg\x18\x02 \x01(\x05\x42\x0f\xbaH\x0c\x1a\n\x18\x80\xf3\xdf\x19(\xc0\x8d\xb7\x01\x12)\n\x06\x61\x64mdvs\x18\x03 \x01(\tB\x19\xbaH\x16r\x11\x32\x0f^[1-9][0-9]{5}$\xd8\x01\x01\"\x9e\x02\n\x08Terminal\x12\x16\n\x0e\x66ixmedins_code\x18\x01 \x01(\t\x12\x13\n\x0bterminal_no\x18\x02 \x01(\t\x12\x15\n\rterminal_name\x18\x03 \x01(\t\x12\x30\n\x05state\x18\x04 \x01(\x0e\x32!.gongji.identity.v1.TerminalState\x12(\n\x05place\x18\x05 \x01(\x0b\x32\x19.gongji.identity.v1.Place\x12\x0f\n\x07sign_no\x18\x06 \x01(\t\x12-\n\tsign_time\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x32\n\x0esign_ends_time\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.Timestamp*\xf8\x01\n\x0f\x43\x65rtificateType\x12 \n\x1c\x43\x45RTIFICATE_TYPE_UNSPECIFIED\x10\x00\x12 \n\x1c\x43\x45RTIFICATE_TYPE_RESIDENT_ID\x10\x01\x12/\n+CERTIFICATE_TYPE_FOREIGN_PERMANENT_RESIDENT\x10\x02\x12$\n CERTIFICATE_TYPE_HK_MACAU_PERMIT\x10\x03\x12\"\n\x1e\x43\x45RTIFICATE_TYPE_TAIWAN_PERMIT\x10\x04\x12&\n\"CERTIFICATE_TYPE_BIRTH_CERTIFICATE\x10\x05*\x99\x01\n\x0fKinshipFactKind\x12!\n\x1dKINSHIP_FACT_KIND_UNSPECIFIED\x10\x00\x12\x1f\n\x1bKINSHIP_FACT_KIND_PARENT_OF\x10\x01\x12 \n\x1cKINSHIP_FACT_KIND_MARRIED_TO\x10\x02\x12 \n\x1cKINSHIP_FACT_KIND_SIBLING_OF\x10\x03*\xda\x01\n\x10KinshipFactState\x12\"\n\x1eKINSHIP_FACT_STATE_UNSPECIFIED\x10\x00\x12 \n\x1cKINSHIP_FACT_STATE_SUBMITTED\x10\x01\x12\x1f\n\x1bKINSHIP_FACT_STATE_VERIFIED\x10\x02\x12\x1f\n\x1bKINSHIP_FACT_STATE_REJECTED\x10\x03\x12\x1e\n\x1aKINSHIP_FACT_STATE_REVOKED\x10\x04\x12\x1e\n\x1aKINSHIP_FACT_STATE_EXPIRED\x10\x05*\xf5\x01\n\x08Relation\x12\x18\n\x14RELATION_UNSPECIFIED\x10\x00\x12\x13\n\x0fRELATION_SPOUSE\x10\x01\x12\x13\n\x0fRELATION_PARENT\x10\x02\x12\x12\n\x0eRELATION_CHILD\x10\x03\x12\x14\n\x10RELATION_SIBLING\x10\x04\x12!\n\x1dRELATION_PATERNAL_GRANDPARENT\x10\x05\x12!\n\x1dRELATION_MATERNAL_GRANDPARENT\x10\x06\x12\x17\n\x13RELATION_GRANDCHILD\x10\x07\x12\x1c\n\x18RELATION_DAUGHTERS_CHILD\x10\x08*\x95\x01\n\x10InstitutionState\x12!\n\x1dINSTITUTION_STATE_UNSPECIFIED\x10\x00\x12 \n\x1cINSTITUTION_STATE_DESIGNATED\x10\x01\x12\x1f\n\x1bINSTITUTION_STATE_SUSPENDED\x10\x02\x12\x1b\n\x17INSTITUTION_STATE_ENDED\x10\x03*\xa8\x01\n\x10InstitutionLevel\x12!\n\x1dINSTITUTION_LEVEL_UNSPECIFIED\x10\x00\x12\x1e\n\x1aINSTITUTION_LEVEL_UNGRADED\x10\x01\x12\x19\n\x15INSTITUTION_LEVEL_ONE\x10\x02\x12\x19\n\x15INSTITUTION_LEVEL_TWO\x10\x03\x12\x1b\n\x17INSTITUTION_LEVEL_THREE\x10\x04*\xb2\x01\n\x15InstitutionCapability\x12&\n\"INSTITUTION_CAPABILITY_UNSPECIFIED\x10\x00\x12$\n INSTITUTION_CAPABILITY_INPATIENT\x10\x01\x12\"\n\x1eINSTITUTION_CAPABILITY_CHRONIC\x10\x02\x12\'\n#INSTITUTION_CAPABILITY_DUAL_CHANNEL\x10\x03*f\n\rTerminalState\x12\x1e\n\x1aTERMINAL_STATE_UNSPECIFIED\x10\x00\x12\x19\n\x15TERMINAL_STATE_ACTIVE\x10\x01\x12\x1a\n\x16TERMINAL_STATE_RETIRED\x10\x02\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1fgongji/identity/v1/person.proto\x12\x12gongji.identity.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"^\n\tEnrolment\x12\x10\n\x08insutype\x18\x01 \x01(\t\x12\x16\n\x0einsuplc_admdvs\x18\x02 \x01(\t\x12\x15\n\rpsn_insu_stas\x18\x03 \x01(\t\x12\x10\n\x08psn_type\x18\x04 \x01(\t\"{\n\x08Sanction\x12\x13\n\x0bsanction_id\x18\x01 \x01(\t\x12-\n\tfrom_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12+\n\x07to_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\xfc\x01\n\x06Person\x12\x0e\n\x06psn_no\x18\x01 \x01(\t\x12\x13\n\x0bname_masked\x18\x02 \x01(\t\x12\x0c\n\x04\x62rdy\x18\x03 \x01(\t\x12\x31\n\nenrolments\x18\x04 \x03(\x0b\x32\x1d.gongji.identity.v1.Enrolment\x12/\n\tsanctions\x18\x05 \x03(\x0b\x32\x1c.gongji.identity.v1.Sanction\x12\x12\n\ndeath_date\x18\x14 \x01(\t\x12\x13\n\x0bmerged_into\x18\x15 \x01(\t\x12\x32\n\x0ereal_name_time\x18\x16 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\x86\x04\n\x0bInstitution\x12\x33\n\x0e\x66ixmedins_code\x18\x01 \x01(\tB\x1b\xbaH\x18r\x16\x32\x14^[HP][1-9][0-9]{10}$\x12\"\n\x0e\x66ixmedins_name\x18\x02 \x01(\tB\n\xbaH\x07r\x05\x10\x01\x18\xc8\x01\x12?\n\x05state\x18\x03 \x01(\x0e\x32$.gongji.identity.v1.InstitutionStateB\n\xbaH\x07\x82\x01\x04\x10\x01 \x00\x12\x16\n\x0ewallet_capable\x18\x04 \x01(\x08\x12=\n\x05level\x18\x32 \x01(\x0e\x32$.gongji.identity.v1.InstitutionLevelB\x08\xbaH\x05\x82\x01\x02\x10\x01\x12\x43\n\x13\x61greement_from_date\x18\x33 \x01(\tB&\xbaH#r\x1e\x32\x1c^[0-9]{4}-[0-9]{2}-[0-9]{2}$\xd8\x01\x01\x12\x41\n\x11\x61greement_to_date\x18\x34 \x01(\tB&\xbaH#r\x1e\x32\x1c^[0-9]{4}-[0-9]{2}-[0-9]{2}$\xd8\x01\x01\x12T\n\x0c\x63\x61pabilities\x18\x35 \x03(\x0e\x32).gongji.identity.v1.InstitutionCapabilityB\x13\xbaH\x10\x92\x01\r\x10\n\x18\x01\"\x07\x82\x01\x04\x10\x01 \x00\x12(\n\x05place\x18\x36 \x01(\x0b\x32\x19.gongji.identity.v1.Place\"\x83\x01\n\x05Place\x12\'\n\x0elongitude_udeg\x18\x01 \x01(\x05\x42\x0f\xbaH\x0c\x1a\n\x18\x80\xe4\xec@(\xc0\xc8\xe7\"\x12&\n\rlatitude_udeg\x18\x02 \x01(\x05\x42\x0f\xbaH\x0c\x1a\n\x18\x80\xf3\xdf\x19(\xc0\x8d\xb7\x01\x12)\n\x06\x61\x64mdvs\x18\x03 \x01(\tB\x19\xbaH\x16r\x11\x32\x0f^[1-9][0-9]{5}$\xd8\x01\x01\"\x9e\x02\n\x08Terminal\x12\x16\n\x0e\x66ixmedins_code\x18\x01 \x01(\t\x12\x13\n\x0bterminal_no\x18\x02 \x01(\t\x12\x15\n\rterminal_name\x18\x03 \x01(\t\x12\x30\n\x05state\x18\x04 \x01(\x0e\x32!.gongji.identity.v1.TerminalState\x12(\n\x05place\x18\x05 \x01(\x0b\x32\x19.gongji.identity.v1.Place\x12\x0f\n\x07sign_no\x18\x06 \x01(\t\x12-\n\tsign_time\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x32\n\x0esign_ends_time\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.Timestamp*\xf8\x01\n\x0f\x43\x65rtificateType\x12 \n\x1c\x43\x45RTIFICATE_TYPE_UNSPECIFIED\x10\x00\x12 \n\x1c\x43\x45RTIFICATE_TYPE_RESIDENT_ID\x10\x01\x12/\n+CERTIFICATE_TYPE_FOREIGN_PERMANENT_RESIDENT\x10\x02\x12$\n CERTIFICATE_TYPE_HK_MACAU_PERMIT\x10\x03\x12\"\n\x1e\x43\x45RTIFICATE_TYPE_TAIWAN_PERMIT\x10\x04\x12&\n\"CERTIFICATE_TYPE_BIRTH_CERTIFICATE\x10\x05*\x99\x01\n\x0fKinshipFactKind\x12!\n\x1dKINSHIP_FACT_KIND_UNSPECIFIED\x10\x00\x12\x1f\n\x1bKINSHIP_FACT_KIND_PARENT_OF\x10\x01\x12 \n\x1cKINSHIP_FACT_KIND_MARRIED_TO\x10\x02\x12 \n\x1cKINSHIP_FACT_KIND_SIBLING_OF\x10\x03*\xda\x01\n\x10KinshipFactState\x12\"\n\x1eKINSHIP_FACT_STATE_UNSPECIFIED\x10\x00\x12 \n\x1cKINSHIP_FACT_STATE_SUBMITTED\x10\x01\x12\x1f\n\x1bKINSHIP_FACT_STATE_VERIFIED\x10\x02\x12\x1f\n\x1bKINSHIP_FACT_STATE_REJECTED\x10\x03\x12\x1e\n\x1aKINSHIP_FACT_STATE_REVOKED\x10\x04\x12\x1e\n\x1aKINSHIP_FACT_STATE_EXPIRED\x10\x05*\xf5\x01\n\x08Relation\x12\x18\n\x14RELATION_UNSPECIFIED\x10\x00\x12\x13\n\x0fRELATION_SPOUSE\x10\x01\x12\x13\n\x0fRELATION_PARENT\x10\x02\x12\x12\n\x0eRELATION_CHILD\x10\x03\x12\x14\n\x10RELATION_SIBLING\x10\x04\x12!\n\x1dRELATION_PATERNAL_GRANDPARENT\x10\x05\x12!\n\x1dRELATION_MATERNAL_GRANDPARENT\x10\x06\x12\x17\n\x13RELATION_GRANDCHILD\x10\x07\x12\x1c\n\x18RELATION_DAUGHTERS_CHILD\x10\x08*\x95\x01\n\x10InstitutionState\x12!\n\x1dINSTITUTION_STATE_UNSPECIFIED\x10\x00\x12 \n\x1cINSTITUTION_STATE_DESIGNATED\x10\x01\x12\x1f\n\x1bINSTITUTION_STATE_SUSPENDED\x10\x02\x12\x1b\n\x17INSTITUTION_STATE_ENDED\x10\x03*\xa8\x01\n\x10InstitutionLevel\x12!\n\x1dINSTITUTION_LEVEL_UNSPECIFIED\x10\x00\x12\x1e\n\x1aINSTITUTION_LEVEL_UNGRADED\x10\x01\x12\x19\n\x15INSTITUTION_LEVEL_ONE\x10\x02\x12\x19\n\x15INSTITUTION_LEVEL_TWO\x10\x03\x12\x1b\n\x17INSTITUTION_LEVEL_THREE\x10\x04*\xb2\x01\n\x15InstitutionCapability\x12&\n\"INSTITUTION_CAPABILITY_UNSPECIFIED\x10\x00\x12$\n INSTITUTION_CAPABILITY_INPATIENT\x10\x01\x12\"\n\x1eINSTITUTION_CAPABILITY_CHRONIC\x10\x02\x12\'\n#INSTITUTION_CAPABILITY_DUAL_CHANNEL\x10\x03*f\n\rTerminalState\x12\x1e\n\x1aTERMINAL_STATE_UNSPECIFIED\x10\x00\x12\x19\n\x15TERMINAL_STATE_ACTIVE\x10\x01\x12\x1a\n\x16TERMINAL_STATE_RETIRED\x10\x02\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -53,32 +53,32 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_PLACE'].fields_by_name['latitude_udeg']._serialized_options = b'\272H\014\032\n\030\200\363\337\031(\300\215\267\001'
   _globals['_PLACE'].fields_by_name['admdvs']._loaded_options = None
   _globals['_PLACE'].fields_by_name['admdvs']._serialized_options = b'\272H\026r\0212\017^[1-9][0-9]{5}$\330\001\001'
-  _globals['_CERTIFICATETYPE']._serialized_start=1520
-  _globals['_CERTIFICATETYPE']._serialized_end=1768
-  _globals['_KINSHIPFACTKIND']._serialized_start=1771
-  _globals['_KINSHIPFACTKIND']._serialized_end=1924
-  _globals['_KINSHIPFACTSTATE']._serialized_start=1927
-  _globals['_KINSHIPFACTSTATE']._serialized_end=2145
-  _globals['_RELATION']._serialized_start=2148
-  _globals['_RELATION']._serialized_end=2393
-  _globals['_INSTITUTIONSTATE']._serialized_start=2396
-  _globals['_INSTITUTIONSTATE']._serialized_end=2545
-  _globals['_INSTITUTIONLEVEL']._serialized_start=2548
-  _globals['_INSTITUTIONLEVEL']._serialized_end=2716
-  _globals['_INSTITUTIONCAPABILITY']._serialized_start=2719
-  _globals['_INSTITUTIONCAPABILITY']._serialized_end=2897
-  _globals['_TERMINALSTATE']._serialized_start=2899
-  _globals['_TERMINALSTATE']._serialized_end=3001
+  _globals['_CERTIFICATETYPE']._serialized_start=1538
+  _globals['_CERTIFICATETYPE']._serialized_end=1786
+  _globals['_KINSHIPFACTKIND']._serialized_start=1789
+  _globals['_KINSHIPFACTKIND']._serialized_end=1942
+  _globals['_KINSHIPFACTSTATE']._serialized_start=1945
+  _globals['_KINSHIPFACTSTATE']._serialized_end=2163
+  _globals['_RELATION']._serialized_start=2166
+  _globals['_RELATION']._serialized_end=2411
+  _globals['_INSTITUTIONSTATE']._serialized_start=2414
+  _globals['_INSTITUTIONSTATE']._serialized_end=2563
+  _globals['_INSTITUTIONLEVEL']._serialized_start=2566
+  _globals['_INSTITUTIONLEVEL']._serialized_end=2734
+  _globals['_INSTITUTIONCAPABILITY']._serialized_start=2737
+  _globals['_INSTITUTIONCAPABILITY']._serialized_end=2915
+  _globals['_TERMINALSTATE']._serialized_start=2917
+  _globals['_TERMINALSTATE']._serialized_end=3019
   _globals['_ENROLMENT']._serialized_start=117
-  _globals['_ENROLMENT']._serialized_end=193
-  _globals['_SANCTION']._serialized_start=195
-  _globals['_SANCTION']._serialized_end=318
-  _globals['_PERSON']._serialized_start=321
-  _globals['_PERSON']._serialized_end=573
-  _globals['_INSTITUTION']._serialized_start=576
-  _globals['_INSTITUTION']._serialized_end=1094
-  _globals['_PLACE']._serialized_start=1097
-  _globals['_PLACE']._serialized_end=1228
-  _globals['_TERMINAL']._serialized_start=1231
-  _globals['_TERMINAL']._serialized_end=1517
+  _globals['_ENROLMENT']._serialized_end=211
+  _globals['_SANCTION']._serialized_start=213
+  _globals['_SANCTION']._serialized_end=336
+  _globals['_PERSON']._serialized_start=339
+  _globals['_PERSON']._serialized_end=591
+  _globals['_INSTITUTION']._serialized_start=594
+  _globals['_INSTITUTION']._serialized_end=1112
+  _globals['_PLACE']._serialized_start=1115
+  _globals['_PLACE']._serialized_end=1246
+  _globals['_TERMINAL']._serialized_start=1249
+  _globals['_TERMINAL']._serialized_end=1535
 # @@protoc_insertion_point(module_scope)

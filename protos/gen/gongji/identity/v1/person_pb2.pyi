@@ -259,22 +259,26 @@ class Enrolment(_message.Message):
     INSUTYPE_FIELD_NUMBER: _builtins.int
     INSUPLC_ADMDVS_FIELD_NUMBER: _builtins.int
     PSN_INSU_STAS_FIELD_NUMBER: _builtins.int
+    PSN_TYPE_FIELD_NUMBER: _builtins.int
     insutype: _builtins.str
     """310 employee, 390 resident."""
     insuplc_admdvs: _builtins.str
     """参保地医保区划."""
     psn_insu_stas: _builtins.str
     """1 normal, 2 paused, 4 ended."""
+    psn_type: _builtins.str
+    """人员类别: 11 working, 12 retired, 13 离休; 14 to 16 residents; two digits more may follow. Empty = not told."""
     def __init__(
         self,
         *,
         insutype: _builtins.str = ...,
         insuplc_admdvs: _builtins.str = ...,
         psn_insu_stas: _builtins.str = ...,
+        psn_type: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["insuplc_admdvs", b"insuplc_admdvs", "insutype", b"insutype", "psn_insu_stas", b"psn_insu_stas"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["insuplc_admdvs", b"insuplc_admdvs", "insutype", b"insutype", "psn_insu_stas", b"psn_insu_stas", "psn_type", b"psn_type"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
