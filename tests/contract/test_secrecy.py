@@ -12,7 +12,7 @@ from google.protobuf.descriptor import Descriptor, FieldDescriptor
 GENERATED: Final = Path(__file__).resolve().parents[2] / "protos" / "gen"
 PERSONAL: Final = {"certno", "certno_a", "certno_b", "psn_name", "card_no", "value", "value_on_evidence", "content"}
 """Numbers and names in clear, what somebody wants to have put right, and everything that is held about him."""
-SECRET: Final = {"pin", "new_pin", "code", "ec_token", "attestation"}
+SECRET: Final = {"pin", "new_pin", "code", "ec_token", "agent_ec_token", "attestation"}
 """Whoever reads one of them can do what its holder can."""
 
 

@@ -238,6 +238,9 @@ class PreSettleRequest(_message.Message):
     EC_TOKEN_FIELD_NUMBER: _builtins.int
     MDTRT_ID_FIELD_NUMBER: _builtins.int
     BILL_FIELD_NUMBER: _builtins.int
+    LINES_FIELD_NUMBER: _builtins.int
+    MID_SETL_FLAG_FIELD_NUMBER: _builtins.int
+    AGENT_EC_TOKEN_FIELD_NUMBER: _builtins.int
     fixmedins_code: _builtins.str
     infno: Global___Infno.ValueType
     terminal_no: _builtins.str
@@ -247,8 +250,16 @@ class PreSettleRequest(_message.Message):
     """Of the patient's own credential, from DecodeCredential at this terminal."""
     mdtrt_id: _builtins.str
     """就诊ID."""
+    mid_setl_flag: _builtins.str
+    """中途结算标志: 1 = interim, 住院 alone; else it is the final one, which closes the visit."""
+    agent_ec_token: _builtins.str
+    """代买药: of the agent's own credential, decoded at this terminal for this visit."""
     @_builtins.property
     def bill(self) -> Global___Bill: ...
+    @_builtins.property
+    def lines(self) -> _containers.RepeatedCompositeFieldContainer[Global___BillLine]:
+        """费用明细; the bill is their sum. None = not told."""
+
     def __init__(
         self,
         *,
@@ -259,14 +270,71 @@ class PreSettleRequest(_message.Message):
         ec_token: _builtins.str = ...,
         mdtrt_id: _builtins.str = ...,
         bill: Global___Bill | None = ...,
+        lines: _abc.Iterable[Global___BillLine] | None = ...,
+        mid_setl_flag: _builtins.str = ...,
+        agent_ec_token: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["bill", b"bill"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["bill", b"bill", "ec_token", b"ec_token", "fixmedins_code", b"fixmedins_code", "infno", b"infno", "mdtrt_id", b"mdtrt_id", "psn_no", b"psn_no", "terminal_no", b"terminal_no"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["agent_ec_token", b"agent_ec_token", "bill", b"bill", "ec_token", b"ec_token", "fixmedins_code", b"fixmedins_code", "infno", b"infno", "lines", b"lines", "mdtrt_id", b"mdtrt_id", "mid_setl_flag", b"mid_setl_flag", "psn_no", b"psn_no", "terminal_no", b"terminal_no"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___PreSettleRequest: _TypeAlias = PreSettleRequest  # noqa: Y015
+
+@_typing.final
+class BillLine(_message.Message):
+    """One line of a bill (费用明细), in fen. Its four classes add up to det_item_fee_sumamt = cnt x pric, rounded half up."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    LIST_TYPE_FIELD_NUMBER: _builtins.int
+    MED_LIST_CODG_FIELD_NUMBER: _builtins.int
+    CHRGITM_LV_FIELD_NUMBER: _builtins.int
+    CNT_FIELD_NUMBER: _builtins.int
+    PRIC_FIELD_NUMBER: _builtins.int
+    DET_ITEM_FEE_SUMAMT_FIELD_NUMBER: _builtins.int
+    FULAMT_OWNPAY_AMT_FIELD_NUMBER: _builtins.int
+    OVERLMT_AMT_FIELD_NUMBER: _builtins.int
+    PRESELFPAY_AMT_FIELD_NUMBER: _builtins.int
+    INSCP_SCP_AMT_FIELD_NUMBER: _builtins.int
+    list_type: _builtins.str
+    """目录类别: docs/visits.md."""
+    med_list_codg: _builtins.str
+    """医疗目录编码."""
+    chrgitm_lv: _builtins.str
+    """收费项目等级: 甲, 乙, 丙; 03 is out of the catalogue."""
+    cnt: _builtins.str
+    """数量."""
+    pric: _builtins.str
+    """单价, in fen."""
+    det_item_fee_sumamt: _builtins.int
+    fulamt_ownpay_amt: _builtins.int
+    overlmt_amt: _builtins.int
+    """Of the bill: overlmt_selfpay."""
+    preselfpay_amt: _builtins.int
+    inscp_scp_amt: _builtins.int
+    def __init__(
+        self,
+        *,
+        list_type: _builtins.str = ...,
+        med_list_codg: _builtins.str = ...,
+        chrgitm_lv: _builtins.str = ...,
+        cnt: _builtins.str = ...,
+        pric: _builtins.str = ...,
+        det_item_fee_sumamt: _builtins.int = ...,
+        fulamt_ownpay_amt: _builtins.int = ...,
+        overlmt_amt: _builtins.int = ...,
+        preselfpay_amt: _builtins.int = ...,
+        inscp_scp_amt: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["chrgitm_lv", b"chrgitm_lv", "cnt", b"cnt", "det_item_fee_sumamt", b"det_item_fee_sumamt", "fulamt_ownpay_amt", b"fulamt_ownpay_amt", "inscp_scp_amt", b"inscp_scp_amt", "list_type", b"list_type", "med_list_codg", b"med_list_codg", "overlmt_amt", b"overlmt_amt", "preselfpay_amt", b"preselfpay_amt", "pric", b"pric"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___BillLine: _TypeAlias = BillLine  # noqa: Y015
 
 @_typing.final
 class FunderShare(_message.Message):
@@ -537,6 +605,17 @@ class Settlement(_message.Message):
     ORIGINAL_SETL_ID_FIELD_NUMBER: _builtins.int
     POLICY_VERSION_FIELD_NUMBER: _builtins.int
     KEY_FIELD_NUMBER: _builtins.int
+    MDTRT_CERT_TYPE_FIELD_NUMBER: _builtins.int
+    AGE_FIELD_NUMBER: _builtins.int
+    PSN_TYPE_FIELD_NUMBER: _builtins.int
+    CLR_OPTINS_FIELD_NUMBER: _builtins.int
+    CLR_WAY_FIELD_NUMBER: _builtins.int
+    CLR_TYPE_FIELD_NUMBER: _builtins.int
+    MEDINS_SETL_ID_FIELD_NUMBER: _builtins.int
+    MID_SETL_FLAG_FIELD_NUMBER: _builtins.int
+    REFD_SETL_FLAG_FIELD_NUMBER: _builtins.int
+    AGENT_PSN_NO_FIELD_NUMBER: _builtins.int
+    AGENT_NAME_MASKED_FIELD_NUMBER: _builtins.int
     setl_id: _builtins.str
     mdtrt_id: _builtins.str
     psn_no: _builtins.str
@@ -552,6 +631,27 @@ class Settlement(_message.Message):
     original_setl_id: _builtins.str
     """Of a revocation."""
     policy_version: _builtins.str
+    mdtrt_cert_type: _builtins.str
+    """01 code, 02 identity card, 03 card: what the patient showed."""
+    age: _builtins.int
+    """Full years on the day of the visit; absent where identity does not tell the birth date."""
+    psn_type: _builtins.str
+    """人员类别; empty where it is not known."""
+    clr_optins: _builtins.str
+    """清算经办机构: that of the area of care."""
+    clr_way: _builtins.str
+    """清算方式: 1, by item."""
+    clr_type: _builtins.str
+    """清算类别: 11 outpatient, 21 inpatient, 41 pharmacy."""
+    medins_setl_id: _builtins.str
+    """医药机构结算ID: the msgid it was sent with; empty of a reversal, which had none."""
+    mid_setl_flag: _builtins.str
+    """中途结算标志: 1 of an interim settlement, else 0."""
+    refd_setl_flag: _builtins.str
+    """退费结算标志: 1 of a revocation or reversal, else 0."""
+    agent_psn_no: _builtins.str
+    """代买药: who fetched it; empty otherwise."""
+    agent_name_masked: _builtins.str
     @_builtins.property
     def setl_time(self) -> _timestamp_pb2.Timestamp: ...
     @_builtins.property
@@ -580,13 +680,29 @@ class Settlement(_message.Message):
         original_setl_id: _builtins.str = ...,
         policy_version: _builtins.str = ...,
         key: Global___RequestKey | None = ...,
+        mdtrt_cert_type: _builtins.str = ...,
+        age: _builtins.int | None = ...,
+        psn_type: _builtins.str = ...,
+        clr_optins: _builtins.str = ...,
+        clr_way: _builtins.str = ...,
+        clr_type: _builtins.str = ...,
+        medins_setl_id: _builtins.str = ...,
+        mid_setl_flag: _builtins.str = ...,
+        refd_setl_flag: _builtins.str = ...,
+        agent_psn_no: _builtins.str = ...,
+        agent_name_masked: _builtins.str = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_balc", b"_balc", "amounts", b"amounts", "balc", b"balc", "key", b"key", "setl_time", b"setl_time"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_age", b"_age", "_balc", b"_balc", "age", b"age", "amounts", b"amounts", "balc", b"balc", "key", b"key", "setl_time", b"setl_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_balc", b"_balc", "amounts", b"amounts", "balc", b"balc", "fixmedins_code", b"fixmedins_code", "funders", b"funders", "insuplc_admdvs", b"insuplc_admdvs", "insutype", b"insutype", "key", b"key", "mdtrt_id", b"mdtrt_id", "med_type", b"med_type", "original_setl_id", b"original_setl_id", "plan_id", b"plan_id", "policy_version", b"policy_version", "psn_name_masked", b"psn_name_masked", "psn_no", b"psn_no", "setl_id", b"setl_id", "setl_time", b"setl_time", "state", b"state"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_age", b"_age", "_balc", b"_balc", "age", b"age", "agent_name_masked", b"agent_name_masked", "agent_psn_no", b"agent_psn_no", "amounts", b"amounts", "balc", b"balc", "clr_optins", b"clr_optins", "clr_type", b"clr_type", "clr_way", b"clr_way", "fixmedins_code", b"fixmedins_code", "funders", b"funders", "insuplc_admdvs", b"insuplc_admdvs", "insutype", b"insutype", "key", b"key", "mdtrt_cert_type", b"mdtrt_cert_type", "mdtrt_id", b"mdtrt_id", "med_type", b"med_type", "medins_setl_id", b"medins_setl_id", "mid_setl_flag", b"mid_setl_flag", "original_setl_id", b"original_setl_id", "plan_id", b"plan_id", "policy_version", b"policy_version", "psn_name_masked", b"psn_name_masked", "psn_no", b"psn_no", "psn_type", b"psn_type", "refd_setl_flag", b"refd_setl_flag", "setl_id", b"setl_id", "setl_time", b"setl_time", "state", b"state"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__age: _TypeAlias = _typing.Literal["age"]  # noqa: Y015
+    _WhichOneofArgType__age: _TypeAlias = _typing.Literal["_age", b"_age"]  # noqa: Y015
     _WhichOneofReturnType__balc: _TypeAlias = _typing.Literal["balc"]  # noqa: Y015
     _WhichOneofArgType__balc: _TypeAlias = _typing.Literal["_balc", b"_balc"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__age) -> _WhichOneofReturnType__age | None: ...
+    @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__balc) -> _WhichOneofReturnType__balc | None: ...
 
 Global___Settlement: _TypeAlias = Settlement  # noqa: Y015
