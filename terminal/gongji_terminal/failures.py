@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from enum import Enum
 from functools import cache
 from importlib import resources
-from typing import Any, Final, cast
+from typing import Final, cast
 
 import grpc
 from google.rpc import error_details_pb2, status_pb2  # type: ignore[import-untyped]  # It publishes no types.
@@ -111,14 +111,29 @@ def advice_on(reason: str) -> Advice:
     return _catalogue().get(reason, UNKNOWN_REASON)
 
 
+def catalogue_entry(reason: str) -> dict[str, str]:
+    """The catalogue's entry as it stands there, its gRPC code too; KeyError if there is none."""
+    return _entries()[reason]
+
+
+def is_reason(reason: str) -> bool:
+    """Whether the catalogue has it."""
+    return reason in _entries()
+
+
 @cache
 def _catalogue() -> dict[str, Advice]:
-    content = resources.files("gongji.common.v1").joinpath("reasons.json").read_text(encoding="utf-8")
-    entries: dict[str, dict[str, Any]] = json.loads(content)
     return {
         reason: Advice(Retry(entry["retry"]), entry["zh"], entry["en"], entry["cashier"], entry["integrator"])
-        for reason, entry in entries.items()
+        for reason, entry in _entries().items()
     }
+
+
+@cache
+def _entries() -> dict[str, dict[str, str]]:
+    content = resources.files("gongji.common.v1").joinpath("reasons.json").read_text(encoding="utf-8")
+    entries: dict[str, dict[str, str]] = json.loads(content)
+    return entries
 
 
 def _error_info(error: grpc.aio.AioRpcError) -> error_details_pb2.ErrorInfo | None:
