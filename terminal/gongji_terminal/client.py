@@ -11,10 +11,9 @@ import asyncio
 import random
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from enum import Enum
 from typing import Final, TypeAlias, TypeVar
 
 import grpc
@@ -25,9 +24,14 @@ from gongji.identity.v1.credentials_pb2_grpc import CredentialServiceStub
 from gongji.identity.v1.institutions_pb2_grpc import InstitutionServiceStub
 from gongji.settlement.v1 import settlement_pb2 as pb
 from gongji.settlement.v1.settlement_pb2_grpc import SettlementServiceStub
+from gongji_terminal.care import Care, infno_of
+from gongji_terminal.channels import Tls, channel_to
 from gongji_terminal.failures import Retry, TerminalRefusal, Unanswered, failure_of
-from gongji_terminal.journal import Entry, EntryState, Journal, Told
+from gongji_terminal.journal import Entry, EntryState, Journal, QueuedReversal, Told
 from gongji_terminal.msgid import next_msgid
+from gongji_terminal.records import record_of
+
+__all__ = ["Care", "Outcome", "Patience", "Reversed", "Terminal", "Tls", "system_now"]
 
 Answer = TypeVar("Answer")
 
@@ -41,37 +45,6 @@ SIGN_IN_TOLD_S: Final = 10.0
 later than identity answers."""
 SETTLES: Final = {"H": "01301", "P": "02121"}
 """用码业务类型 that ends with a payment, by an institution's letter: 结算 at a hospital, 药店购药 at a pharmacy."""
-CHANNEL_OPTIONS: Final = (
-    ("grpc.enable_retries", 0),
-    ("grpc.keepalive_time_ms", 30_000),
-    ("grpc.initial_reconnect_backoff_ms", 200),
-    ("grpc.max_reconnect_backoff_ms", 2_000),
-)
-"""Retries are this client's own business: the transport knows nothing of keys. A service that is back is found within
-seconds; by default the transport would look for it every two minutes only, longer than a request is waited for."""
-
-
-class Care(Enum):
-    """What kind of bill it is, and the national transactions that go with it."""
-
-    PHARMACY = ("2101", "2102", "2103")
-    OUTPATIENT = ("2206", "2207", "2208")
-    INPATIENT = ("2303", "2304", "2305")
-
-    @property
-    def pre_settle(self) -> pb.Infno.ValueType:
-        """预结算."""
-        return _infno(self.value[0])
-
-    @property
-    def settle(self) -> str:
-        """结算."""
-        return self.value[1]
-
-    @property
-    def revoke(self) -> str:
-        """结算撤销."""
-        return self.value[2]
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,12 +117,10 @@ class Terminal:
         terminal_no: str,
         number: int,
         patience: Patience | None = None,
+        tls: Tls | None = None,
     ) -> AsyncIterator[Terminal]:
-        """A terminal with channels of its own, closed at the end."""
-        async with (
-            grpc.aio.insecure_channel(settlement_address, options=CHANNEL_OPTIONS) as settlement,
-            grpc.aio.insecure_channel(identity_address, options=CHANNEL_OPTIONS) as identity,
-        ):
+        """A terminal with channels of its own, closed at the end; without ``tls`` everything goes in the open."""
+        async with channel_to(settlement_address, tls) as settlement, channel_to(identity_address, tls) as identity:
             yield cls(
                 settlement=settlement,
                 identity=identity,
@@ -225,16 +196,17 @@ class Terminal:
         answer: pb.PreSettleResponse = await self._patiently(self._settlement.PreSettle, request)
         return answer.plan
 
-    async def settle(self, plan: pb.Plan, *, care: Care) -> Outcome:
+    async def settle(self, plan: pb.Plan, *, care: Care, once: bool = False) -> Outcome:
         """Pays exactly this plan: the settlement, or a new plan because a source had changed, or Reversed.
 
-        TerminalRefusal: nothing was taken. Unanswered: not known yet; ``recover`` finds out.
+        TerminalRefusal: nothing was taken. Unanswered: not known yet; ``recover`` finds out. ``once``: PlanAsked, and
+        nothing is sent, if the journal has a request of this plan that has not come to nothing.
         """
 
         def request(key: pb.RequestKey) -> bytes:
             return pb.SettleRequest(key=key, plan_id=plan.plan_id, plan_digest=plan.digest).SerializeToString()
 
-        return await self._carry_out(await self._written(care.settle, request))
+        return await self._carry_out(await self._written(care.settle, request, plan_id=plan.plan_id, once=once))
 
     async def revoke(self, setl_id: str, *, care: Care) -> Outcome:
         """Takes a whole settlement back: the revocation's own record, or Reversed if the revocation was stopped."""
@@ -254,26 +226,40 @@ class Terminal:
         return await self._patiently(self._settlement.GetSettlement, request)
 
     async def reverse(self, *, infno: str, msgid: str) -> Reversed:
-        """2601: stops the request if it is undecided, gives the money back if it was paid. From any terminal."""
-        request = pb.ReverseTransactionRequest(fixmedins_code=self.fixmedins_code, oinfno=_infno(infno), omsgid=msgid)
-        answer: pb.ReverseTransactionResponse = await self._patiently(self._settlement.ReverseTransaction, request)
-        refund = answer.refund if answer.HasField("refund") else None
-        entry = await self._journal.find(fixmedins_code=self.fixmedins_code, infno=infno, msgid=msgid)
-        if entry is not None:
-            told = Told(
-                EntryState.REVERSED,
-                setl_id=entry.setl_id or ("" if refund is None else refund.original_setl_id),
-                refund_setl_id="" if refund is None else refund.setl_id,
-                answer=b"" if refund is None else _nameless(refund),
-            )
-            await self._journal.note_told(entry, told, now=self._now())
-        return Reversed(msgid, refund)
+        """2601: stops the request if it is undecided, gives the money back if it was paid. From any terminal.
+
+        The wish is written down first. Unanswered: it stays there, and ``send_reversals`` sends it again.
+        """
+        return await self._send_reversal(await self.want_reversed(infno=infno, msgid=msgid))
+
+    async def want_reversed(self, *, infno: str, msgid: str) -> QueuedReversal:
+        """Writes the wish down without sending it, for a terminal that has no network now."""
+        return await self._journal.queue_reversal(
+            fixmedins_code=self.fixmedins_code, infno=infno, msgid=msgid, now=self._now()
+        )
+
+    async def send_reversals(self) -> list[tuple[QueuedReversal, Reversed | TerminalRefusal | Unanswered]]:
+        """Sends every reversal that waits, oldest first; stops at the first that gets no answer."""
+        told: list[tuple[QueuedReversal, Reversed | TerminalRefusal | Unanswered]] = []
+        for queued in await self._journal.reversals_queued():
+            if queued.fixmedins_code != self.fixmedins_code:
+                continue
+            try:
+                told.append((queued, await self._send_reversal(queued)))
+            except TerminalRefusal as refusal:
+                told.append((queued, refusal))
+            except Unanswered as silence:
+                told.append((queued, silence))
+                break
+        return told
 
     async def recover(self) -> list[tuple[Entry, Outcome | TerminalRefusal | Unanswered]]:
         """Finds out about every request of the journal that has no answer: asks first, then reverses.
 
-        After a crash this comes before anything else. What is still unanswered stays for the next time.
+        After a crash this comes before anything else. What is still unanswered stays for the next time. A reversal that
+        waits goes first: it is somebody's will.
         """
+        await self.send_reversals()
         found: list[tuple[Entry, Outcome | TerminalRefusal | Unanswered]] = []
         for entry in await self._journal.unanswered():
             if entry.fixmedins_code != self.fixmedins_code:
@@ -287,7 +273,13 @@ class Terminal:
     # Inside ----------------------------------------------------------------------------------------------------------
 
     async def _written(
-        self, infno: str, request: Callable[[pb.RequestKey], bytes], *, original_setl_id: str = ""
+        self,
+        infno: str,
+        request: Callable[[pb.RequestKey], bytes],
+        *,
+        original_setl_id: str = "",
+        plan_id: str = "",
+        once: bool = False,
     ) -> Entry:
         now = self._now()
         return await self._journal.write(
@@ -298,6 +290,8 @@ class Terminal:
             make_msgid=lambda last: next_msgid(self.fixmedins_code, self.number, now=now, last=last),
             make_request=lambda msgid: request(self._key(infno, msgid)),
             original_setl_id=original_setl_id,
+            plan_id=plan_id,
+            once=once,
         )
 
     async def _carry_out(self, entry: Entry) -> Outcome:
@@ -333,11 +327,50 @@ class Terminal:
             if found.settlement.state != pb.SETTLEMENT_STATE_IN_PROGRESS:
                 return await self._believe(entry, found)
         try:
-            return await self.reverse(infno=entry.infno, msgid=entry.msgid)
+            return await self._reversed(infno=entry.infno, msgid=entry.msgid)
         except TerminalRefusal as refusal:
             if refusal.reason not in CANNOT_BE_REVERSED:
                 raise
             return await self._believe(entry, await self.get(infno=entry.infno, msgid=entry.msgid))
+
+    async def _send_reversal(self, queued: QueuedReversal) -> Reversed:
+        try:
+            answer = await self._reversed(infno=queued.infno, msgid=queued.msgid)
+        except TerminalRefusal as refusal:
+            await self._journal.note_reversal(queued, now=self._now(), reason=refusal.reason)
+            raise
+        refund_setl_id = "" if answer.refund is None else answer.refund.setl_id
+        await self._journal.note_reversal(queued, now=self._now(), refund_setl_id=refund_setl_id)
+        return answer
+
+    async def _reversed(self, *, infno: str, msgid: str) -> Reversed:
+        """Sends a 2601 and writes down what came of it, also at the request if it was this terminal's."""
+        request = pb.ReverseTransactionRequest(fixmedins_code=self.fixmedins_code, oinfno=infno_of(infno), omsgid=msgid)
+        answer: pb.ReverseTransactionResponse = await self._patiently(self._settlement.ReverseTransaction, request)
+        refund = answer.refund if answer.HasField("refund") else None
+        records = [] if refund is None else [record_of(refund, reversed_infno=infno, reversed_msgid=msgid)]
+        entry = await self._journal.find(fixmedins_code=self.fixmedins_code, infno=infno, msgid=msgid)
+        if entry is not None:
+            told = Told(
+                EntryState.REVERSED,
+                setl_id=entry.setl_id or ("" if refund is None else refund.original_setl_id),
+                refund_setl_id="" if refund is None else refund.setl_id,
+                answer=b"" if refund is None else nameless(refund),
+                records=records,
+            )
+            await self._journal.note_told(entry, told, now=self._now())
+        for record in records:
+            await self._journal.keep_record(record)
+            await self._know(record.original_setl_id)
+        return Reversed(msgid, refund)
+
+    async def _know(self, setl_id: str) -> None:
+        """The day's books have what was paid as well, if only its reversal was heard of; a failure is nobody's harm."""
+        if await self._journal.record(setl_id) is None:
+            request = pb.GetSettlementRequest(fixmedins_code=self.fixmedins_code, setl_id=setl_id)
+            with suppress(TerminalRefusal, Unanswered):
+                found = await self._once(self._settlement.GetSettlement, request)
+                await self._journal.keep_record(record_of(found.settlement))
 
     async def _believe(self, entry: Entry, found: pb.GetSettlementResponse) -> Outcome:
         """What was found out is as good as the answer that never came."""
@@ -349,15 +382,21 @@ class Terminal:
             await self._journal.note_told(entry, Told(EntryState.REFUSED, reason=refusal.reason), now=self._now())
             raise refusal
         if settlement.state in {pb.SETTLEMENT_STATE_REVERSED, pb.SETTLEMENT_STATE_REVOKED}:
-            await self._journal.note_told(entry, Told(EntryState.REVERSED, setl_id=settlement.setl_id), now=self._now())
+            paid = settlement.state == pb.SETTLEMENT_STATE_REVOKED
+            told = Told(
+                EntryState.REVERSED, setl_id=settlement.setl_id, records=[record_of(settlement)] if paid else []
+            )
+            await self._journal.note_told(entry, told, now=self._now())
             return Reversed(entry.msgid)
         return await self._told(entry, settlement)
 
     async def _told(self, entry: Entry, answer: pb.Settlement | pb.Replan) -> pb.Settlement | pb.Replan:
         if isinstance(answer, pb.Replan):
-            told = Told(EntryState.REPLANNED, reason=answer.reason, answer=_nameless(answer))
+            told = Told(EntryState.REPLANNED, reason=answer.reason, answer=nameless(answer))
         else:
-            told = Told(EntryState.SETTLED, setl_id=answer.setl_id, answer=_nameless(answer))
+            told = Told(
+                EntryState.SETTLED, setl_id=answer.setl_id, answer=nameless(answer), records=[record_of(answer)]
+            )
         await self._journal.note_told(entry, told, now=self._now())
         return answer
 
@@ -399,22 +438,22 @@ class Terminal:
         return just_signed_in and refusal.reason in NOT_SIGNED_IN
 
     def _key(self, infno: str, msgid: str) -> pb.RequestKey:
-        return pb.RequestKey(fixmedins_code=self.fixmedins_code, infno=_infno(infno), msgid=msgid)
+        return pb.RequestKey(fixmedins_code=self.fixmedins_code, infno=infno_of(infno), msgid=msgid)
 
 
-def _infno(infno: str) -> pb.Infno.ValueType:
-    return pb.Infno.Value(f"INFNO_{infno}")
-
-
-def _nameless(answer: pb.Settlement | pb.Replan) -> bytes:
+def nameless(answer: pb.Settlement | pb.Replan | pb.Plan) -> bytes:
     """The answer as the journal may keep it: without names, masked as they are."""
     kept = type(answer)()
     kept.CopyFrom(answer)  # type: ignore[arg-type]  # Both are of one type.
-    if isinstance(kept, pb.Settlement):
-        kept.ClearField("psn_name_masked")
-        people: list[pb.FunderShare | pb.SkippedFunder] = [*kept.funders]
-    else:
-        people = [*kept.plan.funders, *kept.plan.skipped]
+    people: list[pb.FunderShare | pb.SkippedFunder]
+    match kept:
+        case pb.Settlement():
+            kept.ClearField("psn_name_masked")
+            people = [*kept.funders]
+        case pb.Replan():
+            people = [*kept.plan.funders, *kept.plan.skipped]
+        case _:
+            people = [*kept.funders, *kept.skipped]
     for person in people:
         person.ClearField("name_masked")
     return kept.SerializeToString()

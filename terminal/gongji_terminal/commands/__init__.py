@@ -1,0 +1,1 @@
+"""The commands of ``gongji-terminal``, a file for each part of a cashier's day."""

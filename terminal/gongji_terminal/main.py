@@ -1,0 +1,137 @@
+"""``gongji-terminal``: a cashier's day as commands, for people and (``--json``) for programs.
+
+argparse, because the base install is the contract and this client alone: nothing else may come along.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import os
+import sys
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+from gongji_terminal import config as settings
+from gongji_terminal.alone import Busy
+from gongji_terminal.commands import looking, paying, resuming, setting_up, visiting
+from gongji_terminal.commands.session import Exit, Run, Wrong, refused, session, unanswered
+from gongji_terminal.failures import TerminalRefusal, Unanswered
+from gongji_terminal.voice import Voice
+
+DESCRIPTION: Final = "A terminal of Gongji (医保个人账户家庭共济) for hospital and pharmacy systems."
+ENDS: Final = (
+    "Exit codes: 0 done · 1 refused, nothing was taken · 2 command line, settings or a file wrong · 3 a new plan to "
+    "consent to · 4 no answer, `resume` finds out · 5 reversed · 6 differences · 7 busy · 130 ctrl-C."
+)
+
+
+def parser() -> argparse.ArgumentParser:
+    """Every command with its options."""
+    every = argparse.ArgumentParser(add_help=False)
+    every.add_argument(
+        "--config",
+        metavar="FILE",
+        default=argparse.SUPPRESS,
+        help=f"the settings (default: ${settings.VARIABLE} or {settings.FILE})",
+    )
+    every.add_argument(
+        "--json",
+        action="store_true",
+        dest="as_json",
+        default=argparse.SUPPRESS,
+        help="answers as JSON, a line each; amounts in fen",
+    )
+    every.add_argument("--lang", choices=settings.LANGUAGES, default=argparse.SUPPRESS, help="Chinese or English")
+    top = argparse.ArgumentParser(prog="gongji-terminal", description=DESCRIPTION, epilog=ENDS, parents=[every])
+    commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
+
+    def add_parser(name: str, run: Run, *, help: str) -> argparse.ArgumentParser:  # noqa: A002  As argparse has it.
+        made = commands.add_parser(name, help=help, description=help, parents=[every])
+        made.set_defaults(run=run)
+        return made
+
+    setting_up.add_config(
+        commands.add_parser("config", help="write or check the settings", description="The settings.", parents=[every])
+    )
+    for part in (setting_up, visiting, paying, resuming, looking):
+        part.add(add_parser)
+    return top
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The entry point; the exit code is one of ``Exit``."""
+    given = parser().parse_args(arguments)
+    given.config = getattr(given, "config", None)
+    voice = Voice(language=_language(given, None), as_json=getattr(given, "as_json", False))
+    try:
+        return int(_done(given, voice))
+    except BrokenPipeError:
+        # Whoever read the listing has seen enough; nothing may be flushed into the closed pipe at the end.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return int(Exit.DONE)
+    except (Wrong, settings.ConfigWrong, Busy, TerminalRefusal, Unanswered, KeyboardInterrupt) as end:
+        return int(_ended(voice, end))
+
+
+def _ended(voice: Voice, end: BaseException) -> Exit:
+    """Says why a command did not do what it was asked for."""
+    match end:
+        case TerminalRefusal():
+            return refused(voice, end)
+        case Unanswered():
+            return unanswered(voice, end)
+        case Busy():
+            text = voice.of("另一条命令正在使用本日志，请稍后再试", "another command moves money with this journal")
+            voice.answer({"outcome": "busy"}, [text])
+            return Exit.BUSY
+        case KeyboardInterrupt():
+            voice.remark(
+                "已中断；已发出的请求在日志中：gongji-terminal resume",
+                "Interrupted. What was sent is in the journal: gongji-terminal resume",
+            )
+            return Exit.INTERRUPTED
+        case _:
+            return _wrong(voice, str(end))
+
+
+def script() -> None:
+    """What the installed command calls."""
+    sys.exit(main())
+
+
+def _done(given: argparse.Namespace, voice: Voice) -> Exit:
+    if given.command == "config":
+        return setting_up.configure(voice, given)
+    config = settings.read(settings.find_file(given.config))
+    voice.language = _language(given, config)
+    return asyncio.run(_run(config, voice, given))
+
+
+async def _run(config: settings.Config, voice: Voice, given: argparse.Namespace) -> Exit:
+    try:
+        opened = session(config, voice)
+    except (OSError, ValueError) as problem:
+        raise Wrong(str(problem)) from None
+    async with opened as at:
+        done: Exit = await given.run(at, given)
+        return done
+
+
+def _wrong(voice: Voice, text: str) -> Exit:
+    if voice.as_json:
+        voice.answer({"outcome": "wrong", "text": text}, [])
+    else:
+        sys.stderr.write(f"gongji-terminal: {text}\n")
+    return Exit.USAGE
+
+
+def _language(
+    given: argparse.Namespace, config: settings.Config | None, environment: Mapping[str, str] = os.environ
+) -> str:
+    """As asked for, as the settings say, English where the system speaks it, else Chinese."""
+    asked: Any = getattr(given, "lang", None) or (config.language if config else None)
+    if asked:
+        return str(asked)
+    spoken = environment.get("LC_ALL") or environment.get("LANG") or ""
+    return "en" if spoken.startswith("en") else "zh"
