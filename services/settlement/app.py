@@ -29,6 +29,7 @@ from kernel.policy import PolicyBook, PolicyShelf
 from kernel.randomness import SYSTEM_RANDOMNESS
 from services.settlement import recovery
 from services.settlement.api.account import AccountApi
+from services.settlement.api.clearing import ClearingApi
 from services.settlement.api.settlement import SettlementApi
 from services.settlement.api.wallets import WalletApi
 from services.settlement.clients import Identity, LedgerClient
@@ -207,6 +208,7 @@ async def serve(process: Process, settings: Settings, *, policies: FollowedFolde
     SettlementApi(desk, engine, clock, new_id).add_to(server)
     AccountApi(desk, engine).add_to(server)
     WalletApi(Room(desk, engine, Identity(identity)), clock).add_to(server)
+    ClearingApi(database, clock).add_to(server)
     await process.ready(await process.listen(server))
     await process.stopped()
 

@@ -24,7 +24,7 @@ from gongji.identity.v1 import (
 )
 from gongji.ledger.v1 import ledger_pb2
 from gongji.notify.v1 import notify_pb2
-from gongji.settlement.v1 import account_pb2, reconciliation_pb2, settlement_pb2, visits_pb2, wallets_pb2
+from gongji.settlement.v1 import account_pb2, clearing_pb2, reconciliation_pb2, settlement_pb2, visits_pb2, wallets_pb2
 from kernel.money import AMOUNT_MAX_FEN
 
 FILES: Final[tuple[FileDescriptor, ...]] = tuple(
@@ -48,6 +48,7 @@ FILES: Final[tuple[FileDescriptor, ...]] = tuple(
         wallets_pb2,
         visits_pb2,
         reconciliation_pb2,
+        clearing_pb2,
         notify_pb2,
     )
 )

@@ -50,6 +50,11 @@ class Period(NamedTuple):
         return Period(self.year + 1, 1) if self.month == _DECEMBER else Period(self.year, self.month + 1)
 
     @property
+    def previous(self) -> Period:
+        """The month before it."""
+        return Period(self.year - 1, _DECEMBER) if self.month == 1 else Period(self.year, self.month - 1)
+
+    @property
     def starts_at(self) -> datetime:
         """Midnight of its first day."""
         return business_midnight(date(self.year, self.month, 1))
@@ -136,8 +141,10 @@ class Standing:
     """What decides whether a period may be run, read in one snapshot under the lock of all runs."""
 
     now: datetime
-    next_period: Period | None
-    """The one after the last that was run; where none was, that of the first payment; None where there is none."""
+    next_period: Period
+    """The one after the last that was run; where none was, that of the first plan or transfer, or of today."""
+    is_first: bool
+    """Whether none was run yet."""
     open_count: int
     """Payments of the period that some ledger has still to book."""
     open_example: PaymentId | None
@@ -157,7 +164,7 @@ def check_runnable(period: Period, standing: Standing, *, carry_open: bool) -> N
         raise Failure(
             Kind.PRECONDITION, "CLEARING_PERIOD_NOT_OVER", period=str(period), runs_from=runs_from.isoformat()
         )
-    if standing.next_period is not None and standing.next_period != period:
+    if standing.next_period != period:
         raise Failure(
             Kind.PRECONDITION, "CLEARING_OUT_OF_ORDER", period=str(period), next_period=str(standing.next_period)
         )

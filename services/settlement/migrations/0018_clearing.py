@@ -41,7 +41,7 @@ STATEMENTS = (
         CONSTRAINT ck_clearing_runs_counts
             CHECK (payments_count >= 0 AND lines_count >= 0 AND carried_in_count >= 0 AND
             carried_on_count >= 0),
-        CONSTRAINT ck_clearing_runs_said CHECK (run_by <> '')
+        CONSTRAINT ck_clearing_runs_said CHECK (run_by <> '' AND (carried_on_count > 0) = (carry_reason <> ''))
     )
     """,
     """

@@ -56,7 +56,7 @@ CLEARING_RUNS: Final = Table(
     CheckConstraint(
         "payments_count >= 0 AND lines_count >= 0 AND carried_in_count >= 0 AND carried_on_count >= 0", name="counts"
     ),
-    CheckConstraint("run_by <> ''", name="said"),
+    CheckConstraint("run_by <> '' AND (carried_on_count > 0) = (carry_reason <> '')", name="said"),
     comment="Periods of clearing (清算), each run once; a trigger keeps rows from being changed.",
 )
 

@@ -10,14 +10,14 @@ import pytest
 from google.protobuf.descriptor import Descriptor
 from google.protobuf.message import Message
 
-from gongji.settlement.v1 import account_pb2, settlement_pb2, wallets_pb2
+from gongji.settlement.v1 import account_pb2, clearing_pb2, settlement_pb2, wallets_pb2
 from gongji_terminal.msgid import next_msgid
 from tests.anything import CALL_S, broken_by
 from tests.integration.settlement.desk.town import HAMI, HOSPITAL, PHARMACY, URUMQI, Town
 
 METHODS: Final = [
     (service.full_name, method.name, method.output_type)
-    for file in (settlement_pb2, account_pb2, wallets_pb2)
+    for file in (settlement_pb2, account_pb2, wallets_pb2, clearing_pb2)
     for service in file.DESCRIPTOR.services_by_name.values()
     for method in service.methods
 ]
@@ -66,6 +66,7 @@ async def good_requests(town: Town) -> dict[str, Message]:
         "GetBalance": account_pb2.GetBalanceRequest(**account),
         "GetStatement": account_pb2.GetStatementRequest(**account),
         **_of_wallets(patient),
+        **_of_clearing(),
     }
 
 
@@ -88,6 +89,19 @@ def _of_wallets(psn_no: str) -> dict[str, Message]:
         "DeclineTransfer": wallets_pb2.DeclineTransferRequest(**transfer),
         "WithdrawTransfer": wallets_pb2.WithdrawTransferRequest(request_id=str(uuid4()), giver_psn_no=psn_no),
         "ListTransfers": wallets_pb2.ListTransfersRequest(psn_no=psn_no),
+    }
+
+
+def _of_clearing() -> dict[str, Message]:
+    """As before, of clearing; none of the town's months is over."""
+    period = "2026-10"
+    return {
+        "RunClearing": clearing_pb2.RunClearingRequest(period=period, carry_reason="a ledger is away"),
+        "GetClearing": clearing_pb2.GetClearingRequest(period=period),
+        "ListClearings": clearing_pb2.ListClearingsRequest(),
+        "ListClearingPairs": clearing_pb2.ListClearingPairsRequest(period=period, debtor_area=URUMQI),
+        "ExportClearing": clearing_pb2.ExportClearingRequest(period=period, creditor_area=HAMI),
+        "TraceClearing": clearing_pb2.TraceClearingRequest(setl_id=str(uuid4())),
     }
 
 
