@@ -1,9 +1,9 @@
 """Keeps what was released of the contract, and names what would break whoever was built against it.
 
-``python -m tools.release_contract`` writes the image of the protos and the catalogue of reasons below protos/released,
-in a folder called by the contract's version. ``--check`` writes nothing and exits 1 when a released terminal would no
-longer be understood: by ``buf breaking``, by a rule of a request that is stricter than it was, by a new field that must
-be filled, or by a reason that is gone or means another status.
+``python -m tools.release_contract`` writes the image of the protos, the catalogue of reasons and the bytes of a message
+of every type below protos/released, in a folder called by the contract's version. ``--check`` writes nothing and exits
+1 when a released terminal would no longer be understood: by ``buf breaking``, by a rule of a request that is stricter
+than it was, by a new field that must be filled, or by a reason that is gone or means another status.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from typing import Any, Final
 from google.protobuf import descriptor_pb2
 
 from buf.validate import validate_pb2
+from tools import golden_messages
 
 ROOT: Final = Path(__file__).resolve().parent.parent
 PROTOS: Final = ROOT / "protos"
@@ -70,6 +71,7 @@ def release(protos: Path = PROTOS) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     build_image(protos, folder / "image.binpb")
     shutil.copyfile(protos / REASONS, folder / "reasons.json")
+    golden_messages.write(folder / "image.binpb", folder / "golden.json")
     return folder
 
 
