@@ -1,7 +1,7 @@
 """The one map between ``Failure`` and ``google.rpc.Status``, both ways.
 
 On the wire a failure is: the gRPC code of its kind, the English text as message, ErrorInfo (reason, domain ``gongji``,
-metadata), LocalizedMessage in zh-CN and en, and BadRequest when the metadata names fields.
+metadata), LocalizedMessage in zh-CN and en, BadRequest when the metadata names fields, and what an ``Answered`` shows.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from typing import Final, cast
 
 import grpc
 from google.protobuf.any_pb2 import Any as PackedMessage
+from google.protobuf.message import Message
 from google.rpc import (  # type: ignore[import-untyped]  # It publishes no types.
     code_pb2,
     error_details_pb2,
@@ -31,6 +32,17 @@ _KIND_OF: Final = {number: kind for kind, number in _NUMBER_OF.items()}
 _TOO_LARGE: Final = "larger than max"
 
 Trailers = tuple[tuple[str, str | bytes], ...]
+
+
+class Answered(Failure):
+    """A refusal that shows what stands instead: ``shown`` travels among the details, whoever does not know it skips it.
+
+    A status travels in trailers, of which transports take little: ``shown`` must be small.
+    """
+
+    def __init__(self, refusal: Failure, shown: Message) -> None:
+        super().__init__(refusal.kind, refusal.reason, **refusal.metadata)
+        self.shown = shown
 
 
 class PeerError(Exception):
@@ -60,6 +72,8 @@ def status_of(failure: Failure) -> status_pb2.Status:
             reason=failure.reason,
         )
         status.details.add().Pack(error_details_pb2.BadRequest(field_violations=[violation]))
+    if isinstance(failure, Answered):
+        status.details.add().Pack(failure.shown)
     return status
 
 

@@ -63,9 +63,12 @@ class PremiumPayment(Enum):
 
 
 class RevokeWindow(Enum):
-    """Until when a settlement may be revoked."""
+    """Until when a settlement may be revoked or reversed; days, months and years are those of Asia/Shanghai."""
 
-    SAME_YEAR_BEFORE_CLEARING = "same_year_before_clearing"
+    SAME_DAY = "same_day"
+    SAME_MONTH = "same_month"
+    SAME_YEAR = "same_year"
+    SAME_YEAR_BEFORE_CLEARING = "same_year_before_clearing"  # And only until a clearing run has counted it.
 
 
 @dataclass(frozen=True, slots=True)

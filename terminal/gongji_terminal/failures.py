@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from enum import Enum
 from functools import cache
 from importlib import resources
-from typing import Final, cast
+from typing import Final, TypeVar, cast
 
 import grpc
+from google.protobuf.any_pb2 import Any as PackedMessage
+from google.protobuf.message import Message
 from google.rpc import error_details_pb2, status_pb2  # type: ignore[import-untyped]  # It publishes no types.
+
+from gongji.settlement.v1 import settlement_pb2 as pb
+
+Detail = TypeVar("Detail", bound=Message)
 
 DOMAIN: Final = "gongji"
 DETAILS_KEY: Final = "grpc-status-details-bin"
@@ -56,11 +62,18 @@ UNKNOWN_REASON: Final = Advice(
 class TerminalRefusal(Exception):  # noqa: N818  A refusal is an answer, not an error.
     """The service said no: ``reason`` names the rule, ``text_zh`` and ``text_en`` are for people's eyes."""
 
-    def __init__(self, reason: str, code: grpc.StatusCode, metadata: dict[str, str] | None = None) -> None:
+    def __init__(
+        self,
+        reason: str,
+        code: grpc.StatusCode,
+        metadata: dict[str, str] | None = None,
+        standing: pb.Settlement | None = None,
+    ) -> None:
         super().__init__(reason)
         self.reason = reason
         self.code = code
         self.metadata = metadata or {}
+        self.standing = standing  # What stands, of a request that cannot be reversed any more.
         self.advice = advice_on(reason)
 
     def __str__(self) -> str:
@@ -98,12 +111,14 @@ class Unanswered(Exception):  # noqa: N818  As above: it says what is not known.
 def failure_of(error: grpc.aio.AioRpcError) -> TerminalRefusal | Unanswered:
     """What a failed call means for whoever sent it."""
     code: grpc.StatusCode = error.code()
-    info = _error_info(error)
+    details = _details(error)
+    info = next((info for info in _unpacked(details, error_details_pb2.ErrorInfo) if info.domain == DOMAIN), None)
     reason = "" if info is None else info.reason
     metadata = {} if info is None else dict(info.metadata)
     if code in _UNDECIDED_CODES:
         return Unanswered(code, reason, metadata.get("trace_id", ""))
-    return TerminalRefusal(reason or code.name, code, metadata)
+    standing = next(_unpacked(details, pb.Settlement), None)
+    return TerminalRefusal(reason or code.name, code, metadata, standing)
 
 
 def advice_on(reason: str) -> Advice:
@@ -136,13 +151,18 @@ def _entries() -> dict[str, dict[str, str]]:
     return entries
 
 
-def _error_info(error: grpc.aio.AioRpcError) -> error_details_pb2.ErrorInfo | None:
+def _details(error: grpc.aio.AioRpcError) -> list[PackedMessage]:
     """Read by hand, because a proxy may have changed the text that grpcio-status compares."""
     trailers = cast("Iterable[tuple[str, str | bytes]]", error.trailing_metadata() or ())
     for key, value in trailers:
         if key == DETAILS_KEY and isinstance(value, bytes):
-            for detail in status_pb2.Status.FromString(value).details:
-                info = error_details_pb2.ErrorInfo()
-                if detail.Is(error_details_pb2.ErrorInfo.DESCRIPTOR) and detail.Unpack(info) and info.domain == DOMAIN:
-                    return info
-    return None
+            return list(status_pb2.Status.FromString(value).details)
+    return []
+
+
+def _unpacked(details: Iterable[PackedMessage], kind: Callable[[], Detail]) -> Iterator[Detail]:
+    """Those of the details that are of this kind."""
+    for detail in details:
+        message = kind()
+        if detail.Is(message.DESCRIPTOR) and detail.Unpack(message):
+            yield message

@@ -298,7 +298,7 @@ KEYS: Final[dict[str, tuple[str, Bad]]] = {
         lambda d: d.settle(key=d.settled.key, plan_id=str(UUID(int=1))),
     ),
     "a used plan under a new msgid": (
-        "PLAN_STALE",
+        "PLAN_PAID",
         lambda d: d.settle(plan_id=d.settled.plan_id, plan_digest=d.settled.plan_digest),
     ),
     "an unknown plan": ("PLAN_UNKNOWN", lambda d: d.settle(plan_id=str(UUID(int=1)))),

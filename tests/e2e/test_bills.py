@@ -118,11 +118,13 @@ async def test_unbinding_between_plan_and_payment_brings_a_new_plan_without_that
 
 
 async def test_of_two_plans_of_one_patient_one_is_paid(town: Town) -> None:
-    """The second plan was made before the first was paid: PLAN_STALE, nothing stored."""
+    """The second plan was made before the first was paid: nothing is taken, and a new plan knows what is left."""
     family = await town.family(new_resident(past_fen=1_000))
     first, second = await town.planned(family, 600), await town.planned(family, 700)
     assert (await town.desks.settlement.Settle(settle(first))).HasField("settlement")
     late = settle(second)
-    assert (await refusal(town.desks.settlement.Settle(late))).reason == "PLAN_STALE"
-    assert await town.payment(late.key) is None
+    replan = (await town.desks.settlement.Settle(late)).replan
+    assert replan.reason == "PLAN_STALE"
+    assert (replan.plan.amounts.own_past_fen, replan.plan.amounts.psn_cash_pay) == (400, 300)
+    assert await town.money(family) == [(400, 0)]
     await town.check()

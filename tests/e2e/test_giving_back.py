@@ -136,15 +136,16 @@ async def test_a_revocation_reversed_before_it_arrives_never_happens(town: Town,
 
 
 async def test_a_plan_made_before_a_revocation_is_stale(town: Town, family: Family) -> None:
-    """A refund of the patient comes between plan and payment: PLAN_STALE, nothing stored, the key stays free."""
+    """A refund comes between plan and payment: a new plan by the money that is back, paid under a new msgid."""
     settled = await town.paid(family, 3_000)
     plan = await town.planned(family, 2_000)
     await town.desks.settlement.RevokeSettle(revoke(settled.setl_id))
     request = settle(plan)
-    assert (await refusal(town.desks.settlement.Settle(request))).reason == "PLAN_STALE"
-    assert await town.payment(request.key) is None
-    new = settle(await town.planned(family, 2_000), request.key)
-    assert (await town.desks.settlement.Settle(new)).HasField("settlement")
+    replan = (await town.desks.settlement.Settle(request)).replan
+    assert (replan.reason, replan.plan.amounts.acct_mulaid_pay) == ("PLAN_STALE", 0)
+    same_key = settle(replan.plan, request.key)
+    assert (await refusal(town.desks.settlement.Settle(same_key))).reason == "KEY_REUSED_WITH_OTHER_CONTENT"
+    assert (await town.desks.settlement.Settle(settle(replan.plan))).HasField("settlement")
     await town.check()
 
 

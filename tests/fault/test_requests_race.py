@@ -111,7 +111,7 @@ async def test_the_same_key_with_other_content_is_never_executed(town: Town) -> 
 
 
 async def test_one_plan_under_fifty_keys_at_once_is_paid_once(town: Town) -> None:
-    """The others are told that the patient is busy or the plan stale; their keys stay free."""
+    """The others are told that the patient is busy or the plan paid; their keys stay free."""
     family = await town.pair()
     plan = await town.planned(family, 10_000)
     requests = [settle(plan) for _ in range(AT_ONCE)]
@@ -120,7 +120,7 @@ async def test_one_plan_under_fifty_keys_at_once_is_paid_once(town: Town) -> Non
     )
     refused = [answer.reason for answer in answers if isinstance(answer, Failure)]
     assert len(refused) == AT_ONCE - 1
-    assert set(refused) <= {"PATIENT_BUSY", "PLAN_STALE"}
+    assert set(refused) <= {"PATIENT_BUSY", "PLAN_PAID"}
     stored = await town.settlement.fetchval(
         "SELECT count(*) FROM payments WHERE msgid = ANY($1)", [request.key.msgid for request in requests]
     )

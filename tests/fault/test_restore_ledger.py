@@ -14,7 +14,7 @@ from gongji.settlement.v1 import account_pb2
 from ops import household
 from ops.embedded.databases import Databases
 from ops.restore.comparing import Difference
-from tests.e2e.asking import refusal, reverse, revoke, settle
+from tests.e2e.asking import reverse, revoke, settle
 from tests.e2e.town import HAMI, URUMQI, Town, new_resident
 from tests.fault import restores
 from tests.fault.restores import Backups
@@ -149,7 +149,7 @@ async def test_a_charge_whose_money_is_gone_is_left_to_a_person_and_books_nothin
     await town.at_rest()
     await backups.restore_far_ledger(backup)
     await revive(town.world, FAR_LEDGER)
-    assert (await refusal(town.desks.settlement.Settle(settle(second)))).reason == "PLAN_STALE"
+    assert (await town.desks.settlement.Settle(settle(second))).replan.reason == "PLAN_STALE"
     again = await town.paid(family, BILL_FEN)  # From the money that the ledger should not have any more.
     await town.at_rest()
     assert await restores.replay(town, HAMI) == 2

@@ -15,6 +15,7 @@ from services.family.domain import bindings as family
 from services.family.domain import judging
 from services.family.domain.groups import Kinship
 from services.family.domain.people import EMPLOYEE, NORMAL, Enrolment, Person
+from services.settlement.domain.payment import Window
 from services.settlement.ledger.domain import deciding
 from services.settlement.ledger.domain.commands import Request
 from services.settlement.ledger.domain.state import Outcome
@@ -65,7 +66,13 @@ def reverse(original: Payment | None, refund: Payment | None, new: Payment) -> r
     content = b"r" * 32
     try:
         return requests.reverse(
-            original, refund, original_key=new.key, new_id=new.payment_id, request_hash=content, now=NOW
+            original,
+            refund,
+            original_key=new.key,
+            new_id=new.payment_id,
+            request_hash=content,
+            now=NOW,
+            window=Window(),
         )
     except Failure:
         return None
@@ -75,7 +82,13 @@ def revoke(original: Payment | None, refund: Payment | None, new: Payment) -> re
     """2208; ``new`` lends its id and key to the refund. None if it is refused or has been done before."""
     try:
         step = requests.revoke(
-            original, refund, key=new.key, request_hash=new.request_hash, refund_id=new.payment_id, now=NOW
+            original,
+            refund,
+            key=new.key,
+            request_hash=new.request_hash,
+            refund_id=new.payment_id,
+            now=NOW,
+            window=Window(),
         )
     except Failure:
         return None

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Final
 from uuid import UUID
 
+from chassis.rpc.failures import Answered
 from chassis.rpc.interceptors import Context
 from chassis.rpc.server import RpcServer
 from gongji.settlement.v1 import settlement_pb2 as pb
 from gongji.settlement.v1.settlement_pb2_grpc import SettlementServiceServicer, add_SettlementServiceServicer_to_server
 from kernel.clock import Clock
+from kernel.failures import Failure
 from kernel.ids import FixmedinsCode, PaymentId, PlanId
 from services.settlement.domain.plan import Plan
 from services.settlement.operations import payments, planning
@@ -18,6 +21,9 @@ from services.settlement.operations.engine import Engine
 from services.settlement.operations.payments import Found, Refunded, Replanned, Settled, Stopped
 from services.settlement.saga.payment import PaymentKind
 from services.settlement.wire import desk as wire
+
+STANDING: Final = frozenset({"REVOKE_WINDOW_CLOSED", "REVOCATION_STANDS"})
+"""Refusals of a reversal that show what stands under the key (protocol, "Coordinator")."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +82,7 @@ class SettlementApi(SettlementServiceServicer):
             self.engine,
             key=wire.request_key(request.key),
             original_id=PaymentId(UUID(request.setl_id)),
+            policies=self.desk.policies,
             now=self.clock.now(),
         )
         return pb.RevokeSettleResponse(revocation=_refund_message(refunded))
@@ -88,7 +95,14 @@ class SettlementApi(SettlementServiceServicer):
         await planning.check_institution(
             self.desk.database, fixmedins_code=FixmedinsCode(request.fixmedins_code), infno=str(request.oinfno), now=now
         )
-        outcome = await payments.reverse(self.engine, original_key=wire.original_key(request), now=now)
+        key = wire.original_key(request)
+        try:
+            outcome = await payments.reverse(self.engine, original_key=key, policies=self.desk.policies, now=now)
+        except Failure as refusal:
+            if refusal.reason not in STANDING:
+                raise
+            found = await payments.look_up(self.engine, fixmedins_code=key.fixmedins_code, key=key)
+            raise Answered(refusal, wire.standing_message(_found_message(found))) from None
         match outcome:
             case Stopped():
                 return pb.ReverseTransactionResponse(state=pb.SETTLEMENT_STATE_REVERSED)

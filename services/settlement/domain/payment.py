@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import hashlib
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final, NamedTuple, assert_never
 from uuid import UUID
 
-from kernel.clock import business_year
+from kernel.clock import business_date, business_month, business_year
 from kernel.failures import Failure, Kind
 from kernel.ids import AdmDvs, FixmedinsCode, parsed_msgid
 from kernel.policy import RevokeWindow
@@ -107,12 +108,24 @@ def check_key(key: Key, *, infnos: frozenset[str], now: datetime, retention: tim
         raise Failure(Kind.INVALID, "MSGID_AHEAD_OF_TIME", field="msgid", ahead_max_minutes=ahead_minutes)
 
 
-def may_take_back(
-    decided_at: datetime, now: datetime, window: RevokeWindow = RevokeWindow.SAME_YEAR_BEFORE_CLEARING
-) -> bool:
+@dataclass(frozen=True, slots=True)
+class Window:
+    """Until when a settlement may be taken back: the rule of its area of care, and whether clearing has counted it."""
+
+    rule: RevokeWindow = RevokeWindow.SAME_YEAR_BEFORE_CLEARING
+    is_cleared: bool = False
+
+
+def may_take_back(decided_at: datetime, now: datetime, window: Window) -> bool:
     """Whether a settlement decided then may still be revoked or reversed now (domain §7, ``revoke_window``)."""
-    match window:
-        case RevokeWindow.SAME_YEAR_BEFORE_CLEARING:
+    match window.rule:
+        case RevokeWindow.SAME_DAY:
+            return business_date(decided_at) == business_date(now)
+        case RevokeWindow.SAME_MONTH:
+            return business_month(decided_at) == business_month(now)
+        case RevokeWindow.SAME_YEAR:
             return business_year(decided_at) == business_year(now)
+        case RevokeWindow.SAME_YEAR_BEFORE_CLEARING:
+            return business_year(decided_at) == business_year(now) and not window.is_cleared
         case _:
-            assert_never(window)
+            assert_never(window.rule)

@@ -105,7 +105,7 @@ class EngineSettings:
     resend_pause_s: float = 0.5  # Before a command without an answer is sent again.
     lease_s: float = 3.0  # How long recovery leaves a payment to the coordinator that wrote it last.
     lease_max_s: float = 15.0  # The longest pause until the next try, so also how late a ledger that is back is told.
-    replan_wait_s: float = 1.5  # How long a refusal waits for its holds to be released.
+    replan_wait_s: float = 1.5  # How long a refusal waits for its holds to be released, a refund until it is booked.
     answer_wait_s: float = 30.0  # How long a call without a deadline of its own waits.
     retention: timedelta = RETENTION_DEFAULT
 
@@ -275,8 +275,11 @@ class Engine:
             self._awaited -= 1
             flight.waiters.discard(waiter)
 
-    async def released(self, payment: Payment) -> frozenset[AdmDvs]:
-        """The ledgers that have not let go of an aborted payment within ``replan_wait_s``; empty if all have."""
+    async def acknowledged(self, payment: Payment) -> frozenset[AdmDvs]:
+        """The ledgers that have not done within ``replan_wait_s`` what was decided; empty if all have.
+
+        Of an aborted payment: that have not let go. Of a refund: that have not booked it.
+        """
         self.take_up(payment)
         end = asyncio.get_running_loop().time() + self.settings.replan_wait_s
         flight = self._flights.get(payment.payment_id)

@@ -7,29 +7,36 @@ The engine owns the work; a function here only asks it and waits, at most as lon
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import datetime
 from typing import Any, Final, TypeAlias, assert_never
 
 from chassis import telemetry
 from chassis.faults import fault_point
 from chassis.outbox import put_driver
+from kernel.clock import business_date
 from kernel.failures import Failure, Kind
-from kernel.ids import PaymentId, PlanId
+from kernel.ids import AdmDvs, PaymentId, PlanId, PsnNo
+from kernel.policy import Policies
 from kernel.values import value
-from services.settlement.domain.payment import REVOKES, SETTLES, Key, check_key, request_hash
+from services.settlement.domain.payment import REVOKES, SETTLES, Key, Window, area_of, check_key, request_hash
 from services.settlement.domain.split import Role
 from services.settlement.operations.engine import Engine
 from services.settlement.operations.freshness import Freshness
+from services.settlement.operations.rows import Begun
 from services.settlement.saga.coordinator import Write
-from services.settlement.saga.payment import PAID_STATES, REVERSED, Payment
+from services.settlement.saga.payment import PAID_STATES, REVERSED, Payment, PaymentKind
 from services.settlement.saga.requests import (
+    PLAN_STALE,
     AlreadyGivenBack,
     AlreadyStopped,
     Bury,
     GiveBack,
     check_same_request,
     mutual_aid_paused_failure,
+    plan_paid_failure,
     refusal_failure,
+    refused_as_stale,
     reversed_failure,
 )
 from services.settlement.saga.requests import reverse as reverse_decision
@@ -37,6 +44,7 @@ from services.settlement.saga.requests import revoke as revoke_decision
 from services.settlement.saga.restoring import predates_failure
 from services.settlement.store import payments as store
 from services.settlement.store import plans
+from services.settlement.store.clearing import is_cleared
 from services.settlement.store.payments import Beginning, Connection
 from services.settlement.wire.events import bill_refunded
 
@@ -96,18 +104,19 @@ async def settle(
     """2207 / 2102 / 2304: pays exactly that plan or nothing. The same key again gives the same answer.
 
     ``now`` judges the msgid's age only. Failures: those of ``check_key``; MUTUAL_AID_PAUSED, PLAN_UNKNOWN,
-    PLAN_NOT_OF_INSTITUTION, INFNO_DOES_NOT_FIT, PLAN_DIGEST_MISMATCH, PLAN_EXPIRED, PLAN_STALE, PATIENT_BUSY (nothing
+    PLAN_NOT_OF_INSTITUTION, INFNO_DOES_NOT_FIT, PLAN_DIGEST_MISMATCH, PLAN_EXPIRED, PLAN_PAID, PATIENT_BUSY (nothing
     stored, the key stays free); KEY_REUSED_WITH_OTHER_CONTENT (never executed); PAYMENT_REVERSED;
     COORDINATOR_RESTORING; REQUEST_PREDATES_RESTORE; PAYMENT_IN_PROGRESS (undecided when the call's time is over: send
-    the same request again); the refusal's own reason when no new plan can be made.
+    the same request again); the refusal's own reason (a ledger's, PLAN_STALE, VOTE_DEADLINE_PASSED) when no new plan
+    can be made.
     """
     check_key(key, infnos=SETTLES, now=now, retention=engine.settings.retention)
     content = request_hash("settle", plan_id.bytes, plan_digest)
     await _check_not_lost(engine, key)
     if freshness.is_stale:
         await _check_mutual_aid(engine, key, plan_id)
-    begun = await engine.begin(
-        Beginning(PaymentId(engine.new_id()), key, content, plan_id, plan_digest, telemetry.traceparent())
+    begun = await _begun(
+        engine, Beginning(PaymentId(engine.new_id()), key, content, plan_id, plan_digest, telemetry.traceparent())
     )
     if not begun.is_new:
         check_same_request(begun.payment, content)
@@ -123,7 +132,7 @@ async def settle(
     return await engine.own(_replanned(engine, payment, plan))
 
 
-async def revoke(engine: Engine, *, key: Key, original_id: PaymentId, now: datetime) -> Refunded:
+async def revoke(engine: Engine, *, key: Key, original_id: PaymentId, policies: Policies, now: datetime) -> Refunded:
     """2208 / 2103 / 2305: takes a whole settlement back. The same key again gives the same answer.
 
     Failures: those of ``check_key``; SETTLEMENT_UNKNOWN (also one of another institution), INFNO_DOES_NOT_FIT,
@@ -133,10 +142,10 @@ async def revoke(engine: Engine, *, key: Key, original_id: PaymentId, now: datet
     check_key(key, infnos=frozenset(REVOKES), now=now, retention=engine.settings.retention)
     content = request_hash("revoke", original_id.bytes)
     await _check_not_lost(engine, key)
-    return await engine.own(_revoked(engine, key, content, original_id))
+    return await engine.own(_revoked(engine, key, content, original_id, policies))
 
 
-async def reverse(engine: Engine, *, original_key: Key, now: datetime) -> Refunded | Stopped:
+async def reverse(engine: Engine, *, original_key: Key, policies: Policies, now: datetime) -> Refunded | Stopped:
     """2601: for an answer never seen. Before the decision it stops the payment, after it it is a refund.
 
     A key nobody has seen is blocked for ever (protocol rule 3). Failures: those of ``check_key``; REVOKE_WINDOW_CLOSED
@@ -144,15 +153,16 @@ async def reverse(engine: Engine, *, original_key: Key, now: datetime) -> Refund
     """
     check_key(original_key, infnos=SETTLES | frozenset(REVOKES), now=now, retention=engine.settings.retention)
     engine.check_serving()
-    return await stop(engine, original_key)
+    return await stop(engine, original_key, policies=policies)
 
 
-async def stop(engine: Engine, original_key: Key) -> Refunded | Stopped:
+async def stop(engine: Engine, original_key: Key, *, policies: Policies | None = None) -> Refunded | Stopped:
     """What a reversal does with whatever its key stands for; a giver's withdrawal of a transfer is the same.
 
-    Failures: REVOKE_WINDOW_CLOSED, REVOCATION_STANDS, TRANSFER_ACCEPTED.
+    No policies are needed where the key is a transfer's: it has no window. Failures: REVOKE_WINDOW_CLOSED,
+    REVOCATION_STANDS, TRANSFER_ACCEPTED.
     """
-    return await engine.own(_reversed(engine, original_key))
+    return await engine.own(_reversed(engine, original_key, policies))
 
 
 async def look_up(
@@ -176,6 +186,63 @@ async def look_up(
 
 async def _by_id(connection: Connection, payment_id: PaymentId | None) -> Payment | None:
     return None if payment_id is None else await store.by_id(connection, payment_id)
+
+
+async def _begun(engine: Engine, beginning: Beginning) -> Begun:
+    """The payment that has begun, or what its key stands for; a plan that is stale is refused there and then."""
+    try:
+        return await engine.begin(beginning)
+    except Failure as refusal:
+        if refusal.reason != PLAN_STALE:
+            raise
+    await engine.own(_refused_as_stale(engine, beginning))
+    # Whatever stands under the key now, ours or another's, is the answer.
+    return await engine.begin(beginning)
+
+
+async def _refused_as_stale(engine: Engine, beginning: Beginning) -> None:
+    """Writes that the plan no longer held, together with the plan that is possible now, under the request's key.
+
+    PLAN_PAID, and nothing written, where it was paid under another key: a new plan would have that bill paid twice.
+
+    A stale plan may become payable again (a sanction ends), and its cashier has been shown another one by then: so the
+    key is used up, as by every refusal that brings a plan.
+    """
+    async with engine.database.driver_connection() as connection:
+        plan = await plans.document(connection, beginning.plan_id)
+        if plan is None:
+            raise LookupError(f"plan {beginning.plan_id} was judged and is not there")
+        paid = await store.paid_by(connection, beginning.plan_id, beginning.key)
+    if paid is not None:
+        raise plan_paid_failure(paid)
+    refused = refused_as_stale(
+        payment_id=beginning.payment_id,
+        key=beginning.key,
+        request_hash=beginning.request_hash,
+        plan_id=beginning.plan_id,
+        psn_no=PsnNo(plan["visit"]["psn_no"]),
+        year=plan["year"],
+        legs=store.legs_in(plan),
+    )
+    replan_plan_id = await _new_plan(engine, refused, plan, frozenset())
+    fault_point("settlement.replan.before_commit")
+    async with engine.database.driver_connection() as connection:
+        await store.insert_stale(
+            connection,
+            replace(refused, replan_plan_id=replan_plan_id),
+            epoch=engine.epoch,
+            traceparent=beginning.traceparent,
+        )
+    fault_point("settlement.replan.after_commit")
+
+
+async def _new_plan(engine: Engine, refused: Payment, plan: PlanDocument, silent: frozenset[AdmDvs]) -> PlanId | None:
+    """The plan that is possible now; None where none can be made."""
+    try:
+        return await engine.replan(refused, plan, silent)
+    except Failure as failure:
+        _log.info("no new plan can be made", payment_id=str(refused.payment_id), reason=failure.reason)
+        return None
 
 
 async def _plan_of(engine: Engine, payment: Payment) -> PlanDocument:
@@ -213,12 +280,7 @@ async def _replanned(engine: Engine, payment: Payment, plan: PlanDocument) -> Re
             # Whoever answered first has settled it for everyone.
             payment = await store.by_id(connection, payment.payment_id) or payment
     if not payment.replanned:
-        silent = await engine.released(payment)
-        try:
-            replan_plan_id = await engine.replan(payment, plan, silent)
-        except Failure as failure:
-            _log.info("no new plan can be made", payment_id=str(payment.payment_id), reason=failure.reason)
-            replan_plan_id = None
+        replan_plan_id = await _new_plan(engine, payment, plan, await engine.acknowledged(payment))
         fault_point("settlement.replan.before_commit")
         async with engine.database.driver_connection() as connection:
             payment = await store.settle_replan(connection, payment.payment_id, replan_plan_id) or payment
@@ -228,7 +290,7 @@ async def _replanned(engine: Engine, payment: Payment, plan: PlanDocument) -> Re
     return Replanned(payment, payment.replan_plan_id)
 
 
-async def _revoked(engine: Engine, key: Key, content: bytes, original_id: PaymentId) -> Refunded:
+async def _revoked(engine: Engine, key: Key, content: bytes, original_id: PaymentId, policies: Policies) -> Refunded:
     for _ in range(RACES_MAX):
         async with engine.database.driver_transaction() as connection:
             found = await store.by_key(connection, key)
@@ -244,16 +306,17 @@ async def _revoked(engine: Engine, key: Key, content: bytes, original_id: Paymen
                 request_hash=content,
                 refund_id=PaymentId(engine.new_id()),
                 now=await store.now(connection),
+                window=await _window_of(connection, original, policies),
             )
             if isinstance(step, AlreadyGivenBack):
                 return await _refunded(connection, step.refund, original)
             given_back = await _give_back(engine, connection, step.refund, original)
         if given_back is not None:
-            return _driven(engine, given_back)
+            return await _driven(engine, given_back)
     raise AssertionError("a revocation lost every race, though each loser finds what the winner wrote")
 
 
-async def _reversed(engine: Engine, original_key: Key) -> Refunded | Stopped:
+async def _reversed(engine: Engine, original_key: Key, policies: Policies | None) -> Refunded | Stopped:
     for _ in range(RACES_MAX):
         async with engine.database.driver_transaction() as connection:
             original = await store.by_key(connection, original_key)
@@ -265,6 +328,7 @@ async def _reversed(engine: Engine, original_key: Key) -> Refunded | Stopped:
                 new_id=PaymentId(engine.new_id()),
                 request_hash=request_hash("reverse", *original_key),
                 now=await store.now(connection),
+                window=await _window_of(connection, original, policies),
             )
             given_back: Refunded | None = None
             stopped = False
@@ -285,10 +349,24 @@ async def _reversed(engine: Engine, original_key: Key) -> Refunded | Stopped:
             fault_point("settlement.tombstone.after_commit")
             return Stopped()
         if given_back is not None:
-            return _driven(engine, given_back)
+            return await _driven(engine, given_back)
         if isinstance(step, Write) and original is not None:
             await engine.write(original, step)
     raise AssertionError("a reversal lost every race, though each loser finds what the winner wrote")
+
+
+async def _window_of(connection: Connection, original: Payment | None, policies: Policies | None) -> Window:
+    """Until when a settlement may be taken back: the rule of its area of care on the day on which it was decided.
+
+    The day of the deed counts and not that of the wish, so nobody's window closes because a policy changed.
+    """
+    if original is None or original.kind is not PaymentKind.SETTLE or original.decided_at is None:
+        return Window()
+    if policies is None:
+        raise AssertionError("a settlement stands under the key of a transfer")
+    in_force = policies.on(business_date(original.decided_at))
+    rule = in_force.for_area(area_of(original.key.fixmedins_code)).revoke_window
+    return Window(rule, is_cleared=await is_cleared(connection, original.decided_at))
 
 
 async def _insert(engine: Engine, connection: Connection, payment: Payment) -> Payment | None:
@@ -325,10 +403,14 @@ async def _give_back(
     return Refunded(row, original, plan)
 
 
-def _driven(engine: Engine, refunded: Refunded) -> Refunded:
-    """The refund is durable: from here on it is sent until every ledger has booked it."""
+async def _driven(engine: Engine, refunded: Refunded) -> Refunded:
+    """The refund is durable: from here on it is sent until every ledger has booked it.
+
+    Those that answer are waited for, so that whoever plans anew after this answer finds the money there.
+    """
     fault_point("settlement.refund.after_commit")
     engine.take_up(refunded.refund, refunded.plan)
+    await engine.acknowledged(refunded.refund)
     return refunded
 
 

@@ -11,15 +11,17 @@ from enum import Enum
 from typing import Final, TypeAlias, assert_never
 
 from kernel.failures import Failure, Kind
-from kernel.ids import PaymentId, PlanId
+from kernel.ids import PaymentId, PlanId, PsnNo
 from kernel.values import value
 from services.settlement.domain.payment import (
     PRE_SETTLE_OF,
     REVOKES,
     Key,
+    Window,
     may_take_back,
     reversal_key,
 )
+from services.settlement.domain.plan import PlanLeg
 from services.settlement.saga.coordinator import Write, abort, overdue_abort
 from services.settlement.saga.payment import (
     ACCEPTANCE_DEADLINE_PASSED,
@@ -34,6 +36,8 @@ from services.settlement.saga.payment import (
 from services.settlement.saga.restoring import is_unclear
 
 IN_PROGRESS: Final = "PAYMENT_IN_PROGRESS"
+PLAN_STALE: Final = "PLAN_STALE"
+"""The reason of a settlement that was refused before it began, because its plan no longer held."""
 
 
 def check_same_request(found: Payment, request_hash: bytes) -> None:
@@ -66,6 +70,7 @@ def refusal_failure(payment: Payment) -> Failure:
 
 
 _REFUSALS: Final = {
+    PLAN_STALE: Kind.CONFLICT,
     VOTE_DEADLINE_PASSED: Kind.CONFLICT,
     ACCEPTANCE_DEADLINE_PASSED: Kind.CONFLICT,
     "ACCOUNT_NOT_FOUND": Kind.NOT_FOUND,
@@ -99,7 +104,7 @@ def check_plan(plan: PlanFacts | None, *, key: Key, digest: bytes) -> None:
 
     Refusals in this order: PLAN_UNKNOWN; PLAN_NOT_OF_INSTITUTION; INFNO_DOES_NOT_FIT; PLAN_DIGEST_MISMATCH;
     PLAN_EXPIRED; PLAN_STALE (another settlement or refund of the patient came between, or a sanction of somebody who
-    takes part: planned anew, the visit says whose). Nothing is stored.
+    takes part): the one that is stored (``refused_as_stale``), with the plan that is possible now.
     """
     if plan is None:
         raise Failure(Kind.NOT_FOUND, "PLAN_UNKNOWN")
@@ -112,7 +117,38 @@ def check_plan(plan: PlanFacts | None, *, key: Key, digest: bytes) -> None:
     if plan.is_expired:
         raise Failure(Kind.PRECONDITION, "PLAN_EXPIRED")
     if plan.patient_version != plan.version_now or plan.is_sanctioned:
-        raise Failure(Kind.CONFLICT, "PLAN_STALE")
+        raise Failure(Kind.CONFLICT, PLAN_STALE)
+
+
+def refused_as_stale(
+    *,
+    payment_id: PaymentId,
+    key: Key,
+    request_hash: bytes,
+    plan_id: PlanId,
+    psn_no: PsnNo,
+    year: int,
+    legs: tuple[PlanLeg, ...],
+) -> Payment:
+    """The row of a settlement whose plan no longer held: closed from the start, no ledger has heard of it."""
+    return Payment(
+        payment_id=payment_id,
+        kind=PaymentKind.SETTLE,
+        state=State.CLOSED,
+        key=key,
+        request_hash=request_hash,
+        psn_no=psn_no,
+        year=year,
+        legs=legs,
+        plan_id=plan_id,
+        reason=PLAN_STALE,
+        replanned=True,
+    )
+
+
+def plan_paid_failure(settlement: PaymentId) -> Failure:
+    """What whoever sends a plan again under a new key is told: the bill is paid already, and by which settlement."""
+    return Failure(Kind.EXISTS, "PLAN_PAID", setl_id=str(settlement))
 
 
 def mutual_aid_paused_failure() -> Failure:
@@ -158,8 +194,8 @@ def tombstone(key: Key, *, payment_id: PaymentId) -> Payment:
     )
 
 
-def _check_window(original: Payment, now: datetime) -> None:
-    if original.decided_at is None or not may_take_back(original.decided_at, now):
+def _check_window(original: Payment, now: datetime, window: Window) -> None:
+    if original.decided_at is None or not may_take_back(original.decided_at, now, window):
         raise Failure(Kind.PRECONDITION, "REVOKE_WINDOW_CLOSED", setl_id=str(original.payment_id))
 
 
@@ -197,6 +233,7 @@ def revoke(
     request_hash: bytes,
     refund_id: PaymentId,
     now: datetime,
+    window: Window,
 ) -> GiveBack | AlreadyGivenBack:
     """The refund that a revocation writes, or the one that this very revocation has written before.
 
@@ -218,7 +255,7 @@ def revoke(
         return AlreadyGivenBack(live_refund)
     if live_refund is not None:
         raise Failure(Kind.PRECONDITION, "ALREADY_REVOKED", setl_id=str(live_refund.payment_id))
-    _check_window(original, now)
+    _check_window(original, now, window)
     return GiveBack(refund_of(original, refund_id=refund_id, key=key, request_hash=request_hash))
 
 
@@ -233,6 +270,7 @@ def reverse(
     new_id: PaymentId,
     request_hash: bytes,
     now: datetime,
+    window: Window,
 ) -> Reversal:
     """What 2601 does, by what it finds under the original's key (protocol, "Coordinator").
 
@@ -263,7 +301,7 @@ def reverse(
         raise accepted_failure()
     if live_refund is not None:
         return AlreadyGivenBack(live_refund)
-    _check_window(original, now)
+    _check_window(original, now, window)
     key = reversal_key(original_key)
     return GiveBack(refund_of(original, refund_id=new_id, key=key, request_hash=request_hash))
 

@@ -98,6 +98,25 @@ def bare_message(payment: Payment) -> pb.Settlement:
     )
 
 
+STANDING_BYTES_MAX: Final = 3_072
+"""What a refusal may show beside its texts: it travels in trailers, of which transports take 8 KiB in all."""
+
+
+def standing_message(settlement: pb.Settlement) -> pb.Settlement:
+    """What stands, as a refusal shows it: whole if it is small enough, else its number, state, time and amounts."""
+    if settlement.ByteSize() <= STANDING_BYTES_MAX:
+        return settlement
+    return pb.Settlement(
+        setl_id=settlement.setl_id,
+        mdtrt_id=settlement.mdtrt_id,
+        fixmedins_code=settlement.fixmedins_code,
+        setl_time=settlement.setl_time,
+        state=settlement.state,
+        amounts=settlement.amounts,
+        key=settlement.key if settlement.HasField("key") else None,
+    )
+
+
 def replan_message(reason: str, stored: StoredPlan) -> pb.Replan:
     """Why nothing was taken, and what would be paid now."""
     return pb.Replan(reason=reason, plan=plan_message(stored))

@@ -12,7 +12,7 @@ from typing import TypeVar, assert_never
 from gongji.ledger.v1 import ledger_pb2 as pb
 from kernel.failures import Failure
 from kernel.ids import AdmDvs, PaymentId
-from services.settlement.domain.payment import request_hash
+from services.settlement.domain.payment import Window, request_hash
 from services.settlement.saga.coordinator import (
     Answer,
     Command,
@@ -200,6 +200,7 @@ class Coordinator(Node):
                     request_hash=asked.content,
                     refund_id=self.new_id(asked.operation),
                     now=self._rows.now,
+                    window=Window(),
                 )
             except Failure as failure:
                 asked.answer(Told(failure.reason))
@@ -241,6 +242,7 @@ class Coordinator(Node):
                     new_id=self.new_id(asked.operation),
                     request_hash=request_hash("reverse", *asked.key),
                     now=self._rows.now,
+                    window=Window(),
                 )
             except Failure as failure:
                 asked.answer(Told(failure.reason))

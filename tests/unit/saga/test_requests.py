@@ -10,7 +10,7 @@ import pytest
 
 from kernel.failures import Failure, Kind
 from kernel.ids import PlanId
-from services.settlement.domain.payment import Key, check_key, reversal_key
+from services.settlement.domain.payment import Key, Window, check_key, reversal_key
 from services.settlement.saga.coordinator import Write
 from services.settlement.saga.payment import REVERSED, VOTE_DEADLINE_PASSED, Payment, PaymentKind, State
 from services.settlement.saga.requests import (
@@ -72,7 +72,9 @@ class TestSameKeyAgain:
 
 def reversal(original: Payment | None, live: Payment | None = None, *, now: datetime = DECIDED_AT) -> object:
     """What a reversal of the settlement's key does."""
-    return reverse(original, live, original_key=SETTLE_KEY, new_id=REFUND_ID, request_hash=b"r" * 32, now=now)
+    return reverse(
+        original, live, original_key=SETTLE_KEY, new_id=REFUND_ID, request_hash=b"r" * 32, now=now, window=Window()
+    )
 
 
 class TestReverse:
@@ -135,7 +137,7 @@ def revocation(
     original: Payment | None, live: Payment | None = None, *, key: Key = REVOKE_KEY, now: datetime = DECIDED_AT
 ) -> GiveBack | AlreadyGivenBack:
     """What a revocation of the settlement does."""
-    return revoke(original, live, key=key, request_hash=b"v" * 32, refund_id=REFUND_ID, now=now)
+    return revoke(original, live, key=key, request_hash=b"v" * 32, refund_id=REFUND_ID, now=now, window=Window())
 
 
 def made_by(msgid: str) -> Payment:

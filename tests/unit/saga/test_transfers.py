@@ -10,6 +10,7 @@ import pytest
 
 from kernel.failures import Failure, Kind
 from kernel.ids import PsnNo
+from services.settlement.domain.payment import Window
 from services.settlement.domain.plan import PlanLeg
 from services.settlement.domain.split import Role
 from services.settlement.saga.coordinator import Observed, Order, Ticked, Write, advance, applied, begin, wins
@@ -250,4 +251,12 @@ class TestTheGiverAndTheLedgers:
     @staticmethod
     def withdrawn(found: Payment) -> object:
         """What a withdrawal does."""
-        return reverse(found, None, original_key=SETTLE_KEY, new_id=PAYMENT_ID, request_hash=b"r" * 32, now=DECIDED_AT)
+        return reverse(
+            found,
+            None,
+            original_key=SETTLE_KEY,
+            new_id=PAYMENT_ID,
+            request_hash=b"r" * 32,
+            now=DECIDED_AT,
+            window=Window(),
+        )

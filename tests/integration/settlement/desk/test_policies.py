@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from typing import Final
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import grpc
 import pytest
@@ -13,7 +14,7 @@ import pytest
 from chassis import telemetry
 from chassis.files import built_from, read_yaml_folder
 from gongji.settlement.v1 import settlement_pb2 as pb
-from gongji_terminal import Care, Terminal
+from gongji_terminal import Care, Terminal, TerminalRefusal
 from gongji_terminal.failures import failure_of
 from kernel.clock import SHANGHAI, business_date, business_midnight
 from kernel.ids import PlanId, PsnNo, parsed_fixmedins_code
@@ -27,7 +28,7 @@ from services.settlement.operations.refusing import Refusals
 from services.settlement.wire import desk as wire
 from tests.integration.settlement.desk import said
 from tests.integration.settlement.desk import town as building
-from tests.integration.settlement.desk.town import CALL_S, HOSPITAL, MDTRT_ID, URUMQI, Town, bill, token
+from tests.integration.settlement.desk.town import CALL_S, HAMI, HOSPITAL, MDTRT_ID, URUMQI, Town, bill, token
 from tests.integration.settlement.engine.world import NEVER_STALE
 from tests.servers import NatsServer
 
@@ -150,3 +151,55 @@ async def test_an_area_with_a_table_is_refused_by_name(town: Town) -> None:
 
     await said.until(is_refused)
     (town.folder / "policies" / XINJIANG).unlink()
+
+
+async def test_the_area_of_care_says_until_when_a_settlement_is_taken_back(town: Town) -> None:
+    """Paid yesterday where only the same day counts: 2208 and 2601 are refused, and 2601 shows the settlement."""
+    (town.folder / "policies" / "650500.yaml").write_text(
+        "area: '650500'\npolicy:\n  revoke_window: same_day\n  benefit: external\n", encoding="utf-8"
+    )
+    code, patient = "H65050000001", await town.person(HAMI, past=2_000)
+    await town.opens(code)
+    async with town.terminal(fixmedins_code=code) as (terminal, _):
+
+        async def paid() -> pb.Settlement:
+            ec_token = token(patient, fixmedins_code=code)
+            plan = await terminal.pre_settle(
+                care=Care.OUTPATIENT, psn_no=patient, ec_token=ec_token, mdtrt_id="m1", bill=bill(100)
+            )
+            answer = await terminal.settle(plan, care=Care.OUTPATIENT)
+            assert isinstance(answer, pb.Settlement)
+            return answer
+
+        async def refused_a_day_later() -> bool:
+            with suppress(TerminalRefusal):  # Until this area no longer computes by what another test has dropped in.
+                return await refused_when_a_day_old(town, terminal, await paid()) is not None
+            return False
+
+        await said.until(refused_a_day_later)
+        settled = await paid()
+        refusal = await refused_when_a_day_old(town, terminal, settled)
+        assert refusal is not None
+        assert refusal.reason == "REVOKE_WINDOW_CLOSED"
+        assert refusal.standing is not None
+        assert (refusal.standing.setl_id, refusal.standing.state) == (settled.setl_id, pb.SETTLEMENT_STATE_SETTLED)
+        assert refusal.standing.amounts == settled.amounts
+        assert await town.refused(terminal.revoke(settled.setl_id, care=Care.OUTPATIENT)) == "REVOKE_WINDOW_CLOSED"
+        fresh = await paid()
+        assert isinstance(await terminal.revoke(fresh.setl_id, care=Care.OUTPATIENT), pb.Settlement)
+
+
+async def refused_when_a_day_old(town: Town, terminal: Terminal, settled: pb.Settlement) -> TerminalRefusal | None:
+    """The refusal of its reversal by its window; None where it is taken back all the same."""
+    await town.settled_down()
+    async with town.database.driver_connection() as connection:
+        await connection.execute(
+            "UPDATE payments SET created_at = created_at - interval '1 day', decided_at = decided_at - interval '1 day'"
+            " WHERE payment_id = $1",
+            UUID(settled.setl_id),
+        )
+    try:
+        await terminal.reverse(infno="2207", msgid=settled.key.msgid)
+    except TerminalRefusal as refusal:
+        return refusal
+    return None

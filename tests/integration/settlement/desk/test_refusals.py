@@ -232,14 +232,15 @@ async def test_a_plan_is_paid_only_as_it_was_shown_and_where(town: Town) -> None
 
 
 async def test_a_plan_made_before_another_payment_of_the_patient_is_stale(town: Town) -> None:
-    """One patient's settlements run one after another: the second needs a new plan."""
+    """One patient's settlements run one after another: the second is told the plan that follows from the first."""
     patient = await town.person(past=1_000)
     plans = [(await town.desk.PreSettle(town.presented(patient, 100), timeout=5)).plan for _ in range(2)]
     first, second = [
         pb.SettleRequest(key=request_key(), plan_id=plan.plan_id, plan_digest=plan.digest) for plan in plans
     ]
     await town.desk.Settle(first, timeout=5)
-    assert await town.refused(town.desk.Settle(second, timeout=5)) == "PLAN_STALE"
+    replan = (await town.desk.Settle(second, timeout=5)).replan
+    assert (replan.reason, replan.plan.amounts.own_past_fen) == ("PLAN_STALE", 100)
 
 
 async def test_a_settlement_is_shown_to_its_institution_alone(town: Town) -> None:

@@ -137,7 +137,7 @@ async def test_refunds_and_queries_need_nobody_signed_in(town: Town) -> None:
 
 @pytest.mark.parametrize("who", ["patient", "funder", "institution"])
 async def test_a_plan_made_before_a_sanction_is_not_paid_after_it(town: Town, who: str) -> None:
-    """Settle of it is PLAN_STALE and takes nothing; planned anew, the visit says whose sanction it is."""
+    """Settle of it is PLAN_STALE and takes nothing; a new plan, or planning anew, says whose sanction it is."""
     code = f"H6501000005{['patient', 'funder', 'institution'].index(who)}"
     await town.opens(code)
     patient, near, _ = await family(town)
@@ -150,7 +150,13 @@ async def test_a_plan_made_before_a_sanction_is_not_paid_after_it(town: Town, wh
         sanctioned_person = patient if who == "patient" else near
         await town.tell(said.person(sanctioned_person, ("310", URUMQI, "1"), version=2, sanctions=sanctioned))
     async with town.terminal(fixmedins_code=code) as (terminal, _):
-        assert await town.refused(terminal.settle(plan, care=Care.OUTPATIENT)) == "PLAN_STALE"
+        paying_it = terminal.settle(plan, care=Care.OUTPATIENT)
+        if who == "funder":
+            replan = await paying_it
+            assert isinstance(replan, pb.Replan)
+            assert (replan.reason, [one.psn_no for one in replan.plan.skipped]) == ("PLAN_STALE", [near])
+        else:
+            assert await town.refused(paying_it) == "PLAN_STALE"
     again = town.desk.PreSettle(visit, timeout=5)
     if who == "funder":
         assert [(skipped.psn_no, skipped.reason) for skipped in (await again).plan.skipped] == [(near, "SANCTIONED")]

@@ -144,7 +144,9 @@ async def test_a_plan_made_before_another_settlement_is_stale(town: World, engin
     await town.give(engine, person, own=10_000)
     first, second = await town.plan(person, own=1_000), await town.plan(person, own=1_000)
     await town.settle(engine, first)
-    assert await reason_of(town.settle(engine, second)) == "PLAN_STALE"
+    refused = await town.settle(engine, second)
+    assert isinstance(refused, Replanned)
+    assert refused.payment.reason == "PLAN_STALE"
     assert isinstance(await town.settle(engine, await town.plan(person, own=1_000)), Settled)
 
 
@@ -171,6 +173,7 @@ async def test_of_many_settlements_of_one_patient_at_once_one_is_paid(town: Worl
         *(town.settle((engine, other)[n % 2], plan) for n, plan in enumerate(offers)), return_exceptions=True
     )
     refused = {result.reason for result in results if isinstance(result, Failure)}
+    refused |= {result.payment.reason for result in results if isinstance(result, Replanned)}
     assert sum(isinstance(result, Settled) for result in results) == 1
     assert refused <= {"PATIENT_BUSY", "PLAN_STALE"}
     await town.drained()

@@ -15,7 +15,7 @@ from kernel.failures import Failure
 from kernel.ids import PaymentId
 from services.settlement.operations import payments
 from services.settlement.operations.engine import Engine
-from services.settlement.operations.payments import Refunded, Settled, Stopped
+from services.settlement.operations.payments import Refunded, Replanned, Settled, Stopped
 from services.settlement.saga.payment import PaymentKind, State
 from tests.integration.settlement.engine.world import HAMI, HOSPITAL, URUMQI, Act, World, reason_of
 
@@ -32,7 +32,9 @@ async def test_a_revocation_brings_every_leg_back_to_its_origin(town: World, eng
     assert outcome.original.payment_id == settled.payment.payment_id
     await town.until(key, State.DONE)
     assert await town.money(person) == (10_000, 1_000)
-    assert await reason_of(town.settle(engine, older)) == "PLAN_STALE"
+    refused = await town.settle(engine, older)
+    assert isinstance(refused, Replanned)
+    assert refused.payment.reason == "PLAN_STALE"
     async with town.database.driver_connection() as connection:
         payload = await connection.fetchval(
             "SELECT payload FROM outbox WHERE aggregate = $1", f"payment:{outcome.refund.payment_id}"

@@ -21,7 +21,7 @@ from kernel.clock import SystemClock, business_year
 from kernel.failures import Failure
 from kernel.ids import AdmDvs, FixmedinsCode, PaymentId, PlanId, PsnNo
 from kernel.money import Fen
-from kernel.policy import Part
+from kernel.policy import Part, PolicyBook
 from services.settlement.clients import LedgerClient
 from services.settlement.domain.bill import Bill
 from services.settlement.domain.payment import Key
@@ -53,6 +53,8 @@ QUICK: Final = EngineSettings(
 )
 NEVER_STALE: Final = Freshness(age_max_s=math.inf)
 """Here is no identity to be asked."""
+POLICIES: Final = PolicyBook.of_documents({})
+"""The nation's own values."""
 COMMAND_TIMEOUT_S: Final = 0.4
 DRAIN_S: Final = 15.0
 
@@ -298,12 +300,14 @@ class World:
 
     async def reverse(self, engine: Engine, key: Key) -> payments.Refunded | payments.Stopped:
         """Reverses what a key stands for."""
-        return await payments.reverse(engine, original_key=key, now=datetime.now(UTC))
+        return await payments.reverse(engine, original_key=key, policies=POLICIES, now=datetime.now(UTC))
 
     async def revoke(self, engine: Engine, payment_id: PaymentId, key: Key | None = None) -> payments.Refunded:
         """Takes a settlement back, under a new key unless one is given."""
         asked = key or self.key("2208")
-        return await payments.revoke(engine, key=asked, original_id=payment_id, now=datetime.now(UTC))
+        return await payments.revoke(
+            engine, key=asked, original_id=payment_id, policies=POLICIES, now=datetime.now(UTC)
+        )
 
     async def row(self, key: Key) -> Payment | None:
         """What stands under a key."""
