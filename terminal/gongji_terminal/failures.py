@@ -12,6 +12,7 @@ from typing import Final, TypeVar, cast
 
 import grpc
 from google.protobuf.any_pb2 import Any as PackedMessage
+from google.protobuf.descriptor import Descriptor
 from google.protobuf.message import Message
 from google.rpc import error_details_pb2, status_pb2  # type: ignore[import-untyped]  # It publishes no types.
 
@@ -164,5 +165,5 @@ def _unpacked(details: Iterable[PackedMessage], kind: Callable[[], Detail]) -> I
     """Those of the details that are of this kind."""
     for detail in details:
         message = kind()
-        if detail.Is(message.DESCRIPTOR) and detail.Unpack(message):
+        if detail.Is(cast("Descriptor", message.DESCRIPTOR)) and detail.Unpack(message):
             yield message
