@@ -284,7 +284,7 @@ _BILL_REQUIRED: Final = ("medfee_sumamt", "fulamt_ownpay_amt", "overlmt_selfpay"
 _BILL_OPTIONAL: Final = tuple(amount.name for amount in fields(Bill) if amount.name not in _BILL_REQUIRED)
 
 
-_CASE_KEYS: Final = ("level", "retired", "deductible_used", "fund_used")
+_CASE_KEYS: Final = ("level", "retired", "deductible_used", "fund_used", "large_used")
 
 
 def _level(value: object, field: str) -> CareLevel:
@@ -308,6 +308,7 @@ def _case(visit: Mapping[str, object], med_type: str) -> BenefitCase | None:
         year=YearSoFar(
             deductible_fen=_get_or(visit, "deductible_used", "visit", _fen, 0),
             fund_fen=_get_or(visit, "fund_used", "visit", _fen, 0),
+            large_fen=_get_or(visit, "large_used", "visit", _fen, 0),
         ),
     )
 

@@ -6,8 +6,12 @@ from kernel.policy.benefit import (
     CareLevel,
     ExternalBenefit,
     Insutype,
+    LargeFund,
+    LargeTier,
     OpenBenefit,
+    OpenLarge,
     YearSoFar,
+    large_fund_of,
 )
 from kernel.policy.policy_book import Policies, PolicyBook, PolicyShelf, PolicyVersion, StatedValue, plain_layer
 from kernel.policy.policy_set import DEFAULT_LAYER, PolicySet, known_area
@@ -33,7 +37,10 @@ __all__ = [
     "ExternalBenefit",
     "FunderOrder",
     "Insutype",
+    "LargeFund",
+    "LargeTier",
     "OpenBenefit",
+    "OpenLarge",
     "Part",
     "Policies",
     "PolicyBook",
@@ -48,5 +55,6 @@ __all__ = [
     "WalletLimits",
     "YearSoFar",
     "known_area",
+    "large_fund_of",
     "plain_layer",
 ]

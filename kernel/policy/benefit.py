@@ -40,6 +40,31 @@ class ExternalBenefit:
     """The pooled part is taken from the request as it is: the area's core system computed it."""
 
 
+class LargeFund(Enum):
+    """Which fund pays above the pooled fund's ceiling; the value is its national field."""
+
+    EMPLOYEES = "hifob_pay"  # 职工大额医疗费用补助.
+    RESIDENTS = "hifmi_pay"  # 居民大病保险.
+
+
+@dataclass(frozen=True, slots=True)
+class LargeTier:
+    """What one fund takes on of the costs in scope above the pooled fund's ceiling, for a whole year."""
+
+    ratio: Decimal
+    ceiling_fen: Fen | None
+    """What it pays in a year; None = no ceiling."""
+
+
+@dataclass(frozen=True, slots=True)
+class OpenLarge:
+    """As ``LargeTier``, of what one year has left."""
+
+    fund: LargeFund
+    ratio: Decimal
+    ceiling_left_fen: Fen | None
+
+
 @dataclass(frozen=True, slots=True)
 class OpenBenefit:
     """What one bill is computed by: the part of the year's benefit that is still open. A scenario file states it."""
@@ -50,6 +75,8 @@ class OpenBenefit:
     """The fund's share of what lies above the deductible (``pool_prop_selfpay``, despite its name), 0 to 1."""
     ceiling_left_fen: Fen | None
     """What the fund may still pay this year; None = no ceiling."""
+    large: OpenLarge | None = None
+    """What pays above the ceiling; None = nothing does."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +87,8 @@ class YearSoFar:
     """Σ ``act_pay_dedc``."""
     fund_fen: Fen = 0
     """Σ ``hifp_pay``."""
+    large_fen: Fen = 0
+    """Σ of what was paid above the ceiling (``LargeFund``)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,14 +106,35 @@ class BenefitRow:
     """The fund's share of what lies above the deductible, 0 to 1."""
     ceiling_fen: Fen | None
     """年度最高支付限额: what the fund pays in a year; None = no ceiling."""
+    pool: str = ""
+    """Rows of one insutype and pool share one deductible and one ceiling: what a year has used under any of them
+    counts for all."""
+    large: LargeTier | None = None
+    """大额 or 大病: what is paid above the ceiling; None = nothing."""
 
     def open_after(self, year: YearSoFar) -> OpenBenefit:
         """What is still open of the row; nothing where more was used than it says (it was lowered since)."""
         return OpenBenefit(
             deductible_fen=max(self.deductible_fen - year.deductible_fen, 0),
             ratio=self.ratio,
-            ceiling_left_fen=None if self.ceiling_fen is None else max(self.ceiling_fen - year.fund_fen, 0),
+            ceiling_left_fen=_left(self.ceiling_fen, year.fund_fen),
+            large=None
+            if self.large is None
+            else OpenLarge(
+                fund=large_fund_of(self.insutype.value),
+                ratio=self.large.ratio,
+                ceiling_left_fen=_left(self.large.ceiling_fen, year.large_fen),
+            ),
         )
+
+
+def large_fund_of(insutype: str) -> LargeFund:
+    """Which fund pays above the ceiling for those who are insured so."""
+    return LargeFund.EMPLOYEES if insutype == Insutype.EMPLOYEE.value else LargeFund.RESIDENTS
+
+
+def _left(ceiling_fen: Fen | None, used_fen: Fen) -> Fen | None:
+    return None if ceiling_fen is None else max(ceiling_fen - used_fen, 0)
 
 
 BenefitKey: TypeAlias = tuple[str, str, str, bool]

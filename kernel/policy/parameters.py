@@ -16,7 +16,7 @@ from typing import Any, Final, Literal, TypeAlias, TypeVar
 
 from kernel.failures import Failure, Kind
 from kernel.money import AMOUNT_MAX_FEN, Fen, parsed_ratio
-from kernel.policy.benefit import BENEFIT_ROWS_MAX, BenefitKey, BenefitRow, CareLevel, Insutype, key_of, rank_of
+from kernel.policy.benefit import BENEFIT_ROWS_MAX, BenefitKey, BenefitRow, CareLevel, Insutype, LargeTier, key_of, rank_of
 from kernel.policy.terms import CostKind, FunderOrder, Part, PremiumPayment, Relation, RevokeWindow
 
 MEMBERS_MAX: Final = 1_000
@@ -30,7 +30,9 @@ CONSENT_AGE_MAX: Final = 18
 
 MED_TYPES_MAX: Final = 100
 MED_TYPE_PATTERN: Final = "[0-9]{2,6}"
+POOL_PATTERN: Final = "[a-z][a-z0-9-]{0,31}"
 _MED_TYPE: Final = re.compile(MED_TYPE_PATTERN)
+_POOL: Final = re.compile(POOL_PATTERN)
 _TIME_OF_DAY: Final = re.compile(r"([01][0-9]|2[0-3]):([0-5][0-9])")
 
 Term = TypeVar("Term", bound=Enum)
@@ -169,6 +171,25 @@ def _med_type(value: object, field: str) -> str:
     return value
 
 
+def _pool(value: object, field: str) -> str:
+    if not isinstance(value, str):
+        raise wrong_type(field, "a name as text")
+    if not _POOL.fullmatch(value):
+        raise _out_of_range(field, "1 to 32 of a-z, 0-9 and -, a letter first")
+    return value
+
+
+_LARGE_KEYS: Final[Mapping[str, Parser]] = MappingProxyType({"ratio": _ratio, "ceiling_fen": _or_null(_fen)})
+
+
+def _large(value: object, field: str) -> LargeTier:
+    stated: dict[str, Any] = _parsed(value, _LARGE_KEYS, field)
+    for key in _LARGE_KEYS:
+        if key not in stated:
+            raise Failure(Kind.INVALID, "POLICY_KEY_MISSING", field=f"{field}.{key}")
+    return LargeTier(**stated)
+
+
 _ROW_KEYS: Final[Mapping[str, Parser]] = MappingProxyType(
     {
         "insutype": _one_of(Insutype),
@@ -178,8 +199,11 @@ _ROW_KEYS: Final[Mapping[str, Parser]] = MappingProxyType(
         "deductible_fen": _fen,
         "ratio": _ratio,
         "ceiling_fen": _or_null(_fen),
+        "pool": _pool,
+        "large": _or_null(_large),
     }
 )
+_MAY_MISS: Final = frozenset({"pool", "large"})
 
 
 def _benefit_rows(value: object, field: str) -> tuple[BenefitRow, ...]:
@@ -209,8 +233,10 @@ def _written_row(value: object, where: str) -> list[BenefitRow]:
     if not is_employee and "retired" in stated:
         raise contradictory(f"{where}.retired", "insutype is 390: only an employee retires")
     for key in _ROW_KEYS:
-        if key not in stated and (is_employee or key != "retired"):
+        if key not in stated and key not in _MAY_MISS and (is_employee or key != "retired"):
             raise Failure(Kind.INVALID, "POLICY_KEY_MISSING", field=f"{where}.{key}")
+    if stated.get("large") is not None and stated["ceiling_fen"] is None:
+        raise contradictory(f"{where}.large", "there is no ceiling that anything could be above")
     return [
         BenefitRow(
             insutype=stated["insutype"],
@@ -220,6 +246,8 @@ def _written_row(value: object, where: str) -> list[BenefitRow]:
             deductible_fen=stated["deductible_fen"],
             ratio=stated["ratio"],
             ceiling_fen=stated["ceiling_fen"],
+            pool=stated.get("pool", ""),
+            large=stated.get("large"),
         )
         for med_type in stated["med_types"]
         for level in stated["levels"]

@@ -14,7 +14,7 @@ from typing import Any, Final, Self
 
 from kernel.failures import Failure, Kind
 from kernel.ids import AdmDvs, parsed_admdvs, province_of
-from kernel.policy.benefit import BenefitRow, BenefitTable, ExternalBenefit, OpenBenefit
+from kernel.policy.benefit import BenefitRow, BenefitTable, ExternalBenefit, LargeTier, OpenBenefit, OpenLarge
 from kernel.policy.parameters import (
     BESIDE_A_TABLE,
     OPEN_BENEFIT_KEYS,
@@ -205,7 +205,16 @@ def _built_in() -> dict[str, object]:
 def plain(value: object) -> object:  # noqa: PLR0911  One line for each sort of value.
     """The value in JSON's terms, the same for equal content: sets sorted, ratios normalised."""
     match value:
-        case RegionPolicy() | WalletLimits() | BenefitRow() | BenefitTable() | OpenBenefit() | ExternalBenefit():
+        case (
+            RegionPolicy()
+            | WalletLimits()
+            | BenefitRow()
+            | BenefitTable()
+            | LargeTier()
+            | OpenBenefit()
+            | OpenLarge()
+            | ExternalBenefit()
+        ):
             return {item.name: plain(getattr(value, item.name)) for item in fields(value)}
         case Mapping():
             return {str(key): plain(item) for key, item in value.items()}

@@ -40,10 +40,10 @@ def _remarks(book: PolicyBook, version: PolicyVersion) -> Iterator[str]:
             yield f"benefit_table has no row for {_told(gap)}: such a bill would be refused, BENEFIT_ROW_MISSING"
         if len(gaps) > GAPS_SHOWN_MAX:
             yield f"benefit_table has no row for {len(gaps) - GAPS_SHOWN_MAX} cases more"
-    if _computes(book, version):
+    if _computes(book, version) and (version.effective_from.month, version.effective_from.day) != (1, 1):
         yield (
-            "benefit: table: the desk keeps no year-cumulative values yet and would refuse every bill, "
-            "BENEFIT_CASE_UNKNOWN. Leave it external"
+            "benefit: table begins within a year: what was used of it before is only what was settled here, not what "
+            "the area's core system knows. Begin on 1 January"
         )
 
 

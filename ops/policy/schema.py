@@ -17,6 +17,7 @@ from kernel.policy.parameters import (
     CONSENT_AGE_MIN,
     GROUPS_MAX,
     MED_TYPE_PATTERN,
+    POOL_PATTERN,
     MED_TYPES_MAX,
     MEMBERS_MAX,
     REBINDS_MAX,
@@ -105,11 +106,25 @@ def _benefit_rows() -> list[dict[str, Any]]:
         "ratio": _RATIO,
         "ceiling_fen": _or_null(_FEN),
     }
+    may_miss = {
+        "pool": {"type": "string", "pattern": f"^{POOL_PATTERN}$"},
+        "large": _or_null(
+            {
+                "type": "object",
+                "additionalProperties": False,
+                "required": ["ratio", "ceiling_fen"],
+                "properties": {"ratio": _RATIO, "ceiling_fen": _or_null(_FEN)},
+            }
+        ),
+    }
     rows = (
         {"insutype": {"const": Insutype.EMPLOYEE.value}, "retired": _FLAG, **cases},
         {"insutype": {"const": Insutype.RESIDENT.value}, **cases},
     )
-    return [{"type": "object", "additionalProperties": False, "required": list(row), "properties": row} for row in rows]
+    return [
+        {"type": "object", "additionalProperties": False, "required": list(row), "properties": {**row, **may_miss}}
+        for row in rows
+    ]
 
 
 def _some(items: dict[str, Any], at_most: int) -> dict[str, Any]:

@@ -59,7 +59,7 @@ def show_values(area: str, on: date, stated: Sequence[StatedValue], *, until: da
 
 def _benefit_table(rows: Sequence[Mapping[str, object]]) -> Table:
     table = Table(title="benefit_table, amounts of a year in yuan", title_justify="left", box=None, header_style="dim")
-    for column in ("insutype", "med_type", "level", "person", "deductible", "the fund's ratio", "ceiling"):
+    for column in ("insutype", "med_type", "level", "person", "deductible", "the fund's ratio", "ceiling", "above", "pool"):
         table.add_column(column, justify="right" if column in _AMOUNTS else "left")
     for row in rows:
         working = "working" if row["insutype"] == Insutype.EMPLOYEE.value else "resident"
@@ -69,8 +69,18 @@ def _benefit_table(rows: Sequence[Mapping[str, object]]) -> Table:
             amount_text(row["deductible_fen"]),
             str(row["ratio"]),
             amount_text(row["ceiling_fen"]),
+            _large_text(row["large"]),
+            str(row["pool"]),
         )
     return table
+
+
+def _large_text(large: object) -> str:
+    """The fund's share above the ceiling, and up to which amount."""
+    if not isinstance(large, Mapping):
+        return ""
+    ceiling = "" if large["ceiling_fen"] is None else f" to {amount_text(large['ceiling_fen'])}"
+    return f"{large['ratio']}{ceiling}"
 
 
 def show_changes(compared: Sequence[Compared], on: date, *, later: Sequence[date]) -> None:

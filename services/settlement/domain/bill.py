@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import fields
+from dataclasses import fields, replace
+from decimal import ROUND_HALF_UP, Decimal
 from types import MappingProxyType
 from typing import Final, TypeAlias, assert_never
 
 from kernel.failures import Failure, Kind
 from kernel.money import Fen, checked_amount, share_half_up
-from kernel.policy import COST_KINDS, CostKind, ExternalBenefit, OpenBenefit
+from kernel.policy import COST_KINDS, CostKind, ExternalBenefit, LargeFund, OpenBenefit
 from kernel.values import value
 
+_FEN: Final = Decimal(1)
 KindAmounts: TypeAlias = Mapping[CostKind, Fen]
 """Fen by kind; every kind is named, in the order of consumption."""
 
@@ -30,7 +32,7 @@ class Bill:
     """The national amounts of one visit as the institution sends them, in fen, names letter for letter.
 
     ``act_pay_dedc`` and ``hifp_pay`` count only where the policy says ``benefit: external``; a benefit table computes
-    them anew.
+    them anew, and so ``hifob_pay`` or ``hifmi_pay`` where it says what pays above the ceiling.
     """
 
     medfee_sumamt: Fen  # 医疗费总额
@@ -64,6 +66,9 @@ class Burden:
     hosp_part_amt: Fen
     psn_part_amt: Fen
     by_kind: KindAmounts
+    hifmi_pay: Fen
+    """As the bill has it, unless the table computes it; so ``hifob_pay``."""
+    hifob_pay: Fen
 
 
 def _refused(reason: str, field: str, **facts_fen: Fen) -> Failure:
@@ -110,6 +115,36 @@ def pooled_part(bill: Bill, benefit: OpenBenefit | ExternalBenefit) -> tuple[Fen
             assert_never(benefit)
 
 
+def above_ceiling(bill: Bill, benefit: OpenBenefit, *, act_pay_dedc: Fen, hifp_pay: Fen) -> Fen:
+    """What pays above the pooled fund's ceiling (大额, 大病): nothing while that fund is not cut.
+
+    The costs up to the ceiling are those of which the fund's ratio is what it still paid, rounded half up; of the rest
+    the tier's ratio, rounded half up, then cut to what is left of its own year.
+    """
+    large, base_fen = benefit.large, bill.inscp_scp_amt - act_pay_dedc
+    if large is None or hifp_pay >= share_half_up(base_fen, benefit.ratio):
+        return 0
+    below_fen = min(int((hifp_pay / benefit.ratio).quantize(_FEN, rounding=ROUND_HALF_UP)), base_fen)
+    paid_fen = share_half_up(base_fen - below_fen, large.ratio)
+    if large.ceiling_left_fen is not None:
+        paid_fen = min(paid_fen, large.ceiling_left_fen)
+    return min(paid_fen, base_fen - hifp_pay)
+
+
+def _computed(bill: Bill, benefit: OpenBenefit | ExternalBenefit, *, act_pay_dedc: Fen, hifp_pay: Fen) -> Bill:
+    """The bill with the field of the tier above the ceiling computed anew, where the benefit has one."""
+    if not isinstance(benefit, OpenBenefit) or benefit.large is None:
+        return bill
+    paid_fen = above_ceiling(bill, benefit, act_pay_dedc=act_pay_dedc, hifp_pay=hifp_pay)
+    match benefit.large.fund:
+        case LargeFund.EMPLOYEES:
+            return replace(bill, hifob_pay=paid_fen)
+        case LargeFund.RESIDENTS:
+            return replace(bill, hifmi_pay=paid_fen)
+        case _:
+            assert_never(benefit.large.fund)
+
+
 def burden_of(bill: Bill, benefit: OpenBenefit | ExternalBenefit) -> Burden:
     """What the person is left with, by kind.
 
@@ -118,6 +153,7 @@ def burden_of(bill: Bill, benefit: OpenBenefit | ExternalBenefit) -> Burden:
     """
     check_bill(bill)
     act_pay_dedc, hifp_pay = pooled_part(bill, benefit)
+    bill = _computed(bill, benefit, act_pay_dedc=act_pay_dedc, hifp_pay=hifp_pay)
     fund_pay_sumamt = hifp_pay + bill.other_funds_pay
     open_fen = bill.medfee_sumamt - fund_pay_sumamt
     if open_fen < 0:
@@ -150,4 +186,6 @@ def burden_of(bill: Bill, benefit: OpenBenefit | ExternalBenefit) -> Burden:
         hosp_part_amt=bill.hosp_part_amt,
         psn_part_amt=open_fen - bill.hosp_part_amt,
         by_kind=MappingProxyType({kind: by_kind[kind] for kind in COST_KINDS}),
+        hifmi_pay=bill.hifmi_pay,
+        hifob_pay=bill.hifob_pay,
     )

@@ -115,6 +115,9 @@ class BenefitCase:
     level: CareLevel
     retired: bool = False
     year: YearSoFar = field(default_factory=YearSoFar)
+    """Of the row's pool."""
+    pool: str = ""
+    """As the row has it, where it has been looked up."""
 
 
 @dataclass(frozen=True, slots=True)
