@@ -16,7 +16,16 @@ from typing import Any, Final, Literal, TypeAlias, TypeVar
 
 from kernel.failures import Failure, Kind
 from kernel.money import AMOUNT_MAX_FEN, Fen, parsed_ratio
-from kernel.policy.benefit import BENEFIT_ROWS_MAX, BenefitKey, BenefitRow, CareLevel, Insutype, LargeTier, key_of, rank_of
+from kernel.policy.benefit import (
+    BENEFIT_ROWS_MAX,
+    BenefitKey,
+    BenefitRow,
+    CareLevel,
+    Insutype,
+    LargeTier,
+    key_of,
+    rank_of,
+)
 from kernel.policy.terms import CostKind, FunderOrder, Part, PremiumPayment, Relation, RevokeWindow
 
 MEMBERS_MAX: Final = 1_000

@@ -17,9 +17,9 @@ from kernel.policy.parameters import (
     CONSENT_AGE_MIN,
     GROUPS_MAX,
     MED_TYPE_PATTERN,
-    POOL_PATTERN,
     MED_TYPES_MAX,
     MEMBERS_MAX,
+    POOL_PATTERN,
     REBINDS_MAX,
     TRANSFERS_PER_DAY_MAX,
 )

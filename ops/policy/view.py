@@ -19,7 +19,8 @@ from ops.policy.comparing import Compared
 UNCONFIRMED: Final = "unconfirmed"
 BUILT_IN: Final = "built in"
 BENEFIT_TABLE: Final = "benefit_table"
-_AMOUNTS: Final = frozenset({"deductible", "the fund's ratio", "ceiling"})
+_SHOWN_AMOUNTS: Final = ("deductible", "the fund's ratio", "ceiling")
+_AMOUNTS: Final = frozenset(_SHOWN_AMOUNTS)
 _WIDTH_MIN: Final = 120
 
 
@@ -59,7 +60,7 @@ def show_values(area: str, on: date, stated: Sequence[StatedValue], *, until: da
 
 def _benefit_table(rows: Sequence[Mapping[str, object]]) -> Table:
     table = Table(title="benefit_table, amounts of a year in yuan", title_justify="left", box=None, header_style="dim")
-    for column in ("insutype", "med_type", "level", "person", "deductible", "the fund's ratio", "ceiling", "above", "pool"):
+    for column in ("insutype", "med_type", "level", "person", *_SHOWN_AMOUNTS, "above", "pool"):
         table.add_column(column, justify="right" if column in _AMOUNTS else "left")
     for row in rows:
         working = "working" if row["insutype"] == Insutype.EMPLOYEE.value else "resident"

@@ -39,9 +39,9 @@ FIGURES_LOST: Final = "RESTORED_WITHOUT_FIGURES"
 
 _INSERT_PLAN: Final = """
     INSERT INTO plans (plan_id, digest, psn_no, year, patient_version, fixmedins_code, infno, legs, amount_fen,
-                       document, created_at, expires_at)
+                       document, created_at, expires_at, insutype, pool, deductible_fen, fund_fen, large_fen)
     VALUES ($1, $2, $3, $4, $5, $6, $7, $8::jsonb, $9, $10::jsonb, $11::timestamptz,
-            $11::timestamptz + interval '1 second')
+            $11::timestamptz + interval '1 second', $12, $13, $14, $15, $16)
     ON CONFLICT DO NOTHING"""
 _ENSURE_YEAR: Final = "INSERT INTO patient_years (psn_no, year, version) VALUES ($1, $2, 0) ON CONFLICT DO NOTHING"
 _INSERT_UNDECIDED: Final = """
@@ -244,6 +244,7 @@ async def _insert_plan(connection: Any, plan: Plan, created_at: datetime) -> Non
         sum(leg.amount_fen for leg in plan.legs),
         json.dumps(plan.document(), ensure_ascii=False),
         created_at,
+        *plans.use_columns(plan),
     )
 
 

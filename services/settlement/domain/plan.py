@@ -18,6 +18,7 @@ from kernel.ids import AdmDvs, AuthorisationId, FixmedinsCode, PlanId, PsnNo
 from kernel.money import Fen
 from kernel.policy import Part
 from kernel.values import value
+from services.settlement.domain.benefit_case import YearUse, use_of
 from services.settlement.domain.bill import Bill
 from services.settlement.domain.split import Role, Split
 
@@ -134,6 +135,23 @@ class Plan:
     legs: tuple[PlanLeg, ...]
     funders: tuple[FunderShown, ...]
     skipped: tuple[SkippedShown, ...]
+    pool: str = ""
+    """Of the benefit table's row; empty of the pool without a name, and where no table computed it."""
+    inputs_digest: str = ""
+    """Of what the figures were computed from (``plan_inputs``); empty of a plan made by an older release."""
+
+    @property
+    def use(self) -> YearUse | None:
+        """What it uses of the patient's year when it is paid; None if nothing."""
+        amounts = self.amounts
+        return use_of(
+            insutype=self.visit.insutype,
+            pool=self.pool,
+            act_pay_dedc=amounts.act_pay_dedc,
+            hifp_pay=amounts.hifp_pay,
+            hifmi_pay=amounts.hifmi_pay,
+            hifob_pay=amounts.hifob_pay,
+        )
 
     @property
     def digest(self) -> bytes:
@@ -153,6 +171,9 @@ class Plan:
             "legs": [leg_document(leg) for leg in self.legs],
             "funders": [_plain(funder) for funder in self.funders],
             "skipped": [_plain(skipped) for skipped in self.skipped],
+            # Left out where they say nothing: a plan of an older release keeps its digest.
+            **({"pool": self.pool} if self.pool else {}),
+            **({"inputs_digest": self.inputs_digest} if self.inputs_digest else {}),
         }
 
     @classmethod
@@ -170,6 +191,8 @@ class Plan:
             legs=tuple(leg_of(leg) for leg in document["legs"]) if legs is None else legs,
             funders=tuple(FunderShown(**funder) for funder in document["funders"]),
             skipped=tuple(SkippedShown(**skipped) for skipped in document["skipped"]),
+            pool=document.get("pool", ""),
+            inputs_digest=document.get("inputs_digest", ""),
         )
 
 
@@ -199,6 +222,8 @@ def plan_of(
     patient_version: int,
     own_balance_fen: Fen | None,
     funders: Mapping[PsnNo, KnownFunder],
+    pool: str = "",
+    inputs_digest: str = "",
 ) -> Plan:
     """The plan that a split stands for. ``funders`` names every funder of the split, those left out as well."""
     return Plan(
@@ -239,6 +264,8 @@ def plan_of(
             SkippedShown(skipped.psn_no, funders[skipped.psn_no].name_masked, skipped.reason.value)
             for skipped in result.skipped
         ),
+        pool=pool,
+        inputs_digest=inputs_digest,
     )
 
 

@@ -18,6 +18,7 @@ from kernel.ids import AdmDvs, AuthorisationId, PsnNo, province_of
 from kernel.money import Fen, share_floor
 from kernel.policy import (
     COST_KINDS,
+    BenefitRow,
     BenefitTable,
     CareLevel,
     CostKind,
@@ -280,13 +281,12 @@ def open_benefit(visit: Visit, at_home: RegionPolicy) -> ExternalBenefit | OpenB
         return at_home.benefit
     if visit.case is None:
         raise Failure(Kind.PRECONDITION, "BENEFIT_CASE_UNKNOWN", field="patient", area=visit.patient.area)
-    row = at_home.benefit.row_for(
-        insutype=visit.patient.insutype,
-        med_type=visit.case.med_type,
-        level=visit.case.level,
-        retired=visit.case.retired,
-    )
-    return row.open_after(visit.case.year)
+    return row_of(at_home.benefit, insutype=visit.patient.insutype, case=visit.case).open_after(visit.case.year)
+
+
+def row_of(table: BenefitTable, *, insutype: str, case: BenefitCase) -> BenefitRow:
+    """The table's row for a case; BENEFIT_ROW_MISSING."""
+    return table.row_for(insutype=insutype, med_type=case.med_type, level=case.level, retired=case.retired)
 
 
 def check_patient(patient: Person) -> None:

@@ -15,6 +15,7 @@ from typing import Final
 from kernel.failures import Failure, Kind
 from kernel.ids import AdmDvs, AuthorisationId, FixmedinsCode, PsnNo, province_of
 from kernel.money import Fen
+from kernel.policy import CareLevel
 from services.settlement.domain.bill import Bill
 from services.settlement.domain.split import (
     PSN_INSU_STAS_NORMAL,
@@ -75,6 +76,8 @@ class Institution:
     agreement_to: date | None = None
     sanctioned: bool = False
     """Judged for the instant of the visit."""
+    level: CareLevel | None = None
+    """医院等级; None where it is not told, and of a pharmacy."""
 
     @property
     def area(self) -> AdmDvs:
@@ -100,6 +103,8 @@ class Enrolment:
     insutype: str
     insuplc_admdvs: AdmDvs
     psn_insu_stas: str
+    psn_type: str = ""
+    """人员类别: 11 working, 12 retired …; empty = not told."""
 
 
 @dataclass(frozen=True, slots=True)

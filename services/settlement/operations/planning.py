@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any, Final
 
@@ -19,9 +19,11 @@ from kernel.failures import Failure, Kind
 from kernel.ids import AdmDvs, FixmedinsCode, PlanId, PsnNo
 from kernel.policy import Policies
 from services.settlement.clients import Balance, LedgerClient
+from services.settlement.domain.benefit_case import case_of
 from services.settlement.domain.bill import Bill, check_bill
 from services.settlement.domain.credential import check_claims, key_id_of, verified_claims
 from services.settlement.domain.plan import KnownFunder, Plan, PlannedVisit, StoredPlan, plan_of
+from services.settlement.domain.plan_inputs import digest_of_inputs, inputs_of
 from services.settlement.domain.split import Role, split
 from services.settlement.domain.visit import (
     AccountReading,
@@ -45,6 +47,7 @@ from services.settlement.operations.freshness import Freshness
 from services.settlement.operations.refusing import Refusals
 from services.settlement.store import plans
 from services.settlement.store import projections as projected
+from services.settlement.store.plans import PatientYear
 
 AREA_UNREACHABLE: Final = "AREA_UNREACHABLE"
 
@@ -71,10 +74,8 @@ class _Known:
     year: int
     month: int
     """As yyyymm: that of a settlement which follows at once."""
-    patient_version: int
-    """Of this year, read before any balance: a settlement in between makes the plan stale, never the figures wrong."""
-    wallet_area: AdmDvs | None
-    """Where the patient's wallet is used; None where he has opened none."""
+    patient_year: PatientYear
+    """Read before any balance: a settlement in between makes the plan stale, never the figures wrong."""
 
 
 async def pre_settle(desk: Desk, *, visit: Presented, plan_id: PlanId, now: datetime) -> StoredPlan:
@@ -177,9 +178,8 @@ async def _known(
     bindings = await projected.bindings_of(connection, patient)
     people = await projected.people(connection, [patient, *(binding.funder for binding in bindings)], now=now)
     year = business_year(now)
-    patient_version, wallet_area = await plans.patient_at(connection, psn_no=patient, year=year)
-    month = business_month(now)
-    return _Known(institution, terminal, bindings, people, year, month, patient_version, wallet_area)
+    patient_year = await plans.patient_at(connection, psn_no=patient, year=year)
+    return _Known(institution, terminal, bindings, people, year, business_month(now), patient_year)
 
 
 async def _planned(
@@ -197,7 +197,7 @@ async def _planned(
 ) -> StoredPlan:
     paused = desk.freshness.is_stale
     circle, enrolment = circle_of(patient, known.people, known.bindings)
-    questions = questions_of(circle, enrolment, paused=paused, wallet_area=known.wallet_area)
+    questions = questions_of(circle, enrolment, paused=paused, wallet_area=known.patient_year.wallet_area)
     readings = await _read(desk.ledgers, questions, silent, month=known.month)
     visit = visit_of(
         circle,
@@ -207,12 +207,24 @@ async def _planned(
         readings=readings,
         year=known.year,
         paused=paused,
-        wallet_area=known.wallet_area,
+        wallet_area=known.patient_year.wallet_area,
     )
+    policies = desk.policies.on(business_date(now))
+    case = case_of(
+        policies.for_area(enrolment.insuplc_admdvs),
+        insutype=enrolment.insutype,
+        psn_type=enrolment.psn_type,
+        fixmedins_code=known.institution.fixmedins_code,
+        level=known.institution.level,
+        med_type=med_type,
+        used=known.patient_year.used,
+    )
+    visit = replace(visit, case=case)
+    inputs = inputs_of(visit, policies, made_at=now)
     own = readings[enrolment.insuplc_admdvs]
     own_account = None if own is None else own.accounts.get(patient)
     plan = plan_of(
-        split(visit, desk.policies.on(business_date(now))),
+        split(visit, policies),
         plan_id=plan_id,
         visit=PlannedVisit(
             fixmedins_code=known.institution.fixmedins_code,
@@ -226,15 +238,17 @@ async def _planned(
             bill=bill,
         ),
         year=known.year,
-        patient_version=known.patient_version,
+        patient_version=known.patient_year.version,
         own_balance_fen=None if own_account is None else own_account.past_fen + own_account.current_fen,
         funders={
             binding.funder: KnownFunder(circle.people[binding.funder].name_masked, binding.relation)
             for binding in circle.bindings
         },
+        pool="" if case is None else case.pool,
+        inputs_digest=digest_of_inputs(inputs),
     )
     fault_point("settlement.plan.before_commit")
-    stored = await plans.insert(desk.database, plan)
+    stored = await plans.insert(desk.database, plan, inputs)
     fault_point("settlement.plan.after_commit")
     return stored
 

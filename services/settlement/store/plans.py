@@ -3,38 +3,60 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from chassis.db import Database
 from kernel.ids import AdmDvs, PlanId, PsnNo
+from kernel.policy import YearSoFar
+from kernel.values import value
 from services.settlement.domain.plan import PLAN_LIFETIME_S, Plan, StoredPlan, digest_of
 
 _PATIENT: Final = """
 SELECT coalesce((SELECT version FROM patient_years WHERE psn_no = $1 AND year = $2), 0) AS version,
-       (SELECT area FROM wallets WHERE psn_no = $1) AS wallet_area"""
+       (SELECT area FROM wallets WHERE psn_no = $1) AS wallet_area,
+       ARRAY(SELECT ROW (insutype, pool, sum(deductible_fen)::bigint, sum(fund_fen)::bigint, sum(large_fen)::bigint)
+             FROM benefit_years
+             WHERE psn_no = ANY ($1 || ARRAY(SELECT psn_no FROM persons WHERE merged_into = $1)) AND year = $2
+             GROUP BY insutype, pool) AS used"""
+"""In one statement, so that no settlement lies between the version and what the year has used. What was settled under
+a number that identity found to be a double counts for the person."""
 _FIRST_VERSION: Final = (
     "INSERT INTO patient_years (psn_no, year, version) VALUES ($1, $2, 0) ON CONFLICT (psn_no, year) DO NOTHING"
 )
 _INSERT: Final = """
 INSERT INTO plans (plan_id, digest, psn_no, year, patient_version, fixmedins_code, infno, legs, amount_fen, document,
-                   expires_at)
-VALUES ($1, $2, $3, $4, $5, $6, $7, $8::jsonb, $9, $10::jsonb, now() + make_interval(secs => $11))
+                   expires_at, inputs, insutype, pool, deductible_fen, fund_fen, large_fen)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8::jsonb, $9, $10::jsonb, now() + make_interval(secs => $11), $12::jsonb,
+        $13, $14, $15, $16, $17)
 RETURNING expires_at"""
 _LOAD: Final = "SELECT document, expires_at, digest FROM plans WHERE plan_id = $1"
 
 
-async def patient_at(connection: Any, *, psn_no: PsnNo, year: int) -> tuple[int, AdmDvs | None]:  # noqa: ANN401  Untyped driver.
-    """The version of (patient, year), from 0, and where his wallet is used, if he has opened one.
+@value
+class PatientYear:
+    """A patient in one year: how often it has moved on, where his wallet is used, what of the funds is used."""
+
+    version: int
+    """From 0."""
+    wallet_area: AdmDvs | None
+    """None where he has opened none."""
+    used: Mapping[tuple[str, str], YearSoFar]
+    """By insutype and pool."""
+
+
+async def patient_at(connection: Any, *, psn_no: PsnNo, year: int) -> PatientYear:  # noqa: ANN401  Untyped driver.
+    """How a patient's year stands.
 
     Read it before the balances, so that a plan is never newer than it says.
     """
     row = await connection.fetchrow(_PATIENT, psn_no, year)
-    return row["version"], row["wallet_area"]
+    used = {(insutype, pool): YearSoFar(*used_fen) for insutype, pool, *used_fen in row["used"]}
+    return PatientYear(row["version"], row["wallet_area"], used)
 
 
-async def insert(database: Database, plan: Plan) -> StoredPlan:
-    """Stores a plan; it may be paid for PLAN_LIFETIME_S from now by the database's clock."""
+async def insert(database: Database, plan: Plan, inputs: Mapping[str, Any] | None = None) -> StoredPlan:
+    """Stores a plan and its ``inputs``; it may be paid for PLAN_LIFETIME_S from now by the database's clock."""
     document = plan.document()
     digest = digest_of(document)
     async with database.driver_connection() as connection:
@@ -54,8 +76,18 @@ async def insert(database: Database, plan: Plan) -> StoredPlan:
             sum(leg.amount_fen for leg in plan.legs),
             json.dumps(document, ensure_ascii=False),
             PLAN_LIFETIME_S,
+            None if inputs is None else json.dumps(inputs, ensure_ascii=False),
+            *use_columns(plan),
         )
     return StoredPlan(plan, expires_at, digest)
+
+
+def use_columns(plan: Plan) -> tuple[object, ...]:
+    """insutype, pool, deductible_fen, fund_fen, large_fen: what the triggers count; five times None if nothing."""
+    use = plan.use
+    if use is None:
+        return (None,) * 5
+    return use.insutype, use.pool, use.deductible_fen, use.fund_fen, use.large_fen
 
 
 async def load(database: Database, plan_id: PlanId) -> StoredPlan | None:

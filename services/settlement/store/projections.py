@@ -12,6 +12,7 @@ from sqlalchemy.dialects.postgresql import ARRAY, array, insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from kernel.ids import AdmDvs, AuthorisationId, FixmedinsCode, PsnNo
+from kernel.policy import CareLevel
 from services.settlement.domain.credential import SigningKey
 from services.settlement.domain.facts import Caught, ProjectedBinding, ProjectedInstitution, ProjectedPerson
 from services.settlement.domain.visit import (
@@ -71,6 +72,7 @@ async def save_people(
             "insutype": enrolment.insutype,
             "insuplc_admdvs": enrolment.insuplc_admdvs,
             "psn_insu_stas": enrolment.psn_insu_stas,
+            "psn_type": enrolment.psn_type,
         }
         for person in newer
         for enrolment in person.enrolments
@@ -102,6 +104,7 @@ async def save_institutions(connection: AsyncConnection, told: Sequence[tuple[Pr
             "inpatient": each.institution.inpatient,
             "agreement_from": each.institution.agreement_from,
             "agreement_to": each.institution.agreement_to,
+            "level": None if each.institution.level is None else each.institution.level.value,
         }
         for each, version in institutions.values()
     ]
@@ -245,7 +248,7 @@ async def heard(connection: Any, source: str) -> tuple[int, float] | None:  # no
 
 
 _INSTITUTION: Final = """
-SELECT i.state, i.wallet_capable, i.inpatient, i.agreement_from, i.agreement_to,
+SELECT i.state, i.wallet_capable, i.inpatient, i.agreement_from, i.agreement_to, i.level,
        EXISTS (SELECT FROM institution_sanctions AS s
                WHERE s.fixmedins_code = ANY (ARRAY[i.fixmedins_code]) AND s.from_at <= $2 AND $2 < s.to_at)
            AS sanctioned,
@@ -259,6 +262,7 @@ SELECT DISTINCT ON (funder_psn_no) funder_psn_no, state, cause, relation, deduct
 FROM bindings WHERE beneficiary_psn_no = $1 ORDER BY funder_psn_no, bound_at DESC, binding_id DESC"""
 _PEOPLE: Final = """
 SELECT p.psn_no, p.name_masked, p.merged_into, p.deceased, e.insutype, e.insuplc_admdvs, e.psn_insu_stas,
+       e.psn_type,
        EXISTS (SELECT FROM sanctions AS s
                WHERE s.psn_no = ANY (ARRAY[p.psn_no]) AND s.from_at <= $2 AND $2 < s.to_at) AS sanctioned
 FROM persons AS p LEFT JOIN enrolments AS e ON e.psn_no = ANY (ARRAY[p.psn_no]) WHERE p.psn_no = ANY($1::text[])"""
@@ -286,6 +290,7 @@ async def find_institution(
         agreement_from=row["agreement_from"],
         agreement_to=row["agreement_to"],
         sanctioned=row["sanctioned"],
+        level=None if row["level"] is None else CareLevel(row["level"]),
     )
     if row["terminal_state"] is None:
         return institution, None
@@ -317,7 +322,8 @@ async def people(connection: Any, psn_nos: Collection[PsnNo], *, now: datetime) 
         psn_no = PsnNo(row["psn_no"])
         enrolments: tuple[Enrolment, ...] = ()
         if row["insutype"] is not None:
-            enrolments = (Enrolment(row["insutype"], AdmDvs(row["insuplc_admdvs"]), row["psn_insu_stas"]),)
+            insured = Enrolment(row["insutype"], AdmDvs(row["insuplc_admdvs"]), row["psn_insu_stas"], row["psn_type"])
+            enrolments = (insured,)
         if psn_no in found:
             enrolments = (*found[psn_no].enrolments, *enrolments)
         merged_into = None if row["merged_into"] is None else PsnNo(row["merged_into"])

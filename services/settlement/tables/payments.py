@@ -140,6 +140,17 @@ PLANS: Final = Table(
     Column("document", JSONB, nullable=False, comment="The whole plan."),
     Column("created_at", DateTime(timezone=True), nullable=False, server_default=func.now()),
     Column("expires_at", DateTime(timezone=True), nullable=False),
+    Column("insutype", Text, comment="Of whose year it uses something; NULL = it uses nothing."),
+    Column("pool", Text, comment="Of which pool of the benefit table; empty = the one without a name."),
+    Column("deductible_fen", BigInteger, comment="act_pay_dedc."),
+    Column("fund_fen", BigInteger, comment="hifp_pay."),
+    Column("large_fen", BigInteger, comment="hifob_pay of an employee, hifmi_pay of a resident."),
+    Column("inputs", JSONB, comment="All that the figures were computed from; never read to settle."),
+    CheckConstraint(
+        "num_nonnulls(insutype, pool, deductible_fen, fund_fen, large_fen) IN (0, 5)"
+        " AND deductible_fen >= 0 AND fund_fen >= 0 AND large_fen >= 0",
+        name="use",
+    ),
     CheckConstraint("octet_length(digest) = 32", name="digest"),
     CheckConstraint("amount_fen >= 0", name="amount"),
     CheckConstraint("created_at < expires_at", name="period"),
@@ -154,6 +165,20 @@ PATIENT_YEARS: Final = Table(
     Column("version", BigInteger, nullable=False),
     CheckConstraint("version >= 0", name="version"),
     comment="Moves on with each settlement and refund; a plan of another version is stale.",
+)
+
+BENEFIT_YEARS: Final = Table(
+    "benefit_years",
+    METADATA,
+    Column("psn_no", Text, primary_key=True),
+    Column("year", SmallInteger, primary_key=True),
+    Column("insutype", Text, primary_key=True),
+    Column("pool", Text, primary_key=True),
+    Column("deductible_fen", BigInteger, nullable=False),
+    Column("fund_fen", BigInteger, nullable=False),
+    Column("large_fen", BigInteger, nullable=False),
+    CheckConstraint("deductible_fen >= 0 AND fund_fen >= 0 AND large_fen >= 0", name="amounts"),
+    comment="Σ of what the settlements of a year used that were not given back; triggers on payments keep it.",
 )
 
 ACCOUNT_COMMANDS: Final = Table(

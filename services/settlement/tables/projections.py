@@ -50,6 +50,13 @@ ENROLMENTS: Final = Table(
     Column("insutype", Text, primary_key=True),
     Column("insuplc_admdvs", Text, nullable=False),
     Column("psn_insu_stas", Text, nullable=False),
+    Column(
+        "psn_type",
+        Text,
+        nullable=False,
+        server_default="",
+        comment="Working, retired, resident (人员类别); empty = not told.",
+    ),
     CheckConstraint("insuplc_admdvs ~ '^[1-9][0-9]{5}$'", name="area"),
     comment="A person's enrolments (参保), the latest of each insutype.",
 )
@@ -75,7 +82,9 @@ INSTITUTIONS: Final = Table(
     Column("inpatient", Boolean, nullable=False, server_default="true", comment="Whether it settles 住院."),
     Column("agreement_from", Date, comment="The agreement's first day; NULL = open."),
     Column("agreement_to", Date, comment="Its last day; NULL = open."),
+    Column("level", Text, comment="医院等级; NULL = not told, and of a pharmacy."),
     CheckConstraint("version >= 0", name="version"),
+    CheckConstraint("level IN ('UNGRADED', 'ONE', 'TWO', 'THREE')", name="level"),
     CheckConstraint("fixmedins_code ~ '^[HP][1-9][0-9]{10}$'", name="code"),
     CheckConstraint("state IN ('DESIGNATED', 'SUSPENDED', 'ENDED')", name="state"),
     comment="Designated institutions (定点医药机构).",

@@ -17,6 +17,7 @@ from gongji.identity.v1.identity_pb2 import StreamChangesResponse, StreamSnapsho
 from gongji.identity.v1.person_pb2 import (
     INSTITUTION_CAPABILITY_INPATIENT,
     TERMINAL_STATE_ACTIVE,
+    InstitutionLevel,
     Person,
     Relation,
     Sanction,
@@ -24,6 +25,7 @@ from gongji.identity.v1.person_pb2 import (
 from gongji.identity.v1.person_pb2 import InstitutionState as WireInstitutionState
 from gongji.identity.v1.person_pb2 import Terminal as WireTerminal
 from kernel.ids import AdmDvs, AuthorisationId, FixmedinsCode, PsnNo
+from kernel.policy import CareLevel
 from services.settlement.domain.credential import SigningKey
 from services.settlement.domain.facts import (
     Caught,
@@ -35,6 +37,12 @@ from services.settlement.domain.facts import (
 )
 from services.settlement.domain.visit import BindingState, Enrolment, Institution, InstitutionState, Terminal
 
+_LEVELS: Final = {
+    InstitutionLevel.Value(f"INSTITUTION_LEVEL_{level.value}"): level
+    for level in CareLevel
+    if level is not CareLevel.PHARMACY
+}
+"""An unspecified one, and one that a later release knows, is not told."""
 _RELATION_PREFIX: Final = "RELATION_"
 
 
@@ -71,7 +79,7 @@ def _person(message: Person) -> ProjectedPerson:
         name_masked=message.name_masked,
         brdy=message.brdy,
         enrolments=tuple(
-            Enrolment(enrolment.insutype, AdmDvs(enrolment.insuplc_admdvs), enrolment.psn_insu_stas)
+            Enrolment(enrolment.insutype, AdmDvs(enrolment.insuplc_admdvs), enrolment.psn_insu_stas, enrolment.psn_type)
             for enrolment in message.enrolments
         ),
         sanctions=_sanctions(message.sanctions),
@@ -99,6 +107,7 @@ def _institution(told: InstitutionChanged) -> ProjectedInstitution:
         inpatient=INSTITUTION_CAPABILITY_INPATIENT in message.capabilities,
         agreement_from=_day(message.agreement_from_date),
         agreement_to=_day(message.agreement_to_date),
+        level=_LEVELS.get(message.level),
     )
     return ProjectedInstitution(institution, _sanctions(told.sanctions))
 

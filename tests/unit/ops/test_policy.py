@@ -72,15 +72,16 @@ TABLE: Final = (
 
 
 def test_what_a_person_should_look_at_is_told(tmp_path: Path) -> None:
-    """Gaps of a table, a table that the desk cannot compute by, and what only a scenario can know: exit code 1."""
-    (tmp_path / "t.yaml").write_text(TABLE.format(benefit="table"), encoding="utf-8")
+    """Gaps of a table, a table that begins within a year, and what only a scenario can know: exit code 1."""
+    since = "effective_from: '2027-07-01'\n"
+    (tmp_path / "t.yaml").write_text(since + TABLE.format(benefit="table"), encoding="utf-8")
     (tmp_path / "o.yaml").write_text(
         "area: '650000'\npolicy: {benefit: table, ratio: '0.5'}\nsources: {benefit: x, ratio: x}\n", encoding="utf-8"
     )
     code, _, err = said("check", str(tmp_path))
     assert code == 1
     assert "t.yaml: benefit_table has no row for insutype 310, med_type 11, level THREE: " in err
-    assert "t.yaml: benefit: table: the desk keeps no year-cumulative values" in err
+    assert "t.yaml: benefit: table begins within a year" in err
     assert "o.yaml: ratio: what is open of one person's year is for scenarios" in err
 
 

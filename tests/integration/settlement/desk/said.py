@@ -39,6 +39,8 @@ def timestamp(instant: datetime) -> Timestamp:
 def person(
     psn_no: str,
     *enrolments: tuple[str, str, str],
+    psn_type: str = "",
+    merged_into: str = "",
     version: int = 1,
     sanctions: Sequence[tuple[datetime, datetime]] = (),
     name_masked: str = "某*",
@@ -49,11 +51,12 @@ def person(
         psn_no=psn_no,
         name_masked=name_masked,
         enrolments=[
-            person_pb2.Enrolment(insutype=insutype, insuplc_admdvs=area, psn_insu_stas=status)
+            person_pb2.Enrolment(insutype=insutype, insuplc_admdvs=area, psn_insu_stas=status, psn_type=psn_type)
             for insutype, area, status in enrolments
         ],
         sanctions=_sanctions(psn_no, sanctions),
         death_date=death_date,
+        merged_into=merged_into,
     )
     return identity_pb.IdentityEvent(
         event_id=str(uuid4()),
@@ -70,6 +73,7 @@ def institution(
     version: int = 1,
     wallet_capable: bool = True,
     inpatient: bool = True,
+    level: person_pb2.InstitutionLevel.ValueType = person_pb2.INSTITUTION_LEVEL_UNSPECIFIED,
     agreement: tuple[str, str] = ("", ""),
     sanctions: Sequence[tuple[datetime, datetime]] = (),
 ) -> identity_pb.IdentityEvent:
@@ -79,6 +83,7 @@ def institution(
         fixmedins_name="某机构",
         state=state,
         wallet_capable=wallet_capable,
+        level=level,
         capabilities=[person_pb2.INSTITUTION_CAPABILITY_INPATIENT] * inpatient,
         agreement_from_date=agreement[0],
         agreement_to_date=agreement[1],

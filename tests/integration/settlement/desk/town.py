@@ -5,11 +5,12 @@ from __future__ import annotations
 import asyncio
 import itertools
 import json
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Final, TypeVar
 from uuid import UUID, uuid4
 
@@ -128,10 +129,12 @@ class Town:
             return refusal.reason
         raise AssertionError("the call was not refused")
 
-    async def person(self, area: str = URUMQI, *, past: int = 0, current: int = 0, insutype: str = "310") -> str:
+    async def person(
+        self, area: str = URUMQI, *, past: int = 0, current: int = 0, insutype: str = "310", psn_type: str = ""
+    ) -> str:
         """A normally insured person of this test alone, with so much money."""
         psn_no = f"{area}{next(self.numbers):09d}"
-        await self.tell(said.person(psn_no, (insutype, area, "1"), name_masked=f"某{psn_no[-1]}"))
+        await self.tell(said.person(psn_no, (insutype, area, "1"), psn_type=psn_type, name_masked=f"某{psn_no[-1]}"))
         await self.credit(psn_no, area, past=past, current=current)
         return psn_no
 
@@ -223,7 +226,7 @@ class Town:
         async with self.database.driver_connection() as connection:
             return {
                 table: await connection.fetchval(f"SELECT count(*) FROM {table}")  # noqa: S608  Our own names.
-                for table in ("plans", "payments", "patient_years", "outbox", "account_commands")
+                for table in ("plans", "payments", "patient_years", "benefit_years", "outbox", "account_commands")
             }
 
     async def set_frozen(self, psn_no: str, area: str, *, frozen: bool) -> None:
@@ -276,10 +279,17 @@ class Town:
 
 
 @asynccontextmanager
-async def town(postgres: Databases, nats: NatsServer, folder: Path, **told: Any) -> AsyncIterator[Town]:  # noqa: ANN401  Any setting.
+async def town(
+    postgres: Databases,
+    nats: NatsServer,
+    folder: Path,
+    *,
+    stated: Mapping[str, str] = MappingProxyType({}),
+    **told: Any,  # noqa: ANN401  Any setting.
+) -> AsyncIterator[Town]:
     """Settlement and the ledgers of Ürümqi and Hami, running in this process, on databases and streams of their own.
 
-    ``told`` are more of settlement's settings.
+    ``stated`` are policy files by name, ``told`` are more of settlement's settings.
     """
     name = f"t{uuid4().hex[:12]}"
     databases = [f"{name}_settlement", f"{name}_ledger_{URUMQI}", f"{name}_ledger_{HAMI}"]
@@ -296,6 +306,8 @@ async def town(postgres: Databases, nats: NatsServer, folder: Path, **told: Any)
     policies = folder / "policies"
     policies.mkdir()
     (policies / "default.yaml").write_text("area: default\npolicy: {}\n", encoding="utf-8")
+    for file_name, content in stated.items():
+        (policies / file_name).write_text(content, encoding="utf-8")
     settings = app.Settings(
         **common, **told, database_url=urls[0], policies_folder=policies, message_bytes_max=64 << 10, vote_deadline_s=3
     )

@@ -266,7 +266,7 @@ class World:
         amounts = dict.fromkeys(ResultAmounts.__dataclass_fields__, 0)
         amounts |= {"medfee_sumamt": total_fen, "inscp_scp_amt": total_fen, "psn_part_amt": total_fen}
         async with self.database.driver_connection() as connection:
-            version, _ = await plans.patient_at(connection, psn_no=psn_no, year=year)
+            version = (await plans.patient_at(connection, psn_no=psn_no, year=year)).version
         plan = Plan(
             plan_id=PlanId(uuid4()),
             visit=PlannedVisit(HOSPITAL, infno, "M1", "11", psn_no, "某*", "310", HAMI, bill),

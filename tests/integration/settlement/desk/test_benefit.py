@@ -1,0 +1,250 @@
+"""Bills of an area with a benefit table: what a year has used is kept to the fen, whatever becomes of a settlement."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime
+from typing import Final
+from uuid import UUID, uuid4
+
+import pytest
+
+from gongji.identity.v1.person_pb2 import INSTITUTION_LEVEL_TWO
+from gongji.settlement.v1 import settlement_pb2 as pb
+from gongji_terminal import Care, Terminal, TerminalRefusal, Unanswered
+from kernel.clock import business_year
+from ops.embedded.databases import Databases
+from services.settlement.domain.plan import Plan
+from services.settlement.domain.plan_inputs import digest_of_inputs, policies_in, visit_in
+from services.settlement.domain.split import split
+from tests.integration.settlement.desk import said
+from tests.integration.settlement.desk import town as building
+from tests.integration.settlement.desk.town import HAMI, PHARMACY, URUMQI, Town, token
+from tests.servers import NatsServer
+
+GRADED: Final = "H65050000009"
+"""A hospital of the second level."""
+UNGRADED: Final = "H65050000008"
+"""One of which nobody has told the level."""
+TABLE: Final = """
+area: '650500'
+policy:
+  benefit: table
+  benefit_table:
+  - {insutype: '310', med_types: ['11'], levels: [TWO], retired: false,
+      deductible_fen: 10000, ratio: '0.5', ceiling_fen: 30000, pool: clinic, large: {ratio: '0.8', ceiling_fen: 5000}}
+  - {insutype: '310', med_types: ['11'], levels: [TWO], retired: true,
+      deductible_fen: 5000, ratio: '0.6', ceiling_fen: 30000, pool: clinic}
+  - {insutype: '310', med_types: ['11', '41'], levels: [PHARMACY], retired: false,
+      deductible_fen: 0, ratio: '0.5', ceiling_fen: 30000, pool: clinic}
+  - {insutype: '310', med_types: ['21'], levels: [TWO], retired: false,
+      deductible_fen: 20000, ratio: '0.9', ceiling_fen: null}
+  - {insutype: '390', med_types: ['11'], levels: [TWO],
+      deductible_fen: 1000, ratio: '0.4', ceiling_fen: 2000}
+"""
+Year = dict[tuple[str, str], tuple[int, int, int]]
+
+
+@pytest.fixture(scope="module")
+async def town(postgres: Databases, nats: NatsServer, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Town]:
+    """A town of this file alone: Hami computes by a table."""
+    folder = tmp_path_factory.mktemp("benefit")
+    async with building.town(postgres, nats, folder, stated={"650500.yaml": TABLE}) as built:
+        await built.opens(GRADED, level=INSTITUTION_LEVEL_TWO)
+        await built.opens(UNGRADED)
+        yield built
+
+
+async def planned(
+    terminal: Terminal, patient: str, total_fen: int, *, care: Care = Care.OUTPATIENT, med_type: str = "11"
+) -> pb.Plan:
+    """The plan of a bill of costs in scope."""
+    bill = building.bill(total_fen)
+    bill.med_type = med_type
+    mdtrt_id = uuid4().hex[:30]
+    presented = token(patient, fixmedins_code=terminal.fixmedins_code, mdtrt_id=mdtrt_id)
+    return await terminal.pre_settle(care=care, psn_no=patient, ec_token=presented, mdtrt_id=mdtrt_id, bill=bill)
+
+
+async def paid(
+    town: Town,
+    patient: str,
+    total_fen: int,
+    *,
+    fixmedins_code: str = GRADED,
+    care: Care = Care.OUTPATIENT,
+    med_type: str = "11",
+) -> pb.Settlement:
+    """A bill that was settled at the hospital of the second level, or elsewhere."""
+    async with town.terminal(fixmedins_code=fixmedins_code) as (terminal, _):
+        plan = await planned(terminal, patient, total_fen, care=care, med_type=med_type)
+        settled = await terminal.settle(plan, care=care)
+    assert isinstance(settled, pb.Settlement)
+    return settled
+
+
+async def year_of(town: Town, *people: str) -> Year:
+    """(deductible, fund, large) by insutype and pool, of all these numbers together."""
+    async with town.database.driver_connection() as connection:
+        rows = await connection.fetch("SELECT * FROM benefit_years WHERE psn_no = ANY ($1)", list(people))
+    this_year = business_year(datetime.now(UTC))
+    assert all(row["year"] == this_year for row in rows)
+    found: Year = {}
+    for row in rows:
+        before = found.get((row["insutype"], row["pool"]), (0, 0, 0))
+        used = (row["deductible_fen"], row["fund_fen"], row["large_fen"])
+        found[row["insutype"], row["pool"]] = (before[0] + used[0], before[1] + used[1], before[2] + used[2])
+    return found
+
+
+def computed(told: pb.Settlement | pb.Plan) -> tuple[int, int, int, int]:
+    """act_pay_dedc, hifp_pay, hifob_pay, psn_part_amt."""
+    amounts = told.amounts
+    return amounts.act_pay_dedc, amounts.hifp_pay, amounts.hifob_pay, amounts.psn_part_amt
+
+
+async def test_a_year_goes_through_deductible_fund_ceiling_and_the_tier_above(town: Town) -> None:
+    """One bill after the other opens the fund, uses it up, goes on above it, and at last all is the person's."""
+    patient = await town.person(HAMI, psn_type="11")
+    told = [computed(await paid(town, patient, total_fen)) for total_fen in (7_000, 13_001, 60_000, 10_000, 10_000)]
+    assert told == [
+        (7_000, 0, 0, 7_000),
+        (3_000, 5_001, 0, 8_000),
+        # 24,999 of the fund are left: 49,998 of the 60,000. Of the rest 80 per cent are more than the tier has.
+        (0, 24_999, 5_000, 30_001),
+        (0, 0, 0, 10_000),
+        (0, 0, 0, 10_000),
+    ]
+    assert await year_of(town, patient) == {("310", "clinic"): (10_000, 30_000, 5_000)}
+
+
+async def test_pools_and_insutypes_do_not_use_each_other(town: Town) -> None:
+    """A pharmacy shares the clinic's pool, the hospital's beds have their own; a resident has a year of his own."""
+    patient = await town.person(HAMI, psn_type="11")
+    await paid(town, patient, 4_000, fixmedins_code=PHARMACY, care=Care.PHARMACY, med_type="41")
+    await paid(town, patient, 12_000)
+    await paid(town, patient, 30_000, care=Care.INPATIENT, med_type="21")
+    assert await year_of(town, patient) == {("310", "clinic"): (10_000, 3_000, 0), ("310", ""): (20_000, 9_000, 0)}
+    resident = await town.person(HAMI, insutype="390")
+    assert computed(await paid(town, resident, 3_000)) == (1_000, 800, 0, 2_200)
+    assert await year_of(town, resident) == {("390", ""): (1_000, 800, 0)}
+
+
+async def test_who_has_retired_is_computed_by_his_own_row(town: Town) -> None:
+    """What he used while he worked counts on."""
+    patient = await town.person(HAMI, psn_type="11")
+    await paid(town, patient, 4_000)
+    await town.tell(said.person(patient, ("310", HAMI, "1"), psn_type="12", version=2))
+    assert computed(await paid(town, patient, 11_000)) == (1_000, 6_000, 0, 5_000)
+
+
+async def test_a_revocation_and_a_reversal_give_back_what_was_used(town: Town) -> None:
+    """Once, however often they are asked; what is settled afterwards finds the year as it was."""
+    patient = await town.person(HAMI, psn_type="11")
+    await paid(town, patient, 4_000)
+    before = await year_of(town, patient)
+    async with town.terminal(fixmedins_code=GRADED) as (terminal, _):
+        plan = await planned(terminal, patient, 20_000)
+        settled = await terminal.settle(plan, care=Care.OUTPATIENT)
+        assert isinstance(settled, pb.Settlement)
+        assert await year_of(town, patient) == {("310", "clinic"): (10_000, 7_000, 0)}
+        await terminal.revoke(settled.setl_id, care=Care.OUTPATIENT)
+        assert await year_of(town, patient) == before
+        assert await town.refused(terminal.revoke(settled.setl_id, care=Care.OUTPATIENT)) == "ALREADY_REVOKED"
+        again = await terminal.settle(await planned(terminal, patient, 20_000), care=Care.OUTPATIENT)
+        assert isinstance(again, pb.Settlement)
+        assert computed(again) == computed(settled)
+        async with town.database.driver_connection() as connection:
+            msgid = await connection.fetchval("SELECT msgid FROM payments WHERE payment_id = $1", UUID(again.setl_id))
+        for _ in range(2):
+            await terminal.reverse(infno="2207", msgid=msgid)
+            assert await year_of(town, patient) == before
+
+
+async def test_a_plan_made_before_the_year_moved_is_refused(town: Town) -> None:
+    """Two plans by the same year: the second brings a new one, by what the first has left open."""
+    patient = await town.person(HAMI, psn_type="11")
+    async with town.terminal(fixmedins_code=GRADED) as (terminal, _):
+        first, second = [await planned(terminal, patient, 12_000) for _ in range(2)]
+        assert computed(first) == computed(second) == (10_000, 1_000, 0, 11_000)
+        await terminal.settle(first, care=Care.OUTPATIENT)
+        assert await town.refused(terminal.settle(second, care=Care.OUTPATIENT)) == "PLAN_STALE"
+        anew = await planned(terminal, patient, 12_000)
+    assert computed(anew) == (0, 6_000, 0, 6_000)
+    assert await year_of(town, patient) == {("310", "clinic"): (10_000, 1_000, 0)}
+
+
+async def test_settlements_of_one_patient_at_once_never_use_a_fen_twice(town: Town) -> None:
+    """Ten desks plan and pay for one patient at once; the year is the sum of those that were paid."""
+    patient = await town.person(HAMI, psn_type="11")
+
+    async def settle(total_fen: int) -> pb.Settlement | str:
+        try:
+            return await paid(town, patient, total_fen)
+        except (TerminalRefusal, Unanswered) as refused:
+            return refused.reason
+
+    told = await asyncio.gather(*(settle(3_000 + place) for place in range(10)))
+    done = [computed(each) for each in told if not isinstance(each, str)]
+    assert done
+    assert {each for each in told if isinstance(each, str)} <= {"PLAN_STALE", "PATIENT_BUSY"}
+    sums = tuple(sum(each[place] for each in done) for place in range(3))
+    assert await year_of(town, patient) == {("310", "clinic"): sums}
+    assert sums[0] <= 10_000
+
+
+async def test_a_number_found_to_be_a_double_counts_for_the_person(town: Town) -> None:
+    """What was settled under it is used when the number that counts comes to the desk."""
+    double = await town.person(HAMI, psn_type="11")
+    patient = await town.person(HAMI, psn_type="11")
+    await paid(town, double, 8_000)
+    await town.tell(said.person(double, ("310", HAMI, "4"), psn_type="11", version=2, merged_into=patient))
+    assert computed(await paid(town, patient, 8_000)) == (2_000, 3_000, 0, 5_000)
+    assert await year_of(town, double, patient) == {("310", "clinic"): (10_000, 3_000, 0)}
+
+
+async def test_what_identity_has_not_told_is_not_guessed(town: Town) -> None:
+    """BENEFIT_CASE_UNKNOWN without a level or without psn_type; BENEFIT_ROW_MISSING where the table is silent."""
+    unknown, working = await town.person(HAMI), await town.person(HAMI, psn_type="11")
+    async with town.terminal(fixmedins_code=GRADED) as (terminal, _):
+        assert await town.refused(planned(terminal, unknown, 1_000)) == "BENEFIT_CASE_UNKNOWN"
+        assert await town.refused(planned(terminal, working, 1_000, med_type="14")) == "BENEFIT_ROW_MISSING"
+    async with town.terminal(fixmedins_code=UNGRADED) as (terminal, _):
+        assert await town.refused(planned(terminal, working, 1_000)) == "BENEFIT_CASE_UNKNOWN"
+
+
+async def test_a_given_pooled_part_is_counted_too(town: Town) -> None:
+    """Where the area's core system computes, the year keeps what it said; a bill without any leaves no row."""
+    patient = await town.person(URUMQI)
+    async with town.terminal() as (terminal, _):
+        for given in ({"act_pay_dedc": 300, "hifp_pay": 400, "hifob_pay": 50, "hifmi_pay": 60}, {}):
+            mdtrt_id = uuid4().hex[:30]
+            plan = await terminal.pre_settle(
+                care=Care.OUTPATIENT,
+                psn_no=patient,
+                ec_token=token(patient, mdtrt_id=mdtrt_id),
+                mdtrt_id=mdtrt_id,
+                bill=building.bill(1_000, **given),
+            )
+            await terminal.settle(plan, care=Care.OUTPATIENT)
+    assert await year_of(town, patient) == {("310", ""): (300, 400, 50)}
+
+
+async def test_each_fen_can_be_derived_again_from_the_inputs(town: Town) -> None:
+    """The stored inputs alone give the stored plan, with family, caps and a table; their digest stands in the plan."""
+    patient = await town.person(HAMI, past=3_000, current=500, psn_type="11")
+    funder = await town.person(URUMQI, past=4_000)
+    await town.bind(funder, patient, URUMQI, order=1, authorised_fen=2_500)
+    settled = await paid(town, patient, 20_000)
+    async with town.database.driver_connection() as connection:
+        document, inputs = await connection.fetchrow(
+            "SELECT document, inputs FROM plans JOIN payments USING (plan_id) WHERE payment_id = $1",
+            UUID(settled.setl_id),
+        )
+    plan = Plan.of_document(document)
+    assert plan.inputs_digest == digest_of_inputs(inputs)
+    result = split(visit_in(inputs), policies_in(inputs))
+    assert result.burden.act_pay_dedc == 10_000
+    assert [(one.psn_no, one.amount_fen) for one in result.contributions] == [(patient, 3_500), (funder, 2_500)]
+    assert [(leg.psn_no, leg.amount_fen) for leg in plan.legs] == [(patient, 3_500), (funder, 2_500)]
