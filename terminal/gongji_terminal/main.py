@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import os
+import sqlite3
 import sys
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
@@ -70,7 +71,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         # Whoever read the listing has seen enough; nothing may be flushed into the closed pipe at the end.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return int(Exit.DONE)
-    except (Wrong, settings.ConfigWrong, Busy, TerminalRefusal, Unanswered, KeyboardInterrupt) as end:
+    except (Wrong, settings.ConfigWrong, Busy, TerminalRefusal, Unanswered, sqlite3.Error, KeyboardInterrupt) as end:
         return int(_ended(voice, end))
 
 
@@ -85,6 +86,13 @@ def _ended(voice: Voice, end: BaseException) -> Exit:
             text = voice.of("另一条命令正在使用本日志，请稍后再试", "another command moves money with this journal")
             voice.answer({"outcome": "busy"}, [text])
             return Exit.BUSY
+        case sqlite3.Error():
+            text = voice.of(
+                f"日志无法写入（{end}）；修复后请运行 gongji-terminal resume 查明结果",
+                f"the journal cannot be written ({end}); once it can, `gongji-terminal resume` finds out what was done",
+            )
+            voice.answer({"outcome": "unanswered", "reason": "JOURNAL_FAILED", "code": "", "msgid": ""}, [text])
+            return Exit.UNANSWERED
         case KeyboardInterrupt():
             voice.remark(
                 "已中断；已发出的请求在日志中：gongji-terminal resume",

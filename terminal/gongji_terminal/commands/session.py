@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import argparse
 import getpass
+import sqlite3
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from enum import IntEnum
+from pathlib import Path
 from typing import Protocol, TypeAlias
 
 from gongji.settlement.v1 import settlement_pb2 as pb
@@ -63,9 +65,8 @@ class AddParser(Protocol):
 @asynccontextmanager
 async def session(config: Config, voice: Voice) -> AsyncIterator[Session]:
     """Journal and channels, closed at the end. Nothing is connected before the first call."""
-    config.journal.parent.mkdir(parents=True, exist_ok=True)
     async with (
-        Journal(config.journal) as journal,
+        _opened(config.journal) as journal,
         Terminal.connected(
             settlement_address=config.settlement,
             identity_address=config.identity,
@@ -78,6 +79,21 @@ async def session(config: Config, voice: Voice) -> AsyncIterator[Session]:
         ) as terminal,
     ):
         yield Session(config, voice, journal, terminal, OpenVisits(config.journal))
+
+
+@asynccontextmanager
+async def _opened(path: Path) -> AsyncIterator[Journal]:
+    journal = Journal(path)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        await journal.__aenter__()
+    except (OSError, sqlite3.Error) as problem:
+        await journal.close()
+        raise Wrong(f"the journal {path} cannot be opened: {problem}") from None
+    try:
+        yield journal
+    finally:
+        await journal.close()
 
 
 async def show_plan(at: Session, plan: pb.Plan, *, care: str, mdtrt_id: str, replaces: str = "") -> None:
