@@ -24,12 +24,14 @@ from chassis.rpc.client import channel
 from chassis.rpc.server import RpcServer
 from chassis.settings import ServiceSettings, load, made_at_start
 from kernel.callers import service
+from kernel.clock import Clock
 from kernel.ids import AdmDvs, PlanId, time_ordered_uuid
 from kernel.policy import PolicyBook, PolicyShelf
 from kernel.randomness import SYSTEM_RANDOMNESS
 from services.settlement import recovery
 from services.settlement.api.account import AccountApi
 from services.settlement.api.clearing import ClearingApi
+from services.settlement.api.reconciliation import ReconciliationApi
 from services.settlement.api.settlement import SettlementApi
 from services.settlement.api.wallets import WalletApi
 from services.settlement.clients import Identity, LedgerClient
@@ -40,6 +42,7 @@ from services.settlement.operations.engine import Engine, EngineSettings
 from services.settlement.operations.freshness import Freshness
 from services.settlement.operations.payments import PlanDocument
 from services.settlement.operations.planning import Desk, replan
+from services.settlement.operations.reconciling import Books
 from services.settlement.operations.refusing import Refusals
 from services.settlement.operations.wallets import Room
 from services.settlement.saga.payment import Payment
@@ -126,6 +129,13 @@ class Settings(ServiceSettings):
         description="How long the answer to a request key is kept; an older msgid is refused.",
         examples=["180"],
     )
+    statement_retention_days: int = Field(
+        default=30,
+        ge=1,
+        le=3650,
+        description="How long the rows that an institution sent for a day's reconciliation are kept.",
+        examples=["30"],
+    )
 
     @field_validator("identity_address")
     @classmethod
@@ -197,20 +207,31 @@ async def serve(process: Process, settings: Settings, *, policies: FollowedFolde
         )
     )
     engine.stand(standing)
-    process.supervise("recovery", recovery.watch_standing(engine))
     await inquire.serve(bus, engine)
-    process.supervise("recovery", recovery.sweep_payments(engine))
-    process.supervise("recovery", recovery.sweep_account_commands(engine))
-    process.supervise("recovery", recovery.sweep_account_endings(engine))
-    process.supervise("recovery", recovery.sweep_wallet_moves(engine, clock))
+    books = Books(database, new_id, timedelta(days=settings.statement_retention_days))
+    recover(process, engine, books, clock)
 
     server = RpcServer(settings, process.health)
     SettlementApi(desk, engine, clock, new_id).add_to(server)
     AccountApi(desk, engine).add_to(server)
     WalletApi(Room(desk, engine, Identity(identity)), clock).add_to(server)
     ClearingApi(database, clock).add_to(server)
+    ReconciliationApi(books, clock).add_to(server)
     await process.ready(await process.listen(server))
     await process.stopped()
+
+
+def recover(process: Process, engine: Engine, books: Books, clock: Clock) -> None:
+    """Everything that the clock sees to, beside the calls."""
+    for sweep in (
+        recovery.watch_standing(engine),
+        recovery.sweep_payments(engine),
+        recovery.sweep_account_commands(engine),
+        recovery.sweep_account_endings(engine),
+        recovery.sweep_wallet_moves(engine, clock),
+        recovery.purge_statements(books),
+    ):
+        process.supervise("recovery", sweep)
 
 
 async def identity_at(process: Process, settings: Settings) -> grpc.aio.Channel | None:

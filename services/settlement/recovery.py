@@ -28,6 +28,7 @@ from services.settlement.operations.engine import Engine
 from services.settlement.operations.following import sweep_moves
 from services.settlement.operations.freshness import Freshness
 from services.settlement.operations.moving import sweep_endings
+from services.settlement.operations.reconciling import Books, forget
 from services.settlement.store.payments import read_standing
 
 _log = telemetry.logger("recovery")
@@ -39,6 +40,7 @@ FREEZES_MAX: Final = 50
 MOVES_MAX: Final = 50
 ENDINGS_MAX: Final = 50
 TROUBLE_PAUSE_S: Final = 1.0
+PURGE_PAUSE_S: Final = 60.0
 FIRST_ANSWER_MAX_S: Final = 5.0
 """How long a process that starts waits for identity: as long as a sanction may take to count without NATS."""
 _AWAY: Final = (Failure, PeerError, TimeoutError, EOFError)
@@ -69,6 +71,11 @@ async def sweep_account_endings(engine: Engine, *, pause_s: float = SWEEP_S) -> 
 async def sweep_wallet_moves(engine: Engine, clock: Clock, *, pause_s: float = SWEEP_S) -> None:
     """Lets what wallets left behind follow them, until cancelled."""
     await _sweep(lambda: sweep_moves(engine, now=clock.now(), limit=MOVES_MAX), MOVES_MAX, pause_s, "wallets' moves")
+
+
+async def purge_statements(books: Books, *, pause_s: float = PURGE_PAUSE_S) -> None:
+    """Deletes what institutions sent for their day's end once nobody needs it, until cancelled."""
+    await _sweep(lambda: forget(books), 1, pause_s, "statements that are kept no longer")
 
 
 async def watch_standing(engine: Engine, *, pause_s: float = SWEEP_S) -> None:

@@ -31,6 +31,9 @@ from services.settlement.tables.metadata import METADATA
 OPEN: Final = "state IN ('TRYING', 'COMMITTED', 'ABORTED')"
 """What recovery looks for; a statement that says exactly this uses the index payments_due."""
 
+ON_BOOKS: Final = "kind IN ('SETTLE', 'REFUND') AND state IN ('COMMITTED', 'DONE')"
+"""What an institution's books have as well; a statement that says exactly this uses payments_of_institution."""
+
 CLR_TYPE: Final = """CASE WHEN kind IN ('SETTLE', 'REFUND') THEN
     CASE
         WHEN infno IN ('2207', '2208', '2601/2207') THEN '11'
@@ -120,6 +123,7 @@ PAYMENTS: Final = Table(
     ),
     Index("payments_live_refund", "original_id", unique=True, postgresql_where=text("original_id IS NOT NULL")),
     Index("payments_due", "next_drive_at", postgresql_where=text(OPEN)),
+    Index("payments_of_institution", "fixmedins_code", "decided_at", "payment_id", postgresql_where=text(ON_BOOKS)),
     Index("payments_quarantined", "payment_id", postgresql_where=text("quarantine <> ''")),
     Index("payments_decided", "decided_at", postgresql_using="brin"),
     comment="Everything durable of a payment; what must still be sent is a function of the row.",

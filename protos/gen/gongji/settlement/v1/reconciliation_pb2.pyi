@@ -449,7 +449,7 @@ class ReconcileDetailResponse(_message.Message):
     theirs_cnt: _builtins.int
     ours_cnt: _builtins.int
     existed: _builtins.bool
-    """These very rows were compared before, and nothing here has changed since."""
+    """The same rows were compared before."""
     provisional: _builtins.bool
     """The day is not over yet."""
     @_builtins.property
