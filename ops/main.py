@@ -5,6 +5,7 @@ from __future__ import annotations
 import typer
 
 from ops.accounts.command import accounts
+from ops.clearing.command import clearing
 from ops.closing.command import alarms, deadletters, suspense
 from ops.demo.command import demo
 from ops.identity.command import identity
@@ -31,6 +32,7 @@ app.command()(verify)
 app.add_typer(policy)
 app.add_typer(accounts)
 app.add_typer(payments)
+app.add_typer(clearing)
 app.add_typer(identity)
 app.add_typer(pledge_text)
 app.add_typer(sandbox_verifier)

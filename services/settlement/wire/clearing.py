@@ -9,7 +9,8 @@ from google.protobuf.timestamp_pb2 import Timestamp
 
 from chassis.rpc.pages import malformed, parts_of
 from gongji.settlement.v1 import clearing_pb2 as pb
-from services.settlement.domain.clearing import Position, SharePart
+from kernel.failures import Failure
+from services.settlement.domain.clearing import Position, SharePart, parsed_period
 from services.settlement.store.clearing import ClearingPair, ClearingRun
 
 _PARTS: Final = {
@@ -86,7 +87,12 @@ def line_message(line: Mapping[str, Any]) -> pb.ClearingLine:
 def last_period(token: str) -> str | None:
     """The period that a page of runs ended with; None for the first page, PAGE_TOKEN_MALFORMED."""
     parts = parts_of(token, 1)
-    return None if parts is None else parts[0]
+    if parts is None:
+        return None
+    try:
+        return str(parsed_period(parts[0], field="page_token"))
+    except Failure:
+        raise malformed() from None
 
 
 def last_pair(token: str) -> tuple[str, ...] | None:

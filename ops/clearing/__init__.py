@@ -1,0 +1,1 @@
+"""`gongji clearing`: what areas owe each other, month by month."""
