@@ -25,8 +25,8 @@ $(READY): requirements/dev.txt pyproject.toml protos/pyproject.toml terminal/pyp
 	@echo "Preparing $(VENV) (once; about a minute) ..."
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/dev.txt
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation \
-		-e protos -e terminal -e .
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-index --no-build-isolation \
+		-e protos -e terminal -e '.[services,embedded]'
 	@touch $@
 
 .PHONY: setup

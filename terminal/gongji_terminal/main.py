@@ -21,6 +21,7 @@ from gongji_terminal.failures import TerminalRefusal, Unanswered
 from gongji_terminal.voice import Voice
 
 DESCRIPTION: Final = "A terminal of Gongji (医保个人账户家庭共济) for hospital and pharmacy systems."
+STUB: Final = "stub"
 ENDS: Final = (
     "Exit codes: 0 done · 1 refused, nothing was taken · 2 command line, settings or a file wrong · 3 a new plan to "
     "consent to · 4 no answer, `resume` finds out · 5 reversed · 6 differences · 7 busy · 130 ctrl-C."
@@ -57,12 +58,16 @@ def parser() -> argparse.ArgumentParser:
     )
     for part in (setting_up, visiting, paying, resuming, looking):
         part.add(add_parser)
+    commands.add_parser(STUB, help="a server for developers that answers what the case files say", add_help=False)
     return top
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """The entry point; the exit code is one of ``Exit``."""
-    given = parser().parse_args(arguments)
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    if words[:1] == [STUB]:
+        return _stub(words[1:])
+    given = parser().parse_args(words)
     given.config = getattr(given, "config", None)
     voice = Voice(language=_language(given, None), as_json=getattr(given, "as_json", False))
     try:
@@ -73,6 +78,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return int(Exit.DONE)
     except (Wrong, settings.ConfigWrong, Busy, TerminalRefusal, Unanswered, sqlite3.Error, KeyboardInterrupt) as end:
         return int(_ended(voice, end))
+
+
+def _stub(words: Sequence[str]) -> int:
+    """The stub server has options of its own and needs an extra of ours."""
+    try:
+        from gongji_terminal import stub  # noqa: PLC0415  The base install lacks what it needs.
+    except ModuleNotFoundError as missing:
+        sys.stderr.write(f"gongji-terminal: {missing.name} is not installed: pip install 'gongji-terminal[stub]'\n")
+        return int(Exit.USAGE)
+    return stub.main(words)
 
 
 def _ended(voice: Voice, end: BaseException) -> Exit:
@@ -111,6 +126,8 @@ def script() -> None:
 def _done(given: argparse.Namespace, voice: Voice) -> Exit:
     if given.command == "config":
         return setting_up.configure(voice, given)
+    if given.command == STUB:
+        raise Wrong("`stub` comes first: gongji-terminal stub --help")
     config = settings.read(settings.find_file(given.config))
     voice.language = _language(given, config)
     return asyncio.run(_run(config, voice, given))

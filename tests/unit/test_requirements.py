@@ -29,7 +29,9 @@ def written(file: str) -> set[str]:
 
 def test_the_server_installs_what_its_distributions_declare() -> None:
     """requirements/server.in is the union of the three distributions' dependencies (and their builder)."""
-    declared = wanted("pyproject.toml") | wanted("protos/pyproject.toml") | wanted("terminal/pyproject.toml")
+    declared = (
+        wanted("pyproject.toml", "services") | wanted("protos/pyproject.toml") | wanted("terminal/pyproject.toml")
+    )
     assert {line for line in written("server.in") if re.split(r"[=<>]", line)[0] not in BUILDERS} == declared
 
 
