@@ -6,12 +6,13 @@ credential is refused even inside the family. A token counts for one visit, and 
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
 from joserfc import jws
 from joserfc.errors import JoseError
@@ -27,6 +28,8 @@ TOKEN_TYPE: Final = "gongji-ectoken"  # noqa: S105  A media type, not a secret.
 _KID: Final = re.compile(r"[0-9A-Za-z._:-]{1,64}")
 SETTLING_BUSINESSES: Final = frozenset({"01301", "02121"})
 """用码业务类型 that end with a payment: 结算 at a hospital, 药店购药. What was shown to register, say, pays nothing."""
+AGENT_FIELD: Final = "agent_ec_token"
+_Rule: TypeAlias = tuple[str, Kind, Callable[[], bool]]
 CLOCK_SKEW_S: Final = 30
 """How far identity's clock may be ahead of ours before its token seems to come from the future."""
 
@@ -52,6 +55,13 @@ class Claims:
     mdtrt_id: str
     issued_at: datetime
     expires_at: datetime
+    mdtrt_cert_type: str = ""
+    """What was shown: 01 code, 02 identity card, 03 card."""
+
+
+def token_digest(token: str) -> str:
+    """SHA-256 in hex of what was signed: the signature itself can be written in more than one way."""
+    return hashlib.sha256(token.rpartition(".")[0].encode()).hexdigest()
 
 
 def key_id_of(token: str) -> str:
@@ -99,7 +109,44 @@ def check_claims(
     CREDENTIAL_NOT_OF_PATIENT for anyone else's; CREDENTIAL_OF_ANOTHER_VISIT; EC_TOKEN_OF_ANOTHER_BUSINESS where it was
     shown for one that does not settle.
     """
-    rules: tuple[tuple[str, Kind, Callable[[], bool]], ...] = (
+    here = _rules_of_place(claims, fixmedins_code=fixmedins_code, terminal_no=terminal_no, now=now)
+    whose: tuple[_Rule, ...] = (
+        ("FUNDER_CREDENTIAL_USED", Kind.FORBIDDEN, lambda: claims.psn_no != patient and claims.psn_no in funders),
+        ("CREDENTIAL_NOT_OF_PATIENT", Kind.FORBIDDEN, lambda: claims.psn_no != patient),
+    )
+    _refuse_first((*here, *whose, _rule_of_visit(claims, mdtrt_id), _rule_of_business(claims)))
+
+
+def check_holder(
+    claims: Claims, *, fixmedins_code: FixmedinsCode, terminal_no: str, mdtrt_id: str, now: datetime
+) -> None:
+    """Its holder stands here for this visit, whatever for (1101).
+
+    Refusals in this order: EC_TOKEN_INVALID if it comes from the future; EC_TOKEN_EXPIRED;
+    EC_TOKEN_OF_ANOTHER_TERMINAL; CREDENTIAL_OF_ANOTHER_VISIT.
+    """
+    here = _rules_of_place(claims, fixmedins_code=fixmedins_code, terminal_no=terminal_no, now=now)
+    _refuse_first((*here, _rule_of_visit(claims, mdtrt_id)))
+
+
+def check_agent(
+    claims: Claims, *, patient: PsnNo, fixmedins_code: FixmedinsCode, terminal_no: str, mdtrt_id: str, now: datetime
+) -> None:
+    """代买药: its holder fetches the medicine for the patient, and is somebody else.
+
+    Refusals in this order, with ``field`` agent_ec_token: as ``check_holder``; EC_TOKEN_OF_ANOTHER_BUSINESS;
+    AGENT_IS_PATIENT.
+    """
+    here = _rules_of_place(claims, fixmedins_code=fixmedins_code, terminal_no=terminal_no, now=now)
+    own: _Rule = ("AGENT_IS_PATIENT", Kind.INVALID, lambda: claims.psn_no == patient)
+    rules = (*here, _rule_of_visit(claims, mdtrt_id), _rule_of_business(claims), own)
+    _refuse_first(rules, field=AGENT_FIELD)
+
+
+def _rules_of_place(
+    claims: Claims, *, fixmedins_code: FixmedinsCode, terminal_no: str, now: datetime
+) -> tuple[_Rule, ...]:
+    return (
         (
             "EC_TOKEN_INVALID",
             Kind.UNAUTHENTICATED,
@@ -111,14 +158,21 @@ def check_claims(
             Kind.FORBIDDEN,
             lambda: (claims.fixmedins_code, claims.terminal_no) != (fixmedins_code, terminal_no),
         ),
-        ("FUNDER_CREDENTIAL_USED", Kind.FORBIDDEN, lambda: claims.psn_no != patient and claims.psn_no in funders),
-        ("CREDENTIAL_NOT_OF_PATIENT", Kind.FORBIDDEN, lambda: claims.psn_no != patient),
-        ("CREDENTIAL_OF_ANOTHER_VISIT", Kind.FORBIDDEN, lambda: claims.mdtrt_id != mdtrt_id),
-        ("EC_TOKEN_OF_ANOTHER_BUSINESS", Kind.FORBIDDEN, lambda: claims.business_type not in SETTLING_BUSINESSES),
     )
+
+
+def _rule_of_visit(claims: Claims, mdtrt_id: str) -> _Rule:
+    return "CREDENTIAL_OF_ANOTHER_VISIT", Kind.FORBIDDEN, lambda: claims.mdtrt_id != mdtrt_id
+
+
+def _rule_of_business(claims: Claims) -> _Rule:
+    return "EC_TOKEN_OF_ANOTHER_BUSINESS", Kind.FORBIDDEN, lambda: claims.business_type not in SETTLING_BUSINESSES
+
+
+def _refuse_first(rules: Iterable[_Rule], **facts: str) -> None:
     for reason, kind, applies in rules:
         if applies():
-            raise Failure(kind, reason)
+            raise Failure(kind, reason, **facts)
 
 
 def _claims_of(stated: object) -> Claims:
@@ -136,6 +190,7 @@ def _claims_of(stated: object) -> Claims:
         mdtrt_id=visit,
         issued_at=_instant(stated.get("iat")),
         expires_at=_instant(stated.get("exp")),
+        mdtrt_cert_type=shown if isinstance(shown := stated.get("mct"), str) else "",
     )
 
 

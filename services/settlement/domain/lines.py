@@ -16,7 +16,7 @@ from kernel.failures import Failure, Kind
 from kernel.money import Fen
 from kernel.values import value
 from services.settlement.domain.bill import Bill
-from services.settlement.domain.visit import OF_PHARMACIES
+from services.settlement.domain.med_types import OF_PHARMACIES
 
 LINES_MAX: Final = 500
 """How many lines a bill may have; the contract bounds the field alike."""

@@ -5,8 +5,11 @@ from __future__ import annotations
 from typing import Final
 
 from kernel.failures import Failure, Kind
-from services.settlement.domain.visit import OF_INPATIENTS, OF_PHARMACIES
 
+OF_PHARMACIES: Final = frozenset({"2101", "2102", "2103"})
+"""The transactions a pharmacy sends; all others are a hospital's."""
+OF_INPATIENTS: Final = frozenset({"2303", "2304", "2305"})
+"""The transactions of 住院."""
 _LEADING: Final = 2
 """Areas add digits of their own behind the national two: 140101 is 14, 门诊慢特病."""
 AT_PHARMACIES: Final = frozenset({"11", "14", "41"})
@@ -27,6 +30,12 @@ def check_med_type(med_type: str, *, infno: str) -> None:
         allowed = OF_OUTPATIENTS
     if med_type[:_LEADING] not in allowed:
         raise Failure(Kind.INVALID, "MED_TYPE_NOT_FOR_TRANSACTION", field="med_type", med_type=med_type, infno=infno)
+
+
+def check_agent_may(infno: str) -> None:
+    """AGENT_NOT_FOR_TRANSACTION: 代买药 is for medicine that is carried away, not for a stay."""
+    if infno in OF_INPATIENTS:
+        raise Failure(Kind.INVALID, "AGENT_NOT_FOR_TRANSACTION", field="agent_ec_token", infno=infno)
 
 
 def check_interim(*, interim: bool, infno: str) -> None:

@@ -43,6 +43,30 @@ class PlannedVisit:
 
 
 @value
+class VisitFacts:
+    """What else is known of a planned visit. Beside ``PlannedVisit``, which earlier releases read whole."""
+
+    mdtrt_cert_type: str = ""
+    """What the patient showed: 01 code, 02 identity card, 03 card."""
+    interim: bool = False
+    """中途结算: the stay goes on."""
+    age: int | None = None
+    """Full years on the day it was planned; None where the birth date is not told."""
+    psn_type: str = ""
+    agent_psn_no: str = ""
+    """代买药: who fetches the medicine; empty otherwise."""
+    agent_name_masked: str = ""
+    agent_token_digest: str = ""
+    """SHA-256 of what the agent's credential said and identity signed, in hex: the evidence that it was shown."""
+    line_count: int = 0
+    lines_digest: str = ""
+    """SHA-256 over the bill's lines in hex, so that the consent covers them; empty where none were told."""
+
+
+NO_FACTS: Final = VisitFacts()
+
+
+@value
 class PlanLeg:
     """One account's share, as its ledger will be asked for it; ``leg_no`` counts from 1 over all ledgers."""
 
@@ -139,6 +163,7 @@ class Plan:
     """Of the benefit table's row; empty of the pool without a name, and where no table computed it."""
     inputs_digest: str = ""
     """Of what the figures were computed from (``plan_inputs``); empty of a plan made by an older release."""
+    facts: VisitFacts = NO_FACTS
 
     @property
     def use(self) -> YearUse | None:
@@ -174,6 +199,7 @@ class Plan:
             # Left out where they say nothing: a plan of an older release keeps its digest.
             **({"pool": self.pool} if self.pool else {}),
             **({"inputs_digest": self.inputs_digest} if self.inputs_digest else {}),
+            **({"facts": _plain(self.facts)} if self.facts != NO_FACTS else {}),
         }
 
     @classmethod
@@ -193,6 +219,7 @@ class Plan:
             skipped=tuple(SkippedShown(**skipped) for skipped in document["skipped"]),
             pool=document.get("pool", ""),
             inputs_digest=document.get("inputs_digest", ""),
+            facts=_facts_of(document.get("facts", {})),
         )
 
 
@@ -224,6 +251,7 @@ def plan_of(
     funders: Mapping[PsnNo, KnownFunder],
     pool: str = "",
     inputs_digest: str = "",
+    facts: VisitFacts = NO_FACTS,
 ) -> Plan:
     """The plan that a split stands for. ``funders`` names every funder of the split, those left out as well."""
     return Plan(
@@ -266,6 +294,7 @@ def plan_of(
         ),
         pool=pool,
         inputs_digest=inputs_digest,
+        facts=facts,
     )
 
 
@@ -304,7 +333,14 @@ def digest_of(document: Mapping[str, Any]) -> bytes:
     return hashlib.sha256(canonical.encode("ascii")).digest()
 
 
-def _plain(record: PlannedVisit | Bill | ResultAmounts | FunderShown | SkippedShown | PlanLeg) -> dict[str, Any]:
+def _facts_of(document: Mapping[str, Any]) -> VisitFacts:
+    """What a release before this one did not write is not known; what a later one adds means nothing here."""
+    return VisitFacts(**{name: document[name] for name in VisitFacts.__slots__ if name in document})  # type: ignore[attr-defined]  # A value has them.
+
+
+def _plain(
+    record: PlannedVisit | VisitFacts | Bill | ResultAmounts | FunderShown | SkippedShown | PlanLeg,
+) -> dict[str, Any]:
     """The fields of a flat record by name: ``asdict`` without its deep copies, of which there are dozens to a plan."""
     return {name: getattr(record, name) for name in record.__slots__}  # type: ignore[union-attr]  # A value has them.
 

@@ -225,6 +225,30 @@ class Split:
         return tuple(source for source in (self.own, self.wallet, *self.funders) if source.slices)
 
 
+@dataclass(frozen=True, slots=True)
+class FamilyMember:
+    """A funder of a patient before any bill: whether he may pay, and what the binding's limits leave for one."""
+
+    psn_no: PsnNo
+    area: AdmDvs
+    skip: SkipReason | None
+    limit_left_fen: Fen | None  # None = no limit. What is in the account is nobody's to see.
+
+
+def family_of(visit: Visit, policies: PolicySet) -> tuple[FamilyMember, ...]:
+    """Everyone bound for the patient, in the order of deduction, judged as ``split`` judges them."""
+    order = policies.for_area(visit.patient.area, field="patient.area").funder_order
+    return tuple(
+        FamilyMember(
+            psn_no=offer.binding.funder.psn_no,
+            area=offer.binding.funder.area,
+            skip=offer.skip,
+            limit_left_fen=None if (left_fen := offer.binding.left_fen) is None else max(left_fen, 0),
+        )
+        for offer in _offers(visit, policies, order)
+    )
+
+
 def split(visit: Visit, policies: PolicySet) -> Split:
     """The plan of one visit.
 

@@ -37,9 +37,11 @@ def check_open(parts: Sequence[StayPart]) -> None:
 def check_last(payment_id: PaymentId, parts: Sequence[StayPart]) -> None:
     """What is to be taken back is the stay's last settlement; ``parts`` stand in the order in which they began.
 
-    LATER_SETTLEMENT_STANDS (metadata: the last one's setl_id) otherwise.
+    LATER_SETTLEMENT_STANDS (metadata: the last one's setl_id) otherwise; PATIENT_BUSY while that one is under way. What
+    has been taken back meanwhile is not judged: whoever took it back has answered.
     """
-    if parts and parts[-1].payment_id != payment_id:
+    standing = [part.payment_id for part in parts]
+    if payment_id in standing and standing[-1] != payment_id:
         last = parts[-1]
         if last.undecided:
             raise Failure(Kind.UNAVAILABLE, "PATIENT_BUSY")

@@ -10,13 +10,14 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
 from datetime import date, datetime
 from enum import Enum
-from typing import Final
 
 from kernel.failures import Failure, Kind
 from kernel.ids import AdmDvs, AuthorisationId, FixmedinsCode, PsnNo, province_of
 from kernel.money import Fen
 from kernel.policy import CareLevel
 from services.settlement.domain.bill import Bill
+from services.settlement.domain.lines import Line
+from services.settlement.domain.med_types import OF_INPATIENTS, OF_PHARMACIES
 from services.settlement.domain.split import (
     PSN_INSU_STAS_NORMAL,
     Binding,
@@ -25,11 +26,6 @@ from services.settlement.domain.split import (
     Visit,
     check_patient,
 )
-
-OF_PHARMACIES: Final = frozenset({"2101", "2102", "2103"})
-"""The transactions a pharmacy sends; all others are a hospital's."""
-OF_INPATIENTS: Final = frozenset({"2303", "2304", "2305"})
-"""The transactions of 住院."""
 
 
 class InstitutionState(Enum):
@@ -62,6 +58,11 @@ class Presented:
     mdtrt_id: str
     med_type: str
     bill: Bill
+    lines: tuple[Line, ...] = ()
+    interim: bool = False
+    """中途结算: the stay goes on."""
+    agent_ec_token: str = ""
+    """代买药: the agent's own, decoded at this terminal for this visit."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,6 +119,16 @@ class KnownPerson:
     merged_into: PsnNo | None = None
     """The number that counts, where this one was found to be a double."""
     deceased: bool = False
+    brdy: str = ""
+    """yyyy-MM-dd, or empty where identity does not tell it."""
+
+    def age_on(self, day: date) -> int | None:
+        """Full years on that day; None where the birth date is not told."""
+        try:
+            born = date.fromisoformat(self.brdy)
+        except ValueError:
+            return None
+        return max(day.year - born.year - ((day.month, day.day) < (born.month, born.day)), 0)
 
     @property
     def enrolment(self) -> Enrolment | None:

@@ -19,8 +19,10 @@ from kernel.failures import Failure, Kind
 from kernel.ids import AdmDvs, PaymentId, PlanId, PsnNo
 from kernel.policy import Policies
 from kernel.values import value
+from services.settlement.domain.med_types import OF_INPATIENTS
 from services.settlement.domain.payment import REVOKES, SETTLES, Key, Window, area_of, check_key, request_hash
 from services.settlement.domain.split import Role
+from services.settlement.domain.stay import check_last
 from services.settlement.operations.engine import Engine
 from services.settlement.operations.freshness import Freshness
 from services.settlement.operations.rows import Begun
@@ -43,7 +45,7 @@ from services.settlement.saga.requests import reverse as reverse_decision
 from services.settlement.saga.requests import revoke as revoke_decision
 from services.settlement.saga.restoring import predates_failure
 from services.settlement.store import payments as store
-from services.settlement.store import plans
+from services.settlement.store import plans, stays
 from services.settlement.store.clearing import is_cleared
 from services.settlement.store.payments import Beginning, Connection
 from services.settlement.wire.events import bill_refunded
@@ -386,10 +388,13 @@ async def _bury(engine: Engine, connection: Connection, tombstone: Payment) -> b
 async def _give_back(
     engine: Engine, connection: Connection, refund: Payment, original: Payment | None
 ) -> Refunded | None:
-    """Writes a refund with its fact; None if another one was faster."""
+    """Writes a refund with its fact; None if another one was faster. Failures: those of ``check_last``."""
     if original is None or original.plan_id is None or original.psn_no is None:
         raise AssertionError("a refund without a settlement")
     await store.lock_patients(connection, [(original.psn_no, original.year)])
+    if original.key.infno in OF_INPATIENTS:
+        # Under the lock: no settlement of the stay begins meanwhile.
+        check_last(original.payment_id, await stays.parts_beside(connection, original.payment_id))
     row = await _insert(engine, connection, refund)
     if row is None or row.decided_at is None:
         return None

@@ -7,7 +7,7 @@ them at once and within a second (protocol, "A silent area"). The figures are ``
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any, Final
@@ -15,16 +15,19 @@ from typing import Any, Final
 from chassis.db import Database
 from chassis.faults import fault_point
 from kernel.clock import business_date, business_month, business_year
-from kernel.failures import Failure, Kind
+from kernel.failures import Failure
 from kernel.ids import AdmDvs, FixmedinsCode, PlanId, PsnNo
 from kernel.policy import Policies
 from services.settlement.clients import Balance, LedgerClient
 from services.settlement.domain.benefit_case import case_of
 from services.settlement.domain.bill import Bill, check_bill
-from services.settlement.domain.credential import check_claims, key_id_of, verified_claims
-from services.settlement.domain.plan import KnownFunder, Plan, PlannedVisit, StoredPlan, plan_of
+from services.settlement.domain.credential import check_claims, key_id_of
+from services.settlement.domain.lines import Line, LinesRequired, check_lines, digest_of_lines
+from services.settlement.domain.med_types import OF_INPATIENTS, check_agent_may, check_interim, check_med_type
+from services.settlement.domain.plan import KnownFunder, Plan, PlannedVisit, StoredPlan, VisitFacts, plan_of
 from services.settlement.domain.plan_inputs import digest_of_inputs, inputs_of
 from services.settlement.domain.split import Role, split
+from services.settlement.domain.stay import StayPart, check_open
 from services.settlement.domain.visit import (
     AccountReading,
     AreaQuestion,
@@ -43,9 +46,10 @@ from services.settlement.domain.visit import (
     questions_of,
     visit_of,
 )
+from services.settlement.operations.credentials import agent_of, signed_claims
 from services.settlement.operations.freshness import Freshness
 from services.settlement.operations.refusing import Refusals
-from services.settlement.store import plans
+from services.settlement.store import plans, stays
 from services.settlement.store import projections as projected
 from services.settlement.store.plans import PatientYear
 
@@ -61,6 +65,7 @@ class Desk:
     policies: Policies
     freshness: Freshness
     refusals: Refusals
+    lines_required: LinesRequired = LinesRequired.NONE
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,26 +81,33 @@ class _Known:
     """As yyyymm: that of a settlement which follows at once."""
     patient_year: PatientYear
     """Read before any balance: a settlement in between makes the plan stale, never the figures wrong."""
+    stay: list[StayPart]
+    """What stands of the stay's settlements, read after the version."""
 
 
 async def pre_settle(desk: Desk, *, visit: Presented, plan_id: PlanId, now: datetime) -> StoredPlan:
     """2206 / 2101 / 2303: who would pay what for this bill. Stores the plan, moves nothing.
 
     Failures: those of ``check_bill``, ``known_institution``, ``check_takes_bills``, ``check_signed_in``,
-    ``verified_claims``, ``check_claims``, ``circle_of``, ``visit_of`` and ``split``; no plan is stored then. What
+    ``signed_claims``, ``check_claims``, ``check_med_type``, ``check_interim``, ``check_lines``, ``check_agent_may``,
+    ``check_agent``, ``check_open``, ``circle_of``, ``visit_of`` and ``split``; no plan is stored then. What
     ``check_claims`` refuses of somebody's credential is told to those who look for misuse.
     """
     check_bill(visit.bill)
-    kid = key_id_of(visit.ec_token)
+    key_id_of(visit.ec_token)
     async with desk.database.driver_connection() as connection:
         known = await _known(
-            connection, visit.fixmedins_code, visit.infno, visit.psn_no, now, terminal_no=visit.terminal_no
+            connection,
+            visit.fixmedins_code,
+            visit.infno,
+            visit.psn_no,
+            now,
+            mdtrt_id=visit.mdtrt_id,
+            terminal_no=visit.terminal_no,
         )
         check_signed_in(known.terminal, now=now)
-        key = await projected.find_signing_key(connection, kid)
-    if key is None:
-        raise Failure(Kind.UNAUTHENTICATED, "EC_TOKEN_INVALID", because="an unknown key")
-    claims = verified_claims(visit.ec_token, key, now=now)
+        claims = await signed_claims(connection, visit.ec_token, now=now)
+        agent = None if not visit.agent_ec_token else await agent_of(connection, visit.agent_ec_token, now=now)
     try:
         check_claims(
             claims,
@@ -109,6 +121,19 @@ async def pre_settle(desk: Desk, *, visit: Presented, plan_id: PlanId, now: date
     except Failure as refusal:
         await desk.refusals.tell(visit, presented=claims.psn_no, reason=refusal.reason, now=now)
         raise
+    check_med_type(visit.med_type, infno=visit.infno)
+    check_interim(interim=visit.interim, infno=visit.infno)
+    check_lines(visit.lines, bill=visit.bill, infno=visit.infno, required=desk.lines_required)
+    facts = VisitFacts(
+        mdtrt_cert_type=claims.mdtrt_cert_type,
+        interim=visit.interim,
+        line_count=len(visit.lines),
+        lines_digest=digest_of_lines(visit.lines) if visit.lines else "",
+    )
+    if agent is not None:
+        check_agent_may(visit.infno)
+        agent.check(visit, now=now)
+        facts = agent.noted_in(facts)
     return await _planned(
         desk,
         known,
@@ -117,6 +142,8 @@ async def pre_settle(desk: Desk, *, visit: Presented, plan_id: PlanId, now: date
         mdtrt_id=visit.mdtrt_id,
         med_type=visit.med_type,
         bill=visit.bill,
+        facts=facts,
+        lines=visit.lines,
         silent=frozenset(),
         plan_id=plan_id,
         now=now,
@@ -133,7 +160,7 @@ async def replan(
     """
     visit = refused.visit
     async with desk.database.driver_connection() as connection:
-        known = await _known(connection, visit.fixmedins_code, visit.infno, visit.psn_no, now)
+        known = await _known(connection, visit.fixmedins_code, visit.infno, visit.psn_no, now, mdtrt_id=visit.mdtrt_id)
     return await _planned(
         desk,
         known,
@@ -142,6 +169,8 @@ async def replan(
         mdtrt_id=visit.mdtrt_id,
         med_type=visit.med_type,
         bill=visit.bill,
+        facts=refused.facts,
+        lines_of=refused.plan_id,
         silent=frozenset(silent),
         plan_id=plan_id,
         now=now,
@@ -170,6 +199,7 @@ async def _known(
     patient: PsnNo,
     now: datetime,
     *,
+    mdtrt_id: str,
     terminal_no: str = "",
 ) -> _Known:
     found, terminal = await projected.find_institution(connection, fixmedins_code, now=now, terminal_no=terminal_no)
@@ -179,7 +209,10 @@ async def _known(
     people = await projected.people(connection, [patient, *(binding.funder for binding in bindings)], now=now)
     year = business_year(now)
     patient_year = await plans.patient_at(connection, psn_no=patient, year=year)
-    return _Known(institution, terminal, bindings, people, year, business_month(now), patient_year)
+    stay: list[StayPart] = []
+    if infno in OF_INPATIENTS:
+        stay = await stays.parts_of(connection, patient=patient, fixmedins_code=fixmedins_code, mdtrt_id=mdtrt_id)
+    return _Known(institution, terminal, bindings, people, year, business_month(now), patient_year, stay)
 
 
 async def _planned(
@@ -191,11 +224,15 @@ async def _planned(
     mdtrt_id: str,
     med_type: str,
     bill: Bill,
+    facts: VisitFacts,
     silent: frozenset[AdmDvs],
     plan_id: PlanId,
     now: datetime,
+    lines: Sequence[Line] = (),
+    lines_of: PlanId | None = None,
 ) -> StoredPlan:
     paused = desk.freshness.is_stale
+    check_open(known.stay)
     circle, enrolment = circle_of(patient, known.people, known.bindings)
     questions = questions_of(circle, enrolment, paused=paused, wallet_area=known.patient_year.wallet_area)
     readings = await _read(desk.ledgers, questions, silent, month=known.month)
@@ -246,9 +283,10 @@ async def _planned(
         },
         pool="" if case is None else case.pool,
         inputs_digest=digest_of_inputs(inputs),
+        facts=replace(facts, age=circle.patient.age_on(business_date(now)), psn_type=enrolment.psn_type),
     )
     fault_point("settlement.plan.before_commit")
-    stored = await plans.insert(desk.database, plan, inputs)
+    stored = await plans.insert(desk.database, plan, inputs, lines=lines, lines_of=lines_of)
     fault_point("settlement.plan.after_commit")
     return stored
 

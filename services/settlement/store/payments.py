@@ -111,7 +111,10 @@ _BEGIN: Final = """
 WITH judged AS MATERIALIZED (
     SELECT q.n, q.payment_id, q.fixmedins_code, q.infno, q.msgid, q.request_hash, q.traceparent, l.plan_id, l.digest,
            l.fixmedins_code AS plan_fixmedins_code, l.infno AS plan_infno, l.patient_version, l.psn_no, l.year, l.legs,
-           l.amount_fen, l.document, l.expires_at <= clock_timestamp() AS is_expired, y.version AS version_now,
+           l.amount_fen, l.document, l.expires_at <= clock_timestamp() AS is_expired,
+           -- A stay is judged by the versions of one year: a part of it is paid in the year it was planned or not.
+           CASE WHEN l.infno = '2303' AND l.year <> extract(year FROM clock_timestamp() AT TIME ZONE 'Asia/Shanghai')
+                THEN -1 ELSE y.version END AS version_now,
            l.fixmedins_code = q.fixmedins_code AND l.infno = q.plan_infno AND l.digest = q.plan_digest AS is_its_own,
            EXISTS (SELECT FROM sanctions s
                    WHERE s.psn_no = ANY (
@@ -135,6 +138,11 @@ WITH judged AS MATERIALIZED (
     ORDER BY j.fixmedins_code, j.infno, j.msgid
     ON CONFLICT DO NOTHING
     RETURNING payment_id, created_at, deadline_at
+), stays AS (
+    INSERT INTO stay_settlements (payment_id, psn_no, fixmedins_code, mdtrt_id, interim)
+    SELECT b.payment_id, j.psn_no, j.fixmedins_code, j.document #>> '{visit,mdtrt_id}',
+           coalesce((j.document #>> '{facts,interim}')::boolean, false)
+    FROM begun b JOIN judged j USING (payment_id) WHERE j.infno = '2304'
 )
 SELECT j.n, j.plan_id, j.digest, j.plan_fixmedins_code, j.plan_infno, j.patient_version, j.psn_no, j.year, j.document,
        j.is_expired, j.version_now, j.is_sanctioned, b.created_at, b.deadline_at

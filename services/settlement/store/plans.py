@@ -10,6 +10,7 @@ from chassis.db import Database
 from kernel.ids import AdmDvs, PlanId, PsnNo
 from kernel.policy import YearSoFar
 from kernel.values import value
+from services.settlement.domain.lines import Line, line_of
 from services.settlement.domain.plan import PLAN_LIFETIME_S, Plan, StoredPlan, digest_of
 
 _PATIENT: Final = """
@@ -30,6 +31,12 @@ INSERT INTO plans (plan_id, digest, psn_no, year, patient_version, fixmedins_cod
 VALUES ($1, $2, $3, $4, $5, $6, $7, $8::jsonb, $9, $10::jsonb, now() + make_interval(secs => $11), $12::jsonb,
         $13, $14, $15, $16, $17)
 RETURNING expires_at"""
+_INSERT_WITH_LINES: Final = f"""
+WITH kept AS (
+    INSERT INTO plan_lines (plan_id, lines)
+    SELECT $1, coalesce($18::jsonb, (SELECT lines FROM plan_lines WHERE plan_id = $19))
+) {_INSERT}"""  # noqa: S608  Constants.
+_LINES: Final = "SELECT lines FROM plan_lines WHERE plan_id = $1"
 _LOAD: Final = "SELECT document, expires_at, digest FROM plans WHERE plan_id = $1"
 
 
@@ -55,8 +62,19 @@ async def patient_at(connection: Any, *, psn_no: PsnNo, year: int) -> PatientYea
     return PatientYear(row["version"], row["wallet_area"], used)
 
 
-async def insert(database: Database, plan: Plan, inputs: Mapping[str, Any] | None = None) -> StoredPlan:
-    """Stores a plan and its ``inputs``; it may be paid for PLAN_LIFETIME_S from now by the database's clock."""
+async def insert(
+    database: Database,
+    plan: Plan,
+    inputs: Mapping[str, Any] | None = None,
+    *,
+    lines: Sequence[Line] = (),
+    lines_of: PlanId | None = None,
+) -> StoredPlan:
+    """Stores a plan and its ``inputs``; it may be paid for PLAN_LIFETIME_S from now by the database's clock.
+
+    Beside it the bill's ``lines``, or those of an earlier plan of the same bill. They stay out of the plan's document,
+    which every step of a payment reads.
+    """
     document = plan.document()
     digest = digest_of(document)
     async with database.driver_connection() as connection:
@@ -64,7 +82,7 @@ async def insert(database: Database, plan: Plan, inputs: Mapping[str, Any] | Non
             # Made here and not when it was read, so that a visit that is refused leaves nothing behind.
             await connection.execute(_FIRST_VERSION, plan.visit.psn_no, plan.year)
         expires_at = await connection.fetchval(
-            _INSERT,
+            _INSERT if plan.facts.line_count == 0 else _INSERT_WITH_LINES,
             plan.plan_id,
             digest,
             plan.visit.psn_no,
@@ -78,6 +96,7 @@ async def insert(database: Database, plan: Plan, inputs: Mapping[str, Any] | Non
             PLAN_LIFETIME_S,
             None if inputs is None else json.dumps(inputs, ensure_ascii=False),
             *use_columns(plan),
+            *_kept(plan, lines, lines_of),
         )
     return StoredPlan(plan, expires_at, digest)
 
@@ -88,6 +107,18 @@ def use_columns(plan: Plan) -> tuple[object, ...]:
     if use is None:
         return (None,) * 5
     return use.insutype, use.pool, use.deductible_fen, use.fund_fen, use.large_fen
+
+
+def _kept(plan: Plan, lines: Sequence[Line], lines_of: PlanId | None) -> tuple[str | None, PlanId | None] | tuple[()]:
+    if plan.facts.line_count == 0:
+        return ()
+    return json.dumps([line.document() for line in lines]) if lines else None, lines_of
+
+
+async def lines_of_plan(connection: Any, plan_id: PlanId) -> list[Line]:  # noqa: ANN401  Untyped driver.
+    """The lines of the bill that was planned, in the order presented; none where none were."""
+    found = await connection.fetchval(_LINES, plan_id)
+    return [] if found is None else [line_of(line) for line in found]
 
 
 async def load(database: Database, plan_id: PlanId) -> StoredPlan | None:

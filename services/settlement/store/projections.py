@@ -261,7 +261,7 @@ SELECT DISTINCT ON (funder_psn_no) funder_psn_no, state, cause, relation, deduct
        funder_area
 FROM bindings WHERE beneficiary_psn_no = $1 ORDER BY funder_psn_no, bound_at DESC, binding_id DESC"""
 _PEOPLE: Final = """
-SELECT p.psn_no, p.name_masked, p.merged_into, p.deceased, e.insutype, e.insuplc_admdvs, e.psn_insu_stas,
+SELECT p.psn_no, p.name_masked, p.merged_into, p.deceased, p.brdy, e.insutype, e.insuplc_admdvs, e.psn_insu_stas,
        e.psn_type,
        EXISTS (SELECT FROM sanctions AS s
                WHERE s.psn_no = ANY (ARRAY[p.psn_no]) AND s.from_at <= $2 AND $2 < s.to_at) AS sanctioned
@@ -328,7 +328,7 @@ async def people(connection: Any, psn_nos: Collection[PsnNo], *, now: datetime) 
             enrolments = (*found[psn_no].enrolments, *enrolments)
         merged_into = None if row["merged_into"] is None else PsnNo(row["merged_into"])
         found[psn_no] = KnownPerson(
-            psn_no, row["name_masked"], enrolments, row["sanctioned"], merged_into, row["deceased"]
+            psn_no, row["name_masked"], enrolments, row["sanctioned"], merged_into, row["deceased"], row["brdy"]
         )
     return found
 

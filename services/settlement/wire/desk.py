@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import fields
 from datetime import datetime
+from decimal import Decimal
 from typing import Final
 
 from google.protobuf.timestamp_pb2 import Timestamp
@@ -11,7 +12,8 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from gongji.settlement.v1 import settlement_pb2 as pb
 from kernel.ids import AdmDvs, FixmedinsCode, PsnNo
 from services.settlement.domain.bill import Bill
-from services.settlement.domain.payment import REVERSAL_PREFIX, Key
+from services.settlement.domain.lines import Line
+from services.settlement.domain.payment import REVERSAL_PREFIX, Key, area_of, clr_type_of
 from services.settlement.domain.plan import FunderShown, Plan, ResultAmounts, StoredPlan
 from services.settlement.domain.split import Role
 from services.settlement.domain.visit import Presented
@@ -21,6 +23,12 @@ BILL_AMOUNTS: Final = tuple(field.name for field in pb.Bill.DESCRIPTOR.fields if
 """The amounts of a bill: the message and the domain's record name them alike."""
 RESULT_AMOUNTS: Final = tuple(amount.name for amount in fields(ResultAmounts))
 """The same of a result."""
+LINE_AMOUNTS: Final = tuple(field.name for field in pb.BillLine.DESCRIPTOR.fields if field.type == field.TYPE_INT64)
+"""The same of a line."""
+YES: Final = "1"
+NO: Final = "0"
+BY_ITEM: Final = "1"
+"""清算方式 按项目: what is cleared is each settlement's own money."""
 
 
 def presented(request: pb.PreSettleRequest) -> Presented:
@@ -34,6 +42,9 @@ def presented(request: pb.PreSettleRequest) -> Presented:
         mdtrt_id=request.mdtrt_id,
         med_type=request.bill.med_type,
         bill=Bill(**{name: getattr(request.bill, name) for name in BILL_AMOUNTS}),
+        lines=tuple(_line(line) for line in request.lines),
+        interim=request.mid_setl_flag == YES,
+        agent_ec_token=request.agent_ec_token,
     )
 
 
@@ -83,6 +94,7 @@ def refund_message(refund: Payment, plan: Plan) -> pb.Settlement:
     """
     message = _visit_message(refund, plan, pb.SETTLEMENT_STATE_SETTLED)
     message.original_setl_id = str(refund.original_id)
+    message.refd_setl_flag = YES
     message.amounts.CopyFrom(_amounts(plan.amounts.negated()))
     message.funders.extend(_funder(funder, sign=-1) for funder in plan.funders)
     return message
@@ -137,8 +149,31 @@ def state_of(payment: Payment, refund: Payment | None) -> pb.SettlementState.Val
             return pb.SETTLEMENT_STATE_REVERSED if reversed_late else pb.SETTLEMENT_STATE_REVOKED
 
 
+def line_message(line: Line) -> pb.BillLine:
+    """A line of a bill as it was presented."""
+    return pb.BillLine(
+        list_type=line.list_type,
+        med_list_codg=line.med_list_codg,
+        chrgitm_lv=line.chrgitm_lv,
+        cnt=str(line.cnt),
+        pric=str(line.pric),
+        **{name: getattr(line, name) for name in LINE_AMOUNTS},
+    )
+
+
+def _line(message: pb.BillLine) -> Line:
+    return Line(
+        list_type=message.list_type,
+        med_list_codg=message.med_list_codg,
+        chrgitm_lv=message.chrgitm_lv,
+        cnt=Decimal(message.cnt),
+        pric=Decimal(message.pric),
+        **{name: getattr(message, name) for name in LINE_AMOUNTS},
+    )
+
+
 def _visit_message(payment: Payment, plan: Plan, state: pb.SettlementState.ValueType) -> pb.Settlement:
-    visit = plan.visit
+    visit, facts = plan.visit, plan.facts
     return pb.Settlement(
         setl_id=str(payment.payment_id),
         mdtrt_id=visit.mdtrt_id,
@@ -153,6 +188,17 @@ def _visit_message(payment: Payment, plan: Plan, state: pb.SettlementState.Value
         plan_id=str(plan.plan_id),
         policy_version=plan.policy_version,
         key=_key(payment.key),
+        mdtrt_cert_type=facts.mdtrt_cert_type,
+        age=facts.age,
+        psn_type=facts.psn_type,
+        clr_optins=area_of(visit.fixmedins_code),
+        clr_way=BY_ITEM,
+        clr_type=clr_type_of(payment.key.infno) or "",
+        medins_setl_id="" if payment.key.infno.startswith(REVERSAL_PREFIX) else payment.key.msgid,
+        mid_setl_flag=YES if facts.interim else NO,
+        refd_setl_flag=NO,
+        agent_psn_no=facts.agent_psn_no,
+        agent_name_masked=facts.agent_name_masked,
     )
 
 

@@ -45,6 +45,7 @@ def person(
     sanctions: Sequence[tuple[datetime, datetime]] = (),
     name_masked: str = "某*",
     death_date: str = "",
+    brdy: str = "",
 ) -> identity_pb.IdentityEvent:
     """A person with (insutype, area, status) of each enrolment, and (from, to) of each sanction."""
     told = person_pb2.Person(
@@ -57,6 +58,7 @@ def person(
         sanctions=_sanctions(psn_no, sanctions),
         death_date=death_date,
         merged_into=merged_into,
+        brdy=brdy,
     )
     return identity_pb.IdentityEvent(
         event_id=str(uuid4()),

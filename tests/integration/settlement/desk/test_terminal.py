@@ -227,14 +227,15 @@ async def test_a_refusal_is_told_with_its_texts_and_written_down(town: Town) -> 
 async def test_a_pharmacy_bill_and_an_inpatient_bill_are_paid_the_same_way(town: Town) -> None:
     """2101 and 2102 at the counter of a pharmacy, 2303 and 2304 at a hospital."""
     patient = await town.person(past=5_000)
-    for care, code in ((Care.PHARMACY, "P65010000001"), (Care.INPATIENT, "H65010000001")):
+    cases = ((Care.PHARMACY, "P65010000001", "41"), (Care.INPATIENT, "H65010000001", "21"))
+    for care, code, med_type in cases:
         async with town.terminal(fixmedins_code=code) as (terminal, _):
             plan = await terminal.pre_settle(
                 care=care,
                 psn_no=patient,
                 ec_token=token(patient, fixmedins_code=code),
                 mdtrt_id="m1",
-                bill=bill(1_000),
+                bill=bill(1_000, med_type=med_type),
             )
             settled = await terminal.settle(plan, care=care)
             assert isinstance(settled, pb.Settlement)

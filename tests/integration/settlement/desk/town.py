@@ -63,10 +63,10 @@ _KEPT_AS: Final = {
 PATIENCE: Final = Patience(attempt_s=10, request_s=12, pause_first_s=0.02, pause_max_s=0.2)
 
 
-def bill(total_fen: int, **changes: int) -> settlement_pb2.Bill:
+def bill(total_fen: int, *, med_type: str = "11", **changes: int) -> settlement_pb2.Bill:
     """A bill of costs in scope alone, all of it the person's, unless changed."""
     amounts = {"medfee_sumamt": total_fen, "inscp_scp_amt": total_fen, **changes}
-    return settlement_pb2.Bill(med_type="11", **amounts)
+    return settlement_pb2.Bill(med_type=med_type, **amounts)
 
 
 def token(
