@@ -20,14 +20,26 @@ NEVER: Final = frozenset({grpc.StatusCode.INTERNAL, grpc.StatusCode.UNKNOWN, grp
 
 
 async def broken_by(
-    channel: grpc.aio.Channel, path: str, answer_type: Descriptor, good: Message, plausible: Sequence[str]
+    channel: grpc.aio.Channel,
+    path: str,
+    answer_type: Descriptor,
+    good: Message,
+    plausible: Sequence[str],
+    *,
+    streams: tuple[bool, bool] = (False, False),
 ) -> list[tuple[Message, str]]:
     """The requests among many that a service answers by anything but an answer or a named refusal, in the call's time.
 
     Some are made up whole, some are the ``good`` one with a field replaced; ``plausible`` are values that pass the
-    rules of one field or another, so that requests get past the door.
+    rules of one field or another, so that requests get past the door. ``streams``: whether the requests are streamed
+    (each is the only one then), and whether the answers are.
     """
-    call: Any = channel.unary_unary(
+    kinds = {
+        (False, False): channel.unary_unary,
+        (True, False): channel.stream_unary,
+        (False, True): channel.unary_stream,
+    }
+    call: Any = kinds[streams](
         path,
         request_serializer=lambda message: message.SerializeToString(),
         response_deserializer=GetMessageClass(answer_type).FromString,
@@ -35,7 +47,13 @@ async def broken_by(
     broken: list[tuple[Message, str]] = []
     for message in [*examples(message_of(descriptor_of(good), plausible)), *examples(changed(good, plausible))]:
         try:
-            await call(message, timeout=CALL_S)
+            if streams == (False, True):
+                async for _ in call(message, timeout=CALL_S):
+                    pass
+            elif streams == (True, False):
+                await call([message], timeout=CALL_S)
+            else:
+                await call(message, timeout=CALL_S)
         except grpc.aio.AioRpcError as error:
             if error.code() in NEVER or not failure_of(error).reason:
                 broken.append((message, f"{error.code().name} {error.details()}"))

@@ -10,19 +10,20 @@ import pytest
 from google.protobuf.descriptor import Descriptor
 from google.protobuf.message import Message
 
-from gongji.settlement.v1 import account_pb2, clearing_pb2, settlement_pb2, wallets_pb2
+from gongji.settlement.v1 import account_pb2, clearing_pb2, reconciliation_pb2, settlement_pb2, wallets_pb2
 from gongji_terminal.msgid import next_msgid
 from tests.anything import CALL_S, broken_by
 from tests.integration.settlement.desk.town import HAMI, HOSPITAL, PHARMACY, URUMQI, Town
 
 METHODS: Final = [
-    (service.full_name, method.name, method.output_type)
-    for file in (settlement_pb2, account_pb2, wallets_pb2, clearing_pb2)
+    (service.full_name, method.name, method.output_type, (method.client_streaming, method.server_streaming))
+    for file in (settlement_pb2, account_pb2, wallets_pb2, clearing_pb2, reconciliation_pb2)
     for service in file.DESCRIPTOR.services_by_name.values()
     for method in service.methods
 ]
 PLAUSIBLE: Final = (
     *(HOSPITAL, PHARMACY, URUMQI, HAMI, "650100000000001", "T01", "m1", "11", "310", "COURT_ORDER", "row-1"),
+    *("2026-11-21", "390", "21", "2207"),
     *("0190a0a0-0000-7000-8000-000000000001", "a.b.c", f"{HOSPITAL}202611211000000101"),
 )
 """Values that pass the rules of one field or another, so that requests get past the door."""
@@ -66,6 +67,7 @@ async def good_requests(town: Town) -> dict[str, Message]:
         "GetBalance": account_pb2.GetBalanceRequest(**account),
         "GetStatement": account_pb2.GetStatementRequest(**account),
         **_of_wallets(patient),
+        **_of_reconciliation(),
         **_of_clearing(),
     }
 
@@ -105,10 +107,35 @@ def _of_clearing() -> dict[str, Message]:
     }
 
 
-@pytest.mark.parametrize(("service", "method", "answer_type"), METHODS, ids=[method for _, method, _ in METHODS])
+def _of_reconciliation() -> dict[str, Message]:
+    """As before, of a day's end; a header alone is an upload of nothing."""
+    day = {"fixmedins_code": HOSPITAL, "stmt_date": "2026-11-21"}
+    total = reconciliation_pb2.StatementTotal(
+        insutype="310", clr_type="11", amounts=reconciliation_pb2.StatementAmounts()
+    )
+    return {
+        "ReconcileTotal": reconciliation_pb2.ReconcileTotalRequest(
+            fixmedins_code=HOSPITAL, stmt_begndate="2026-11-21", stmt_enddate="2026-11-21", totals=[total]
+        ),
+        "ReconcileDetail": reconciliation_pb2.ReconcileDetailRequest(
+            header=reconciliation_pb2.ReconcileDetailHeader(**day)
+        ),
+        "GetReconciliation": reconciliation_pb2.GetReconciliationRequest(**day),
+        "StreamDifferences": reconciliation_pb2.StreamDifferencesRequest(**day),
+        "ListDifferences": reconciliation_pb2.ListDifferencesRequest(area=URUMQI),
+        "ResolveDifference": reconciliation_pb2.ResolveDifferenceRequest(
+            difference_id=str(uuid4()), state=reconciliation_pb2.DIFFERENCE_STATE_RESOLVED, cause="c", opter="z1"
+        ),
+    }
+
+
+@pytest.mark.parametrize(
+    ("service", "method", "answer_type", "streams"), METHODS, ids=[method for _, method, *_ in METHODS]
+)
 async def test_any_request_gets_an_answer_or_a_named_refusal(
-    town: Town, service: str, method: str, answer_type: Descriptor
+    town: Town, service: str, method: str, answer_type: Descriptor, streams: tuple[bool, bool]
 ) -> None:
     """No field of any request makes the desk break: INTERNAL never, a reason always, in the time of the call."""
     good = (await good_requests(town))[method]
-    assert await broken_by(town.channel, f"/{service}/{method}", answer_type, good, PLAUSIBLE) == []
+    broken = await broken_by(town.channel, f"/{service}/{method}", answer_type, good, PLAUSIBLE, streams=streams)
+    assert broken == []
