@@ -19,6 +19,7 @@ INVARIANTS: Final = {
     "I8": "refunds never exceed what was charged, leg by leg",
     "I9": "authorised amounts and limits are kept, and used is what was confirmed less what went back, month by month",
     "I10": "every request key has exactly one outcome",
+    "CLEARED": "what areas owe each other for a month that was run is what its payments say, share by share",
     "CHAIN": "no sealed entry was changed, removed or slipped in",
 }
 

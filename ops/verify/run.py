@@ -15,6 +15,7 @@ from chassis.db import DRIVER_ERRORS
 from ops.places import Places
 from ops.verify.across import Followed, check_across
 from ops.verify.chain import check_chain
+from ops.verify.clearing import check_clearing
 from ops.verify.journal import check_journal
 from ops.verify.ledger import Changed, Subject, changed_between, check_ledger, head_of
 from ops.verify.report import Head, Report
@@ -72,12 +73,14 @@ class Audit:
             followed = await check_across(
                 coordinator, ledgers, report, before=None if whole else self._followed, touched=touched
             )
+            if whole:
+                await check_clearing(coordinator, report)
             for journal in self.journals:
                 await check_journal(journal, coordinator, report)
         if not self.journals:
             report.skipped["I7"] = "no terminal's journal was given (--journal FILE)"
         if not whole:
-            report.skipped["I10"] = _NOT_IN_THIS_ROUND
+            report.skipped["I10"] = report.skipped["CLEARED"] = _NOT_IN_THIS_ROUND
         # Kept only now: a round that could not be finished, or not over everything, is done again.
         self._seen, self._followed = seen, None if report.unreadable else followed
         return report

@@ -5,12 +5,15 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
+from hashlib import sha256
 from typing import Final
 from uuid import UUID
 
 import asyncpg
 
+from services.settlement.domain.clearing import Period
 from services.settlement.ledger.store.sealing import seal_block
+from services.settlement.store.clearing import CSV_HEADER
 
 AREA: Final = "650100"
 HOSPITAL: Final = "H65010000001"
@@ -72,6 +75,28 @@ async def make_coordinator(connection: asyncpg.Connection) -> None:
             decided_at=NOW,
             finished_at=None if state == "COMMITTED" else NOW,
         )
+    await make_cleared(connection)
+
+
+async def make_cleared(connection: asyncpg.Connection) -> None:
+    """The month before was run, and nothing was in it."""
+    period = Period.of(NOW).previous
+    await insert(
+        connection,
+        "clearing_runs",
+        period=str(period),
+        starts_at=period.starts_at,
+        ends_at=period.ends_at,
+        run_at=NOW,
+        run_by="operator:test",
+        payments_count=0,
+        local_fen=0,
+        lines_count=0,
+        lines_sha256=sha256(CSV_HEADER.encode()).digest(),
+        carried_in_count=0,
+        carried_on_count=0,
+        carry_reason="",
+    )
 
 
 async def make_ledger(connection: asyncpg.Connection) -> None:

@@ -10,6 +10,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
+from hashlib import sha256
 from pathlib import Path
 from typing import Any, Final
 from uuid import UUID, uuid4
@@ -25,6 +26,7 @@ from ops.embedded.databases import Databases
 from ops.places import Places
 from ops.verify.report import INVARIANTS, Report
 from ops.verify.run import Audit
+from services.settlement.domain.clearing import Period
 from services.settlement.domain.payment import transfer_key
 from services.settlement.domain.plan import PlanLeg
 from services.settlement.domain.split import Role
@@ -35,6 +37,7 @@ from services.settlement.operations.engine import Engine
 from services.settlement.operations.payments import Settled
 from services.settlement.saga.payment import State
 from services.settlement.store import plans
+from services.settlement.store.clearing import file_of
 from tests.integration.settlement.engine.conftest import new_databases
 from tests.integration.settlement.engine.world import HAMI, HOSPITAL, URUMQI, Act, World, world
 from tests.servers import NatsServer, new_folder
@@ -235,8 +238,30 @@ async def plant(victims: Sequence[tuple[Family, Settled]], connections: dict[str
                VALUES (gen_random_uuid(), 'TOMBSTONE', 'CLOSED', $1, '2207', '', 0, '[]', 0, 'X', 1, now(), now())""",
             HOSPITAL,
         )
+    await plant_line(coordinator, paid[7].payment_id)  # CLEARED
     await urumqi.execute(  # CHAIN
         "UPDATE entries SET booked_at = booked_at - interval '1 day' WHERE source_id = $1", paid[6].payment_id
+    )
+
+
+async def plant_line(coordinator: asyncpg.Connection, payment_id: PaymentId) -> None:
+    """A month long past is run, and has a line of a payment that was made just now."""
+    period = Period(2025, 1)
+    await coordinator.execute(
+        """INSERT INTO clearing_lines (period, line_no, debtor_area, creditor_area, part, clr_type, payment_id, leg_no,
+                                       fixmedins_code, business_date, amount_fen)
+           VALUES ($1, 1, $3, $4, 'OWN', '11', $2, 1, $5, '2025-01-01', 5)""",
+        *(str(period), payment_id, HAMI, URUMQI, HOSPITAL),
+    )
+    await coordinator.execute(
+        "INSERT INTO clearing_pairs VALUES ($1, $2, $3, 'OWN', '11', 1, 5, 0, 0)", str(period), HAMI, URUMQI
+    )
+    content = [part async for part in file_of(coordinator, period)]
+    await coordinator.execute(
+        """INSERT INTO clearing_runs (period, starts_at, ends_at, run_by, payments_count, local_fen, lines_count,
+                                      lines_sha256, carried_in_count, carried_on_count, carry_reason)
+           VALUES ($1, $2, $3, 'operator:test', 1, 0, 1, $4, 0, 0, '')""",
+        *(str(period), period.starts_at, period.ends_at, sha256(b"".join(content)).digest()),
     )
 
 

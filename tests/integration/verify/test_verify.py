@@ -17,6 +17,7 @@ from kernel.ids import time_ordered_uuid
 from ops.places import Places
 from ops.verify.across import check_across
 from ops.verify.chain import check_chain
+from ops.verify.clearing import check_clearing
 from ops.verify.ledger import check_ledger
 from ops.verify.report import INVARIANTS, Report
 from ops.verify.run import Audit, verify
@@ -46,6 +47,7 @@ async def violated(places: Places, *, coordinator: str = "SELECT", ledger: str =
         await check_ledger(connections[1], AREA, report)
         await check_chain(connections[1], AREA, report)
         await check_across(connections[0], {AREA: connections[1]}, report)
+        await check_clearing(connections[0], report)
     return violations(report)
 
 
@@ -200,6 +202,14 @@ COORDINATOR_SPOILT: Final[dict[str, tuple[str, str]]] = {
                                  original_id, legs, amount_fen, epoch, decided_at, finished_at)
            SELECT gen_random_uuid(), kind, state, fixmedins_code, infno, 'again', request_hash, psn_no, year,
                   original_id, '[]', 0, epoch, now(), now() FROM payments WHERE payment_id = '$REFUND'""",
+    ),
+    "decided in a month that was run, and in none of its lines": (
+        "CLEARED",
+        "UPDATE payments SET decided_at = '2026-10-31 23:59:59+08' WHERE payment_id = '$HELD'",
+    ),
+    "a month's file that is another": (
+        "CLEARED",
+        "UPDATE clearing_runs SET lines_sha256 = decode(repeat('00', 32), 'hex')",
     ),
     "one key with two outcomes": (
         "I10",
