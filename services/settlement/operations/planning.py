@@ -69,7 +69,7 @@ class Desk:
 
 
 @dataclass(frozen=True, slots=True)
-class _Known:
+class KnownAround:
     """What the projections say around one patient."""
 
     institution: Institution
@@ -85,6 +85,21 @@ class _Known:
     """What stands of the stay's settlements, read after the version."""
 
 
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    """A bill to be planned, whose patient is known to stand at the desk."""
+
+    patient: PsnNo
+    infno: str
+    mdtrt_id: str
+    med_type: str
+    bill: Bill
+    facts: VisitFacts
+    lines: Sequence[Line] = ()
+    lines_of: PlanId | None = None
+    """Whose lines are this bill's, where it was planned before."""
+
+
 async def pre_settle(desk: Desk, *, visit: Presented, plan_id: PlanId, now: datetime) -> StoredPlan:
     """2206 / 2101 / 2303: who would pay what for this bill. Stores the plan, moves nothing.
 
@@ -96,7 +111,7 @@ async def pre_settle(desk: Desk, *, visit: Presented, plan_id: PlanId, now: date
     check_bill(visit.bill)
     key_id_of(visit.ec_token)
     async with desk.database.driver_connection() as connection:
-        known = await _known(
+        known = await known_around(
             connection,
             visit.fixmedins_code,
             visit.infno,
@@ -134,20 +149,10 @@ async def pre_settle(desk: Desk, *, visit: Presented, plan_id: PlanId, now: date
         check_agent_may(visit.infno)
         agent.check(visit, now=now)
         facts = agent.noted_in(facts)
-    return await _planned(
-        desk,
-        known,
-        patient=visit.psn_no,
-        infno=visit.infno,
-        mdtrt_id=visit.mdtrt_id,
-        med_type=visit.med_type,
-        bill=visit.bill,
-        facts=facts,
-        lines=visit.lines,
-        silent=frozenset(),
-        plan_id=plan_id,
-        now=now,
+    asked = _Asked(
+        visit.psn_no, visit.infno, visit.mdtrt_id, visit.med_type, visit.bill, facts=facts, lines=visit.lines
     )
+    return await _planned(desk, known, asked, silent=frozenset(), plan_id=plan_id, now=now)
 
 
 async def replan(
@@ -160,21 +165,19 @@ async def replan(
     """
     visit = refused.visit
     async with desk.database.driver_connection() as connection:
-        known = await _known(connection, visit.fixmedins_code, visit.infno, visit.psn_no, now, mdtrt_id=visit.mdtrt_id)
-    return await _planned(
-        desk,
-        known,
-        patient=visit.psn_no,
-        infno=visit.infno,
-        mdtrt_id=visit.mdtrt_id,
-        med_type=visit.med_type,
-        bill=visit.bill,
+        known = await known_around(
+            connection, visit.fixmedins_code, visit.infno, visit.psn_no, now, mdtrt_id=visit.mdtrt_id
+        )
+    asked = _Asked(
+        visit.psn_no,
+        visit.infno,
+        visit.mdtrt_id,
+        visit.med_type,
+        visit.bill,
         facts=refused.facts,
         lines_of=refused.plan_id,
-        silent=frozenset(silent),
-        plan_id=plan_id,
-        now=now,
     )
+    return await _planned(desk, known, asked, silent=frozenset(silent), plan_id=plan_id, now=now)
 
 
 async def check_institution(database: Database, *, fixmedins_code: FixmedinsCode, infno: str, now: datetime) -> None:
@@ -192,7 +195,7 @@ async def stored_plan(database: Database, *, plan_id: PlanId) -> StoredPlan:
     return stored
 
 
-async def _known(
+async def known_around(
     connection: Any,  # noqa: ANN401  Untyped driver.
     fixmedins_code: FixmedinsCode,
     infno: str,
@@ -201,7 +204,11 @@ async def _known(
     *,
     mdtrt_id: str,
     terminal_no: str = "",
-) -> _Known:
+) -> KnownAround:
+    """What the projections say around one patient at this institution, in one connection's few statements.
+
+    Failures: those of ``known_institution`` and ``check_takes_bills``.
+    """
     found, terminal = await projected.find_institution(connection, fixmedins_code, now=now, terminal_no=terminal_no)
     institution = known_institution(found, fixmedins_code=fixmedins_code, infno=infno)
     check_takes_bills(institution, infno=infno, today=business_date(now))
@@ -212,35 +219,28 @@ async def _known(
     stay: list[StayPart] = []
     if infno in OF_INPATIENTS:
         stay = await stays.parts_of(connection, patient=patient, fixmedins_code=fixmedins_code, mdtrt_id=mdtrt_id)
-    return _Known(institution, terminal, bindings, people, year, business_month(now), patient_year, stay)
+    return KnownAround(institution, terminal, bindings, people, year, business_month(now), patient_year, stay)
 
 
 async def _planned(
     desk: Desk,
-    known: _Known,
+    known: KnownAround,
+    asked: _Asked,
     *,
-    patient: PsnNo,
-    infno: str,
-    mdtrt_id: str,
-    med_type: str,
-    bill: Bill,
-    facts: VisitFacts,
     silent: frozenset[AdmDvs],
     plan_id: PlanId,
     now: datetime,
-    lines: Sequence[Line] = (),
-    lines_of: PlanId | None = None,
 ) -> StoredPlan:
     paused = desk.freshness.is_stale
     check_open(known.stay)
-    circle, enrolment = circle_of(patient, known.people, known.bindings)
+    circle, enrolment = circle_of(asked.patient, known.people, known.bindings)
     questions = questions_of(circle, enrolment, paused=paused, wallet_area=known.patient_year.wallet_area)
-    readings = await _read(desk.ledgers, questions, silent, month=known.month)
+    readings = await read_areas(desk.ledgers, questions, silent, month=known.month)
     visit = visit_of(
         circle,
         enrolment,
         institution=known.institution,
-        bill=bill,
+        bill=asked.bill,
         readings=readings,
         year=known.year,
         paused=paused,
@@ -253,26 +253,26 @@ async def _planned(
         psn_type=enrolment.psn_type,
         fixmedins_code=known.institution.fixmedins_code,
         level=known.institution.level,
-        med_type=med_type,
+        med_type=asked.med_type,
         used=known.patient_year.used,
     )
     visit = replace(visit, case=case)
     inputs = inputs_of(visit, policies, made_at=now)
     own = readings[enrolment.insuplc_admdvs]
-    own_account = None if own is None else own.accounts.get(patient)
+    own_account = None if own is None else own.accounts.get(asked.patient)
     plan = plan_of(
         split(visit, policies),
         plan_id=plan_id,
         visit=PlannedVisit(
             fixmedins_code=known.institution.fixmedins_code,
-            infno=infno,
-            mdtrt_id=mdtrt_id,
-            med_type=med_type,
-            psn_no=patient,
+            infno=asked.infno,
+            mdtrt_id=asked.mdtrt_id,
+            med_type=asked.med_type,
+            psn_no=asked.patient,
             psn_name_masked=circle.patient.name_masked,
             insutype=enrolment.insutype,
             insuplc_admdvs=enrolment.insuplc_admdvs,
-            bill=bill,
+            bill=asked.bill,
         ),
         year=known.year,
         patient_version=known.patient_year.version,
@@ -283,15 +283,15 @@ async def _planned(
         },
         pool="" if case is None else case.pool,
         inputs_digest=digest_of_inputs(inputs),
-        facts=replace(facts, age=circle.patient.age_on(business_date(now)), psn_type=enrolment.psn_type),
+        facts=replace(asked.facts, age=circle.patient.age_on(business_date(now)), psn_type=enrolment.psn_type),
     )
     fault_point("settlement.plan.before_commit")
-    stored = await plans.insert(desk.database, plan, inputs, lines=lines, lines_of=lines_of)
+    stored = await plans.insert(desk.database, plan, inputs, lines=asked.lines, lines_of=asked.lines_of)
     fault_point("settlement.plan.after_commit")
     return stored
 
 
-async def _read(
+async def read_areas(
     ledgers: LedgerClient, questions: Mapping[AdmDvs, AreaQuestion], silent: frozenset[AdmDvs], *, month: int
 ) -> dict[AdmDvs, AreaReading | None]:
     """Every ledger's answer, asked side by side; None for one that keeps silent or is known to."""
