@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import random
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -23,7 +23,9 @@ from gongji.identity.v1 import credentials_pb2, institutions_pb2
 from gongji.identity.v1.credentials_pb2_grpc import CredentialServiceStub
 from gongji.identity.v1.institutions_pb2_grpc import InstitutionServiceStub
 from gongji.settlement.v1 import settlement_pb2 as pb
+from gongji.settlement.v1 import visits_pb2
 from gongji.settlement.v1.settlement_pb2_grpc import SettlementServiceStub
+from gongji.settlement.v1.visits_pb2_grpc import VisitServiceStub
 from gongji_terminal.care import Care, infno_of
 from gongji_terminal.channels import Tls, channel_to
 from gongji_terminal.failures import Retry, TerminalRefusal, Unanswered, failure_of
@@ -92,7 +94,9 @@ class Terminal:
         patience: Patience | None = None,
         now: Callable[[], datetime] = system_now,
     ) -> None:
+        self.settlement_channel = settlement
         self._settlement = SettlementServiceStub(settlement)
+        self._visits = VisitServiceStub(settlement)
         self._credentials = None if identity is None else CredentialServiceStub(identity)
         self._institutions = None if identity is None else InstitutionServiceStub(identity)
         self._signed_in_at = float("-inf")
@@ -182,8 +186,31 @@ class Terminal:
                 request.identity_card.CopyFrom(shown)
         return await self._once(self._credentials.DecodeCredential, request)
 
-    async def pre_settle(self, *, care: Care, psn_no: str, ec_token: str, mdtrt_id: str, bill: pb.Bill) -> pb.Plan:
-        """Who would pay what. Moves nothing, so it is repeated freely."""
+    async def person_info(self, *, ec_token: str, mdtrt_id: str) -> visits_pb2.GetPersonInfoResponse:
+        """1101: who the credential's holder is, whether a visit can be settled online, and out of what."""
+        request = visits_pb2.GetPersonInfoRequest(
+            fixmedins_code=self.fixmedins_code, terminal_no=self.terminal_no, ec_token=ec_token, mdtrt_id=mdtrt_id
+        )
+        answer: visits_pb2.GetPersonInfoResponse = await self._patiently(self._visits.GetPersonInfo, request)
+        return answer
+
+    async def pre_settle(
+        self,
+        *,
+        care: Care,
+        psn_no: str,
+        ec_token: str,
+        mdtrt_id: str,
+        bill: pb.Bill,
+        lines: Sequence[pb.BillLine] = (),
+        interim: bool = False,
+        agent_ec_token: str = "",
+    ) -> pb.Plan:
+        """Who would pay what. Moves nothing, so it is repeated freely.
+
+        ``lines`` are what the bill is the sum of (费用明细), ``interim`` one of several settlements of an inpatient's
+        visit (中途结算), ``agent_ec_token`` of the own credential of who fetches the medicine (代买药).
+        """
         request = pb.PreSettleRequest(
             fixmedins_code=self.fixmedins_code,
             infno=care.pre_settle,
@@ -192,6 +219,9 @@ class Terminal:
             ec_token=ec_token,
             mdtrt_id=mdtrt_id,
             bill=bill,
+            lines=lines,
+            mid_setl_flag="1" if interim else "",
+            agent_ec_token=agent_ec_token,
         )
         answer: pb.PreSettleResponse = await self._patiently(self._settlement.PreSettle, request)
         return answer.plan
@@ -449,6 +479,7 @@ def nameless(answer: pb.Settlement | pb.Replan | pb.Plan) -> bytes:
     match kept:
         case pb.Settlement():
             kept.ClearField("psn_name_masked")
+            kept.ClearField("agent_name_masked")
             people = [*kept.funders]
         case pb.Replan():
             people = [*kept.plan.funders, *kept.plan.skipped]

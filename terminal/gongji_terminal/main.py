@@ -15,7 +15,7 @@ from typing import Any, Final
 
 from gongji_terminal import config as settings
 from gongji_terminal.alone import Busy
-from gongji_terminal.commands import looking, paying, resuming, setting_up, visiting
+from gongji_terminal.commands import closing_day, looking, paying, resuming, setting_up, visiting
 from gongji_terminal.commands.session import Exit, Run, Wrong, refused, session, unanswered
 from gongji_terminal.failures import TerminalRefusal, Unanswered
 from gongji_terminal.voice import Voice
@@ -56,7 +56,7 @@ def parser() -> argparse.ArgumentParser:
     setting_up.add_config(
         commands.add_parser("config", help="write or check the settings", description="The settings.", parents=[every])
     )
-    for part in (setting_up, visiting, paying, resuming, looking):
+    for part in (setting_up, visiting, paying, resuming, looking, closing_day):
         part.add(add_parser)
     commands.add_parser(STUB, help="a server for developers that answers what the case files say", add_help=False)
     return top

@@ -95,7 +95,7 @@ def record_of(settlement: pb.Settlement, *, reversed_infno: str = "", reversed_m
         psn_no=settlement.psn_no,
         med_type=settlement.med_type,
         insutype=settlement.insutype,
-        clr_type=CLR_TYPES.get(infno, ""),
+        clr_type=settlement.clr_type or CLR_TYPES.get(infno, ""),
         setl_time=time.isoformat(timespec="seconds"),
         medfee_sumamt=amounts.medfee_sumamt,
         fund_pay_sumamt=amounts.fund_pay_sumamt,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from gongji.settlement.v1 import settlement_pb2 as pb
+from gongji.settlement.v1 import visits_pb2
 from gongji_terminal.failures import TerminalRefusal, Unanswered, advice_on
 from gongji_terminal.journal import Entry, EntryState
 from gongji_terminal.voice import Voice, enum_word, local, table, yuan
@@ -21,6 +22,7 @@ RELATIONS: Final = {
     "GRANDCHILD": ("孙子女", "grandchild"),
     "DAUGHTERS_CHILD": ("外孙子女", "grandchild"),
 }
+INSURED: Final = {"1": ("正常", "normal"), "2": ("暂停", "paused"), "4": ("终止", "ended")}
 SKIPPED: Final = {
     "UNBOUND": ("绑定未生效", "the binding is not in force"),
     "SANCTIONED": ("暂停联网结算", "suspended from settling online"),
@@ -182,6 +184,52 @@ def silence(voice: Voice, unanswered: Unanswered, *, msgid: str = "") -> list[st
                 "gongji-terminal resume",
             )
         )
+    return lines
+
+
+def person(voice: Voice, info: visits_pb2.GetPersonInfoResponse, *, mdtrt_id: str) -> list[str]:
+    """Who the patient is, whether a visit can be settled online, and out of what."""
+    of = voice.of
+    age = of(f"  {info.age} 岁", f"  aged {info.age}") if info.HasField("age") else ""
+    name = f"{info.psn_name_masked}  " if info.psn_name_masked else ""
+    lines = [
+        of(f"就诊 {mdtrt_id}  {name}人员编号 {info.psn_no}{age}", f"Visit {mdtrt_id}  {name}psn_no {info.psn_no}{age}")
+    ]
+    rows = [
+        (
+            of("参保", "enrolled"),
+            f"{one.insutype}  {one.insuplc_admdvs}  {of(*INSURED.get(one.psn_insu_stas, ('?', '?')))}",
+            of("本次结算使用", "this visit's") if one.counts else "",
+        )
+        for one in info.enrolments
+    ]
+    if info.HasField("account"):
+        free = f"{yuan(info.account.past_fen + info.account.current_fen)}"
+        parts = _parts(voice, info.account.past_fen, info.account.current_fen)
+        rows.append((of("本人账户", "own account"), free, of("已冻结", "frozen") if info.account.frozen else parts))
+    if info.HasField("wallet"):
+        usable = "" if info.wallet.usable_here else of("本机构不可用", "not taken here")
+        rows.append((of("医保钱包", "own wallet"), yuan(info.wallet.free_fen), usable))
+    for number, one in enumerate(info.family, start=1):
+        limit = of("不限额", "no limit") if not one.HasField("limit_left_fen") else yuan(one.limit_left_fen)
+        why = word(voice, SKIPPED, one.reason) if one.reason else of(f"至多 {limit}", f"up to {limit}")
+        rows.append(
+            (
+                of(f"共济 {number}", f"family {number}"),
+                f"{one.name_masked}（{word(voice, RELATIONS, one.relation)}）",
+                why,
+            )
+        )
+    lines += ["  " + line for line in table(rows)]
+    if info.ineligible_reason:
+        advice = advice_on(info.ineligible_reason)
+        lines.append(of(f"  不能联网结算：{advice.zh}", f"  Cannot be settled online: {advice.en}"))
+    lines.append(
+        of(
+            f"预结算：gongji-terminal plan --mdtrt-id {mdtrt_id} …",
+            f"Next: gongji-terminal plan --mdtrt-id {mdtrt_id} …",
+        )
+    )
     return lines
 
 

@@ -23,6 +23,8 @@ class Visit:
     ec_token: str = field(repr=False)
     expires: str
     """ISO 8601."""
+    agent_ec_token: str = field(default="", repr=False)
+    """代买药: of who fetches the medicine."""
 
 
 class OpenVisits:
