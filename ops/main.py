@@ -15,6 +15,7 @@ from ops.pledge_text import pledge_text
 from ops.policy.command import policy
 from ops.restore.command import restore
 from ops.sandbox_verifier import sandbox_verifier
+from ops.settlements.command import settlement
 from ops.up import up
 from ops.verify.command import verify
 
@@ -33,6 +34,7 @@ app.add_typer(policy)
 app.add_typer(accounts)
 app.add_typer(payments)
 app.add_typer(clearing)
+app.add_typer(settlement)
 app.add_typer(identity)
 app.add_typer(pledge_text)
 app.add_typer(sandbox_verifier)

@@ -1,0 +1,1 @@
+"""The command `gongji settlement`: what was settled, and why each fen is what it is."""
