@@ -19,6 +19,7 @@ from ops.verify.clearing import check_clearing
 from ops.verify.journal import check_journal
 from ops.verify.ledger import Changed, Subject, changed_between, check_ledger, head_of
 from ops.verify.report import Head, Report
+from ops.verify.years import check_years
 
 CONNECT_MAX_S: Final = 5.0
 STATEMENT_MAX_S: Final = 300.0
@@ -75,12 +76,14 @@ class Audit:
             )
             if whole:
                 await check_clearing(coordinator, report)
+                await check_years(coordinator, report)
             for journal in self.journals:
                 await check_journal(journal, coordinator, report)
         if not self.journals:
             report.skipped["I7"] = "no terminal's journal was given (--journal FILE)"
         if not whole:
-            report.skipped["I10"] = report.skipped["CLEARED"] = _NOT_IN_THIS_ROUND
+            for name in ("I10", "CLEARED", "YEAR"):
+                report.skipped[name] = _NOT_IN_THIS_ROUND
         # Kept only now: a round that could not be finished, or not over everything, is done again.
         self._seen, self._followed = seen, None if report.unreadable else followed
         return report

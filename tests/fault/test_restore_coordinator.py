@@ -15,6 +15,7 @@ from gongji.settlement.v1 import settlement_pb2 as pb
 from kernel.failures import Failure
 from ops.embedded.databases import Databases
 from ops.restore.comparing import Difference
+from services.settlement.domain.bill import Bill
 from tests.e2e.asking import get, new_key, refusal, reverse, revoke, settle
 from tests.e2e.town import Family, Town, new_resident
 from tests.fault import restores
@@ -24,6 +25,7 @@ from tests.fault.victims import COORDINATOR, arm_running, died, revive
 pytestmark = pytest.mark.long
 
 BILL_FEN: Final = 10_000
+DEDUCTIBLE_FEN, FUND_FEN = 300, 700
 WAIT_S: Final = 20.0
 BEFORE: Final = [(1_000, 2_000), (10_000, 0)]
 PAID: Final = [(0, 0), (3_000, 0)]
@@ -40,6 +42,19 @@ async def backups(town: Town, postgres: Databases) -> AsyncIterator[Backups]:
     made = Backups(town, postgres)
     yield made
     await made.drop()
+
+
+async def planned(town: Town, family: Family) -> pb.Plan:
+    """The plan of a bill that uses something of the patient's year; BILL_FEN of it are the person's."""
+    total_fen = BILL_FEN + FUND_FEN
+    bill = Bill(total_fen, 0, 0, 0, total_fen, act_pay_dedc=DEDUCTIBLE_FEN, hifp_pay=FUND_FEN)
+    return await town.planned_for(family, bill)
+
+
+async def years(town: Town) -> dict[str, tuple[int, int]]:
+    """What of the deductible and the fund each patient's year has used."""
+    rows = await town.settlement.fetch("SELECT psn_no, deductible_fen, fund_fen FROM benefit_years")
+    return {psn_no: (deductible_fen, fund_fen) for psn_no, deductible_fen, fund_fen in rows}
 
 
 async def dies_with(town: Town, request: pb.SettleRequest, point: str) -> pb.SettleResponse | None:
@@ -72,6 +87,7 @@ class History:
     reversal: tuple[pb.ReverseTransactionRequest, pb.Settlement]
     refused: tuple[pb.SettleRequest, pb.Replan]
     truth: Mapping[UUID, str]
+    used: Mapping[str, tuple[int, int]]
 
 
 async def lived(town: Town, backups: Backups) -> tuple[str, History]:
@@ -79,7 +95,7 @@ async def lived(town: Town, backups: Backups) -> tuple[str, History]:
     kept, taken_back, lost, given_back, refused, open_, trying = await town.pairs(7)
     desk = town.desks.settlement
     requests = {
-        name: settle(await town.planned(family, BILL_FEN))
+        name: settle(await planned(town, family))
         for name, family in (("kept", kept), ("taken back", taken_back), ("trying", trying))
     }
     settled = {
@@ -93,11 +109,11 @@ async def lived(town: Town, backups: Backups) -> tuple[str, History]:
 
     answer = await desk.Settle(requests["trying"], wait_for_ready=True, timeout=CALL_TIMEOUT_S)
     settled["trying"] = (requests["trying"], answer.settlement)
-    lost_request = settle(await town.planned(lost, BILL_FEN))
+    lost_request = settle(await planned(town, lost))
     settled["lost"] = (lost_request, (await desk.Settle(lost_request)).settlement)
     revocation = revoke(settled["taken back"][1].setl_id)
     revoked = (await desk.RevokeSettle(revocation)).revocation
-    given_back_request = settle(await town.planned(given_back, BILL_FEN))
+    given_back_request = settle(await planned(town, given_back))
     await desk.Settle(given_back_request)
     reversal = reverse(given_back_request.key)
     refund = (await desk.ReverseTransaction(reversal)).refund
@@ -109,6 +125,7 @@ async def lived(town: Town, backups: Backups) -> tuple[str, History]:
     newcomer = await town.family(new_resident(past_fen=4_321))
     await town.at_rest()
     truth = await states(town)
+    used = await years(town)
     open_request = settle(await town.planned(open_, BILL_FEN))
     assert await dies_with(town, open_request, "settlement.decide.before_commit") is None
     return backup, History(
@@ -122,6 +139,7 @@ async def lived(town: Town, backups: Backups) -> tuple[str, History]:
         reversal=(reversal, refund),
         refused=(refused_request, replan),
         truth=truth,
+        used=used,
     )
 
 
@@ -189,6 +207,9 @@ async def test_a_coordinator_restored_from_an_older_backup_gives_every_key_its_o
     await town.told()
 
     await every_key_has_its_outcome(town, history)
+    assert [history.used[family.patient.psn_no] for family in history.paid] == [(DEDUCTIBLE_FEN, FUND_FEN)] * 3
+    now_used = await years(town)
+    assert {psn_no: used for psn_no, used in history.used.items() if now_used.get(psn_no, (0, 0)) != used} == {}
     await restores.close_alarms(town)
     for family in history.paid:
         assert await town.money(family) == PAID

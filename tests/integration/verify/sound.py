@@ -47,6 +47,27 @@ async def make_coordinator(connection: asyncpg.Connection) -> None:
         (CALLED_OFF, "SETTLE", "CLOSED", "2207", [40], None),
         (NEVER_SEEN, "TOMBSTONE", "CLOSED", "2207", [], None),
     )
+    await insert(
+        connection,
+        "plans",
+        **plan_row(TAKEN_BACK),
+        insutype="310",
+        pool="",
+        deductible_fen=10,
+        fund_fen=20,
+        large_fen=0,
+    )
+    await insert(
+        connection,
+        "benefit_years",
+        psn_no=PATIENT,
+        year=2026,
+        insutype="310",
+        pool="",
+        deductible_fen=10,
+        fund_fen=20,
+        large_fen=0,
+    )
     for payment_id, kind, state, infno, amounts, original in rows:
         settles = kind == "SETTLE"
         legs = [
@@ -97,6 +118,24 @@ async def make_cleared(connection: asyncpg.Connection) -> None:
         carried_on_count=0,
         carry_reason="",
     )
+
+
+def plan_row(payment_id: UUID) -> dict[str, object]:
+    """The plan that a settlement pays, as far as it must have something everywhere."""
+    return {
+        "plan_id": UUID(int=100 + payment_id.int),
+        "digest": bytes(32),
+        "psn_no": PATIENT,
+        "year": 2026,
+        "patient_version": 0,
+        "fixmedins_code": HOSPITAL,
+        "infno": "2206",
+        "legs": "[]",
+        "amount_fen": 0,
+        "document": "{}",
+        "created_at": NOW,
+        "expires_at": NOW + timedelta(seconds=1),
+    }
 
 
 async def make_ledger(connection: asyncpg.Connection) -> None:

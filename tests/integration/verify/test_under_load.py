@@ -230,6 +230,9 @@ async def plant(victims: Sequence[tuple[Family, Settled]], connections: dict[str
     await urumqi.execute(  # I9
         "UPDATE authorisations SET used_fen = used_fen + 1 WHERE authorisation_id = $1", families[5].leave
     )
+    await coordinator.execute(  # YEAR
+        "INSERT INTO benefit_years VALUES ($1, 2026, '310', 'planted', 1, 0, 0)", families[5].patient
+    )
     await coordinator.execute("ALTER TABLE payments ALTER msgid DROP NOT NULL")  # I10
     for _ in range(2):
         await coordinator.execute(

@@ -21,6 +21,7 @@ from ops.verify.clearing import check_clearing
 from ops.verify.ledger import check_ledger
 from ops.verify.report import INVARIANTS, Report
 from ops.verify.run import Audit, verify
+from ops.verify.years import check_years
 from tests.integration.verify.sound import AREA, HELD, HOSPITAL, NAMES, NOW, PAID
 
 _GUARDED: Final = "SELECT DISTINCT tgrelid::regclass::text AS name FROM pg_trigger WHERE NOT tgisinternal"
@@ -48,6 +49,7 @@ async def violated(places: Places, *, coordinator: str = "SELECT", ledger: str =
         await check_chain(connections[1], AREA, report)
         await check_across(connections[0], {AREA: connections[1]}, report)
         await check_clearing(connections[0], report)
+        await check_years(connections[0], report)
     return violations(report)
 
 
@@ -210,6 +212,10 @@ COORDINATOR_SPOILT: Final[dict[str, tuple[str, str]]] = {
     "a month's file that is another": (
         "CLEARED",
         "UPDATE clearing_runs SET lines_sha256 = decode(repeat('00', 32), 'hex')",
+    "a year that still counts what was given back": ("YEAR", "UPDATE benefit_years SET fund_fen = 1"),
+    "a year that forgot a settlement": (
+        "YEAR",
+        "UPDATE plans SET plan_id = (SELECT plan_id FROM payments WHERE payment_id = '$PAID')",
     ),
     "one key with two outcomes": (
         "I10",
