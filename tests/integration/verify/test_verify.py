@@ -212,6 +212,7 @@ COORDINATOR_SPOILT: Final[dict[str, tuple[str, str]]] = {
     "a month's file that is another": (
         "CLEARED",
         "UPDATE clearing_runs SET lines_sha256 = decode(repeat('00', 32), 'hex')",
+    ),
     "a year that still counts what was given back": ("YEAR", "UPDATE benefit_years SET fund_fen = 1"),
     "a year that forgot a settlement": (
         "YEAR",

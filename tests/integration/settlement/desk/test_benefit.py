@@ -169,9 +169,9 @@ async def test_a_plan_made_before_the_year_moved_is_refused(town: Town) -> None:
         first, second = [await planned(terminal, patient, 12_000) for _ in range(2)]
         assert computed(first) == computed(second) == (10_000, 1_000, 0, 11_000)
         await terminal.settle(first, care=Care.OUTPATIENT)
-        assert await town.refused(terminal.settle(second, care=Care.OUTPATIENT)) == "PLAN_STALE"
-        anew = await planned(terminal, patient, 12_000)
-    assert computed(anew) == (0, 6_000, 0, 6_000)
+        anew = await terminal.settle(second, care=Care.OUTPATIENT)
+    assert isinstance(anew, pb.Replan)
+    assert (anew.reason, computed(anew.plan)) == ("PLAN_STALE", (0, 6_000, 0, 6_000))
     assert await year_of(town, patient) == {("310", "clinic"): (10_000, 1_000, 0)}
 
 
@@ -181,9 +181,11 @@ async def test_settlements_of_one_patient_at_once_never_use_a_fen_twice(town: To
 
     async def settle(total_fen: int) -> pb.Settlement | str:
         try:
-            return await paid(town, patient, total_fen)
+            async with town.terminal(fixmedins_code=GRADED) as (terminal, _):
+                outcome = await terminal.settle(await planned(terminal, patient, total_fen), care=Care.OUTPATIENT)
         except (TerminalRefusal, Unanswered) as refused:
             return refused.reason
+        return outcome if isinstance(outcome, pb.Settlement) else getattr(outcome, "reason", "")
 
     told = await asyncio.gather(*(settle(3_000 + place) for place in range(10)))
     done = [computed(each) for each in told if not isinstance(each, str)]
