@@ -5,8 +5,10 @@ request that no case states it answers UNIMPLEMENTED, naming the nearest case an
 
 Which case answers, when several could:
 1. a dialogue that is under way before a new one; of those, the one last spoken in;
-2. in a dialogue its next step; else the same step again, the last first; else a later one, if only looks are left out;
-3. a new dialogue by the case whose first request states most; of equals, the first by consumer and name.
+2. in a dialogue its next step; else a step again, the last first; else a later one, if only looks and repetitions
+   are left out;
+3. a new dialogue, begun as in 2, by the case whose first request states most; of equals, the first by consumer and
+   name.
 """
 
 from __future__ import annotations
@@ -64,9 +66,15 @@ class Dialogue:
         after = [place for place in calls if place > self.reached]
         found = [*after[:1], *reversed([place for place in calls if place <= self.reached])]
         for earlier, place in enumerate(after[1:], start=1):
-            if all(self.case.steps[left].method.startswith(LOOKS) for left in after[:earlier]):
+            if all(map(self._may_be_left_out, after[:earlier])):
                 found.append(place)
         return (place for place in found if self.case.steps[place].call == path)
+
+    def _may_be_left_out(self, place: int) -> bool:
+        """A look, or the repetition of a request that was made."""
+        step = self.case.steps[place]
+        made = [(one.call, one.request) for one in self.case.steps[: self.reached + 1]]
+        return step.method.startswith(LOOKS) or (step.call, step.request) in made
 
     def heard(self, place: int, request: Any) -> dict[str, str]:  # noqa: ANN401  JSON.
         """The names with what this request says; Differs if it is not that of the step."""
@@ -98,21 +106,18 @@ class Stub:
     def step_for(self, path: str, request: Any) -> tuple[Dialogue, Step]:  # noqa: ANN401  JSON.
         """Which step this request is, by the precedence above; Differs from the nearest if it is none."""
         nearest: Differs | None = None
-        for dialogue in [*reversed(self.dialogues), *self._new(path)]:
+        for dialogue in [*reversed(self.dialogues), *map(Dialogue, sorted(self.cases, key=_generality))]:
             for place in dialogue.steps_for(path):
                 try:
                     dialogue.names = dialogue.heard(place, request)
                 except Differs as differs:
-                    named = Differs(differs.path, f"{dialogue.case.consumer}/{dialogue.case.name}: {differs}", None)
-                    nearest = named if nearest is None or _depth(differs) > _depth(nearest) else nearest
+                    if nearest is None or _depth(differs) > _depth(nearest):
+                        nearest = Differs.from_case(dialogue.case, differs)
                     continue
                 dialogue.reached = max(dialogue.reached, place)
                 self._keep(dialogue)
                 return dialogue, dialogue.case.steps[place]
-        raise nearest or Differs("", f"no case calls {path}", None)
-
-    def _new(self, path: str) -> list[Dialogue]:
-        return [Dialogue(case) for case in sorted(self.cases, key=_generality) if _first(case).call == path]
+        raise nearest or Differs(path, "a case that calls it", None)
 
     def _keep(self, dialogue: Dialogue) -> None:
         self.dialogues = [one for one in self.dialogues if one is not dialogue][-DIALOGUES_MAX + 1 :]

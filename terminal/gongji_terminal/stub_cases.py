@@ -23,6 +23,7 @@ from google.protobuf import json_format
 from google.protobuf.message import Message
 
 from gongji_terminal.failures import is_reason
+from gongji_terminal.msgid import SHANGHAI
 
 SHIPPED: Final = Path(__file__).parent / "cases"
 """The terminals' own cases: the services are tested with them, and the stub answers from them."""
@@ -31,12 +32,15 @@ _SOON: Final = timedelta(minutes=10)
 _UUID: Final = "[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}"
 FORMS: Final[Mapping[str, str]] = {
     "uuid": _UUID,
+    "bytes16": "[A-Za-z0-9+/]{22}==",
     "bytes32": "[A-Za-z0-9+/]{43}=",
+    "year": "[0-9]{4}",
     "time": r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9:.]+Z",
     "text": ".+",
     "count": "[0-9]+",
     "msgid": "[HP][1-9][0-9]{28}",
     "visit": "[0-9A-Za-z_-]{1,30}",
+    "day": "[0-9]{4}-[0-9]{2}-[0-9]{2}",
 }
 """What a value of this form looks like. ``code of`` and ``token of`` a person may look like anything."""
 
@@ -51,6 +55,13 @@ class Differs(Exception):  # noqa: N818  It is what a comparison found.
     def __init__(self, path: str, stated: object, found: object) -> None:
         super().__init__(f"{path or 'the message'}: stated {stated!r}, found {found!r}")
         self.path = path
+
+    @classmethod
+    def from_case(cls, case: Case, differs: Differs) -> Differs:
+        """The same, saying which case it is of."""
+        found = cls(differs.path, None, None)
+        found.args = (f"{case.consumer}/{case.name}: {differs}",)
+        return found
 
 
 @dataclass(frozen=True, slots=True)
@@ -238,13 +249,17 @@ def filled(stated: Any, names: dict[str, str], forms: Mapping[str, str]) -> Any:
             return stated
 
 
-def made_up(form: str) -> str:
+def made_up(form: str) -> str:  # noqa: PLR0911  One line for each form.
     """A value of this form that nobody has made before."""
     match form:
         case "uuid":
             return str(uuid4())
-        case "bytes32":
-            return base64.b64encode(secrets.token_bytes(32)).decode()
+        case "bytes16" | "bytes32":
+            return base64.b64encode(secrets.token_bytes(int(form.removeprefix("bytes")))).decode()
+        case "year":
+            return f"{datetime.now(SHANGHAI):%Y}"
+        case "day":
+            return f"{datetime.now(SHANGHAI) - timedelta(days=1):%Y-%m-%d}"
         case "time":
             return (datetime.now(UTC) + _SOON).isoformat().replace("+00:00", "Z")
         case "count":
