@@ -32,6 +32,7 @@ from services.settlement import recovery
 from services.settlement.api.account import AccountApi
 from services.settlement.api.clearing import ClearingApi
 from services.settlement.api.reconciliation import ReconciliationApi
+from services.settlement.api.returns import ReturnApi
 from services.settlement.api.settlement import SettlementApi
 from services.settlement.api.wallets import WalletApi
 from services.settlement.clients import Identity, LedgerClient
@@ -213,6 +214,7 @@ async def serve(process: Process, settings: Settings, *, policies: FollowedFolde
 
     server = RpcServer(settings, process.health)
     SettlementApi(desk, engine, clock, new_id).add_to(server)
+    ReturnApi(desk, engine, clock, new_id).add_to(server)
     AccountApi(desk, engine).add_to(server)
     WalletApi(Room(desk, engine, Identity(identity)), clock).add_to(server)
     ClearingApi(database, clock).add_to(server)

@@ -45,7 +45,7 @@ from services.settlement.saga.requests import reverse as reverse_decision
 from services.settlement.saga.requests import revoke as revoke_decision
 from services.settlement.saga.restoring import predates_failure
 from services.settlement.store import payments as store
-from services.settlement.store import plans, stays
+from services.settlement.store import plans, stale_plans, stays
 from services.settlement.store.clearing import is_cleared
 from services.settlement.store.payments import Beginning, Connection
 from services.settlement.wire.events import bill_refunded
@@ -214,7 +214,7 @@ async def _refused_as_stale(engine: Engine, beginning: Beginning) -> None:
         plan = await plans.document(connection, beginning.plan_id)
         if plan is None:
             raise LookupError(f"plan {beginning.plan_id} was judged and is not there")
-        paid = await store.paid_by(connection, beginning.plan_id, beginning.key)
+        paid = await stale_plans.paid_by(connection, beginning.plan_id, beginning.key)
     if paid is not None:
         raise plan_paid_failure(paid)
     refused = refused_as_stale(
@@ -229,7 +229,7 @@ async def _refused_as_stale(engine: Engine, beginning: Beginning) -> None:
     replan_plan_id = await _new_plan(engine, refused, plan, frozenset())
     fault_point("settlement.replan.before_commit")
     async with engine.database.driver_connection() as connection:
-        await store.insert_stale(
+        await stale_plans.insert_stale(
             connection,
             replace(refused, replan_plan_id=replan_plan_id),
             epoch=engine.epoch,
@@ -308,7 +308,7 @@ async def _revoked(engine: Engine, key: Key, content: bytes, original_id: Paymen
                 request_hash=content,
                 refund_id=PaymentId(engine.new_id()),
                 now=await store.now(connection),
-                window=await _window_of(connection, original, policies),
+                window=await window_of(connection, original, policies),
             )
             if isinstance(step, AlreadyGivenBack):
                 return await _refunded(connection, step.refund, original)
@@ -330,7 +330,7 @@ async def _reversed(engine: Engine, original_key: Key, policies: Policies | None
                 new_id=PaymentId(engine.new_id()),
                 request_hash=request_hash("reverse", *original_key),
                 now=await store.now(connection),
-                window=await _window_of(connection, original, policies),
+                window=await window_of(connection, original, policies),
             )
             given_back: Refunded | None = None
             stopped = False
@@ -357,7 +357,7 @@ async def _reversed(engine: Engine, original_key: Key, policies: Policies | None
     raise AssertionError("a reversal lost every race, though each loser finds what the winner wrote")
 
 
-async def _window_of(connection: Connection, original: Payment | None, policies: Policies | None) -> Window:
+async def window_of(connection: Connection, original: Payment | None, policies: Policies | None) -> Window:
     """Until when a settlement may be taken back: the rule of its area of care on the day on which it was decided.
 
     The day of the deed counts and not that of the wish, so nobody's window closes because a policy changed.

@@ -26,6 +26,7 @@ from services.settlement.domain.lines import Line, LinesRequired, check_lines, d
 from services.settlement.domain.med_types import OF_INPATIENTS, check_agent_may, check_interim, check_med_type
 from services.settlement.domain.plan import KnownFunder, Plan, PlannedVisit, StoredPlan, VisitFacts, plan_of
 from services.settlement.domain.plan_inputs import digest_of_inputs, inputs_of
+from services.settlement.domain.returning import GivenBack, with_less_used, with_returned
 from services.settlement.domain.split import Role, split
 from services.settlement.domain.stay import StayPart, check_open
 from services.settlement.domain.visit import (
@@ -98,10 +99,16 @@ class _Asked:
     lines: Sequence[Line] = ()
     lines_of: PlanId | None = None
     """Whose lines are this bill's, where it was planned before."""
+    trial: GivenBack | None = None
+    """What is planned as if it were given back: nothing is stored then."""
 
 
-async def pre_settle(desk: Desk, *, visit: Presented, plan_id: PlanId, now: datetime) -> StoredPlan:
+async def pre_settle(
+    desk: Desk, *, visit: Presented, plan_id: PlanId, now: datetime, trial: GivenBack | None = None
+) -> StoredPlan:
     """2206 / 2101 / 2303: who would pay what for this bill. Stores the plan, moves nothing.
+
+    A ``trial`` is planned as if that were given back; its plan is not stored and cannot be paid.
 
     Failures: those of ``check_bill``, ``known_institution``, ``check_takes_bills``, ``check_signed_in``,
     ``signed_claims``, ``check_claims``, ``check_med_type``, ``check_interim``, ``check_lines``, ``check_agent_may``,
@@ -150,7 +157,14 @@ async def pre_settle(desk: Desk, *, visit: Presented, plan_id: PlanId, now: date
         agent.check(visit, now=now)
         facts = agent.noted_in(facts)
     asked = _Asked(
-        visit.psn_no, visit.infno, visit.mdtrt_id, visit.med_type, visit.bill, facts=facts, lines=visit.lines
+        visit.psn_no,
+        visit.infno,
+        visit.mdtrt_id,
+        visit.med_type,
+        visit.bill,
+        facts=facts,
+        lines=visit.lines,
+        trial=trial,
     )
     return await _planned(desk, known, asked, silent=frozenset(), plan_id=plan_id, now=now)
 
@@ -236,6 +250,10 @@ async def _planned(
     circle, enrolment = circle_of(asked.patient, known.people, known.bindings)
     questions = questions_of(circle, enrolment, paused=paused, wallet_area=known.patient_year.wallet_area)
     readings = await read_areas(desk.ledgers, questions, silent, month=known.month)
+    used = known.patient_year.used
+    if asked.trial is not None:
+        readings = with_returned(readings, asked.trial, month=known.month)
+        used = with_less_used(used, asked.trial, year=known.year)
     visit = visit_of(
         circle,
         enrolment,
@@ -254,7 +272,7 @@ async def _planned(
         fixmedins_code=known.institution.fixmedins_code,
         level=known.institution.level,
         med_type=asked.med_type,
-        used=known.patient_year.used,
+        used=used,
     )
     visit = replace(visit, case=case)
     inputs = inputs_of(visit, policies, made_at=now)
@@ -285,6 +303,8 @@ async def _planned(
         inputs_digest=digest_of_inputs(inputs),
         facts=replace(asked.facts, age=circle.patient.age_on(business_date(now)), psn_type=enrolment.psn_type),
     )
+    if asked.trial is not None:
+        return StoredPlan(plan, now, plan.digest)
     fault_point("settlement.plan.before_commit")
     stored = await plans.insert(desk.database, plan, inputs, lines=asked.lines, lines_of=asked.lines_of)
     fault_point("settlement.plan.after_commit")

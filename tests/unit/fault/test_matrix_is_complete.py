@@ -57,6 +57,7 @@ WITHOUT_POINTS: Final[Mapping[str, str]] = {
     "services/settlement/operations/reconciling.py view_day": "reads",
     "services/settlement/operations/reconciling.py differences_of_day": "reads",
     "services/settlement/operations/reconciling.py list_differences": "reads",
+    "services/settlement/operations/returning.py _revocable": "reads",
     "services/settlement/operations/payments.py _plan_of": "reads",
     "services/settlement/operations/payments.py _check_not_lost": "reads",
     "services/settlement/operations/payments.py _check_mutual_aid": "reads",

@@ -10,14 +10,14 @@ import pytest
 from google.protobuf.descriptor import Descriptor
 from google.protobuf.message import Message
 
-from gongji.settlement.v1 import account_pb2, clearing_pb2, reconciliation_pb2, settlement_pb2, wallets_pb2
+from gongji.settlement.v1 import account_pb2, clearing_pb2, reconciliation_pb2, returns_pb2, settlement_pb2, wallets_pb2
 from gongji_terminal.msgid import next_msgid
 from tests.anything import CALL_S, broken_by
 from tests.integration.settlement.desk.town import HAMI, HOSPITAL, PHARMACY, URUMQI, Town
 
 METHODS: Final = [
     (service.full_name, method.name, method.output_type, (method.client_streaming, method.server_streaming))
-    for file in (settlement_pb2, account_pb2, wallets_pb2, clearing_pb2, reconciliation_pb2)
+    for file in (settlement_pb2, account_pb2, wallets_pb2, clearing_pb2, reconciliation_pb2, returns_pb2)
     for service in file.DESCRIPTOR.services_by_name.values()
     for method in service.methods
 ]
@@ -66,6 +66,7 @@ async def good_requests(town: Town) -> dict[str, Message]:
         ),
         "GetBalance": account_pb2.GetBalanceRequest(**account),
         "GetStatement": account_pb2.GetStatementRequest(**account),
+        "PlanReturn": returns_pb2.PlanReturnRequest(setl_id=str(uuid4()), rest=visit),
         **_of_wallets(patient),
         **_of_reconciliation(),
         **_of_clearing(),

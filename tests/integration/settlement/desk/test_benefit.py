@@ -11,6 +11,7 @@ from uuid import UUID, uuid4
 import pytest
 
 from gongji.identity.v1.person_pb2 import INSTITUTION_LEVEL_TWO
+from gongji.settlement.v1 import returns_pb2
 from gongji.settlement.v1 import settlement_pb2 as pb
 from gongji_terminal import Care, Terminal, TerminalRefusal, Unanswered
 from kernel.clock import business_year
@@ -98,7 +99,7 @@ async def year_of(town: Town, *people: str) -> Year:
     return found
 
 
-def computed(told: pb.Settlement | pb.Plan) -> tuple[int, int, int, int]:
+def computed(told: pb.Settlement | pb.Plan | returns_pb2.RestFigures) -> tuple[int, int, int, int]:
     """act_pay_dedc, hifp_pay, hifob_pay, psn_part_amt."""
     amounts = told.amounts
     return amounts.act_pay_dedc, amounts.hifp_pay, amounts.hifob_pay, amounts.psn_part_amt
@@ -250,3 +251,18 @@ async def test_each_fen_can_be_derived_again_from_the_inputs(town: Town) -> None
     assert result.burden.act_pay_dedc == 10_000
     assert [(one.psn_no, one.amount_fen) for one in result.contributions] == [(patient, 3_500), (funder, 2_500)]
     assert [(leg.psn_no, leg.amount_fen) for leg in plan.legs] == [(patient, 3_500), (funder, 2_500)]
+
+
+async def test_a_return_is_shown_with_what_the_year_will_have_used(town: Town) -> None:
+    """The rest opens the fund anew: what the whole had used of the year is open again, with its money and without."""
+    patient = await town.person(HAMI, psn_type="11")
+    settled = await paid(town, patient, 13_000)
+    assert computed(settled) == (10_000, 1_500, 0, 11_500)
+    rest = town.presented(patient, 11_000, fixmedins_code=GRADED)
+    shown = await town.returns.PlanReturn(
+        returns_pb2.PlanReturnRequest(setl_id=settled.setl_id, rest=rest), timeout=building.CALL_S
+    )
+    assert computed(shown.expected) == computed(shown.at_worst) == (10_000, 500, 0, 10_500)
+    async with town.terminal(fixmedins_code=GRADED) as (terminal, _):
+        await terminal.revoke(settled.setl_id, care=Care.OUTPATIENT)
+        assert (await planned(terminal, patient, 11_000)).amounts == shown.expected.amounts

@@ -29,6 +29,7 @@ from gongji.identity.v1.person_pb2 import INSTITUTION_STATE_SUSPENDED
 from gongji.ledger.v1 import ledger_pb2
 from gongji.settlement.v1 import account_pb2, settlement_pb2
 from gongji.settlement.v1.account_pb2_grpc import AccountServiceStub
+from gongji.settlement.v1.returns_pb2_grpc import ReturnServiceStub
 from gongji.settlement.v1.settlement_pb2_grpc import SettlementServiceStub
 from gongji_terminal import Journal, Patience, Terminal, TerminalRefusal, Unanswered
 from gongji_terminal.failures import failure_of
@@ -113,6 +114,11 @@ class Town:
     def desk(self) -> Any:  # noqa: ANN401  The stub's own type exists for the type checker alone.
         """SettlementService, raw."""
         return SettlementServiceStub(self.channel)
+
+    @property
+    def returns(self) -> Any:  # noqa: ANN401  As above.
+        """ReturnService, raw."""
+        return ReturnServiceStub(self.channel)
 
     @property
     def accounts(self) -> Any:  # noqa: ANN401  As above.
