@@ -39,7 +39,7 @@ def run(
     data: Data = HERE,
     as_json: AsJson = False,
 ) -> None:
-    """Run a period, from an hour after its last day: once and for ever. One that was run is shown as it is.
+    """Run a period, from a day after its last one: once and for ever. One that was run is shown as it is.
 
     From then on its settlements can no longer be revoked where the policy says before clearing.
     Exit code 0: it is run; 2: it is not, and the reason says what comes first.

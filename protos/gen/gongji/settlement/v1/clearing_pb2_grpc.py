@@ -74,7 +74,7 @@ class ClearingServiceServicer:
     """
 
     def RunClearing(self, request, context):
-        """Runs a period, from an hour after its end; months are run one after another, from that of the first payment on. One
+        """Runs a period, from a day after its end; months are run one after another, from that of the first payment on. One
         that was run already is answered as it is. It may take minutes: give it a deadline of an hour.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)

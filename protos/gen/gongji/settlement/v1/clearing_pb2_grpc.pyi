@@ -38,7 +38,7 @@ class ClearingServiceStub:
     @_typing.overload
     def __new__(cls, channel: _aio.Channel) -> ClearingServiceAsyncStub: ...
     RunClearing: _grpc.UnaryUnaryMultiCallable[_clearing_pb2.RunClearingRequest, _clearing_pb2.RunClearingResponse]
-    """Runs a period, from an hour after its end; months are run one after another, from that of the first payment on. One
+    """Runs a period, from a day after its end; months are run one after another, from that of the first payment on. One
     that was run already is answered as it is. It may take minutes: give it a deadline of an hour.
     """
     GetClearing: _grpc.UnaryUnaryMultiCallable[_clearing_pb2.GetClearingRequest, _clearing_pb2.GetClearingResponse]
@@ -62,7 +62,7 @@ class ClearingServiceAsyncStub(ClearingServiceStub):
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     RunClearing: _aio.UnaryUnaryMultiCallable[_clearing_pb2.RunClearingRequest, _clearing_pb2.RunClearingResponse]  # type: ignore[assignment]
-    """Runs a period, from an hour after its end; months are run one after another, from that of the first payment on. One
+    """Runs a period, from a day after its end; months are run one after another, from that of the first payment on. One
     that was run already is answered as it is. It may take minutes: give it a deadline of an hour.
     """
     GetClearing: _aio.UnaryUnaryMultiCallable[_clearing_pb2.GetClearingRequest, _clearing_pb2.GetClearingResponse]  # type: ignore[assignment]
@@ -89,7 +89,7 @@ class ClearingServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _clearing_pb2.RunClearingRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_clearing_pb2.RunClearingResponse, _abc.Awaitable[_clearing_pb2.RunClearingResponse]]:
-        """Runs a period, from an hour after its end; months are run one after another, from that of the first payment on. One
+        """Runs a period, from a day after its end; months are run one after another, from that of the first payment on. One
         that was run already is answered as it is. It may take minutes: give it a deadline of an hour.
         """
 
