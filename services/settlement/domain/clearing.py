@@ -22,8 +22,8 @@ from services.settlement.domain.plan import PlanLeg
 from services.settlement.domain.split import Role
 
 RUNS_AFTER: Final = timedelta(days=1)
-"""So long after its last day a period may be run: that day is reconciled first, and who never saw an answer on it has had
-a day to reverse. Whatever began within the period has long written its row by then: statements are cut off after
+"""So long after its last day a period may be run: that day is reconciled first, and who never saw an answer on it has
+had a day to reverse. Whatever began within the period has long written its row by then: statements are cut off after
 seconds, and so are transactions that fall silent (``chassis.db``)."""
 FUND_LEG_NO: Final = 0
 """Stands for the pooled fund's share, which no ledger holds; the legs count from 1."""

@@ -221,7 +221,7 @@ async def test_a_late_revocation_is_cleared_in_its_own_month(book: Book) -> None
 
 
 async def test_periods_are_run_in_order_once_they_are_over(book: Book) -> None:
-    """The first is that of the first plan, the next the month after it, and none before the day after its last one is over."""
+    """The first is that of the first plan, then one after another, and none before the day after its end is over."""
     await book.settled(at("2025-03-10"), leg(Role.FUNDER, HAMI, 700))
     out_of_order = ("CLEARING_OUT_OF_ORDER", {"period": "2025-04", "next_period": "2025-03"})
     assert await refusal(book, APRIL) == out_of_order
