@@ -46,7 +46,7 @@ def explain(
 ) -> None:
     """Derive a settlement's plan anew from the inputs that were kept with it, and compare each fen. Writes nothing.
 
-    Exit code 0: it agrees; 1: it does not, or its inputs were not kept; 2: nothing can be told of it.
+    Exit code 0: it agrees; 1: it does not; 2: nothing can be derived, as its inputs were not kept or nobody knows it.
     """
     from chassis.db import DRIVER_ERRORS  # noqa: PLC0415  So that every other command starts without it.
     from ops.payments.databases import opened  # noqa: PLC0415  As above.

@@ -155,10 +155,16 @@ def _compared(plan: Plan, derived: Derived, inputs: Mapping[str, Any]) -> Iterat
         pool="" if case is None else case.pool,
         inputs_digest=plan.inputs_digest,
     )
-    again = replace(
-        again,
-        visit=replace(again.visit, bill=visit.bill, psn_no=visit.patient.psn_no, insuplc_admdvs=visit.patient.area),
+    again = replace(  # All that is computed; the rest of the plan is what the terminal stated.
+        plan,
+        visit=replace(plan.visit, bill=visit.bill, psn_no=visit.patient.psn_no, insuplc_admdvs=visit.patient.area),
         policy_version=inputs["policy_version"],
+        own_balance_fen=again.own_balance_fen,
+        amounts=again.amounts,
+        legs=again.legs,
+        funders=again.funders,
+        skipped=again.skipped,
+        pool=again.pool,
     )
     yield from _different("plan", plan.document(), again.document())
 

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import io
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from datetime import UTC, datetime
-from typing import Final
+from typing import Any, Final
 from uuid import UUID, uuid4
 
+import asyncpg
 import pytest
+from rich.console import Console
 
 from gongji.identity.v1.person_pb2 import INSTITUTION_LEVEL_TWO
 from gongji.settlement.v1 import returns_pb2
@@ -16,9 +20,9 @@ from gongji.settlement.v1 import settlement_pb2 as pb
 from gongji_terminal import Care, Terminal, TerminalRefusal, Unanswered
 from kernel.clock import business_year
 from ops.embedded.databases import Databases
-from services.settlement.domain.plan import Plan
-from services.settlement.domain.plan_inputs import digest_of_inputs, policies_in, visit_in
-from services.settlement.domain.split import split
+from ops.payments import databases as reading
+from ops.settlements.explaining import NotExplainedError, explained
+from ops.settlements.view import show
 from tests.integration.settlement.desk import said
 from tests.integration.settlement.desk import town as building
 from tests.integration.settlement.desk.town import HAMI, PHARMACY, URUMQI, Town, token
@@ -221,36 +225,111 @@ async def test_a_given_pooled_part_is_counted_too(town: Town) -> None:
     """Where the area's core system computes, the year keeps what it said; a bill without any leaves no row."""
     patient = await town.person(URUMQI)
     async with town.terminal() as (terminal, _):
-        for given in ({"act_pay_dedc": 300, "hifp_pay": 400, "hifob_pay": 50, "hifmi_pay": 60}, {}):
+        for given in (True, False):
+            bill = building.bill(1_000)
+            if given:
+                bill.act_pay_dedc, bill.hifp_pay, bill.hifob_pay, bill.hifmi_pay = 300, 400, 50, 60
             mdtrt_id = uuid4().hex[:30]
             plan = await terminal.pre_settle(
                 care=Care.OUTPATIENT,
                 psn_no=patient,
                 ec_token=token(patient, mdtrt_id=mdtrt_id),
                 mdtrt_id=mdtrt_id,
-                bill=building.bill(1_000, **given),
+                bill=bill,
             )
             await terminal.settle(plan, care=Care.OUTPATIENT)
     assert await year_of(town, patient) == {("310", ""): (300, 400, 50)}
 
 
-async def test_each_fen_can_be_derived_again_from_the_inputs(town: Town) -> None:
-    """The stored inputs alone give the stored plan, with family, caps and a table; their digest stands in the plan."""
+@asynccontextmanager
+async def spoilt(town: Town, statement: str, *arguments: object) -> AsyncIterator[reading.Databases]:
+    """The settlement database as the operator's commands read it, changed by hand until the block ends."""
+    connection = await asyncpg.connect(town.database._url)
+    transaction = connection.transaction()
+    await transaction.start()
+    try:
+        await connection.execute(statement, *arguments)
+        yield reading.Databases({reading.COORDINATOR: connection})
+    finally:
+        await transaction.rollback()
+        await connection.close()
+
+
+async def test_each_fen_is_derived_again_from_what_was_kept(town: Town) -> None:
+    """A table, a family with limits, one left out, a wallet: the inputs give what was charged, revoked or not."""
     patient = await town.person(HAMI, past=3_000, current=500, psn_type="11")
-    funder = await town.person(URUMQI, past=4_000)
-    await town.bind(funder, patient, URUMQI, order=1, authorised_fen=2_500)
+    await town.credit(patient, HAMI, wallet=700)
+    first, second, broke = [await town.person(URUMQI, past=past) for past in (4_000, 9_000, 1)]
+    for order, (funder, authorised_fen) in enumerate([(first, 2_500), (second, None), (broke, 100)], start=1):
+        await town.bind(funder, patient, URUMQI, order=order, authorised_fen=authorised_fen)
+    await town.set_frozen(broke, URUMQI, frozen=True)
+    settled = await paid(town, patient, 20_000)
+    async with spoilt(town, "SELECT") as databases:
+        told = await explained(databases, settled.setl_id)
+    assert (told.agrees, told.state, told.refund_id) == (True, told.state, None), told.differences
+    figures: Any = told.as_json()
+    assert figures["benefit"]["act_pay_dedc"] == 10_000
+    assert [(one["role"], one["psn_no"], one["past_fen"] + one["current_fen"]) for one in figures["sources"]] == [
+        ("OWN", patient, 3_500),
+        ("WALLET", patient, 700),
+        ("FUNDER", first, 2_500),
+        ("FUNDER", second, 8_300),
+    ]
+    assert figures["skipped"] == [{"psn_no": broke, "reason": "FROZEN"}]
+    out = io.StringIO()
+    show(told, Console(file=out, width=200))
+    assert "agrees" in out.getvalue()
+    async with town.terminal(fixmedins_code=GRADED) as (terminal, _):
+        revocation = await terminal.revoke(settled.setl_id, care=Care.OUTPATIENT)
+    assert isinstance(revocation, pb.Settlement)
+    async with spoilt(town, "SELECT") as databases:
+        again = await explained(databases, revocation.setl_id)
+    assert (again.agrees, str(again.setl_id), str(again.refund_id)) == (True, settled.setl_id, revocation.setl_id)
+
+
+SPOILT: Final = {
+    "a leg of the plan": (
+        "UPDATE plans SET document = jsonb_set(document, '{legs,0,past_fen}', '2999') WHERE plan_id = $1",
+        {"plan.digest", "plan.legs[0].past_fen", "payment.legs[0].past_fen", "payment.amount_fen"},
+    ),
+    "what the patient had": (
+        "UPDATE plans SET inputs = jsonb_set(inputs, '{patient,past_fen}', '2999') WHERE plan_id = $1",
+        {"plan.inputs_digest", "plan.own_balance_fen", "plan.legs[0].past_fen"},
+    ),
+    "what the year had used": (
+        "UPDATE plans SET inputs = jsonb_set(inputs, '{case,year,deductible_fen}', '1') WHERE plan_id = $1",
+        {"plan.inputs_digest", "plan.amounts.act_pay_dedc", "plan.amounts.hifp_pay"},
+    ),
+    "the policy's own order": (
+        "UPDATE plans SET inputs = jsonb_set(inputs, '{policies,650500,own_order}', '[]') WHERE plan_id = $1",
+        {"plan.inputs_digest", "plan.amounts.own_past_fen", "plan.legs"},
+    ),
+    "a policy that nothing can be computed by": (
+        "UPDATE plans SET inputs = jsonb_set(inputs, '{policies,650500,wallet}', '7') WHERE plan_id = $1",
+        {"inputs"},
+    ),
+}
+
+
+@pytest.mark.parametrize(("statement", "found"), SPOILT.values(), ids=SPOILT)
+async def test_what_was_changed_by_hand_is_named(town: Town, statement: str, found: set[str]) -> None:
+    """Whoever changes a plan, its inputs or a policy value in them is found by the field."""
+    patient = await town.person(HAMI, past=3_000, psn_type="11")
     settled = await paid(town, patient, 20_000)
     async with town.database.driver_connection() as connection:
-        document, inputs = await connection.fetchrow(
-            "SELECT document, inputs FROM plans JOIN payments USING (plan_id) WHERE payment_id = $1",
-            UUID(settled.setl_id),
-        )
-    plan = Plan.of_document(document)
-    assert plan.inputs_digest == digest_of_inputs(inputs)
-    result = split(visit_in(inputs), policies_in(inputs))
-    assert result.burden.act_pay_dedc == 10_000
-    assert [(one.psn_no, one.amount_fen) for one in result.contributions] == [(patient, 3_500), (funder, 2_500)]
-    assert [(leg.psn_no, leg.amount_fen) for leg in plan.legs] == [(patient, 3_500), (funder, 2_500)]
+        plan_id = await connection.fetchval("SELECT plan_id FROM payments WHERE payment_id = $1", UUID(settled.setl_id))
+    async with spoilt(town, statement, plan_id) as databases:
+        told = await explained(databases, settled.setl_id)
+    assert found <= {each.field for each in told.differences}
+
+
+async def test_a_settlement_without_inputs_is_not_explained(town: Town) -> None:
+    """One of an older release, or made anew by a restore: NotExplainedError says so."""
+    patient = await town.person(HAMI, psn_type="11")
+    settled = await paid(town, patient, 1_000)
+    async with spoilt(town, "UPDATE plans SET inputs = NULL WHERE psn_no = $1", patient) as databases:
+        with pytest.raises(NotExplainedError, match="not kept"):
+            await explained(databases, settled.setl_id)
 
 
 async def test_a_return_is_shown_with_what_the_year_will_have_used(town: Town) -> None:
