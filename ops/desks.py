@@ -18,7 +18,7 @@ from gongji.identity.v1 import (
     sanctions_pb2_grpc,
 )
 from gongji.notify.v1 import notify_pb2_grpc
-from gongji.settlement.v1 import account_pb2_grpc, settlement_pb2_grpc, wallets_pb2_grpc
+from gongji.settlement.v1 import account_pb2_grpc, premiums_pb2_grpc, settlement_pb2_grpc, wallets_pb2_grpc
 from kernel.callers import Caller
 
 
@@ -39,6 +39,7 @@ class Desks:
     settlement: settlement_pb2_grpc.SettlementServiceAsyncStub
     accounts: account_pb2_grpc.AccountServiceAsyncStub
     wallets: wallets_pb2_grpc.WalletServiceAsyncStub
+    premiums: premiums_pb2_grpc.PremiumServiceAsyncStub
     notify: notify_pb2_grpc.NotifyServiceAsyncStub
 
 
@@ -67,5 +68,6 @@ async def desks_at(address_of: Callable[[str], str], *, caller: Caller) -> Async
             settlement=settlement_pb2_grpc.SettlementServiceStub(settlement),
             accounts=account_pb2_grpc.AccountServiceStub(settlement),
             wallets=wallets_pb2_grpc.WalletServiceStub(settlement),
+            premiums=premiums_pb2_grpc.PremiumServiceStub(settlement),
             notify=notify_pb2_grpc.NotifyServiceStub(notify),
         )

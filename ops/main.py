@@ -13,6 +13,7 @@ from ops.payments.command import payments
 from ops.plan import plan
 from ops.pledge_text import pledge_text
 from ops.policy.command import policy
+from ops.premiums import premiums
 from ops.restore.command import restore
 from ops.sandbox_verifier import sandbox_verifier
 from ops.settlements.command import settlement
@@ -36,6 +37,7 @@ app.add_typer(payments)
 app.add_typer(clearing)
 app.add_typer(settlement)
 app.add_typer(identity)
+app.add_typer(premiums)
 app.add_typer(pledge_text)
 app.add_typer(sandbox_verifier)
 app.add_typer(restore)

@@ -26,6 +26,7 @@ class Moment:
 _BEGAN: Final = {
     "SETTLE": ("TRYING written", "a terminal asked to settle; TRY goes to every ledger of the legs"),
     "TRANSFER": ("TRYING written", "a person gives to another's wallet; TRY goes to every ledger of the legs"),
+    "CHARGE": ("TRYING written", "a person pays a premium or has a claim paid; TRY goes to every ledger of the legs"),
     "REFUND": ("COMMITTED written", "a revocation or reversal; a refund needs no vote (rule 7)"),
     "CREDIT": ("COMMITTED written", "money comes into an account; a credit needs no vote"),
     "TOMBSTONE": ("CLOSED written", "a reversal came before its original, which can now never start (rule 3)"),
@@ -62,7 +63,7 @@ def written(row: Row) -> list[Moment]:
     if row["pending_at"] is not None:
         because = f"every ledger voted HELD; the receiver may accept until {row['accept_by']:%Y-%m-%d %H:%M:%S}"
         moments.append(Moment(row["pending_at"], COORDINATOR, "the coordinator", "the receiver is asked", because))
-    if row["kind"] in {"SETTLE", "TRANSFER"} and row["decided_at"] is not None:
+    if row["kind"] in {"SETTLE", "TRANSFER", "CHARGE"} and row["decided_at"] is not None:
         to = "COMMITTED" if row["state"] in {"COMMITTED", "DONE"} else "ABORTED"
         what, because = _DECIDED[to]
         if row["pending_at"] is not None:

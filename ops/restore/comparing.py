@@ -120,7 +120,7 @@ async def _compare_known(
     booked: dict[str, dict[UUID, CreditSeen]] = {}
     for area, ledger in sources.ledgers.items():
         here = [payment for payment in part if area in payment.areas]
-        holding = [payment.payment_id for payment in here if payment.kind in {"SETTLE", "TRANSFER"}]
+        holding = [payment.payment_id for payment in here if payment.kind in {"SETTLE", "TRANSFER", "CHARGE"}]
         seen[area] = await evidence.branches(ledger, holding)
         crediting = [payment.payment_id for payment in here if payment.kind in {"REFUND", "CREDIT"}]
         booked[area] = await evidence.credits_of(ledger, crediting)

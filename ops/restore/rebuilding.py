@@ -19,7 +19,7 @@ from ops.consent import Change, Consent, record
 from ops.restore.comparing import Difference, Item
 from ops.sources import CannotMendError, Sources
 from services.settlement.domain.bill import Bill
-from services.settlement.domain.payment import PRE_SETTLE_OF
+from services.settlement.domain.payment import PRE_SETTLE_OF, is_of_charge
 from services.settlement.domain.plan import Plan, PlannedVisit, ResultAmounts, leg_document
 from services.settlement.domain.split import Role
 from services.settlement.operations.rows import Rows, WriteAsked
@@ -27,8 +27,8 @@ from services.settlement.saga.coordinator import Write
 from services.settlement.saga.payment import CANCELLED, VOTE_DEADLINE_PASSED, Payment, PaymentKind, State
 from services.settlement.saga.restoring import UNCLEAR, Found, Verdict
 from services.settlement.store import payments as store
-from services.settlement.store import plans
-from services.settlement.wire.events import account_credited, bill_refunded
+from services.settlement.store import plans, premiums
+from services.settlement.wire.events import account_credited, bill_refunded, premium_revoked
 from services.settlement.wire.origin import Origin
 
 NEVER: Final = datetime(9999, 1, 1, tzinfo=UTC)
@@ -132,6 +132,8 @@ class Rebuilder:
                 created_at,
                 NEVER,
             )
+            if inserted is not None and is_of_charge(origin.key):
+                await _charged(connection, PaymentId(item.payment_id))
             if inserted is None and await store.by_id(connection, PaymentId(item.payment_id)) is None:
                 raise CannotMendError(
                     f"the key {item.key} stands for another payment here: settlement processes worked on the restored "
@@ -186,7 +188,9 @@ class Rebuilder:
                 raise CannotMendError(
                     f"{item.key} or its original stands for another row here: {item.payment_id} needs a person"
                 )
-            if payment.kind is PaymentKind.REFUND and payment.psn_no is not None:
+            if is_of_charge(payment.key):
+                await premiums.judge_anew(connection, payment.key)
+            elif payment.kind is PaymentKind.REFUND and payment.psn_no is not None:
                 await store.lock_patients(connection, [(payment.psn_no, payment.year)])
                 await store.move_patient_on(connection, payment.psn_no, payment.year)
             await put_driver(connection, [event])
@@ -196,6 +200,8 @@ class Rebuilder:
     async def _event(self, connection: Any, payment: Payment, booked_at: datetime) -> OutgoingEvent:  # noqa: ANN401  Untyped driver.
         if payment.kind is not PaymentKind.REFUND or payment.original_id is None:
             return account_credited(payment, occurred_at=booked_at)
+        if is_of_charge(payment.key):
+            return premium_revoked(payment, occurred_at=booked_at)
         original = await store.by_id(connection, payment.original_id)
         plan = (
             None if original is None or original.plan_id is None else await plans.document(connection, original.plan_id)
@@ -203,6 +209,15 @@ class Rebuilder:
         if plan is None:
             raise CannotMendError(f"the original of refund {payment.payment_id} is unknown: it needs a person")
         return bill_refunded(payment, plan, occurred_at=booked_at)
+
+
+async def _charged(connection: Any, payment_id: PaymentId) -> None:  # noqa: ANN401  Untyped driver.
+    """What stood beside a charge: its key says whose year it pays. What its payer is to him no ledger has kept."""
+    payment = await store.by_id(connection, payment_id)
+    if payment is None:
+        raise LookupError(f"charge {payment_id} was made anew and is not there")
+    await premiums.record(connection, payment, relation="", ended=True)
+    await premiums.judge_anew(connection, payment.key)
 
 
 def rebuilt_first(item: Item) -> int:

@@ -31,6 +31,7 @@ from uuid import UUID
 
 import asyncpg
 
+from ops.verify.premiums import check_premiums
 from ops.verify.report import Report
 
 CHUNK_SIZE: Final = 2_000
@@ -268,6 +269,7 @@ async def _check_keys(coordinator: asyncpg.Connection, report: Report, *, whole:
             report.violated(
                 "I10", f"the key {row['fixmedins_code']}/{row['infno']}/{row['msgid']} has {row['outcomes']}"
             )
+        await check_premiums(coordinator, report)
         report.checked("I8", await coordinator.fetchval("SELECT count(*) FROM payments WHERE original_id IS NOT NULL"))
         for row in await coordinator.fetch(
             """SELECT original_id, count(*) AS refunds FROM payments

@@ -25,9 +25,10 @@ from services.settlement.domain.clearing import (
     PooledPart,
     Share,
     shares_of_bill,
+    shares_of_charge,
     shares_of_transfer,
 )
-from services.settlement.domain.payment import area_of
+from services.settlement.domain.payment import Key, area_of, is_of_charge
 from services.settlement.domain.plan import leg_of
 from services.settlement.store.clearing import file_of
 
@@ -38,13 +39,13 @@ _FIRST: Final = UUID(int=0)
 _RUNS: Final = "SELECT period, starts_at, ends_at, lines_count, lines_sha256 FROM clearing_runs ORDER BY starts_at"
 _CARRIED: Final = "SELECT payment_id FROM clearing_carried WHERE period = $1"
 _PAYMENTS: Final = """
-    SELECT p.payment_id, p.kind, p.state, p.fixmedins_code, p.legs,
+    SELECT p.payment_id, p.kind, p.state, p.fixmedins_code, p.infno, p.msgid, p.legs,
            l.document -> 'visit' ->> 'insuplc_admdvs' AS insuplc_admdvs,
            (l.document -> 'amounts' ->> 'fund_pay_sumamt')::bigint AS fund_pay_sumamt
       FROM payments p LEFT JOIN payments o ON o.payment_id = p.original_id
       LEFT JOIN plans l ON l.plan_id = coalesce(p.plan_id, o.plan_id)
-     WHERE p.payment_id > $1 AND p.kind IN ('SETTLE', 'REFUND', 'TRANSFER') AND p.state IN ('COMMITTED', 'DONE')
-       AND p.decided_at < $2
+     WHERE p.payment_id > $1 AND p.kind IN ('SETTLE', 'REFUND', 'TRANSFER', 'CHARGE')
+       AND p.state IN ('COMMITTED', 'DONE') AND p.decided_at < $2
      ORDER BY p.payment_id LIMIT $3"""
 _LINES: Final = """
     SELECT payment_id, leg_no, part, debtor_area, creditor_area, amount_fen FROM clearing_lines
@@ -153,6 +154,9 @@ def _shares(row: asyncpg.Record) -> tuple[Share, ...]:
     legs = [leg_of(leg) for leg in documents]
     if row["kind"] == "TRANSFER":
         return shares_of_transfer(row["payment_id"], legs)
+    if is_of_charge(Key(row["fixmedins_code"], row["infno"], row["msgid"])):
+        paid_area = AdmDvs(row["fixmedins_code"])
+        return shares_of_charge(row["payment_id"], legs, paid_area=paid_area, is_refund=row["kind"] == "REFUND")
     pooled = PooledPart(AdmDvs(row["insuplc_admdvs"] or ""), row["fund_pay_sumamt"] or 0)
     care = area_of(row["fixmedins_code"])
     return shares_of_bill(row["payment_id"], legs, pooled, area_of_care=care, is_refund=row["kind"] == "REFUND")

@@ -18,7 +18,7 @@ INVARIANTS: Final = {
     "I7": "what the terminal was told is what is stored",
     "I8": "refunds never exceed what was charged, leg by leg",
     "I9": "authorised amounts and limits are kept, and used is what was confirmed less what went back, month by month",
-    "I10": "every request key has exactly one outcome",
+    "I10": "every request key, and every premium of a person and year, has exactly one outcome",
     "CLEARED": "what areas owe each other for a month that was run is what its payments say, share by share",
     "YEAR": "what a patient's year has used of the funds is what his settlements used",
     "CHAIN": "no sealed entry was changed, removed or slipped in",

@@ -14,7 +14,7 @@ from gongji.family.v1 import events_pb2 as family_events
 from gongji.identity.v1 import events_pb2 as identity_events
 from gongji.identity.v1 import risk_pb2
 from gongji.notify.v1 import notify_pb2
-from gongji.settlement.v1 import account_pb2, settlement_pb2, wallets_pb2
+from gongji.settlement.v1 import account_pb2, premiums_pb2, settlement_pb2, wallets_pb2
 from gongji.settlement.v1 import events_pb2 as settlement_events
 from kernel.ids import PsnNo
 from services.notify.domain.facts import (
@@ -35,6 +35,7 @@ from services.notify.domain.facts import (
     Left,
     PersonTold,
     Place,
+    PremiumChanged,
     ReturnCause,
     Sanctioned,
     Source,
@@ -134,6 +135,8 @@ def _settlement_fact(event: settlement_events.SettlementEvent) -> Fact | None:  
             )
         case "transfer_changed":
             return _transfer(event.transfer_changed)
+        case "premium_changed":
+            return _premium(event.premium_changed)
         case _:
             return None
 
@@ -149,6 +152,20 @@ def _transfer(told: settlement_events.TransferChanged) -> TransferChanged | None
         amount_fen=told.amount_fen,
         accept_by=instant(told.accept_by_time),
         cause=_RETURN_CAUSES.get(told.cause),
+    )
+
+
+def _premium(told: settlement_events.PremiumChanged) -> PremiumChanged | None:
+    if told.state not in {premiums_pb2.PREMIUM_STATE_PAID, premiums_pb2.PREMIUM_STATE_REVOKED}:
+        return None
+    return PremiumChanged(
+        payer=PsnNo(told.payer_psn_no),
+        insured=PsnNo(told.insured_psn_no),
+        year=told.year,
+        amount_fen=told.amount_fen,
+        balance_fen=told.balance_after_fen,
+        wallet=told.paid_from == account_pb2.ACCOUNT_KIND_WALLET,
+        revoked=told.state == premiums_pb2.PREMIUM_STATE_REVOKED,
     )
 
 

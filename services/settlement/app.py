@@ -31,6 +31,7 @@ from kernel.randomness import SYSTEM_RANDOMNESS
 from services.settlement import recovery
 from services.settlement.api.account import AccountApi
 from services.settlement.api.clearing import ClearingApi
+from services.settlement.api.premiums import PremiumApi
 from services.settlement.api.reconciliation import ReconciliationApi
 from services.settlement.api.returns import ReturnApi
 from services.settlement.api.settlement import SettlementApi
@@ -216,9 +217,11 @@ async def serve(process: Process, settings: Settings, *, policies: FollowedFolde
     SettlementApi(desk, engine, clock, new_id).add_to(server)
     ReturnApi(desk, engine, clock, new_id).add_to(server)
     AccountApi(desk, engine).add_to(server)
-    WalletApi(Room(desk, engine, Identity(identity)), clock).add_to(server)
     ClearingApi(database, clock).add_to(server)
     ReconciliationApi(books, clock).add_to(server)
+    room = Room(desk, engine, Identity(identity))
+    WalletApi(room, clock).add_to(server)
+    PremiumApi(room, clock).add_to(server)
     await process.ready(await process.listen(server))
     await process.stopped()
 

@@ -255,6 +255,20 @@ class TransferChanged:
     cause: ReturnCause | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class PremiumChanged:
+    """A resident's premium was paid out of somebody's account or wallet, or taken back (``revoked``)."""
+
+    payer: PsnNo
+    insured: PsnNo
+    year: int
+    amount_fen: Fen
+    balance_fen: Fen
+    """Of what it was paid from; its owner's alone to know."""
+    wallet: bool
+    revoked: bool
+
+
 Fact: TypeAlias = (
     BillSettled
     | BillRefunded
@@ -271,6 +285,7 @@ Fact: TypeAlias = (
     | UnusualUse
     | WalletChanged
     | TransferChanged
+    | PremiumChanged
 )
 
 

@@ -29,6 +29,7 @@ from services.notify.domain.facts import (
     Joined,
     Left,
     Place,
+    PremiumChanged,
     ReturnCause,
     Sanctioned,
     Source,
@@ -68,6 +69,8 @@ class Topic(Enum):
     TRANSFER_RETURNED = "TRANSFER_RETURNED"
     FOUNDER_CHANGED = "FOUNDER_CHANGED"
     ACCOUNT_ENDED = "ACCOUNT_ENDED"
+    PREMIUM_PAID = "PREMIUM_PAID"
+    PREMIUM_REVOKED = "PREMIUM_REVOKED"
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,6 +157,8 @@ def people_in(fact: Fact) -> set[PsnNo]:  # noqa: PLR0911  One line for each sor
             return {fact.funder, fact.beneficiary}
         case TransferChanged():
             return {fact.giver, fact.receiver}
+        case PremiumChanged():
+            return {fact.payer, fact.insured}
         case WalletChanged() if fact.opener is not None:
             return {fact.psn_no, fact.opener}
         case (
@@ -186,6 +191,8 @@ def messages(told: Told, names: Names) -> list[Message]:
             found = iter([_message(told, fact.psn_no, Topic.UNUSUAL_USE, text)])
         case WalletChanged() | TransferChanged():
             found = _of_wallet(told, fact, names)
+        case PremiumChanged():
+            found = _premium(told, fact, names)
         case _:
             assert_never(fact)
     return sorted(found, key=lambda message: (message.psn_no, message.topic.value))
@@ -389,6 +396,33 @@ def _transfer(told: Told, fact: TransferChanged, names: Names) -> Iterator[Messa
     yield _message(told, fact.giver, topic, text, fact.amount_fen)
     text = said(to_receiver, who=texts.named(names.get(fact.giver)), **words)
     yield _message(told, fact.receiver, topic, text, fact.amount_fen)
+
+
+def _premium(told: Told, fact: PremiumChanged, names: Names) -> Iterator[Message]:
+    topic = Topic.PREMIUM_REVOKED if fact.revoked else Topic.PREMIUM_PAID
+    words = {
+        "time": texts.moment(told.occurred_at),
+        "year": texts.plain(fact.year),
+        "amount": texts.yuan(fact.amount_fen),
+        "account": texts.WALLET if fact.wallet else texts.OWN_ACCOUNT,
+        "balance": texts.yuan(fact.balance_fen),
+    }
+    if fact.payer == fact.insured:
+        text = said(Sentence.MY_PREMIUM_CAME_BACK if fact.revoked else Sentence.I_PAID_MY_PREMIUM, **words)
+        yield _message(told, fact.payer, topic, text, fact.amount_fen)
+        return
+    text = said(
+        Sentence.A_PREMIUM_CAME_BACK if fact.revoked else Sentence.I_PAID_A_PREMIUM,
+        who=texts.named(names.get(fact.insured)),
+        **words,
+    )
+    yield _message(told, fact.payer, topic, text, fact.amount_fen)
+    text = said(
+        Sentence.MY_PREMIUM_WAS_REVOKED if fact.revoked else Sentence.MY_PREMIUM_WAS_PAID,
+        who=texts.named(names.get(fact.payer)),
+        **words,
+    )
+    yield _message(told, fact.insured, topic, text, fact.amount_fen)
 
 
 def _account(change: AccountChange) -> Words:

@@ -85,6 +85,12 @@ class Sentence(Enum):
     I_ACCEPTED_A_TRANSFER = "I_ACCEPTED_A_TRANSFER"
     MY_TRANSFER_RETURNED = "MY_TRANSFER_RETURNED"
     A_TRANSFER_IS_OVER = "A_TRANSFER_IS_OVER"
+    I_PAID_MY_PREMIUM = "I_PAID_MY_PREMIUM"
+    I_PAID_A_PREMIUM = "I_PAID_A_PREMIUM"
+    MY_PREMIUM_WAS_PAID = "MY_PREMIUM_WAS_PAID"
+    MY_PREMIUM_CAME_BACK = "MY_PREMIUM_CAME_BACK"
+    A_PREMIUM_CAME_BACK = "A_PREMIUM_CAME_BACK"
+    MY_PREMIUM_WAS_REVOKED = "MY_PREMIUM_WAS_REVOKED"
     PART_USED = "PART_USED"
     PART_OWN = "PART_OWN"
     PART_RELATIVE = "PART_RELATIVE"
@@ -325,6 +331,33 @@ TEXTS: Final[dict[Sentence, Words]] = {
         "{time}，{who}转账的{amount}元已进入您的医保钱包。",
         "{time}: the {amount} yuan that {who} transferred are in your medical wallet.",
     ),
+    Sentence.I_PAID_MY_PREMIUM: Words(
+        "{time}，您用{account}缴纳{year}年度居民医保保费{amount}元，余额{balance}元。",
+        "{time}: your {account} paid {amount} yuan, your residents' premium for {year}. It holds {balance} yuan now.",
+    ),
+    Sentence.I_PAID_A_PREMIUM: Words(
+        "{time}，您用{account}为{who}缴纳{year}年度居民医保保费{amount}元，余额{balance}元。",
+        "{time}: your {account} paid {amount} yuan, the residents' premium of {who} for {year}. "
+        "It holds {balance} yuan now.",
+    ),
+    Sentence.MY_PREMIUM_WAS_PAID: Words(
+        "{time}，{who}已为您缴纳{year}年度居民医保保费{amount}元。",
+        "{time}: {who} paid your residents' premium for {year}, {amount} yuan.",
+    ),
+    Sentence.MY_PREMIUM_CAME_BACK: Words(
+        "{time}，您{year}年度居民医保保费的缴费已撤销，{amount}元退回您的{account}。",
+        "{time}: the payment of your residents' premium for {year} was taken back; {amount} yuan returned to your "
+        "{account}.",
+    ),
+    Sentence.A_PREMIUM_CAME_BACK: Words(
+        "{time}，您为{who}缴纳的{year}年度居民医保保费已撤销，{amount}元退回您的{account}。",
+        "{time}: your payment of the residents' premium of {who} for {year} was taken back; {amount} yuan returned to "
+        "your {account}.",
+    ),
+    Sentence.MY_PREMIUM_WAS_REVOKED: Words(
+        "{time}，{who}为您缴纳的{year}年度居民医保保费已撤销。该年度保费目前尚未缴纳。",
+        "{time}: {who} took back the payment of your residents' premium for {year}. That year is not paid now.",
+    ),
     Sentence.MY_TRANSFER_RETURNED: Words(
         "{time}，您向{who}转账的{amount}元{outcome}，款项已退回。",
         "{time}: the {amount} yuan that you transferred to {who} {outcome}; they are yours again.",
@@ -420,6 +453,11 @@ def limit(authorised_fen: Fen | None) -> Words:
     if authorised_fen is None:
         return NO_LIMIT
     return Words(f"{yuan_text(authorised_fen)}元", f"{yuan_text(authorised_fen)} yuan")
+
+
+def plain(number: int) -> Words:
+    """A number that counts nothing, such as a year."""
+    return Words(str(number), str(number))
 
 
 def place_in_order(deduct_order: int | None) -> Words:

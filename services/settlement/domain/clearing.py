@@ -126,6 +126,18 @@ def shares_of_bill(
     )
 
 
+def shares_of_charge(
+    payment_id: PaymentId, legs: Iterable[PlanLeg], *, paid_area: AdmDvs, is_refund: bool
+) -> tuple[Share, ...]:
+    """The shares of a charge, such as a premium, or of its refund: all of it is owed to the area that it pays."""
+    sign = -1 if is_refund else 1
+    return tuple(
+        Share(payment_id, leg.leg_no, SharePart.TRANSFER, leg.area, paid_area, sign * leg.amount_fen)
+        for leg in legs
+        if leg.amount_fen
+    )
+
+
 def shares_of_transfer(payment_id: PaymentId, legs: Iterable[PlanLeg]) -> tuple[Share, ...]:
     """The shares of a transfer or a move: what is taken is owed to the area where it arrives."""
     legs = tuple(legs)

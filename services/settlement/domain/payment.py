@@ -23,6 +23,12 @@ CREDIT_INFNO: Final = "CREDIT"
 TRANSFER_INFNO: Final = "TRANSFER"
 """Stands in the key of a transfer, whose institution is the giver's area and whose msgid is the request's id."""
 _CARRYING: Final = "/"
+PREMIUM_INFNO: Final = "PREMIUM"
+"""Stands in the key of a premium's payment, whose institution is the insured's area."""
+CHARGES: Final = frozenset({PREMIUM_INFNO})
+"""What a CHARGE may be for."""
+GIVING_BACK: Final = "/REVOKE"
+"""Ends the infno of the refund of a charge; the rest of its key is the charge's."""
 REVERSAL_PREFIX: Final = "2601/"
 """Begins the infno of a refund that a reversal made; the original's infno follows, the msgid is the original's."""
 
@@ -57,6 +63,16 @@ def credit_key(area: AdmDvs, row_id: str) -> Key:
 def transfer_key(area: AdmDvs, request_id: str) -> Key:
     """The key of a transfer: a request id is used once in the giver's area."""
     return Key(area, TRANSFER_INFNO, request_id)
+
+
+def charge_refund_key(charge: Key) -> Key:
+    """The key of the one refund that a charge may have."""
+    return Key(charge.fixmedins_code, charge.infno + GIVING_BACK, charge.msgid)
+
+
+def is_of_charge(key: Key) -> bool:
+    """Whether this is a charge or its refund: no institution has a part in it, and an area stands in its place."""
+    return key.infno.removesuffix(GIVING_BACK) in CHARGES
 
 
 def carrying_key(area: AdmDvs, move_id: UUID, carries: int) -> Key:

@@ -19,7 +19,7 @@ from services.settlement.saga.requests import check_plan, patient_busy_failure
 from services.settlement.store import payments as store
 from services.settlement.store import plans
 from services.settlement.store.payments import Beginning, Connection, JudgedPlan
-from services.settlement.wire.events import bill_settled, transfer_changed
+from services.settlement.wire.events import bill_settled, charge_taken, transfer_changed
 
 
 @value
@@ -136,6 +136,11 @@ class Rows:
                 told = transfer_changed(row, occurred_at=decided_at, traceparent=one.traceparent)
                 if told is not None:
                     events[payment.payment_id] = told
+                continue
+            if one.write.to is State.COMMITTED and payment.kind is PaymentKind.CHARGE:
+                decided_at = store.decided_at_of(payment, now)
+                row = applied(payment, one.write, decided_at=decided_at)
+                events[payment.payment_id] = charge_taken(row, occurred_at=decided_at, traceparent=one.traceparent)
                 continue
             if one.write.to is not State.COMMITTED or payment.kind is not PaymentKind.SETTLE:
                 continue

@@ -67,6 +67,7 @@ class Step(NamedTuple):
 SAGA: Final = {
     PaymentKind.SETTLE: Step(do=Order.TRY, complete=Order.CONFIRM, undo=Order.CANCEL),
     PaymentKind.TRANSFER: Step(do=Order.TRY, complete=Order.CONFIRM, undo=Order.CANCEL),
+    PaymentKind.CHARGE: Step(do=Order.TRY, complete=Order.CONFIRM, undo=Order.CANCEL),
     PaymentKind.REFUND: Step(do=None, complete=Order.CREDIT, undo=None),
     PaymentKind.CREDIT: Step(do=None, complete=Order.CREDIT, undo=None),
     PaymentKind.TOMBSTONE: Step(do=None, complete=None, undo=None),

@@ -20,6 +20,7 @@ class PaymentKind(Enum):
 
     SETTLE = "SETTLE"  # Takes money for a bill: TRY, then CONFIRM or CANCEL.
     TRANSFER = "TRANSFER"  # Brings money to another person's wallet: the same, and that person votes last.
+    CHARGE = "CHARGE"  # Takes money for something that no terminal settles: a premium, a claim's part. As SETTLE.
     REFUND = "REFUND"  # Gives an original's money back: begins decided, CREDIT cannot be refused.
     CREDIT = "CREDIT"  # Brings money into an account: begins decided as well.
     TOMBSTONE = "TOMBSTONE"  # Stands for a request that was reversed before it was seen (protocol rule 3).
@@ -92,7 +93,7 @@ class Payment:
     year: int  # "Current" in the legs means this year's current part; 0 of a tombstone.
     legs: tuple[PlanLeg, ...] = ()
     plan_id: PlanId | None = None
-    original_id: PaymentId | None = None  # REFUND: the settlement whose money it gives back.
+    original_id: PaymentId | None = None  # REFUND: the settlement or charge whose money it gives back.
     reason: str = ""  # Why it was aborted; empty otherwise.
     refused_leg_no: int = 0  # The leg that was refused, or the first leg of a silent ledger; 0 = none.
     balances_after: tuple[AccountAfter, ...] = ()  # As the ledgers told them with their votes, or after a credit.

@@ -285,7 +285,7 @@ def reverse(
     match original.kind:
         case PaymentKind.TOMBSTONE:
             return AlreadyStopped()
-        case PaymentKind.REFUND | PaymentKind.CREDIT:
+        case PaymentKind.REFUND | PaymentKind.CREDIT | PaymentKind.CHARGE:
             raise Failure(Kind.PRECONDITION, "REVOCATION_STANDS", setl_id=str(original.payment_id))
         case PaymentKind.SETTLE | PaymentKind.TRANSFER:
             pass

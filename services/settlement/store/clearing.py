@@ -17,6 +17,7 @@ from kernel.money import Fen
 from kernel.values import value
 from services.settlement.domain import clearing as domain
 from services.settlement.domain.clearing import Period, Standing
+from services.settlement.domain.payment import CHARGES
 
 Connection: TypeAlias = Any
 """A raw asyncpg connection (the driver publishes no types)."""
@@ -47,10 +48,12 @@ SELECT EXISTS (SELECT FROM pg_stat_activity
                WHERE datname = current_database() AND backend_xid IS NOT NULL AND xact_start < $1)"""
 _FIRST: Final = """
 SELECT least((SELECT created_at FROM plans ORDER BY plan_id LIMIT 1),
-             (SELECT day::timestamp AT TIME ZONE 'Asia/Shanghai' FROM wallet_transfers ORDER BY payment_id LIMIT 1))"""
+             (SELECT day::timestamp AT TIME ZONE 'Asia/Shanghai' FROM wallet_transfers ORDER BY payment_id LIMIT 1),
+             (SELECT p.created_at FROM premium_payments JOIN payments p USING (payment_id)
+              ORDER BY payment_id LIMIT 1))"""
 _OPEN: Final = """
-    FROM payments WHERE state IN ('TRYING', 'COMMITTED', 'ABORTED') AND kind IN ('SETTLE', 'REFUND', 'TRANSFER')
-        AND created_at < $1"""
+    FROM payments WHERE state IN ('TRYING', 'COMMITTED', 'ABORTED')
+        AND kind IN ('SETTLE', 'REFUND', 'TRANSFER', 'CHARGE') AND created_at < $1"""
 _OPEN_COUNT: Final = f"""
 SELECT count(*) AS open_count, (array_agg(payment_id ORDER BY payment_id))[1] AS open_example
 {_OPEN} AND state = 'COMMITTED' AND decided_at < $1"""
@@ -58,28 +61,32 @@ _INSERT_CARRIED: Final = f"""
 INSERT INTO clearing_carried (period, payment_id)
 SELECT $2, payment_id {_OPEN} AND (state = 'TRYING' OR state = 'COMMITTED' AND decided_at < $1)"""
 
+# A charge and its refund name the area that is paid where a bill names its institution (``domain.payment.CHARGES``).
 # What is counted: booked, and decided within the period; or carried by the run before, and booked since.
 _INSERT_LINES: Final = """
 WITH counted AS (
     SELECT payment_id FROM payments
-    WHERE kind IN ('SETTLE', 'REFUND', 'TRANSFER') AND state = 'DONE' AND decided_at >= $2 AND decided_at < $3
+    WHERE kind IN ('SETTLE', 'REFUND', 'TRANSFER', 'CHARGE') AND state = 'DONE' AND decided_at >= $2 AND decided_at < $3
     UNION ALL
     SELECT p.payment_id FROM clearing_carried c JOIN payments p USING (payment_id)
     WHERE c.period = $4 AND p.state = 'DONE' AND p.decided_at < $2
 ), shares AS MATERIALIZED (
     SELECT p.payment_id, s.leg_no, s.part, s.debtor_area, p.original_id, coalesce(p.clr_type, '') AS clr_type,
-           CASE p.kind WHEN 'TRANSFER' THEN '' ELSE p.fixmedins_code END AS fixmedins_code,
-           CASE p.kind WHEN 'TRANSFER' THEN (
-                           SELECT leg.area FROM jsonb_to_recordset(p.legs) AS leg (role text, area text)
-                           WHERE leg.role IN ('RECEIVER', 'MOVED_TO'))
-                       ELSE substr(p.fixmedins_code, 2, 6) END AS creditor_area,
+           CASE WHEN p.has_no_bill THEN '' ELSE p.fixmedins_code END AS fixmedins_code,
+           CASE WHEN p.kind = 'TRANSFER' THEN (
+                    SELECT leg.area FROM jsonb_to_recordset(p.legs) AS leg (role text, area text)
+                    WHERE leg.role IN ('RECEIVER', 'MOVED_TO'))
+                WHEN p.has_no_bill THEN p.fixmedins_code
+                ELSE substr(p.fixmedins_code, 2, 6) END AS creditor_area,
            CASE p.kind WHEN 'REFUND' THEN -s.amount_fen ELSE s.amount_fen END AS amount_fen,
            (p.decided_at AT TIME ZONE 'Asia/Shanghai')::date AS business_date, p.decided_at < $5 AS is_carried
-    FROM counted JOIN payments p USING (payment_id)
+    FROM counted
+    JOIN (SELECT *, kind = 'TRANSFER' OR split_part(infno, '/', 1) = ANY ($6::text[]) AS has_no_bill FROM payments) p
+        USING (payment_id)
     LEFT JOIN payments o ON o.payment_id = p.original_id
     LEFT JOIN plans l ON l.plan_id = coalesce(p.plan_id, o.plan_id)
     CROSS JOIN LATERAL (
-        SELECT leg.leg_no, CASE p.kind WHEN 'TRANSFER' THEN 'TRANSFER' ELSE leg.role END AS part,
+        SELECT leg.leg_no, CASE WHEN p.has_no_bill THEN 'TRANSFER' ELSE leg.role END AS part,
                leg.area AS debtor_area, leg.past_fen + leg.current_fen AS amount_fen
         FROM jsonb_to_recordset(p.legs)
             AS leg (leg_no smallint, role text, area text, past_fen bigint, current_fen bigint)
@@ -87,7 +94,7 @@ WITH counted AS (
         UNION ALL
         SELECT 0, 'FUND', l.document -> 'visit' ->> 'insuplc_admdvs',
                (l.document -> 'amounts' ->> 'fund_pay_sumamt')::bigint
-        WHERE p.kind <> 'TRANSFER'
+        WHERE NOT p.has_no_bill
     ) s
 ), lines AS (
     INSERT INTO clearing_lines (period, line_no, debtor_area, creditor_area, part, clr_type, payment_id, leg_no,
@@ -248,6 +255,7 @@ async def write_lines(connection: Connection, period: Period, *, is_first: bool)
         period.ends_at,
         str(period.previous),
         period.starts_at,
+        sorted(CHARGES),
         timeout=RUN_MAX_S,
     )
     if row["unknown_count"]:

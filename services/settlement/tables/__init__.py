@@ -1,6 +1,25 @@
 """The tables of the settlement database, each with the CHECKs that repeat the domain's invariants."""
 
-from services.settlement.tables import clearing, operators, payments, projections, reconciliation, visits, wallets
+from services.settlement.tables import (
+    clearing,
+    operators,
+    payments,
+    premiums,
+    projections,
+    reconciliation,
+    visits,
+    wallets,
+)
 from services.settlement.tables.metadata import METADATA
 
-__all__ = ["METADATA", "clearing", "operators", "payments", "projections", "reconciliation", "visits", "wallets"]
+__all__ = [
+    "METADATA",
+    "clearing",
+    "operators",
+    "payments",
+    "premiums",
+    "projections",
+    "reconciliation",
+    "visits",
+    "wallets",
+]

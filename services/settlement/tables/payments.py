@@ -49,7 +49,7 @@ PAYMENTS: Final = Table(
     Column("payment_id", Uuid, primary_key=True),
     Column("kind", Text, nullable=False),
     Column("state", Text, nullable=False),
-    Column("fixmedins_code", Text, nullable=False, comment="Of a credit: the area."),
+    Column("fixmedins_code", Text, nullable=False, comment="Of a credit or charge: the area."),
     Column("infno", Text, nullable=False, comment="Of a credit: CREDIT; of a reversal: 2601/<original's>."),
     Column("msgid", Text, nullable=False, comment="Of a credit: the row id; of a reversal: the original's."),
     Column(
@@ -92,14 +92,14 @@ PAYMENTS: Final = Table(
         comment="清算类别 of a settlement and its refund: 11 outpatient, 21 inpatient, 41 pharmacy.",
     ),
     UniqueConstraint("fixmedins_code", "infno", "msgid", name="payments_key"),
-    CheckConstraint("kind IN ('SETTLE', 'TRANSFER', 'REFUND', 'CREDIT', 'TOMBSTONE')", name="kind"),
+    CheckConstraint("kind IN ('SETTLE', 'TRANSFER', 'CHARGE', 'REFUND', 'CREDIT', 'TOMBSTONE')", name="kind"),
     CheckConstraint("state IN ('TRYING', 'COMMITTED', 'DONE', 'ABORTED', 'CLOSED')", name="state"),
     CheckConstraint(
-        "kind IN ('SETTLE', 'TRANSFER') OR (kind = 'TOMBSTONE' AND state = 'CLOSED')"
+        "kind IN ('SETTLE', 'TRANSFER', 'CHARGE') OR (kind = 'TOMBSTONE' AND state = 'CLOSED')"
         " OR (kind <> 'TOMBSTONE' AND state IN ('COMMITTED', 'DONE'))",
         name="state_of_kind",
     ),
-    CheckConstraint("(kind IN ('SETTLE', 'TRANSFER')) = (deadline_at IS NOT NULL)", name="deadline"),
+    CheckConstraint("(kind IN ('SETTLE', 'TRANSFER', 'CHARGE')) = (deadline_at IS NOT NULL)", name="deadline"),
     CheckConstraint("(kind = 'TRANSFER') = (accept_by IS NOT NULL)", name="receiver"),
     CheckConstraint(
         "CASE kind WHEN 'TRANSFER'"

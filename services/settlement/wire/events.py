@@ -8,9 +8,10 @@ from typing import Any, Final
 from uuid import UUID, uuid5
 
 from chassis.outbox import OutgoingEvent
-from gongji.settlement.v1 import account_pb2, events_pb2, settlement_pb2, wallets_pb2
+from gongji.settlement.v1 import account_pb2, events_pb2, premiums_pb2, settlement_pb2, wallets_pb2
 from kernel.ids import AdmDvs, PsnNo
 from services.settlement.domain.payment import REVERSAL_PREFIX, is_carrying
+from services.settlement.domain.premium import named_by
 from services.settlement.domain.split import Role
 from services.settlement.domain.wallet import Wallet
 from services.settlement.saga.payment import Payment, State
@@ -205,6 +206,41 @@ def transfer_changed(transfer: Payment, *, occurred_at: datetime, traceparent: s
         fact.accept_by_time.FromDatetime(transfer.accept_by)
     event.transfer_changed.CopyFrom(fact)
     return _outgoing(event, aggregate, "transfer_changed", occurred_at, traceparent)
+
+
+def charge_taken(charge: Payment, *, occurred_at: datetime, traceparent: str = "") -> OutgoingEvent:
+    """What is told of a charge when it is decided: what it is for follows from its key."""
+    after = charge.account_after(1)
+    fact = _premium(charge, charge.payment_id, premiums_pb2.PREMIUM_STATE_PAID)
+    fact.balance_after_fen = 0 if after is None else after.free_fen
+    aggregate = f"payment:{charge.payment_id}"
+    event = _event(aggregate, occurred_at)
+    event.premium_changed.CopyFrom(fact)
+    return _outgoing(event, aggregate, "premium_changed", occurred_at, traceparent)
+
+
+def premium_revoked(refund: Payment, *, occurred_at: datetime, traceparent: str = "") -> OutgoingEvent:
+    """A premium was taken back; its money is on its way to where it came from."""
+    aggregate = f"payment:{refund.payment_id}"
+    event = _event(aggregate, occurred_at)
+    event.premium_changed.CopyFrom(_premium(refund, refund.original_id, premiums_pb2.PREMIUM_STATE_REVOKED))
+    return _outgoing(event, aggregate, "premium_changed", occurred_at, traceparent)
+
+
+def _premium(
+    payment: Payment, premium_id: UUID | None, state: premiums_pb2.PremiumState.ValueType
+) -> events_pb2.PremiumChanged:
+    named = named_by(payment.key)
+    is_wallet = payment.legs[0].role is Role.WALLET
+    return events_pb2.PremiumChanged(
+        premium_id=str(premium_id),
+        payer_psn_no=named.payer,
+        insured_psn_no=named.insured,
+        year=named.year,
+        amount_fen=payment.amount_fen,
+        paid_from=account_pb2.ACCOUNT_KIND_WALLET if is_wallet else account_pb2.ACCOUNT_KIND_PERSONAL,
+        state=state,
+    )
 
 
 def _changes(payment: Payment) -> list[events_pb2.AccountChange]:

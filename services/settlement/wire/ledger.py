@@ -14,7 +14,7 @@ from kernel.ids import AdmDvs, AuthorisationId, PaymentId, PsnNo
 from kernel.money import Fen
 from kernel.policy import Part
 from kernel.values import value
-from services.settlement.domain.payment import area_of
+from services.settlement.domain.payment import area_of, is_of_charge
 from services.settlement.domain.plan import PlanLeg
 from services.settlement.domain.split import Role
 from services.settlement.saga.coordinator import Branch, Order, Replied
@@ -220,6 +220,8 @@ def _memo(payment: Payment) -> pb.Memo | None:
     if payment.kind is PaymentKind.TRANSFER:
         return pb.Memo(setl_id=str(payment.payment_id))  # No institution has a part in it.
     code = payment.key.fixmedins_code
+    if is_of_charge(payment.key):
+        return pb.Memo(setl_id=str(payment.payment_id), care_area=code)  # Nor in a charge or its refund.
     return pb.Memo(fixmedins_code=code, setl_id=str(payment.payment_id), care_area=area_of(code))
 
 

@@ -22,6 +22,7 @@ from tests.fault.matrix.bills import (
 from tests.fault.matrix.cells import Cell, Nats
 from tests.fault.matrix.endings import MoveAccount, MoveLeft
 from tests.fault.matrix.hearing import Hearing, LosingStream, StartingAnew
+from tests.fault.matrix.premiums import PayPremium, RevokePremium
 from tests.fault.matrix.scene import Scene
 from tests.fault.matrix.table import Act
 from tests.fault.matrix.wallets import MoveWallet, OpenWallet, Transfer
@@ -70,6 +71,8 @@ ACTS: Final[Mapping[Act, Callable[[Scene], Playing]]] = {
     Act.CLOSE: Closing,
     Act.OPEN_WALLET: OpenWallet,
     Act.TRANSFER: Transfer,
+    Act.PAY_PREMIUM: PayPremium,
+    Act.REVOKE_PREMIUM: RevokePremium,
     Act.MOVE_WALLET: MoveWallet,
     Act.MOVE_ACCOUNT: MoveAccount,
     Act.MOVE_LEFT: MoveLeft,

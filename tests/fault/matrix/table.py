@@ -40,6 +40,9 @@ class Act(Enum):
     OPEN_WALLET = "open-wallet"
     TRANSFER = "transfer"
     """From an account in the far area to a wallet in the near one, and accepted."""
+    PAY_PREMIUM = "pay-premium"
+    """A relative's premium, out of an account in the far area."""
+    REVOKE_PREMIUM = "revoke-premium"
     MOVE_WALLET = "move-wallet"
     """A wallet is used in another area, and its money follows."""
     MOVE_ACCOUNT = "move-account"
@@ -132,6 +135,18 @@ _COORDINATOR: Final[Mapping[Act, Mapping[str, str]]] = {
         "settlement.try.after_reply": "settlement.decide.before_commit",
         "settlement.decide.before_commit": "settlement.decide.after_commit",
         "settlement.decide.after_commit": "settlement.confirm.after_reply",
+    },
+    Act.PAY_PREMIUM: {
+        "settlement.charge.before_commit": "settlement.charge.after_commit",
+        "settlement.charge.after_commit": "settlement.decide.before_commit",
+        "settlement.try.after_reply": "settlement.decide.before_commit",
+        "settlement.decide.before_commit": "settlement.decide.after_commit",
+        "settlement.decide.after_commit": "settlement.confirm.after_reply",
+    },
+    Act.REVOKE_PREMIUM: {
+        "settlement.charge_refund.before_commit": "settlement.charge_refund.after_commit",
+        "settlement.charge_refund.after_commit": "settlement.credit.after_reply",
+        "settlement.credit.before_send": "settlement.credit.after_reply",
     },
     Act.MOVE_WALLET: {
         "settlement.wallet_area.before_commit": "settlement.wallet_area.after_commit",

@@ -162,7 +162,9 @@ async def test_every_state_a_row_may_have_tells_what_comes_next(database: str) -
     await connection.close()
     assert len(checks) == 1
     kinds = {"SETTLE": ("TRYING", "COMMITTED", "DONE", "ABORTED", "CLOSED"), "TOMBSTONE": ("CLOSED",)}
-    kinds |= {"TRANSFER": kinds["SETTLE"]} | dict.fromkeys(("REFUND", "CREDIT"), ("COMMITTED", "DONE"))
+    kinds |= dict.fromkeys(("TRANSFER", "CHARGE"), kinds["SETTLE"]) | dict.fromkeys(
+        ("REFUND", "CREDIT"), ("COMMITTED", "DONE")
+    )
     assert set(NEXT_OF_PAYMENT) == {(kind, state) for kind, states in kinds.items() for state in states}
 
 

@@ -218,6 +218,11 @@ COORDINATOR_SPOILT: Final[dict[str, tuple[str, str]]] = {
         "YEAR",
         "UPDATE plans SET plan_id = (SELECT plan_id FROM payments WHERE payment_id = '$PAID')",
     ),
+    "a premium without a payment": (
+        "I10",
+        """INSERT INTO premium_payments VALUES
+               (gen_random_uuid(), gen_random_uuid(), '1', '2', 2027, '650100', 'OWN', '', 1)""",
+    ),
     "one key with two outcomes": (
         "I10",
         """ALTER TABLE payments DROP CONSTRAINT payments_key;

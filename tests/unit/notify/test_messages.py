@@ -34,6 +34,7 @@ from services.notify.domain.facts import (
     Joined,
     Left,
     Place,
+    PremiumChanged,
     ReturnCause,
     Sanctioned,
     Source,
@@ -313,6 +314,36 @@ def test_both_people_of_a_transfer_read_of_each_other(
     assert found == {(WIFE, topic): giver_reads, (PATIENT, topic): receiver_reads}
 
 
+@pytest.mark.parametrize(
+    ("revoked", "payer_reads", "insured_reads"),
+    [
+        (
+            False,
+            "2026年11月21日00:05，您用个人账户为王*缴纳2027年度居民医保保费400.00元，余额12.00元。",
+            "2026年11月21日00:05，李*梅已为您缴纳2027年度居民医保保费400.00元。",
+        ),
+        (
+            True,
+            "2026年11月21日00:05，您为王*缴纳的2027年度居民医保保费已撤销，400.00元退回您的个人账户。",
+            "2026年11月21日00:05，李*梅为您缴纳的2027年度居民医保保费已撤销。该年度保费目前尚未缴纳。",
+        ),
+    ],
+)
+def test_both_people_of_a_premium_read_of_it(revoked: bool, payer_reads: str, insured_reads: str) -> None:  # noqa: FBT001  A case.
+    """The payer reads his balance, the insured who has paid."""
+    found = texts(PremiumChanged(WIFE, PATIENT, 2027, 400_00, 12_00, wallet=False, revoked=revoked))
+    topic = Topic.PREMIUM_REVOKED if revoked else Topic.PREMIUM_PAID
+    assert found == {(WIFE, topic): payer_reads, (PATIENT, topic): insured_reads}
+
+
+def test_a_premium_of_ones_own_is_told_once() -> None:
+    """Out of his wallet, with what is left there."""
+    found = texts(PremiumChanged(WIFE, WIFE, 2027, 400_00, 0, wallet=True, revoked=False))
+    assert found == {
+        (WIFE, Topic.PREMIUM_PAID): "2026年11月21日00:05，您用医保钱包缴纳2027年度居民医保保费400.00元，余额0.00元。"
+    }
+
+
 def test_no_limit_and_last_are_words() -> None:
     """An authorised amount without limit and a place that is not given are told in words."""
     bound = texts(BindingChanged(BindingChange.BOUND, WIFE, PATIENT, None, None))[WIFE, Topic.BOUND]
@@ -354,5 +385,5 @@ def test_no_sentence_has_a_place_for_a_diagnosis_or_a_drug() -> None:
     }
     assert places == {
         *("time", "who", "place", "amount", "balance", "sources", "parts", "accounts"),
-        *("until", "since", "limit", "order", "account", "outcome", "cause", "per_payment", "per_month"),
+        *("until", "since", "limit", "order", "account", "outcome", "cause", "per_payment", "per_month", "year"),
     }

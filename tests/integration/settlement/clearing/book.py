@@ -13,6 +13,7 @@ from uuid import UUID
 from chassis.db import Database
 from kernel.clock import SHANGHAI
 from kernel.ids import AdmDvs, PaymentId, PsnNo, time_ordered_uuid
+from services.settlement.domain.payment import GIVING_BACK, PREMIUM_INFNO
 from services.settlement.domain.plan import PlanLeg, leg_document
 from services.settlement.domain.split import Role
 
@@ -112,6 +113,19 @@ class Book:
         await self._write(new, state)
         return new
 
+    async def charged(self, when: datetime, *legs: PlanLeg, area: str, state: str = "DONE") -> Written:
+        """A premium of that area that was paid then."""
+        new = Written(self._id(when), "CHARGE", when, area, PREMIUM_INFNO, _numbered(legs))
+        await self._write(new, state)
+        return new
+
+    async def given_back(self, charge: Written, when: datetime) -> Written:
+        """A charge's refund, decided then."""
+        infno = charge.infno + GIVING_BACK
+        new = Written(self._id(when), "REFUND", when, charge.fixmedins_code, infno, charge.legs, original=charge)
+        await self._write(new, "DONE", original_id=charge.payment_id)
+        return new
+
     async def becomes(self, payment: Written, state: str, *, decided: datetime | None = None) -> None:
         """An open payment moves on; one that was not decided is, at that instant."""
         async with self.database.driver_connection() as connection:
@@ -137,7 +151,7 @@ class Book:
     async def _write(
         self, new: Written, state: str, *, plan_id: UUID | None = None, original_id: UUID | None = None
     ) -> None:
-        voted = new.kind in {"SETTLE", "TRANSFER"}
+        voted = new.kind in {"SETTLE", "TRANSFER", "CHARGE"}
         asked = new.kind == "TRANSFER" and state in {"COMMITTED", "DONE"}
         began = new.at - timedelta(milliseconds=5) if voted else new.at
         async with self.database.driver_connection() as connection:

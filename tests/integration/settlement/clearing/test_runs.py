@@ -118,6 +118,21 @@ async def test_lines_are_the_shares_that_the_domain_tells(book: Book) -> None:
     assert ran.local_fen == sum(share.amount_fen for share in shares if not share.is_between_areas)
 
 
+async def test_a_premium_is_owed_to_the_area_whose_it_is(book: Book) -> None:
+    """By the area that keeps the payer's money; taken back in the next month it is owed the other way."""
+    await book.settled(at("2025-03-02"), leg(Role.OWN, URUMQI, 1))
+    local = await book.charged(at("2025-03-03"), leg(Role.WALLET, URUMQI, 400), area=URUMQI)
+    paid = await book.charged(at("2025-03-04"), leg(Role.OWN, HAMI, 300, 100), area=URUMQI)
+    refund = await book.given_back(paid, at("2025-04-01"))
+    ran = (await run(book, MARCH)).run
+    await run(book, APRIL)
+    assert ran.local_fen == 1 + sum(one.amount_fen for one in local.legs)
+    assert owed(await book.lines("2025-03")) == [(HAMI, URUMQI, "TRANSFER", 400)]
+    [line] = await book.lines("2025-04")
+    assert (line["payment_id"], line["original_id"]) == (refund.payment_id, paid.payment_id)
+    assert owed([line]) == [(HAMI, URUMQI, "TRANSFER", -400)]
+
+
 async def test_positions_sum_to_zero_and_follow_from_the_lines(book: Book) -> None:
     """Each area's position is what the lines say of it, and all of them together come to nothing."""
     await any_month(book, 60)

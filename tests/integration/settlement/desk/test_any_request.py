@@ -10,14 +10,22 @@ import pytest
 from google.protobuf.descriptor import Descriptor
 from google.protobuf.message import Message
 
-from gongji.settlement.v1 import account_pb2, clearing_pb2, reconciliation_pb2, returns_pb2, settlement_pb2, wallets_pb2
+from gongji.settlement.v1 import (
+    account_pb2,
+    clearing_pb2,
+    premiums_pb2,
+    reconciliation_pb2,
+    returns_pb2,
+    settlement_pb2,
+    wallets_pb2,
+)
 from gongji_terminal.msgid import next_msgid
 from tests.anything import CALL_S, broken_by
 from tests.integration.settlement.desk.town import HAMI, HOSPITAL, PHARMACY, URUMQI, Town
 
 METHODS: Final = [
     (service.full_name, method.name, method.output_type, (method.client_streaming, method.server_streaming))
-    for file in (settlement_pb2, account_pb2, wallets_pb2, clearing_pb2, reconciliation_pb2, returns_pb2)
+    for file in (settlement_pb2, account_pb2, wallets_pb2, clearing_pb2, reconciliation_pb2, returns_pb2, premiums_pb2)
     for service in file.DESCRIPTOR.services_by_name.values()
     for method in service.methods
 ]
@@ -70,6 +78,29 @@ async def good_requests(town: Town) -> dict[str, Message]:
         **_of_wallets(patient),
         **_of_reconciliation(),
         **_of_clearing(),
+        **_of_premiums(patient),
+    }
+
+
+def _of_premiums(psn_no: str) -> dict[str, Message]:
+    """As before, of premiums."""
+    filing = {"payer_psn_no": psn_no, "insured_psn_no": "650100000000001", "opter": "zhang01"}
+    days = {"opens_on": "2030-09-01", "closes_on": "2031-02-28", "revocable_until": "2031-06-30"}
+    whose = {"payer_psn_no": psn_no, "insured_psn_no": psn_no, "year": 2031, "amount_fen": 40_000}
+    return {
+        "SetPremiumTariff": premiums_pb2.SetPremiumTariffRequest(
+            area=HAMI, year=2031, amount_fen=40_000, opter="zhang01", **days
+        ),
+        "ListPremiumTariffs": premiums_pb2.ListPremiumTariffsRequest(area=HAMI),
+        "FilePremiumPayer": premiums_pb2.FilePremiumPayerRequest(request_id=str(uuid4()), **filing),
+        "EndPremiumFiling": premiums_pb2.EndPremiumFilingRequest(filing_id=str(uuid4()), opter="zhang01"),
+        "GetPremiumDue": premiums_pb2.GetPremiumDueRequest(insured_psn_no=psn_no, year=2031),
+        "PayPremium": premiums_pb2.PayPremiumRequest(
+            request_id=str(uuid4()), pay_from=account_pb2.ACCOUNT_KIND_PERSONAL, **whose
+        ),
+        "GetPremium": premiums_pb2.GetPremiumRequest(payer_psn_no=psn_no, request_id=str(uuid4())),
+        "RevokePremium": premiums_pb2.RevokePremiumRequest(payer_psn_no=psn_no, premium_id=str(uuid4())),
+        "ListPremiums": premiums_pb2.ListPremiumsRequest(psn_no=psn_no),
     }
 
 

@@ -1,4 +1,4 @@
-"""A restored coordinator and its transfers: what the ledgers prove is decided, what they do not is a person's."""
+"""A restored coordinator, transfers and premiums: what the ledgers prove is decided, what they do not is a person's."""
 
 from __future__ import annotations
 
@@ -9,8 +9,10 @@ from datetime import timedelta
 from typing import Final
 from uuid import UUID, uuid4
 
+import asyncpg
 import pytest
 
+from kernel.clock import business_date
 from kernel.ids import PaymentId
 from kernel.policy import Part
 from ops.consent import Consent
@@ -19,6 +21,9 @@ from ops.places import Places
 from ops.restore import beginning, comparing, flow, healing, replaying
 from ops.restore.comparing import Difference
 from ops.sources import Sources
+from ops.verify.premiums import check_premiums
+from ops.verify.report import Report
+from services.settlement.domain.premium import PremiumState
 from services.settlement.domain.split import Role
 from services.settlement.operations.crediting import CreditRow, credit_unchecked
 from services.settlement.operations.engine import Engine
@@ -27,6 +32,8 @@ from services.settlement.saga.requests import tombstone
 from services.settlement.saga.restoring import UNCLEAR, Verdict
 from services.settlement.store.payments import insert_decided, read_epoch
 from tests.integration.settlement.engine.conftest import new_databases
+from tests.integration.settlement.engine.relatives import relatives_of
+from tests.integration.settlement.engine.test_premiums import Payers
 from tests.integration.settlement.engine.test_transfers import Gift
 from tests.integration.settlement.engine.world import AREAS, HAMI, URUMQI, World, reason_of, world
 from tests.servers import NatsServer
@@ -216,6 +223,51 @@ async def test_a_restored_ledger_holds_again_what_a_receiver_may_still_accept(gi
     await gift.accept(engine, pending)
     await gift.ended(pending, State.DONE)
     assert await gift.money() == (2_000, 3_000)
+
+
+async def lost_premiums(town: World) -> None:
+    """The backup knows nothing of any premium."""
+    await stopped(town)
+    await town.forget("DELETE FROM premium_payments")
+    await town.forget("DELETE FROM payments WHERE infno LIKE 'PREMIUM%'")
+
+
+async def unsound(town: World) -> list[str]:
+    """What `gongji verify` says of the rows beside the premiums' payments."""
+    report, connection = Report(), await asyncpg.connect(town.database_url)
+    try:
+        await check_premiums(connection, report)
+    finally:
+        await connection.close()
+    return report.checks["I10"].findings
+
+
+async def test_premiums_that_were_lost_are_made_anew_and_nobody_pays_a_year_twice(town: World, engine: Engine) -> None:
+    """Paid, taken back and paid again: the ledgers prove all three, and which of them stands."""
+    async with relatives_of(town, engine) as relatives:
+        payers = Payers(relatives, business_date(relatives.now + timedelta(days=4)).year)
+        await payers.asks()
+        parent, child = await payers.family()
+        asked = uuid4()
+        await payers.revokes(parent, await payers.pays(parent, child))
+        paid = await payers.pays(parent, child, request_id=asked)
+        await town.drained()
+    await lost_premiums(town)
+    _, problems = await restored(town)
+    assert problems == {}
+    assert await unsound(town) == []
+    async with relatives_of(town, (await town.driver()).engine) as relatives:
+        payers = Payers(relatives, payers.year)
+        relatives.related(parent, child)
+        await town.drained()
+        assert await reason_of(payers.pays(parent, child)) == "PREMIUM_ALREADY_PAID"
+        again = await payers.pays(parent, child, request_id=asked)
+        assert (again.premium_id, again.state) == (paid.premium_id, PremiumState.PAID)
+        assert len(await payers.told(paid)) == 2  # Once before, once after the restore, under one event's id.
+        await payers.revokes(parent, again)
+        await town.drained()
+        assert await relatives.money(parent) == {(HAMI, "PERSONAL"): 500_000}
+    assert await unsound(town) == []
 
 
 async def test_what_no_program_heals_is_named_and_does_not_keep_the_coordinator_from_serving(

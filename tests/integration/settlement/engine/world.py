@@ -352,7 +352,9 @@ class World:
         found = []
         async with self.database.driver_connection() as connection:
             states = dict(
-                await connection.fetch("SELECT payment_id, state FROM payments WHERE kind IN ('SETTLE', 'TRANSFER')")
+                await connection.fetch(
+                    "SELECT payment_id, state FROM payments WHERE kind IN ('SETTLE', 'TRANSFER', 'CHARGE')"
+                )
             )
             found += [f"version of {row['psn_no']}" for row in await connection.fetch(_WRONG_VERSIONS)]
         for area, ledger in self.ledgers.items():

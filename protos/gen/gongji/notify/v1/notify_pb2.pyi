@@ -60,6 +60,9 @@ class _TopicEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Topic.ValueType
     """A member took the place of the group's founder."""
     TOPIC_ACCOUNT_ENDED: _Topic.ValueType  # 22
     """The account was closed, or moved to another area. Cannot be switched off."""
+    TOPIC_PREMIUM_PAID: _Topic.ValueType  # 23
+    """A resident's premium: to whoever paid it, and to whose it is."""
+    TOPIC_PREMIUM_REVOKED: _Topic.ValueType  # 24
 
 class Topic(_Topic, metaclass=_TopicEnumTypeWrapper): ...
 
@@ -97,6 +100,9 @@ TOPIC_FOUNDER_CHANGED: Topic.ValueType  # 21
 """A member took the place of the group's founder."""
 TOPIC_ACCOUNT_ENDED: Topic.ValueType  # 22
 """The account was closed, or moved to another area. Cannot be switched off."""
+TOPIC_PREMIUM_PAID: Topic.ValueType  # 23
+"""A resident's premium: to whoever paid it, and to whose it is."""
+TOPIC_PREMIUM_REVOKED: Topic.ValueType  # 24
 Global___Topic: _TypeAlias = Topic  # noqa: Y015
 
 @_typing.final

@@ -23,38 +23,41 @@ _sym_db = _symbol_database.Default()
 
 
 from gongji.settlement.v1 import account_pb2 as gongji_dot_settlement_dot_v1_dot_account__pb2
+from gongji.settlement.v1 import premiums_pb2 as gongji_dot_settlement_dot_v1_dot_premiums__pb2
 from gongji.settlement.v1 import settlement_pb2 as gongji_dot_settlement_dot_v1_dot_settlement__pb2
 from gongji.settlement.v1 import wallets_pb2 as gongji_dot_settlement_dot_v1_dot_wallets__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n!gongji/settlement/v1/events.proto\x12\x14gongji.settlement.v1\x1a\"gongji/settlement/v1/account.proto\x1a%gongji/settlement/v1/settlement.proto\x1a\"gongji/settlement/v1/wallets.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xd3\x05\n\x0fSettlementEvent\x12\x10\n\x08\x65vent_id\x18\x01 \x01(\t\x12\x14\n\x0c\x61ggregate_id\x18\x02 \x01(\t\x12\x0f\n\x07version\x18\x03 \x01(\x04\x12\x31\n\roccurred_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x39\n\x0c\x62ill_settled\x18\x05 \x01(\x0b\x32!.gongji.settlement.v1.BillSettledH\x00\x12;\n\rbill_refunded\x18\x06 \x01(\x0b\x32\".gongji.settlement.v1.BillRefundedH\x00\x12\x41\n\x10\x61\x63\x63ount_credited\x18\x07 \x01(\x0b\x32%.gongji.settlement.v1.AccountCreditedH\x00\x12L\n\x16\x61\x63\x63ount_freeze_changed\x18\x08 \x01(\x0b\x32*.gongji.settlement.v1.AccountFreezeChangedH\x00\x12=\n\x0ewallet_changed\x18\t \x01(\x0b\x32#.gongji.settlement.v1.WalletChangedH\x00\x12\x41\n\x10transfer_changed\x18\n \x01(\x0b\x32%.gongji.settlement.v1.TransferChangedH\x00\x12=\n\x0e\x61\x63\x63ount_closed\x18\x0b \x01(\x0b\x32#.gongji.settlement.v1.AccountClosedH\x00\x12;\n\raccount_moved\x18\x0c \x01(\x0b\x32\".gongji.settlement.v1.AccountMovedH\x00\x12\x45\n\x12\x63redential_refused\x18\x32 \x01(\x0b\x32\'.gongji.settlement.v1.CredentialRefusedH\x00\x42\x06\n\x04\x66\x61\x63t\"\xb9\x01\n\rAccountChange\x12\x0e\n\x06psn_no\x18\x01 \x01(\t\x12.\n\x04role\x18\x02 \x01(\x0e\x32 .gongji.settlement.v1.SourceRole\x12\x0c\n\x04\x61rea\x18\x03 \x01(\t\x12\x10\n\x08past_fen\x18\x04 \x01(\x03\x12\x13\n\x0b\x63urrent_fen\x18\x05 \x01(\x03\x12\x19\n\x11\x62\x61lance_after_fen\x18\x06 \x01(\x03\x12\x18\n\x10\x61uthorisation_id\x18\x07 \x01(\t\"\xcd\x01\n\x0b\x42illSettled\x12\x0f\n\x07setl_id\x18\x01 \x01(\t\x12\x16\n\x0epatient_psn_no\x18\x02 \x01(\t\x12\x1b\n\x13patient_name_masked\x18\x03 \x01(\t\x12\x16\n\x0e\x66ixmedins_code\x18\x04 \x01(\t\x12\x14\n\x0cpsn_part_amt\x18\x05 \x01(\x03\x12\x14\n\x0cpsn_cash_pay\x18\x06 \x01(\x03\x12\x34\n\x07\x63hanges\x18\x07 \x03(\x0b\x32#.gongji.settlement.v1.AccountChange\"\xce\x01\n\x0c\x42illRefunded\x12\x0f\n\x07setl_id\x18\x01 \x01(\t\x12\x18\n\x10original_setl_id\x18\x02 \x01(\t\x12\x16\n\x0epatient_psn_no\x18\x03 \x01(\t\x12\x1b\n\x13patient_name_masked\x18\x04 \x01(\t\x12\x16\n\x0e\x66ixmedins_code\x18\x05 \x01(\t\x12\x10\n\x08reversed\x18\x06 \x01(\x08\x12\x34\n\x07\x63hanges\x18\x07 \x03(\x0b\x32#.gongji.settlement.v1.AccountChange\"\xad\x01\n\x0f\x41\x63\x63ountCredited\x12\x0e\n\x06psn_no\x18\x01 \x01(\t\x12\x37\n\x0c\x61\x63\x63ount_kind\x18\x02 \x01(\x0e\x32!.gongji.settlement.v1.AccountKind\x12/\n\x04part\x18\x03 \x01(\x0e\x32!.gongji.settlement.v1.AccountPart\x12\x0c\n\x04\x61rea\x18\x04 \x01(\t\x12\x12\n\namount_fen\x18\x05 \x01(\x03\"S\n\x14\x41\x63\x63ountFreezeChanged\x12\x0e\n\x06psn_no\x18\x01 \x01(\t\x12\x0c\n\x04\x61rea\x18\x02 \x01(\t\x12\x0e\n\x06\x66rozen\x18\x03 \x01(\x08\x12\r\n\x05\x63\x61use\x18\x04 \x01(\t\"T\n\rWalletChanged\x12,\n\x06wallet\x18\x01 \x01(\x0b\x32\x1c.gongji.settlement.v1.Wallet\x12\x15\n\rmerged_psn_no\x18\x02 \x01(\t\"\x97\x02\n\x0fTransferChanged\x12\x13\n\x0btransfer_id\x18\x01 \x01(\t\x12\x14\n\x0cgiver_psn_no\x18\x02 \x01(\t\x12\x17\n\x0freceiver_psn_no\x18\x03 \x01(\t\x12\x12\n\namount_fen\x18\x04 \x01(\x03\x12\x35\n\ngiven_from\x18\x05 \x01(\x0e\x32!.gongji.settlement.v1.AccountKind\x12\x32\n\x05state\x18\x06 \x01(\x0e\x32#.gongji.settlement.v1.TransferState\x12\r\n\x05\x63\x61use\x18\x07 \x01(\t\x12\x32\n\x0e\x61\x63\x63\x65pt_by_time\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\x85\x01\n\rAccountClosed\x12\x0e\n\x06psn_no\x18\x01 \x01(\t\x12\x37\n\x0c\x61\x63\x63ount_kind\x18\x02 \x01(\x0e\x32!.gongji.settlement.v1.AccountKind\x12\x0c\n\x04\x61rea\x18\x03 \x01(\t\x12\r\n\x05\x63\x61use\x18\x04 \x01(\t\x12\x0e\n\x06\x63losed\x18\x05 \x01(\x08\"i\n\x0c\x41\x63\x63ountMoved\x12\x0e\n\x06psn_no\x18\x01 \x01(\t\x12\x11\n\tfrom_area\x18\x02 \x01(\t\x12\x0f\n\x07to_area\x18\x03 \x01(\t\x12\x10\n\x08past_fen\x18\x04 \x01(\x03\x12\x13\n\x0b\x63urrent_fen\x18\x05 \x01(\x03\"\x82\x01\n\x11\x43redentialRefused\x12\x16\n\x0epatient_psn_no\x18\x01 \x01(\t\x12\x18\n\x10presented_psn_no\x18\x02 \x01(\t\x12\x16\n\x0e\x66ixmedins_code\x18\x03 \x01(\t\x12\x13\n\x0bterminal_no\x18\x04 \x01(\t\x12\x0e\n\x06reason\x18\x05 \x01(\tb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n!gongji/settlement/v1/events.proto\x12\x14gongji.settlement.v1\x1a\"gongji/settlement/v1/account.proto\x1a#gongji/settlement/v1/premiums.proto\x1a%gongji/settlement/v1/settlement.proto\x1a\"gongji/settlement/v1/wallets.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\x94\x06\n\x0fSettlementEvent\x12\x10\n\x08\x65vent_id\x18\x01 \x01(\t\x12\x14\n\x0c\x61ggregate_id\x18\x02 \x01(\t\x12\x0f\n\x07version\x18\x03 \x01(\x04\x12\x31\n\roccurred_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x39\n\x0c\x62ill_settled\x18\x05 \x01(\x0b\x32!.gongji.settlement.v1.BillSettledH\x00\x12;\n\rbill_refunded\x18\x06 \x01(\x0b\x32\".gongji.settlement.v1.BillRefundedH\x00\x12\x41\n\x10\x61\x63\x63ount_credited\x18\x07 \x01(\x0b\x32%.gongji.settlement.v1.AccountCreditedH\x00\x12L\n\x16\x61\x63\x63ount_freeze_changed\x18\x08 \x01(\x0b\x32*.gongji.settlement.v1.AccountFreezeChangedH\x00\x12=\n\x0ewallet_changed\x18\t \x01(\x0b\x32#.gongji.settlement.v1.WalletChangedH\x00\x12\x41\n\x10transfer_changed\x18\n \x01(\x0b\x32%.gongji.settlement.v1.TransferChangedH\x00\x12=\n\x0e\x61\x63\x63ount_closed\x18\x0b \x01(\x0b\x32#.gongji.settlement.v1.AccountClosedH\x00\x12;\n\raccount_moved\x18\x0c \x01(\x0b\x32\".gongji.settlement.v1.AccountMovedH\x00\x12?\n\x0fpremium_changed\x18\x14 \x01(\x0b\x32$.gongji.settlement.v1.PremiumChangedH\x00\x12\x45\n\x12\x63redential_refused\x18\x32 \x01(\x0b\x32\'.gongji.settlement.v1.CredentialRefusedH\x00\x42\x06\n\x04\x66\x61\x63t\"\xb9\x01\n\rAccountChange\x12\x0e\n\x06psn_no\x18\x01 \x01(\t\x12.\n\x04role\x18\x02 \x01(\x0e\x32 .gongji.settlement.v1.SourceRole\x12\x0c\n\x04\x61rea\x18\x03 \x01(\t\x12\x10\n\x08past_fen\x18\x04 \x01(\x03\x12\x13\n\x0b\x63urrent_fen\x18\x05 \x01(\x03\x12\x19\n\x11\x62\x61lance_after_fen\x18\x06 \x01(\x03\x12\x18\n\x10\x61uthorisation_id\x18\x07 \x01(\t\"\xcd\x01\n\x0b\x42illSettled\x12\x0f\n\x07setl_id\x18\x01 \x01(\t\x12\x16\n\x0epatient_psn_no\x18\x02 \x01(\t\x12\x1b\n\x13patient_name_masked\x18\x03 \x01(\t\x12\x16\n\x0e\x66ixmedins_code\x18\x04 \x01(\t\x12\x14\n\x0cpsn_part_amt\x18\x05 \x01(\x03\x12\x14\n\x0cpsn_cash_pay\x18\x06 \x01(\x03\x12\x34\n\x07\x63hanges\x18\x07 \x03(\x0b\x32#.gongji.settlement.v1.AccountChange\"\xce\x01\n\x0c\x42illRefunded\x12\x0f\n\x07setl_id\x18\x01 \x01(\t\x12\x18\n\x10original_setl_id\x18\x02 \x01(\t\x12\x16\n\x0epatient_psn_no\x18\x03 \x01(\t\x12\x1b\n\x13patient_name_masked\x18\x04 \x01(\t\x12\x16\n\x0e\x66ixmedins_code\x18\x05 \x01(\t\x12\x10\n\x08reversed\x18\x06 \x01(\x08\x12\x34\n\x07\x63hanges\x18\x07 \x03(\x0b\x32#.gongji.settlement.v1.AccountChange\"\xad\x01\n\x0f\x41\x63\x63ountCredited\x12\x0e\n\x06psn_no\x18\x01 \x01(\t\x12\x37\n\x0c\x61\x63\x63ount_kind\x18\x02 \x01(\x0e\x32!.gongji.settlement.v1.AccountKind\x12/\n\x04part\x18\x03 \x01(\x0e\x32!.gongji.settlement.v1.AccountPart\x12\x0c\n\x04\x61rea\x18\x04 \x01(\t\x12\x12\n\namount_fen\x18\x05 \x01(\x03\"S\n\x14\x41\x63\x63ountFreezeChanged\x12\x0e\n\x06psn_no\x18\x01 \x01(\t\x12\x0c\n\x04\x61rea\x18\x02 \x01(\t\x12\x0e\n\x06\x66rozen\x18\x03 \x01(\x08\x12\r\n\x05\x63\x61use\x18\x04 \x01(\t\"T\n\rWalletChanged\x12,\n\x06wallet\x18\x01 \x01(\x0b\x32\x1c.gongji.settlement.v1.Wallet\x12\x15\n\rmerged_psn_no\x18\x02 \x01(\t\"\x97\x02\n\x0fTransferChanged\x12\x13\n\x0btransfer_id\x18\x01 \x01(\t\x12\x14\n\x0cgiver_psn_no\x18\x02 \x01(\t\x12\x17\n\x0freceiver_psn_no\x18\x03 \x01(\t\x12\x12\n\namount_fen\x18\x04 \x01(\x03\x12\x35\n\ngiven_from\x18\x05 \x01(\x0e\x32!.gongji.settlement.v1.AccountKind\x12\x32\n\x05state\x18\x06 \x01(\x0e\x32#.gongji.settlement.v1.TransferState\x12\r\n\x05\x63\x61use\x18\x07 \x01(\t\x12\x32\n\x0e\x61\x63\x63\x65pt_by_time\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\x85\x01\n\rAccountClosed\x12\x0e\n\x06psn_no\x18\x01 \x01(\t\x12\x37\n\x0c\x61\x63\x63ount_kind\x18\x02 \x01(\x0e\x32!.gongji.settlement.v1.AccountKind\x12\x0c\n\x04\x61rea\x18\x03 \x01(\t\x12\r\n\x05\x63\x61use\x18\x04 \x01(\t\x12\x0e\n\x06\x63losed\x18\x05 \x01(\x08\"i\n\x0c\x41\x63\x63ountMoved\x12\x0e\n\x06psn_no\x18\x01 \x01(\t\x12\x11\n\tfrom_area\x18\x02 \x01(\t\x12\x0f\n\x07to_area\x18\x03 \x01(\t\x12\x10\n\x08past_fen\x18\x04 \x01(\x03\x12\x13\n\x0b\x63urrent_fen\x18\x05 \x01(\x03\"\x82\x01\n\x11\x43redentialRefused\x12\x16\n\x0epatient_psn_no\x18\x01 \x01(\t\x12\x18\n\x10presented_psn_no\x18\x02 \x01(\t\x12\x16\n\x0e\x66ixmedins_code\x18\x03 \x01(\t\x12\x13\n\x0bterminal_no\x18\x04 \x01(\t\x12\x0e\n\x06reason\x18\x05 \x01(\t\"\xf8\x01\n\x0ePremiumChanged\x12\x12\n\npremium_id\x18\x01 \x01(\t\x12\x14\n\x0cpayer_psn_no\x18\x02 \x01(\t\x12\x16\n\x0einsured_psn_no\x18\x03 \x01(\t\x12\x0c\n\x04year\x18\x04 \x01(\r\x12\x12\n\namount_fen\x18\x05 \x01(\x03\x12\x34\n\tpaid_from\x18\x06 \x01(\x0e\x32!.gongji.settlement.v1.AccountKind\x12\x31\n\x05state\x18\x07 \x01(\x0e\x32\".gongji.settlement.v1.PremiumState\x12\x19\n\x11\x62\x61lance_after_fen\x18\x08 \x01(\x03\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'gongji.settlement.v1.events_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_SETTLEMENTEVENT']._serialized_start=204
-  _globals['_SETTLEMENTEVENT']._serialized_end=927
-  _globals['_ACCOUNTCHANGE']._serialized_start=930
-  _globals['_ACCOUNTCHANGE']._serialized_end=1115
-  _globals['_BILLSETTLED']._serialized_start=1118
-  _globals['_BILLSETTLED']._serialized_end=1323
-  _globals['_BILLREFUNDED']._serialized_start=1326
-  _globals['_BILLREFUNDED']._serialized_end=1532
-  _globals['_ACCOUNTCREDITED']._serialized_start=1535
-  _globals['_ACCOUNTCREDITED']._serialized_end=1708
-  _globals['_ACCOUNTFREEZECHANGED']._serialized_start=1710
-  _globals['_ACCOUNTFREEZECHANGED']._serialized_end=1793
-  _globals['_WALLETCHANGED']._serialized_start=1795
-  _globals['_WALLETCHANGED']._serialized_end=1879
-  _globals['_TRANSFERCHANGED']._serialized_start=1882
-  _globals['_TRANSFERCHANGED']._serialized_end=2161
-  _globals['_ACCOUNTCLOSED']._serialized_start=2164
-  _globals['_ACCOUNTCLOSED']._serialized_end=2297
-  _globals['_ACCOUNTMOVED']._serialized_start=2299
-  _globals['_ACCOUNTMOVED']._serialized_end=2404
-  _globals['_CREDENTIALREFUSED']._serialized_start=2407
-  _globals['_CREDENTIALREFUSED']._serialized_end=2537
+  _globals['_SETTLEMENTEVENT']._serialized_start=241
+  _globals['_SETTLEMENTEVENT']._serialized_end=1029
+  _globals['_ACCOUNTCHANGE']._serialized_start=1032
+  _globals['_ACCOUNTCHANGE']._serialized_end=1217
+  _globals['_BILLSETTLED']._serialized_start=1220
+  _globals['_BILLSETTLED']._serialized_end=1425
+  _globals['_BILLREFUNDED']._serialized_start=1428
+  _globals['_BILLREFUNDED']._serialized_end=1634
+  _globals['_ACCOUNTCREDITED']._serialized_start=1637
+  _globals['_ACCOUNTCREDITED']._serialized_end=1810
+  _globals['_ACCOUNTFREEZECHANGED']._serialized_start=1812
+  _globals['_ACCOUNTFREEZECHANGED']._serialized_end=1895
+  _globals['_WALLETCHANGED']._serialized_start=1897
+  _globals['_WALLETCHANGED']._serialized_end=1981
+  _globals['_TRANSFERCHANGED']._serialized_start=1984
+  _globals['_TRANSFERCHANGED']._serialized_end=2263
+  _globals['_ACCOUNTCLOSED']._serialized_start=2266
+  _globals['_ACCOUNTCLOSED']._serialized_end=2399
+  _globals['_ACCOUNTMOVED']._serialized_start=2401
+  _globals['_ACCOUNTMOVED']._serialized_end=2506
+  _globals['_CREDENTIALREFUSED']._serialized_start=2509
+  _globals['_CREDENTIALREFUSED']._serialized_end=2639
+  _globals['_PREMIUMCHANGED']._serialized_start=2642
+  _globals['_PREMIUMCHANGED']._serialized_end=2890
 # @@protoc_insertion_point(module_scope)

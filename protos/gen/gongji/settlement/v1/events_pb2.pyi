@@ -7,6 +7,7 @@ conventions.
 
 from collections import abc as _abc
 from gongji.settlement.v1 import account_pb2 as _account_pb2
+from gongji.settlement.v1 import premiums_pb2 as _premiums_pb2
 from gongji.settlement.v1 import settlement_pb2 as _settlement_pb2
 from gongji.settlement.v1 import wallets_pb2 as _wallets_pb2
 from google.protobuf import descriptor as _descriptor
@@ -40,6 +41,7 @@ class SettlementEvent(_message.Message):
     TRANSFER_CHANGED_FIELD_NUMBER: _builtins.int
     ACCOUNT_CLOSED_FIELD_NUMBER: _builtins.int
     ACCOUNT_MOVED_FIELD_NUMBER: _builtins.int
+    PREMIUM_CHANGED_FIELD_NUMBER: _builtins.int
     CREDENTIAL_REFUSED_FIELD_NUMBER: _builtins.int
     event_id: _builtins.str
     aggregate_id: _builtins.str
@@ -79,6 +81,10 @@ class SettlementEvent(_message.Message):
         """The same aggregate."""
 
     @_builtins.property
+    def premium_changed(self) -> Global___PremiumChanged:
+        """Aggregate: payment:<premium_id>; of a revocation payment:<id of its refund>."""
+
+    @_builtins.property
     def credential_refused(self) -> Global___CredentialRefused:
         """Aggregate: refusal:<event_id>."""
 
@@ -97,13 +103,14 @@ class SettlementEvent(_message.Message):
         transfer_changed: Global___TransferChanged | None = ...,
         account_closed: Global___AccountClosed | None = ...,
         account_moved: Global___AccountMoved | None = ...,
+        premium_changed: Global___PremiumChanged | None = ...,
         credential_refused: Global___CredentialRefused | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["account_closed", b"account_closed", "account_credited", b"account_credited", "account_freeze_changed", b"account_freeze_changed", "account_moved", b"account_moved", "bill_refunded", b"bill_refunded", "bill_settled", b"bill_settled", "credential_refused", b"credential_refused", "fact", b"fact", "occurred_time", b"occurred_time", "transfer_changed", b"transfer_changed", "wallet_changed", b"wallet_changed"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["account_closed", b"account_closed", "account_credited", b"account_credited", "account_freeze_changed", b"account_freeze_changed", "account_moved", b"account_moved", "bill_refunded", b"bill_refunded", "bill_settled", b"bill_settled", "credential_refused", b"credential_refused", "fact", b"fact", "occurred_time", b"occurred_time", "premium_changed", b"premium_changed", "transfer_changed", b"transfer_changed", "wallet_changed", b"wallet_changed"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["account_closed", b"account_closed", "account_credited", b"account_credited", "account_freeze_changed", b"account_freeze_changed", "account_moved", b"account_moved", "aggregate_id", b"aggregate_id", "bill_refunded", b"bill_refunded", "bill_settled", b"bill_settled", "credential_refused", b"credential_refused", "event_id", b"event_id", "fact", b"fact", "occurred_time", b"occurred_time", "transfer_changed", b"transfer_changed", "version", b"version", "wallet_changed", b"wallet_changed"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["account_closed", b"account_closed", "account_credited", b"account_credited", "account_freeze_changed", b"account_freeze_changed", "account_moved", b"account_moved", "aggregate_id", b"aggregate_id", "bill_refunded", b"bill_refunded", "bill_settled", b"bill_settled", "credential_refused", b"credential_refused", "event_id", b"event_id", "fact", b"fact", "occurred_time", b"occurred_time", "premium_changed", b"premium_changed", "transfer_changed", b"transfer_changed", "version", b"version", "wallet_changed", b"wallet_changed"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_fact: _TypeAlias = _typing.Literal["bill_settled", "bill_refunded", "account_credited", "account_freeze_changed", "wallet_changed", "transfer_changed", "account_closed", "account_moved", "credential_refused"]  # noqa: Y015
+    _WhichOneofReturnType_fact: _TypeAlias = _typing.Literal["bill_settled", "bill_refunded", "account_credited", "account_freeze_changed", "wallet_changed", "transfer_changed", "account_closed", "account_moved", "premium_changed", "credential_refused"]  # noqa: Y015
     _WhichOneofArgType_fact: _TypeAlias = _typing.Literal["fact", b"fact"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_fact) -> _WhichOneofReturnType_fact | None: ...
 
@@ -475,3 +482,48 @@ class CredentialRefused(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___CredentialRefused: _TypeAlias = CredentialRefused  # noqa: Y015
+
+@_typing.final
+class PremiumChanged(_message.Message):
+    """A premium was paid, or taken back."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PREMIUM_ID_FIELD_NUMBER: _builtins.int
+    PAYER_PSN_NO_FIELD_NUMBER: _builtins.int
+    INSURED_PSN_NO_FIELD_NUMBER: _builtins.int
+    YEAR_FIELD_NUMBER: _builtins.int
+    AMOUNT_FEN_FIELD_NUMBER: _builtins.int
+    PAID_FROM_FIELD_NUMBER: _builtins.int
+    STATE_FIELD_NUMBER: _builtins.int
+    BALANCE_AFTER_FEN_FIELD_NUMBER: _builtins.int
+    premium_id: _builtins.str
+    payer_psn_no: _builtins.str
+    insured_psn_no: _builtins.str
+    year: _builtins.int
+    """Of cover."""
+    amount_fen: _builtins.int
+    paid_from: _account_pb2.AccountKind.ValueType
+    state: _premiums_pb2.PremiumState.ValueType
+    """PAID or REVOKED."""
+    balance_after_fen: _builtins.int
+    """Of one that was paid: what the account can still spend; for its owner's eyes only."""
+    def __init__(
+        self,
+        *,
+        premium_id: _builtins.str = ...,
+        payer_psn_no: _builtins.str = ...,
+        insured_psn_no: _builtins.str = ...,
+        year: _builtins.int = ...,
+        amount_fen: _builtins.int = ...,
+        paid_from: _account_pb2.AccountKind.ValueType = ...,
+        state: _premiums_pb2.PremiumState.ValueType = ...,
+        balance_after_fen: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["amount_fen", b"amount_fen", "balance_after_fen", b"balance_after_fen", "insured_psn_no", b"insured_psn_no", "paid_from", b"paid_from", "payer_psn_no", b"payer_psn_no", "premium_id", b"premium_id", "state", b"state", "year", b"year"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PremiumChanged: _TypeAlias = PremiumChanged  # noqa: Y015

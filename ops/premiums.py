@@ -1,0 +1,176 @@
+"""The commands `gongji premiums ...`: what an area asks residents for a year, and who has filed to pay for whom."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from datetime import datetime
+from typing import TYPE_CHECKING, Annotated, Any, Final, TypeVar
+from uuid import uuid4
+
+import typer
+
+from kernel.money import yuan_text
+from ops.consent import Operator
+from ops.options import HERE, AsJson, Data, give_up, print_json
+
+if TYPE_CHECKING:
+    from gongji.settlement.v1.premiums_pb2 import PremiumTariff
+    from gongji.settlement.v1.premiums_pb2_grpc import PremiumServiceAsyncStub
+    from kernel.callers import Caller
+
+CALL_MAX_S: Final = 10.0
+Result = TypeVar("Result")
+Address = Annotated[str, typer.Option(help="HOST:PORT of the settlement service, for one that runs elsewhere.")]
+Day = Annotated[datetime, typer.Option(formats=["%Y-%m-%d"], help="yyyy-MM-dd, included.")]
+
+premiums = typer.Typer(name="premiums", help="Residents' premiums: tariffs and filings.", no_args_is_help=True)
+
+
+@premiums.command("tariff")
+def tariff(
+    area: Annotated[str, typer.Argument(help="The area (参保地).")],
+    year: Annotated[int, typer.Argument(help="The year of cover.")],
+    amount_fen: Annotated[int, typer.Argument(help="What each resident pays, in fen.")],
+    *,
+    opens: Day,
+    closes: Day,
+    revocable_until: Day,
+    address: Address = "",
+    operator: Operator = "",
+    data: Data = HERE,
+    as_json: AsJson = False,
+) -> None:
+    """Set what an area asks for a year, and until when; the same again changes nothing.
+
+    Once a premium of that year is paid its amount is fixed; the days can still be moved.
+    Exit code 0: it stands; 2: it is refused, or the service is away.
+    """
+    from gongji.settlement.v1 import premiums_pb2 as pb  # noqa: PLC0415  So that every other command starts without it.
+
+    async def ask(desk: PremiumServiceAsyncStub, opter: str) -> PremiumTariff:
+        request = pb.SetPremiumTariffRequest(
+            area=area,
+            year=year,
+            amount_fen=amount_fen,
+            opens_on=opens.date().isoformat(),
+            closes_on=closes.date().isoformat(),
+            revocable_until=revocable_until.date().isoformat(),
+            opter=opter,
+        )
+        return (await desk.SetPremiumTariff(request, timeout=CALL_MAX_S)).tariff
+
+    _show([_asked(ask, address, operator, data)], as_json=as_json)
+
+
+@premiums.command("tariffs")
+def tariffs(
+    area: Annotated[str, typer.Argument(help="The area (参保地).")],
+    *,
+    address: Address = "",
+    operator: Operator = "",
+    data: Data = HERE,
+    as_json: AsJson = False,
+) -> None:
+    """Show what an area asks for, the latest year first. Exit code 0; 2: the service is away."""
+    from gongji.settlement.v1 import premiums_pb2 as pb  # noqa: PLC0415  So that every other command starts without it.
+
+    async def ask(desk: PremiumServiceAsyncStub, _: str) -> list[PremiumTariff]:
+        return list(
+            (await desk.ListPremiumTariffs(pb.ListPremiumTariffsRequest(area=area), timeout=CALL_MAX_S)).tariffs
+        )
+
+    _show(_asked(ask, address, operator, data), as_json=as_json)
+
+
+@premiums.command("file")
+def file(
+    payer: Annotated[str, typer.Argument(metavar="PAYER", help="psn_no of whoever pays.")],
+    insured: Annotated[str, typer.Argument(metavar="INSURED", help="psn_no of the relative.")],
+    *,
+    address: Address = "",
+    operator: Operator = "",
+    data: Data = HERE,
+) -> None:
+    """Record that one person will pay another's premiums (代缴备案), where the policy wants it first; prints its id.
+
+    Exit code 0: it stands; 2: it is refused, or the service is away.
+    """
+    from gongji.settlement.v1 import premiums_pb2 as pb  # noqa: PLC0415  So that every other command starts without it.
+
+    async def ask(desk: PremiumServiceAsyncStub, opter: str) -> str:
+        request = pb.FilePremiumPayerRequest(
+            request_id=str(uuid4()), payer_psn_no=payer, insured_psn_no=insured, opter=opter
+        )
+        return (await desk.FilePremiumPayer(request, timeout=CALL_MAX_S)).filing_id
+
+    typer.echo(_asked(ask, address, operator, data))
+
+
+@premiums.command("end-filing")
+def end_filing(
+    filing_id: Annotated[str, typer.Argument(metavar="FILING")],
+    *,
+    address: Address = "",
+    operator: Operator = "",
+    data: Data = HERE,
+) -> None:
+    """End a filing; what was paid under it stays paid. Exit code 0: it has ended; 2: unknown, or no service."""
+    from gongji.settlement.v1 import premiums_pb2 as pb  # noqa: PLC0415  So that every other command starts without it.
+
+    async def ask(desk: PremiumServiceAsyncStub, opter: str) -> None:
+        await desk.EndPremiumFiling(pb.EndPremiumFilingRequest(filing_id=filing_id, opter=opter), timeout=CALL_MAX_S)
+
+    _asked(ask, address, operator, data)
+
+
+def _asked(
+    ask: Callable[[PremiumServiceAsyncStub, str], Awaitable[Result]],
+    address: str,
+    operator: str,
+    data: Any,  # noqa: ANN401  typer's Path.
+) -> Result:
+    """The answer of the service at that address; ends the command where it refuses or is away."""
+    from chassis.rpc.client import channel  # noqa: PLC0415  So that every other command starts without it.
+    from chassis.rpc.failures import PeerError  # noqa: PLC0415  As above.
+    from gongji.settlement.v1.premiums_pb2_grpc import PremiumServiceStub  # noqa: PLC0415  As above.
+    from kernel.failures import Failure  # noqa: PLC0415  As above.
+    from ops.reaching import address_of, operator_of  # noqa: PLC0415  As above.
+
+    caller: Caller = operator_of(operator)
+
+    async def talk() -> Result:
+        async with channel(address or address_of("settlement", data), caller=caller) as line:
+            return await ask(PremiumServiceStub(line), caller.partition(":")[2])
+
+    try:
+        return asyncio.run(talk())
+    except Failure as failure:
+        told = "".join(f", {name}: {value}" for name, value in sorted(failure.metadata.items()))
+        give_up(f"{failure.reason}{told}")
+    except (PeerError, OSError, TimeoutError) as problem:
+        give_up(problem)
+
+
+def _show(found: list[PremiumTariff], *, as_json: bool) -> None:
+    if as_json:
+        print_json(
+            [
+                {
+                    "area": each.area,
+                    "year": each.year,
+                    "amount_fen": each.amount_fen,
+                    "opens_on": each.opens_on,
+                    "closes_on": each.closes_on,
+                    "revocable_until": each.revocable_until,
+                    "opter": each.opter,
+                }
+                for each in found
+            ]
+        )
+        return
+    for each in found:
+        typer.echo(
+            f"{each.area} {each.year}  {yuan_text(each.amount_fen)} yuan  paid {each.opens_on} to {each.closes_on}, "
+            f"taken back until {each.revocable_until}  ({each.opter})"
+        )
