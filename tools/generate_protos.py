@@ -1,4 +1,4 @@
-"""Generates everything that follows from the contract: Python messages and stubs, the reason catalogue, docs/errors.md.
+"""Generates everything that follows from the contract: messages and stubs, the catalogue, docs/errors.md and more.
 
 ``python tools/generate_protos.py`` writes; ``--check`` writes nothing and exits 1 when the committed files differ.
 """
@@ -18,6 +18,10 @@ from typing import Final
 
 import yaml
 from google.rpc import status_pb2  # type: ignore[import-untyped]  # It publishes no types.
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # Run as a script.
+
+from tools import counter_page
 
 ROOT: Final = Path(__file__).resolve().parent.parent
 PROTOS: Final = ROOT / "protos"
@@ -109,6 +113,11 @@ def errors_page(reasons: dict[str, dict[str, str]]) -> str:
     return "\n".join(lines)
 
 
+def counter() -> str:
+    """docs/integration.md as it should be."""
+    return counter_page.counter_page(read_reasons(), counter_page.PAGE.read_text(encoding="utf-8"))
+
+
 def generate_all(target: Path, errors_file: Path) -> None:
     """Write the whole generated tree below ``target`` and the errors page to ``errors_file``."""
     generate_code(target)
@@ -147,6 +156,8 @@ def main() -> None:
             stale = differing(fresh, GENERATED)
             if not ERRORS_PAGE.is_file() or not filecmp.cmp(fresh_page, ERRORS_PAGE, shallow=False):
                 stale.append("docs/errors.md")
+            if counter_page.PAGE.read_text(encoding="utf-8") != counter():
+                stale.append("docs/integration.md")
             if stale:
                 sys.exit("Out of date, run `make proto` and commit: " + ", ".join(stale))
             return
@@ -155,6 +166,7 @@ def main() -> None:
                 (GENERATED / name).unlink()
         shutil.copytree(fresh, GENERATED, dirs_exist_ok=True)
         shutil.copyfile(fresh_page, ERRORS_PAGE)
+        counter_page.PAGE.write_text(counter(), encoding="utf-8")
 
 
 if __name__ == "__main__":
