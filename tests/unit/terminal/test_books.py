@@ -25,8 +25,8 @@ from gongji_terminal.visits import OpenVisits, Visit
 HOSPITAL: Final = "H65010000001"
 NOW: Final = datetime(2026, 11, 21, 10, 0, tzinfo=UTC)
 DAY: Final = date(2026, 11, 21)
-MANY: Final = 30_000
-MEMORY_BYTES: Final = 4 << 20
+MANY: Final = 5_000
+MEMORY_BYTES: Final = 2 << 20
 """Far less than MANY records take."""
 
 
@@ -129,7 +129,7 @@ async def test_a_listing_has_every_request_once_in_order(journal: Journal) -> No
 
 
 async def test_a_long_day_takes_no_more_memory_than_a_page(tmp_path: Path) -> None:
-    """Statement and reconciliation read 30,000 records of each of two journals within a few megabytes."""
+    """Statement and reconciliation read 5,000 records of each of two journals within two megabytes."""
     files = [tmp_path / name for name in ("a.db", "b.db")]
     for file in files:
         async with Journal(file):
