@@ -55,6 +55,7 @@ class OpenVisits:
     def end(self, mdtrt_id: str) -> None:
         """It is over; nothing if it was never open."""
         self._file(mdtrt_id).unlink(missing_ok=True)
+        self._leave()
 
     def end_all(self, *, expired_at: datetime | None = None) -> None:
         """Every one, or every one whose time is over by then."""
@@ -62,6 +63,10 @@ class OpenVisits:
             if expired_at is not None and self.find(file.stem, now=expired_at) is not None:
                 continue
             file.unlink(missing_ok=True)
+        self._leave()
+
+    def _leave(self) -> None:
+        """An empty folder tells nothing."""
         with suppress(OSError):
             self._folder.rmdir()
 

@@ -43,6 +43,10 @@ class Gate(grpc.GenericRpcHandler):  # type: ignore[type-arg]  # Generic in the 
     onward: grpc.aio.Channel
     hold_requests: str = ""
     hold_answers: str = ""
+    heard: int = 0
+    """How many calls came this far."""
+    down: bool = False
+    """Nothing gets through."""
     held: asyncio.Event = field(default_factory=asyncio.Event)
     """Something is being held back now."""
     go_on: asyncio.Event = field(default_factory=asyncio.Event)
@@ -57,6 +61,9 @@ class Gate(grpc.GenericRpcHandler):  # type: ignore[type-arg]  # Generic in the 
 
     async def _carry(self, path: str, request: bytes, context: Any) -> bytes:  # noqa: ANN401  As above.
         method = path.rpartition("/")[2]
+        self.heard += 1
+        if self.down:
+            await context.abort(grpc.StatusCode.UNAVAILABLE, "nothing gets through")
         if method == self.hold_requests:
             self.late.append((path, request))
             await self._hold(context)
@@ -158,15 +165,17 @@ class CounterProcess:
 
 
 @asynccontextmanager
-async def counter(town: Town, folder: Path) -> AsyncIterator[CounterProcess]:
-    """A counter with its settings and its network."""
+async def counter(
+    town: Town, folder: Path, *, fixmedins_code: str = HOSPITAL, straight: bool = False
+) -> AsyncIterator[CounterProcess]:
+    """A counter with its settings and its network; a ``straight`` one speaks to the desk itself."""
     gate = Gate(town.channel)
     server = grpc.aio.server(handlers=[gate])
     port = server.add_insecure_port("127.0.0.1:0")
     await server.start()
     number = next(town.terminals)
     (folder / "gongji-terminal.toml").write_text(
-        CONFIG.format(code=HOSPITAL, number=number, port=port), encoding="utf-8"
+        CONFIG.format(code=fixmedins_code, number=number, port=town.port if straight else port), encoding="utf-8"
     )
     yield CounterProcess(town, gate, folder, number)
     await server.stop(0)
