@@ -58,6 +58,18 @@ async def test_a_revoked_bill_is_told_from_its_plan_to_its_messages(on_call: OnC
     assert refund["ledgers"] == {URUMQI: "CREDITED", HAMI: "CREDITED"}
 
 
+async def test_a_settlement_is_derived_anew_by_the_command(on_call: OnCall) -> None:
+    """`gongji settlement explain` tells by whom each fen is paid and that it agrees; nobody's payment ends with 2."""
+    town = on_call.town
+    settled = await town.paid(await town.pair(), BILL_FEN)
+    told = await on_call.hears("settlement", "explain", settled.setl_id)
+    assert (told.exit_code, "agrees" in told.out, "cash" in told.out) == (0, True, True), told
+    document = (await on_call.hears("settlement", "explain", settled.setl_id, "--json")).document
+    assert (document["setl_id"], document["agrees"], document["differences"]) == (settled.setl_id, True, [])
+    assert sum(source["past_fen"] + source["current_fen"] for source in document["sources"]) == BILL_FEN
+    assert (await on_call.hears("settlement", "explain", str(uuid4()))).exit_code == 2
+
+
 async def test_a_payment_is_found_by_its_key_and_nothing_personal_is_told(on_call: OnCall) -> None:
     """institution/infno/msgid names the same payment; of the people only psn_no is told, to eyes and to machines."""
     town = on_call.town

@@ -11,7 +11,17 @@ import pytest
 from chassis.files import built_from, parsed_yaml, read_yaml_folder
 from kernel.clock import parsed_day
 from kernel.failures import Failure, Kind
-from kernel.policy import BenefitTable, CareLevel, ExternalBenefit, OpenBenefit, PolicyBook, PolicySet, YearSoFar
+from kernel.policy import (
+    BenefitTable,
+    CareLevel,
+    ExternalBenefit,
+    LargeFund,
+    OpenBenefit,
+    OpenLarge,
+    PolicyBook,
+    PolicySet,
+    YearSoFar,
+)
 
 SHIPPED: Final = Path(__file__).resolve().parents[3] / "policies"
 WORKING: Final[dict[str, Any]] = {
@@ -97,6 +107,16 @@ def test_what_the_year_has_used_is_taken_off(deductible_used: int, fund_used: in
     assert row.open_after(YearSoFar(deductible_used, fund_used)) == OpenBenefit(still_open, Decimal("0.60"), left)
 
 
+@pytest.mark.parametrize(("stated", "fund"), [(WORKING, LargeFund.EMPLOYEES), (RESIDENT, LargeFund.RESIDENTS)])
+def test_what_pays_above_the_ceiling_has_a_year_of_its_own(stated: dict[str, Any], fund: LargeFund) -> None:
+    """大额 of an employee, 大病 of a resident; what it has paid is taken off its own ceiling alone."""
+    table = table_of({**stated, "ceiling_fen": 1_000, "pool": "clinic", "large": {"ratio": "0.8", "ceiling_fen": 500}})
+    (row, *_) = table.rows
+    assert row.pool == "clinic"
+    left = row.open_after(YearSoFar(0, 1_000, 100))
+    assert (left.ceiling_left_fen, left.large) == (0, OpenLarge(fund, Decimal("0.8"), 400))
+
+
 def test_no_ceiling_stays_none() -> None:
     """Whatever the fund has paid."""
     row = table_of(RESIDENT).row_for(insutype="390", med_type="11", level=CareLevel.ONE, retired=False)
@@ -137,6 +157,13 @@ def test_the_version_does_not_depend_on_how_rows_are_written() -> None:
     ("change", "reason", "path"),
     [
         ({"insutype": 310}, "POLICY_VALUE_WRONG_TYPE", "insutype"),
+        ({"pool": 1}, "POLICY_VALUE_WRONG_TYPE", "pool"),
+        ({"pool": ""}, "POLICY_VALUE_OUT_OF_RANGE", "pool"),
+        ({"pool": "Clinic"}, "POLICY_VALUE_OUT_OF_RANGE", "pool"),
+        ({"large": "0.8"}, "POLICY_VALUE_WRONG_TYPE", "large"),
+        ({"large": {"ratio": "0.8"}}, "POLICY_KEY_MISSING", "large.ceiling_fen"),
+        ({"large": {"ratio": "1.1", "ceiling_fen": None}}, "RATIO_OUT_OF_RANGE", "large.ratio"),
+        ({"large": {"ratio": "0.8", "ceiling_fen": None}, "ceiling_fen": None}, "POLICY_CONTRADICTORY", "large"),
         ({"insutype": "340"}, "POLICY_VALUE_OUT_OF_RANGE", "insutype"),
         ({"med_types": "11"}, "POLICY_VALUE_WRONG_TYPE", "med_types"),
         ({"med_types": []}, "POLICY_VALUE_OUT_OF_RANGE", "med_types"),
