@@ -40,6 +40,7 @@ from services.settlement.clients import Identity, LedgerClient
 from services.settlement.consumer import events, inquire
 from services.settlement.domain.payment import RETENTION_DEFAULT
 from services.settlement.domain.plan import Plan
+from services.settlement.operations.burying import PER_MINUTE_DEFAULT, Burials
 from services.settlement.operations.engine import Engine, EngineSettings
 from services.settlement.operations.freshness import Freshness
 from services.settlement.operations.payments import PlanDocument
@@ -131,6 +132,13 @@ class Settings(ServiceSettings):
         description="How long the answer to a request key is kept; an older msgid is refused.",
         examples=["180"],
     )
+    tombstones_per_minute: int = Field(
+        default=PER_MINUTE_DEFAULT,
+        ge=1,
+        le=1_000_000,
+        description="How many unseen msgids of an institution a process lets 2601 block in a minute: rows for ever.",
+        examples=["600"],
+    )
     statement_retention_days: int = Field(
         default=30,
         ge=1,
@@ -184,7 +192,9 @@ async def serve(process: Process, settings: Settings, *, policies: FollowedFolde
     ledgers = LedgerClient(bus, epoch=standing.epoch)
     shelf = PolicyShelf(policies.built)
     process.supervise("policies", policies.follow(shelf.exchange, poll_s=settings.policies_poll_s))
-    desk = Desk(database, ledgers, shelf, freshness, Refusals(database))
+    desk = Desk(
+        database, ledgers, shelf, freshness, Refusals(database), burials=Burials(settings.tombstones_per_minute)
+    )
 
     def new_id() -> UUID:
         return time_ordered_uuid(clock.now(), SYSTEM_RANDOMNESS)

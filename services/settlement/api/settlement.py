@@ -97,7 +97,9 @@ class SettlementApi(SettlementServiceServicer):
         )
         key = wire.original_key(request)
         try:
-            outcome = await payments.reverse(self.engine, original_key=key, policies=self.desk.policies, now=now)
+            outcome = await payments.reverse(
+                self.engine, original_key=key, policies=self.desk.policies, burials=self.desk.burials, now=now
+            )
         except Failure as refusal:
             if refusal.reason not in STANDING:
                 raise

@@ -23,6 +23,7 @@ from services.settlement.domain.med_types import OF_INPATIENTS
 from services.settlement.domain.payment import REVOKES, SETTLES, Key, Window, area_of, check_key, request_hash
 from services.settlement.domain.split import Role
 from services.settlement.domain.stay import check_last
+from services.settlement.operations.burying import Burials
 from services.settlement.operations.engine import Engine
 from services.settlement.operations.freshness import Freshness
 from services.settlement.operations.rows import Begun
@@ -147,24 +148,28 @@ async def revoke(engine: Engine, *, key: Key, original_id: PaymentId, policies: 
     return await engine.own(_revoked(engine, key, content, original_id, policies))
 
 
-async def reverse(engine: Engine, *, original_key: Key, policies: Policies, now: datetime) -> Refunded | Stopped:
+async def reverse(
+    engine: Engine, *, original_key: Key, policies: Policies, burials: Burials, now: datetime
+) -> Refunded | Stopped:
     """2601: for an answer never seen. Before the decision it stops the payment, after it it is a refund.
 
-    A key nobody has seen is blocked for ever (protocol rule 3). Failures: those of ``check_key``; REVOKE_WINDOW_CLOSED
-    (the settlement stands: ask for it by its key); REVOCATION_STANDS (a committed revocation is never undone).
+    A key nobody has seen is blocked for ever (protocol rule 3). Failures: those of ``check_key``; TOO_MANY_REVERSALS
+    (nothing is blocked then); REVOKE_WINDOW_CLOSED (the settlement stands: ask for it by its key); REVOCATION_STANDS (a committed revocation is never undone).
     """
     check_key(original_key, infnos=SETTLES | frozenset(REVOKES), now=now, retention=engine.settings.retention)
     engine.check_serving()
-    return await stop(engine, original_key, policies=policies)
+    return await stop(engine, original_key, policies=policies, burials=burials)
 
 
-async def stop(engine: Engine, original_key: Key, *, policies: Policies | None = None) -> Refunded | Stopped:
+async def stop(
+    engine: Engine, original_key: Key, *, policies: Policies | None = None, burials: Burials | None = None
+) -> Refunded | Stopped:
     """What a reversal does with whatever its key stands for; a giver's withdrawal of a transfer is the same.
 
     No policies are needed where the key is a transfer's: it has no window. Failures: REVOKE_WINDOW_CLOSED,
-    REVOCATION_STANDS, TRANSFER_ACCEPTED.
+    REVOCATION_STANDS, TRANSFER_ACCEPTED, TOO_MANY_REVERSALS.
     """
-    return await engine.own(_reversed(engine, original_key, policies))
+    return await engine.own(_reversed(engine, original_key, policies, burials))
 
 
 async def look_up(
@@ -318,7 +323,9 @@ async def _revoked(engine: Engine, key: Key, content: bytes, original_id: Paymen
     raise AssertionError("a revocation lost every race, though each loser finds what the winner wrote")
 
 
-async def _reversed(engine: Engine, original_key: Key, policies: Policies | None) -> Refunded | Stopped:
+async def _reversed(
+    engine: Engine, original_key: Key, policies: Policies | None, burials: Burials | None
+) -> Refunded | Stopped:
     for _ in range(RACES_MAX):
         async with engine.database.driver_transaction() as connection:
             original = await store.by_key(connection, original_key)
@@ -340,7 +347,7 @@ async def _reversed(engine: Engine, original_key: Key, policies: Policies | None
                 case AlreadyGivenBack(refund):
                     return await _refunded(connection, refund, original)
                 case Bury(tombstone):
-                    stopped = await _bury(engine, connection, tombstone)
+                    stopped = await _bury(engine, connection, tombstone, burials)
                 case GiveBack(refund):
                     given_back = await _give_back(engine, connection, refund, original)
                 case Write():
@@ -377,8 +384,10 @@ async def _insert(engine: Engine, connection: Connection, payment: Payment) -> P
     )
 
 
-async def _bury(engine: Engine, connection: Connection, tombstone: Payment) -> bool:
-    """Blocks a key for ever; False if something stands under it meanwhile."""
+async def _bury(engine: Engine, connection: Connection, tombstone: Payment, burials: Burials | None) -> bool:
+    """Blocks a key for ever; False if something stands under it meanwhile. TOO_MANY_REVERSALS as ``burials`` have it."""
+    if burials is not None:
+        burials.admit(tombstone.key.fixmedins_code)
     if await _insert(engine, connection, tombstone) is None:
         return False
     fault_point("settlement.tombstone.before_commit")

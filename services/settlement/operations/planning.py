@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any, Final
 
@@ -47,6 +47,7 @@ from services.settlement.domain.visit import (
     questions_of,
     visit_of,
 )
+from services.settlement.operations.burying import Burials
 from services.settlement.operations.credentials import agent_of, signed_claims
 from services.settlement.operations.freshness import Freshness
 from services.settlement.operations.refusing import Refusals
@@ -67,6 +68,7 @@ class Desk:
     freshness: Freshness
     refusals: Refusals
     lines_required: LinesRequired = LinesRequired.NONE
+    burials: Burials = field(default_factory=Burials)
 
 
 @dataclass(frozen=True, slots=True)

@@ -29,6 +29,7 @@ from services.settlement.domain.plan import Plan, PlanLeg, PlannedVisit, ResultA
 from services.settlement.domain.split import Role
 from services.settlement.ledger.consumer import AreaConsumer
 from services.settlement.operations import payments
+from services.settlement.operations.burying import Burials
 from services.settlement.operations.crediting import CreditRow, credit_unchecked
 from services.settlement.operations.engine import Engine, EngineSettings, Replan
 from services.settlement.operations.freshness import Freshness
@@ -300,7 +301,9 @@ class World:
 
     async def reverse(self, engine: Engine, key: Key) -> payments.Refunded | payments.Stopped:
         """Reverses what a key stands for."""
-        return await payments.reverse(engine, original_key=key, policies=POLICIES, now=datetime.now(UTC))
+        return await payments.reverse(
+            engine, original_key=key, policies=POLICIES, burials=Burials(), now=datetime.now(UTC)
+        )
 
     async def revoke(self, engine: Engine, payment_id: PaymentId, key: Key | None = None) -> payments.Refunded:
         """Takes a settlement back, under a new key unless one is given."""
