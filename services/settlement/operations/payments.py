@@ -154,7 +154,8 @@ async def reverse(
     """2601: for an answer never seen. Before the decision it stops the payment, after it it is a refund.
 
     A key nobody has seen is blocked for ever (protocol rule 3). Failures: those of ``check_key``; TOO_MANY_REVERSALS
-    (nothing is blocked then); REVOKE_WINDOW_CLOSED (the settlement stands: ask for it by its key); REVOCATION_STANDS (a committed revocation is never undone).
+    (nothing is blocked then); REVOKE_WINDOW_CLOSED (the settlement stands: ask for it by its key); REVOCATION_STANDS (a
+    committed revocation is never undone).
     """
     check_key(original_key, infnos=SETTLES | frozenset(REVOKES), now=now, retention=engine.settings.retention)
     engine.check_serving()
@@ -385,7 +386,7 @@ async def _insert(engine: Engine, connection: Connection, payment: Payment) -> P
 
 
 async def _bury(engine: Engine, connection: Connection, tombstone: Payment, burials: Burials | None) -> bool:
-    """Blocks a key for ever; False if something stands under it meanwhile. TOO_MANY_REVERSALS as ``burials`` have it."""
+    """Blocks a key for ever; False if something stands under it meanwhile. TOO_MANY_REVERSALS."""
     if burials is not None:
         burials.admit(tombstone.key.fixmedins_code)
     if await _insert(engine, connection, tombstone) is None:

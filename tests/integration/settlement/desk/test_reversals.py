@@ -87,7 +87,7 @@ async def test_another_terminal_of_the_institution_reverses_what_this_one_paid(t
 
 
 async def test_reversing_a_revocation_shows_the_revocation_that_stands(town: Town) -> None:
-    """2601 of a 2208 that was made: REVOCATION_STANDS with the record of negative amounts; stopped if it was not seen."""
+    """2601 of a 2208 that was made: REVOCATION_STANDS with its record. One that was not seen is stopped."""
     patient = await town.person(past=1_000)
     async with town.terminal() as (terminal, _):
         plan = await terminal.pre_settle(
