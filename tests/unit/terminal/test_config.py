@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import subprocess
 import sys
 from pathlib import Path
@@ -10,8 +11,9 @@ from typing import Any, Final
 import pytest
 
 from gongji_terminal import config as settings
+from gongji_terminal.commands.session import Exit
 from gongji_terminal.config import ConfigWrong
-from gongji_terminal.main import main
+from gongji_terminal.main import main, parser
 
 GOOD: Final[dict[str, Any]] = {
     "fixmedins_code": "H65010000017",
@@ -117,3 +119,11 @@ def test_a_certificate_that_is_none_is_named_when_the_settings_are_shown(
     file.write_text("\n".join([*lines, "[tls]", 'ca = "ca.pem"']), encoding="utf-8")
     assert main(["config", "--config", str(file), "show"]) == 2
     assert "ca.pem holds no CERTIFICATE" in capsys.readouterr().err
+
+
+def test_the_page_on_the_terminal_names_every_command_and_every_end() -> None:
+    """docs/terminal.md lists the commands and exit codes that there are."""
+    page = (Path(__file__).resolve().parents[3] / "docs" / "terminal.md").read_text(encoding="utf-8")
+    (commands,) = (action.choices for action in parser()._actions if isinstance(action, argparse._SubParsersAction))
+    assert [name for name in commands if f"`{name}`" not in page] == []
+    assert [end.name for end in Exit if f"\n| {end.value} | " not in page] == []
