@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from datetime import timedelta
 from functools import partial
 from pathlib import Path
-from typing import Final
+from typing import Final, Literal
 from uuid import UUID
 
 import grpc
@@ -35,9 +36,11 @@ from services.settlement.api.premiums import PremiumApi
 from services.settlement.api.reconciliation import ReconciliationApi
 from services.settlement.api.returns import ReturnApi
 from services.settlement.api.settlement import SettlementApi
+from services.settlement.api.visits import VisitApi
 from services.settlement.api.wallets import WalletApi
 from services.settlement.clients import Identity, LedgerClient
 from services.settlement.consumer import events, inquire
+from services.settlement.domain.lines import LinesRequired
 from services.settlement.domain.payment import RETENTION_DEFAULT
 from services.settlement.domain.plan import Plan
 from services.settlement.operations.burying import PER_MINUTE_DEFAULT, Burials
@@ -147,6 +150,12 @@ class Settings(ServiceSettings):
         examples=["30"],
     )
 
+    lines_required: Literal["none", "pharmacies", "all"] = Field(
+        default="none",
+        description="Whose bills are refused without their lines: none, pharmacies or all.",
+        examples=["pharmacies"],
+    )
+
     @field_validator("identity_address")
     @classmethod
     def _needed_in_production(cls, address: str | None, info: ValidationInfo) -> str | None:
@@ -192,48 +201,55 @@ async def serve(process: Process, settings: Settings, *, policies: FollowedFolde
     ledgers = LedgerClient(bus, epoch=standing.epoch)
     shelf = PolicyShelf(policies.built)
     process.supervise("policies", policies.follow(shelf.exchange, poll_s=settings.policies_poll_s))
-    desk = Desk(
-        database, ledgers, shelf, freshness, Refusals(database), burials=Burials(settings.tombstones_per_minute)
-    )
+    lines_required, burials = LinesRequired(settings.lines_required), Burials(settings.tombstones_per_minute)
+    desk = Desk(database, ledgers, shelf, freshness, Refusals(database), lines_required, burials)
 
     def new_id() -> UUID:
         return time_ordered_uuid(clock.now(), SYSTEM_RANDOMNESS)
 
-    async def replan_refused(_: Payment, refused: PlanDocument, silent: frozenset[AdmDvs]) -> PlanId:
-        plan_id, plan = PlanId(new_id()), Plan.of_document(refused)
-        return (await replan(desk, refused=plan, silent=silent, plan_id=plan_id, now=clock.now())).plan.plan_id
-
-    engine = await process.enter(
-        Engine(
-            database,
-            ledgers,
-            replan=replan_refused,
-            new_id=new_id,
-            clock=clock,
-            settings=EngineSettings(
-                vote_deadline_s=settings.vote_deadline_s,
-                inquire_after_s=settings.vote_deadline_s + INQUIRE_MARGIN_S,
-                lease_s=settings.recovery_lease_s,
-                retention=timedelta(days=settings.answer_retention_days),
-            ),
-        )
-    )
+    engine = await process.enter(engine_of(settings, desk, new_id, clock))
     engine.stand(standing)
     await inquire.serve(bus, engine)
     books = Books(database, new_id, timedelta(days=settings.statement_retention_days))
     recover(process, engine, books, clock)
 
     server = RpcServer(settings, process.health)
-    SettlementApi(desk, engine, clock, new_id).add_to(server)
-    ReturnApi(desk, engine, clock, new_id).add_to(server)
-    AccountApi(desk, engine).add_to(server)
-    ClearingApi(database, clock).add_to(server)
-    ReconciliationApi(books, clock).add_to(server)
     room = Room(desk, engine, Identity(identity))
-    WalletApi(room, clock).add_to(server)
-    PremiumApi(room, clock).add_to(server)
+    for face in (
+        SettlementApi(desk, engine, clock, new_id),
+        ReturnApi(desk, engine, clock, new_id),
+        VisitApi(desk, engine, clock),
+        AccountApi(desk, engine),
+        ClearingApi(database, clock),
+        ReconciliationApi(books, clock),
+        WalletApi(room, clock),
+        PremiumApi(room, clock),
+    ):
+        face.add_to(server)
     await process.ready(await process.listen(server))
     await process.stopped()
+
+
+def engine_of(settings: Settings, desk: Desk, new_id: Callable[[], UUID], clock: Clock) -> Engine:
+    """The engine, which makes a new plan at the desk where a settlement was refused."""
+
+    async def replan_refused(_: Payment, refused: PlanDocument, silent: frozenset[AdmDvs]) -> PlanId:
+        plan_id, plan = PlanId(new_id()), Plan.of_document(refused)
+        return (await replan(desk, refused=plan, silent=silent, plan_id=plan_id, now=clock.now())).plan.plan_id
+
+    return Engine(
+        desk.database,
+        desk.ledgers,
+        replan=replan_refused,
+        new_id=new_id,
+        clock=clock,
+        settings=EngineSettings(
+            vote_deadline_s=settings.vote_deadline_s,
+            inquire_after_s=settings.vote_deadline_s + INQUIRE_MARGIN_S,
+            lease_s=settings.recovery_lease_s,
+            retention=timedelta(days=settings.answer_retention_days),
+        ),
+    )
 
 
 def recover(process: Process, engine: Engine, books: Books, clock: Clock) -> None:

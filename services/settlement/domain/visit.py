@@ -265,6 +265,14 @@ def check_signed_in(terminal: Terminal | None, *, now: datetime) -> None:
         raise Failure(Kind.PRECONDITION, "TERMINAL_NOT_SIGNED_IN", fixmedins_code=terminal.fixmedins_code)
 
 
+def known_patient(patient: PsnNo, people: Mapping[PsnNo, KnownPerson]) -> KnownPerson:
+    """The patient as identity told of him; PATIENT_UNKNOWN."""
+    known = people.get(patient)
+    if known is None:
+        raise Failure(Kind.NOT_FOUND, "PATIENT_UNKNOWN", field="psn_no")
+    return known
+
+
 def circle_of(
     patient: PsnNo, people: Mapping[PsnNo, KnownPerson], bindings: Iterable[KnownBinding]
 ) -> tuple[Circle, Enrolment]:
@@ -272,9 +280,7 @@ def circle_of(
 
     A funder of whom identity has not told us yet is left out: nothing is known of him that would let him pay.
     """
-    known = people.get(patient)
-    if known is None:
-        raise Failure(Kind.NOT_FOUND, "PATIENT_UNKNOWN", field="psn_no")
+    known = known_patient(patient, people)
     enrolment = known.enrolment
     if enrolment is None:
         raise Failure(Kind.PRECONDITION, "PATIENT_NOT_INSURED", field="psn_no")

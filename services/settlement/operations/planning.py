@@ -34,6 +34,7 @@ from services.settlement.domain.visit import (
     AreaQuestion,
     AreaReading,
     AuthorisationReading,
+    Enrolment,
     Institution,
     KnownBinding,
     KnownPerson,
@@ -283,17 +284,7 @@ async def _planned(
     plan = plan_of(
         split(visit, policies),
         plan_id=plan_id,
-        visit=PlannedVisit(
-            fixmedins_code=known.institution.fixmedins_code,
-            infno=asked.infno,
-            mdtrt_id=asked.mdtrt_id,
-            med_type=asked.med_type,
-            psn_no=asked.patient,
-            psn_name_masked=circle.patient.name_masked,
-            insutype=enrolment.insutype,
-            insuplc_admdvs=enrolment.insuplc_admdvs,
-            bill=asked.bill,
-        ),
+        visit=_visit_planned(known.institution, asked, circle.patient, enrolment),
         year=known.year,
         patient_version=known.patient_year.version,
         own_balance_fen=None if own_account is None else own_account.past_fen + own_account.current_fen,
@@ -311,6 +302,20 @@ async def _planned(
     stored = await plans.insert(desk.database, plan, inputs, lines=asked.lines, lines_of=asked.lines_of)
     fault_point("settlement.plan.after_commit")
     return stored
+
+
+def _visit_planned(institution: Institution, asked: _Asked, patient: KnownPerson, enrolment: Enrolment) -> PlannedVisit:
+    return PlannedVisit(
+        fixmedins_code=institution.fixmedins_code,
+        infno=asked.infno,
+        mdtrt_id=asked.mdtrt_id,
+        med_type=asked.med_type,
+        psn_no=asked.patient,
+        psn_name_masked=patient.name_masked,
+        insutype=enrolment.insutype,
+        insuplc_admdvs=enrolment.insuplc_admdvs,
+        bill=asked.bill,
+    )
 
 
 async def read_areas(

@@ -76,6 +76,8 @@ WITHOUT_POINTS: Final[Mapping[str, str]] = {
     "chassis/clock.py sync": "reads",
     "chassis/migrate.py _version_of": "reads",
     "services/settlement/operations/planning.py check_institution": "reads",
+    "services/settlement/operations/visiting.py see_person": "reads",
+    "services/settlement/operations/visiting.py bill_lines": "reads",
     "services/settlement/operations/projecting.py snapshot_is_taken": "reads",
     "services/settlement/operations/rows.py read": "reads",
     "services/settlement/ledger/consumer.py _read_together": "reads",

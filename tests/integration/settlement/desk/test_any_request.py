@@ -17,6 +17,7 @@ from gongji.settlement.v1 import (
     reconciliation_pb2,
     returns_pb2,
     settlement_pb2,
+    visits_pb2,
     wallets_pb2,
 )
 from gongji_terminal.msgid import next_msgid
@@ -25,7 +26,10 @@ from tests.integration.settlement.desk.town import HAMI, HOSPITAL, PHARMACY, URU
 
 METHODS: Final = [
     (service.full_name, method.name, method.output_type, (method.client_streaming, method.server_streaming))
-    for file in (settlement_pb2, account_pb2, wallets_pb2, clearing_pb2, reconciliation_pb2, returns_pb2, premiums_pb2)
+    for file in (
+        *(settlement_pb2, visits_pb2, account_pb2, wallets_pb2),
+        *(clearing_pb2, reconciliation_pb2, returns_pb2, premiums_pb2),
+    )
     for service in file.DESCRIPTOR.services_by_name.values()
     for method in service.methods
 ]
@@ -75,6 +79,10 @@ async def good_requests(town: Town) -> dict[str, Message]:
         "GetBalance": account_pb2.GetBalanceRequest(**account),
         "GetStatement": account_pb2.GetStatementRequest(**account),
         "PlanReturn": returns_pb2.PlanReturnRequest(setl_id=str(uuid4()), rest=visit),
+        "GetPersonInfo": visits_pb2.GetPersonInfoRequest(
+            fixmedins_code=HOSPITAL, terminal_no="T01", ec_token=visit.ec_token, mdtrt_id=visit.mdtrt_id
+        ),
+        "ListBillLines": visits_pb2.ListBillLinesRequest(fixmedins_code=HOSPITAL, setl_id=str(uuid4())),
         **_of_wallets(patient),
         **_of_reconciliation(),
         **_of_clearing(),
