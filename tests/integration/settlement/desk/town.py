@@ -109,6 +109,8 @@ class Town:
     folder: Path
     numbers: Any = field(default_factory=lambda: itertools.count(1))
     terminals: Any = field(default_factory=lambda: itertools.cycle(range(90)))
+    ledger_urls: Mapping[str, str] = field(default_factory=dict)
+    """The ledgers' databases, by area."""
 
     @property
     def desk(self) -> Any:  # noqa: ANN401  The stub's own type exists for the type checker alone.
@@ -330,7 +332,8 @@ async def town(
             Bus(nats.url, name="test", prefix=name) as bus,
             grpc.aio.insecure_channel(f"127.0.0.1:{ports['grpc']}") as channel,
         ):
-            built = Town(database, bus, channel, ports["grpc"], folder)
+            ledger_urls = dict(zip((URUMQI, HAMI), urls[1:], strict=True))
+            built = Town(database, bus, channel, ports["grpc"], folder, ledger_urls=ledger_urls)
             raw_key = urlsafe_b64decode(str(PAIR.as_dict(private=False)["x"]).encode())
             await built.tell(said.signing_key(KID, raw_key))
             for code in (HOSPITAL, OTHER_HOSPITAL, PHARMACY):

@@ -94,6 +94,24 @@ async def test_money_that_is_still_held_is_taken_before_it_is_given_back(town: W
     assert await town.money(person) == (10_000, 1_000)
 
 
+async def test_a_revocation_is_answered_though_a_ledger_is_silent_and_its_money_comes_later(
+    town: World, engine: Engine
+) -> None:
+    """What the other ledger has is back with the answer; the same request again gives the same record meanwhile."""
+    person = town.patient()
+    await town.give(engine, person, own=10_000, wallet=1_000)
+    settled = await town.settle(engine, await town.plan(person, own=1_000, wallet=500))
+    await town.drained()
+    town.edges[URUMQI].is_silent("credit")
+    key = town.key("2208")
+    outcome = await town.revoke(engine, settled.payment.payment_id, key)
+    assert await town.money(person) == (10_000, 500)
+    assert (await town.revoke(engine, settled.payment.payment_id, key)).refund.payment_id == outcome.refund.payment_id
+    town.edges[URUMQI].speaks_again()
+    await town.until(key, State.DONE)
+    assert await town.money(person) == (10_000, 1_000)
+
+
 async def test_a_settlement_of_last_year_stays(town: World, engine: Engine) -> None:
     """Revocation and reversal are refused alike, and the settlement can still be asked for."""
     person = town.patient()
