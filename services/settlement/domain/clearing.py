@@ -81,7 +81,7 @@ class SharePart(Enum):
     OWN = "OWN"  # The patient's own account.
     WALLET = "WALLET"  # The patient's own wallet.
     FUNDER = "FUNDER"  # A relative's account (共济).
-    TRANSFER = "TRANSFER"  # An account or wallet, and it goes to a wallet or an account of another area.
+    TRANSFER = "TRANSFER"  # An account or wallet, and it goes to a wallet, an account or for a premium elsewhere.
 
 
 @value

@@ -38,7 +38,7 @@ class _SharePartEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_SharePart.V
     SHARE_PART_FUNDER: _SharePart.ValueType  # 4
     """A relative's account (共济)."""
     SHARE_PART_TRANSFER: _SharePart.ValueType  # 5
-    """An account or wallet, and it went to a wallet or an account of another area."""
+    """An account or wallet, and it went to a wallet, an account or for a premium of another area."""
 
 class SharePart(_SharePart, metaclass=_SharePartEnumTypeWrapper):
     """Out of what a share is paid."""
@@ -53,7 +53,7 @@ SHARE_PART_WALLET: SharePart.ValueType  # 3
 SHARE_PART_FUNDER: SharePart.ValueType  # 4
 """A relative's account (共济)."""
 SHARE_PART_TRANSFER: SharePart.ValueType  # 5
-"""An account or wallet, and it went to a wallet or an account of another area."""
+"""An account or wallet, and it went to a wallet, an account or for a premium of another area."""
 Global___SharePart: _TypeAlias = SharePart  # noqa: Y015
 
 @_typing.final
