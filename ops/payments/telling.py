@@ -10,6 +10,7 @@ from typing import Final
 
 from kernel.money import yuan_text
 from ops.payments.databases import COORDINATOR, Row
+from services.settlement.saga.requests import PLAN_STALE
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +32,7 @@ _BEGAN: Final = {
     "CREDIT": ("COMMITTED written", "money comes into an account; a credit needs no vote"),
     "TOMBSTONE": ("CLOSED written", "a reversal came before its original, which can now never start (rule 3)"),
 }
+_NEVER_BEGAN: Final = ("CLOSED written", "its plan no longer held (PLAN_STALE); no ledger was asked")
 _DECIDED: Final = {
     "COMMITTED": ("COMMITTED by compare-and-set", "every ledger voted HELD: the one commit point (rule 1)"),
     "ABORTED": ("ABORTED by compare-and-set", ""),
@@ -57,9 +59,11 @@ def planned(plan: Row, *, is_first: bool) -> Moment:
 
 def written(row: Row) -> list[Moment]:
     """The payment's own row: begun, decided, finished."""
-    began, why = _BEGAN[row["kind"]]
+    began, why = _BEGAN[row["kind"]] if row["reason"] != PLAN_STALE else _NEVER_BEGAN
     told = f"{began}: {row['kind']} of {yuan_text(row['amount_fen'])} under {row['infno']} {row['msgid']}"
     moments = [Moment(row["created_at"], COORDINATOR, "the coordinator", told, why)]
+    if row["reason"] == PLAN_STALE:
+        return moments
     if row["pending_at"] is not None:
         because = f"every ledger voted HELD; the receiver may accept until {row['accept_by']:%Y-%m-%d %H:%M:%S}"
         moments.append(Moment(row["pending_at"], COORDINATOR, "the coordinator", "the receiver is asked", because))
