@@ -1,7 +1,7 @@
 """What a person's year has used of the pooled funds, and out of what a plan was computed.
 
 Two triggers count: a settlement when it is decided, a refund when it is written, each in the same statement and under
-the lock of the patient's year that both take (ADR 29). So it is counted once whoever decides: this release, the one
+the lock of the patient's year that both take (ADR 30). So it is counted once whoever decides: this release, the one
 before beside it, a restore. What was planned before this migration names no use and is counted nowhere.
 """
 
