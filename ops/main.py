@@ -14,6 +14,7 @@ from ops.plan import plan
 from ops.pledge_text import pledge_text
 from ops.policy.command import policy
 from ops.premiums import premiums
+from ops.reconcile.command import reconcile
 from ops.restore.command import restore
 from ops.sandbox_verifier import sandbox_verifier
 from ops.settlements.command import settlement
@@ -40,6 +41,7 @@ app.add_typer(identity)
 app.add_typer(premiums)
 app.add_typer(pledge_text)
 app.add_typer(sandbox_verifier)
+app.add_typer(reconcile)
 app.add_typer(restore)
 app.add_typer(alarms)
 app.add_typer(suspense)

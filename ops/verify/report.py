@@ -19,6 +19,7 @@ INVARIANTS: Final = {
     "I8": "refunds never exceed what was charged, leg by leg",
     "I9": "authorised amounts and limits are kept, and used is what was confirmed less what went back, month by month",
     "I10": "every request key, and every premium of a person and year, has exactly one outcome",
+    "I11": "a day that balances has the same sums in the institution's books and in ours",
     "CLEARED": "what areas owe each other for a month that was run is what its payments say, share by share",
     "YEAR": "what a patient's year has used of the funds is what his settlements used",
     "CHAIN": "no sealed entry was changed, removed or slipped in",

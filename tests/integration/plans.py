@@ -10,7 +10,15 @@ from typing import Any, Final, TypeAlias
 OF_ONE_ROW: Final = frozenset({"coordinator", "ledger_state", "outbox_stream"})
 """Tables that may be read from end to end."""
 OF_WHAT_IS_OPEN: Final = frozenset(
-    {"account_commands_due", "account_endings_due", "payments_due", "outbox_unpublished"}
+    {
+        "account_commands_due",
+        "account_endings_due",
+        "payments_due",
+        "outbox_unpublished",
+        "reconciliation_uploads_due",
+        "reconciliation_differences_cleared",
+        "reconciliation_differences_open",
+    }
 )
 """Indexes of the few rows that wait for something; a sweep reads them from the beginning."""
 

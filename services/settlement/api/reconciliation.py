@@ -89,7 +89,7 @@ class ReconciliationApi(ReconciliationServiceServicer):
         )
         return pb.ListDifferencesResponse(
             differences=map(wire.difference_message, found),
-            next_page_token=token_of(*wire.page_end(found[-1])) if more else "",
+            next_page_token=token_of(*wire.page_end(request, found[-1])) if more else "",
         )
 
     async def ResolveDifference(self, request: pb.ResolveDifferenceRequest, _: Context) -> pb.ResolveDifferenceResponse:

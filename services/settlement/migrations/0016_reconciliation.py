@@ -44,18 +44,20 @@ STATEMENTS = (
         rows_cnt INTEGER NOT NULL,
         digest BYTEA,
         ours_cnt INTEGER,
-        has_rows BOOLEAN DEFAULT 'true' NOT NULL,
+        rows_kept TEXT DEFAULT 'WHOLE' NOT NULL,
+        keep_until TIMESTAMP WITH TIME ZONE NOT NULL,
         created_at TIMESTAMP WITH TIME ZONE DEFAULT now() NOT NULL,
         compared_at TIMESTAMP WITH TIME ZONE,
         CONSTRAINT pk_reconciliation_uploads PRIMARY KEY (upload_id),
         CONSTRAINT ck_reconciliation_uploads_state CHECK (state IN ('RECEIVING', 'COMPARED')),
         CONSTRAINT ck_reconciliation_uploads_compared
             CHECK ((state = 'COMPARED') = (digest IS NOT NULL AND ours_cnt IS NOT NULL AND compared_at IS NOT NULL)),
+        CONSTRAINT ck_reconciliation_uploads_rows_kept CHECK (rows_kept IN ('WHOLE', 'PURGING', 'GONE')),
         CONSTRAINT ck_reconciliation_uploads_digest CHECK (octet_length(digest) = 32),
         CONSTRAINT ck_reconciliation_uploads_counts CHECK (rows_cnt >= 0 AND ours_cnt >= 0)
     )
     """,
-    "CREATE INDEX reconciliation_uploads_kept ON reconciliation_uploads (created_at) WHERE has_rows",
+    "CREATE INDEX reconciliation_uploads_due ON reconciliation_uploads (keep_until) WHERE rows_kept <> 'GONE'",
     "COMMENT ON TABLE reconciliation_uploads IS 'Each sending of an institution''s records of a day.'",
     """COMMENT ON COLUMN reconciliation_uploads.stmt_date IS
         'The civil day (Asia/Shanghai) whose records they are.'""",
@@ -63,7 +65,8 @@ STATEMENTS = (
         'As announced; the rows that are there once it is COMPARED.'""",
     "COMMENT ON COLUMN reconciliation_uploads.digest IS 'SHA-256 over the rows in their order.'",
     "COMMENT ON COLUMN reconciliation_uploads.ours_cnt IS 'How many records our books had.'",
-    "COMMENT ON COLUMN reconciliation_uploads.has_rows IS 'Until they are purged.'",
+    "COMMENT ON COLUMN reconciliation_uploads.keep_until IS 'Afterwards its rows are deleted.'",
+    "COMMENT ON COLUMN reconciliation_uploads.rows_kept IS 'Whether its rows are there.'",
     """
     CREATE TABLE reconciliation_rows (
         upload_id UUID NOT NULL,
@@ -144,10 +147,12 @@ STATEMENTS = (
         CONSTRAINT ck_reconciliation_differences_fingerprint CHECK (octet_length(fingerprint) = 32)
     )
     """,
-    """CREATE INDEX reconciliation_differences_by_state ON reconciliation_differences
-        (state, stmt_date, difference_id)""",
-    """CREATE INDEX reconciliation_differences_of_area ON reconciliation_differences
-        (area, state, stmt_date, difference_id)""",
+    """CREATE INDEX reconciliation_differences_open ON reconciliation_differences (stmt_date, difference_id)
+        WHERE state = 'OPEN'""",
+    """CREATE INDEX reconciliation_differences_open_of_area ON reconciliation_differences
+        (area, stmt_date, difference_id) WHERE state = 'OPEN'""",
+    """CREATE INDEX reconciliation_differences_cleared ON reconciliation_differences (changed_at)
+        WHERE state = 'CLEARED'""",
     """COMMENT ON TABLE reconciliation_differences IS
         'What differs between an institution''s books and ours, until somebody has settled it.'""",
     "COMMENT ON COLUMN reconciliation_differences.area IS 'Of care: whose officers decide.'",

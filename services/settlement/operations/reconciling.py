@@ -18,6 +18,7 @@ from chassis.db import Database
 from kernel.failures import Failure, Kind
 from kernel.ids import FixmedinsCode
 from kernel.values import value
+from services.settlement.domain.payment import area_of
 from services.settlement.domain.reconciliation import (
     Decision,
     DifferenceState,
@@ -43,8 +44,8 @@ from services.settlement.store.reconciliation import Connection, Latest, Upload
 
 _log = telemetry.logger("reconciliation")
 
-UNFINISHED_KEPT: Final = timedelta(hours=1)
-"""After this the rows of an upload that broke off, or that others took the place of, are deleted."""
+UNFINISHED_KEPT: Final = timedelta(days=1)
+"""After this the rows of an upload that broke off are deleted; no call lasts as long."""
 STREAM_PAGE: Final = 200
 _FIRST: Final = UUID(int=0)
 
@@ -151,11 +152,21 @@ async def differences_of_day(
 async def list_differences(
     books: Books, *, area: str, fixmedins_code: str, state: DifferenceState, after: tuple[date, UUID], size: int
 ) -> tuple[list[Difference], bool]:
-    """So many differences, the oldest day first, and whether there are more."""
+    """So many differences, the oldest day first, and whether there are more; an empty area or institution means any.
+
+    INSTITUTION_NEEDED (INVALID): what is not open is looked up by its institution alone.
+    """
+    if not fixmedins_code and state is not DifferenceState.OPEN:
+        raise Failure(Kind.INVALID, "INSTITUTION_NEEDED", field="fixmedins_code")
     async with books.database.driver_connection() as connection:
-        found = await kept.page(
-            connection, area=area, fixmedins_code=fixmedins_code, state=state, after=after, limit=size + 1
-        )
+        if not fixmedins_code:
+            found = await kept.open_page(connection, area=area, after=after, limit=size + 1)
+        elif area in {"", area_of(fixmedins_code)}:
+            found = await kept.page_of_institution(
+                connection, fixmedins_code=fixmedins_code, state=state, after=after, limit=size + 1
+            )
+        else:
+            found = []
     return found[:size], len(found) > size
 
 
@@ -175,7 +186,7 @@ async def resolve_difference(books: Books, *, difference_id: UUID, decision: Dec
 async def forget(books: Books) -> int:
     """Deletes a page of rows that are kept no longer; how many pages, 0 when nothing is left to do."""
     async with books.database.driver_connection() as connection:
-        upload_id = await store.unkept_upload(connection, unfinished=UNFINISHED_KEPT, kept=books.kept)
+        upload_id = await store.unkept_upload(connection)
         if upload_id is not None:
             await store.forget_rows(connection, upload_id)
             return 1
@@ -212,7 +223,7 @@ async def _our_totals(books: Books, fixmedins_code: FixmedinsCode, period: Perio
 async def _receive(books: Books, upload: Upload, rows_cnt: int, parts: AsyncIterator[Sequence[Record]]) -> bytes:
     """Keeps every row as it comes; their digest. ROWS_CNT_DIFFERS unless as many came as were announced."""
     async with books.database.driver_connection() as connection:
-        await store.begin_upload(connection, upload, rows_cnt=rows_cnt)
+        await store.begin_upload(connection, upload, rows_cnt=rows_cnt, unfinished=UNFINISHED_KEPT)
     digest, count = hashlib.sha256(), 0
     async for rows in parts:
         numbered = [(row_no, checked_row(row, row_no)) for row_no, row in enumerate(rows, start=count + 1)]
@@ -288,7 +299,9 @@ async def _finish(
             )
     async with books.database.driver_transaction() as connection:
         await store.hold_day(connection, upload)
-        existed = await store.finish(connection, upload, digest=digest, ours_cnt=ours_cnt, compared_at=now)
+        existed = await store.finish(
+            connection, upload, digest=digest, ours_cnt=ours_cnt, compared_at=now, kept=books.kept
+        )
         counts = await kept.counts(connection, upload.fixmedins_code, upload.day)
     _log.info("a day is compared", upload_id=str(upload.upload_id), theirs=theirs_cnt, ours=ours_cnt)
     return Compared(upload.upload_id, theirs_cnt, ours_cnt, counts, existed, now)

@@ -1,4 +1,8 @@
-"""Differences between an institution's books and ours: statements on the raw connection."""
+"""Differences between an institution's books and ours: statements on the raw connection.
+
+Where a day or an institution is asked for, the state is compared as ``coalesce(state, '')``, which no index has:
+planned while the table was empty, a statement might else look through all that stands so instead (ADR 16).
+"""
 
 from __future__ import annotations
 
@@ -50,25 +54,29 @@ ON CONFLICT (fixmedins_code, stmt_date, record_id) DO UPDATE SET
                       THEN reconciliation_differences.changed_at ELSE EXCLUDED.changed_at END,
     cause = EXCLUDED.cause, opter = EXCLUDED.opter"""
 _CLEAR: Final = """
-UPDATE reconciliation_differences SET state = 'CLEARED', changed_at = $4 WHERE difference_id IN (
+UPDATE reconciliation_differences SET state = 'CLEARED', changed_at = $4
+WHERE coalesce(state, '') = 'OPEN' AND difference_id = ANY (ARRAY(
     SELECT difference_id FROM reconciliation_differences
-    WHERE fixmedins_code = $1 AND stmt_date = $2 AND state = 'OPEN' AND upload_id <> $3 LIMIT $5)"""
+    WHERE fixmedins_code = $1 AND stmt_date = $2 AND coalesce(state, '') = 'OPEN' AND upload_id <> $3 LIMIT $5))"""
 _COUNTS: Final = """
 SELECT kind, state, count(*) AS count FROM reconciliation_differences
 WHERE fixmedins_code = $1 AND stmt_date = $2 GROUP BY kind, state ORDER BY kind, state"""
 _OF_DAY: Final = f"""
 SELECT {_COLUMNS} FROM reconciliation_differences d
-WHERE d.fixmedins_code = $1 AND d.stmt_date = $2 AND d.record_id > $3 AND d.state = ANY ($4::text[])
+WHERE d.fixmedins_code = $1 AND d.stmt_date = $2 AND d.record_id > $3 AND coalesce(d.state, '') = ANY ($4::text[])
 ORDER BY d.record_id LIMIT $5"""  # noqa: S608  Constants.
-_LIST: Final = f"""
+_LIST_OPEN: Final = f"""
 SELECT {_COLUMNS} FROM reconciliation_differences d
-WHERE d.state = $1 AND (d.stmt_date, d.difference_id) > ($2, $3) AND ($5::text = '' OR d.fixmedins_code = $5)
-ORDER BY d.stmt_date, d.difference_id LIMIT $4"""  # noqa: S608  Constants.
-_LIST_OF_AREA: Final = f"""
+WHERE d.state = 'OPEN' AND (d.stmt_date, d.difference_id) > ($1, $2)
+ORDER BY d.stmt_date, d.difference_id LIMIT $3"""  # noqa: S608  Constants.
+_LIST_OPEN_OF_AREA: Final = f"""
 SELECT {_COLUMNS} FROM reconciliation_differences d
-WHERE d.area = $6 AND d.state = $1 AND (d.stmt_date, d.difference_id) > ($2, $3)
-    AND ($5::text = '' OR d.fixmedins_code = $5)
-ORDER BY d.stmt_date, d.difference_id LIMIT $4"""  # noqa: S608  Constants.
+WHERE d.state = 'OPEN' AND d.area = $4 AND (d.stmt_date, d.difference_id) > ($1, $2)
+ORDER BY d.stmt_date, d.difference_id LIMIT $3"""  # noqa: S608  Constants.
+_LIST_OF_INSTITUTION: Final = f"""
+SELECT {_COLUMNS} FROM reconciliation_differences d
+WHERE d.fixmedins_code = $4 AND (d.stmt_date, d.record_id) > ($1, $2) AND coalesce(d.state, '') = $5
+ORDER BY d.stmt_date, d.record_id LIMIT $3"""  # noqa: S608  Constants.
 _LOCKED: Final = f"""
 SELECT {_COLUMNS} FROM reconciliation_differences d WHERE d.difference_id = $1 FOR UPDATE"""  # noqa: S608  Constants.
 _DECIDE: Final = """
@@ -79,12 +87,11 @@ WITH decided AS (
 INSERT INTO reconciliation_decisions (difference_id, state, cause, opter, fingerprint, decided_at)
 SELECT difference_id, $2, $3, $4, fingerprint, $5 FROM decided"""
 _FORGET: Final = """
-DELETE FROM reconciliation_differences WHERE difference_id IN (
+DELETE FROM reconciliation_differences WHERE difference_id = ANY (ARRAY(
     SELECT d.difference_id FROM reconciliation_differences d
-    WHERE d.state = 'CLEARED' AND d.stmt_date < (now() - $1::interval)::date
-        AND d.changed_at < now() - $1::interval
-        AND NOT EXISTS (SELECT FROM reconciliation_decisions k WHERE k.difference_id = ANY (ARRAY[d.difference_id]))
-    ORDER BY d.stmt_date LIMIT $2)"""
+    WHERE d.state = 'CLEARED' AND d.changed_at < now() - $1::interval
+        AND (SELECT count(*) FROM reconciliation_decisions k WHERE k.difference_id = d.difference_id) = 0
+    ORDER BY d.changed_at LIMIT $2))"""
 
 
 class Count(NamedTuple):
@@ -179,18 +186,21 @@ async def of_day(
     return [_difference(row) for row in await connection.fetch(_OF_DAY, fixmedins_code, day, after, said, limit)]
 
 
-async def page(
-    connection: Connection,
-    *,
-    area: str,
-    fixmedins_code: str,
-    state: DifferenceState,
-    after: tuple[date, UUID],
-    limit: int,
+async def open_page(connection: Connection, *, area: str, after: tuple[date, UUID], limit: int) -> list[Difference]:
+    """A page of what is open behind that day and difference, the oldest day first; an empty area means any."""
+    rows = await (
+        connection.fetch(_LIST_OPEN_OF_AREA, *after, limit, area)
+        if area
+        else connection.fetch(_LIST_OPEN, *after, limit)
+    )
+    return [_difference(row) for row in rows]
+
+
+async def page_of_institution(
+    connection: Connection, *, fixmedins_code: str, state: DifferenceState, after: tuple[date, UUID], limit: int
 ) -> list[Difference]:
-    """A page of the differences that stand so, the oldest day first; an empty area or institution means any."""
-    asked = (state.value, *after, limit, fixmedins_code)
-    rows = await (connection.fetch(_LIST_OF_AREA, *asked, area) if area else connection.fetch(_LIST, *asked))
+    """A page of an institution's that stand so, behind that day and record, the oldest day first."""
+    rows = await connection.fetch(_LIST_OF_INSTITUTION, *after, limit, fixmedins_code, state.value)
     return [_difference(row) for row in rows]
 
 

@@ -34,6 +34,7 @@ Connection: TypeAlias = Any
 """A raw asyncpg connection (the driver publishes no types)."""
 
 PAGE_MAX: Final = 1_000
+_OF_BILLS: Final = frozenset({"SETTLE", "REFUND", "TOMBSTONE"})
 _NO_ID: Final = UUID(int=0)
 _BEGINNING: Final = datetime(1, 1, 1, tzinfo=UTC)
 
@@ -142,7 +143,8 @@ def _ours(row: Any) -> OurRecord:  # noqa: ANN401  Untyped driver.
 # The institution's books.
 
 _BEGIN: Final = """
-INSERT INTO reconciliation_uploads (upload_id, fixmedins_code, stmt_date, rows_cnt) VALUES ($1, $2, $3, $4)"""
+INSERT INTO reconciliation_uploads (upload_id, fixmedins_code, stmt_date, rows_cnt, keep_until)
+VALUES ($1, $2, $3, $4, now() + $5::interval)"""
 _PUT_ROWS: Final = f"""
 INSERT INTO reconciliation_rows (upload_id, record_id, row_no, setl_id, infno, msgid, is_refund, insutype, clr_type,
                                  {", ".join(AMOUNTS)})
@@ -150,8 +152,9 @@ SELECT $1, coalesce(q.setl_id, p.payment_id, q.fallback_id), q.row_no, q.setl_id
        q.insutype, q.clr_type, {", ".join(f"q.{name}" for name in AMOUNTS)}
 FROM unnest($3::reconciliation_row[])
      AS q (row_no, setl_id, fallback_id, infno, msgid, is_refund, insutype, clr_type, {", ".join(AMOUNTS)})
-LEFT JOIN payments p ON q.setl_id IS NULL
-    AND p.fixmedins_code = ANY (ARRAY[$2::text]) AND p.infno = q.infno AND p.msgid = q.msgid"""  # noqa: S608  Constants.
+LEFT JOIN payments p
+    ON p.fixmedins_code = ANY (ARRAY[CASE WHEN q.setl_id IS NULL THEN $2::text END])
+    AND p.infno = q.infno AND p.msgid = q.msgid"""  # noqa: S608  Constants.
 _COMPARE_BEGIN: Final = """
 INSERT INTO reconciliation_days (fixmedins_code, stmt_date, comparing_id) VALUES ($1, $2, $3)
 ON CONFLICT (fixmedins_code, stmt_date) DO UPDATE SET comparing_id = EXCLUDED.comparing_id"""
@@ -159,13 +162,13 @@ _HOLD_DAY: Final = """
 SELECT comparing_id FROM reconciliation_days WHERE fixmedins_code = $1 AND stmt_date = $2 FOR UPDATE"""
 _ROWS: Final = f"""
 SELECT r.row_no, r.record_id, r.setl_id, r.infno, r.msgid, r.is_refund, r.insutype, r.clr_type,
-    {", ".join(f"r.{name}" for name in AMOUNTS)}, {_OURS}
+    {", ".join(f"r.{name}" for name in AMOUNTS)}, p.fixmedins_code, {_OURS}
 FROM reconciliation_rows r
-LEFT JOIN payments p ON p.payment_id = ANY (ARRAY[r.record_id]) AND p.fixmedins_code = $3
-    AND p.kind IN ('SETTLE', 'REFUND', 'TOMBSTONE') {_OF_PLAN}
-WHERE r.upload_id = $1 AND r.row_no > $2 ORDER BY r.row_no LIMIT $4"""  # noqa: S608  Constants.
+LEFT JOIN payments p ON p.payment_id = ANY (ARRAY[r.record_id]) {_OF_PLAN}
+WHERE r.upload_id = $1 AND r.row_no > $2 ORDER BY r.row_no LIMIT $3"""  # noqa: S608  Constants.
 _FINISH: Final = """
-UPDATE reconciliation_uploads SET state = 'COMPARED', digest = $2, ours_cnt = $3, compared_at = $4
+UPDATE reconciliation_uploads SET state = 'COMPARED', digest = $2, ours_cnt = $3, compared_at = $4,
+    keep_until = now() + $5::interval
 WHERE upload_id = $1"""
 _FINISH_DAY: Final = """
 WITH before AS (
@@ -173,7 +176,8 @@ WITH before AS (
 ), moved AS (
     UPDATE reconciliation_days SET compared_id = $3 WHERE fixmedins_code = $1 AND stmt_date = $2
 )
-SELECT u.digest FROM before JOIN reconciliation_uploads u ON u.upload_id = ANY (ARRAY[before.compared_id])"""
+UPDATE reconciliation_uploads u SET keep_until = now() FROM before
+WHERE u.upload_id = ANY (ARRAY[before.compared_id]) RETURNING u.digest"""
 _LATEST: Final = """
 SELECT u.upload_id, u.rows_cnt, u.compared_at
 FROM reconciliation_days d JOIN reconciliation_uploads u ON u.upload_id = ANY (ARRAY[d.compared_id])
@@ -208,9 +212,9 @@ class Latest:
     compared_at: datetime
 
 
-async def begin_upload(connection: Connection, upload: Upload, *, rows_cnt: int) -> None:
-    """Takes note of an upload whose rows follow."""
-    await connection.execute(_BEGIN, upload.upload_id, upload.fixmedins_code, upload.day, rows_cnt)
+async def begin_upload(connection: Connection, upload: Upload, *, rows_cnt: int, unfinished: timedelta) -> None:
+    """Takes note of an upload whose rows follow; they are kept for so long while it is not compared."""
+    await connection.execute(_BEGIN, upload.upload_id, upload.fixmedins_code, upload.day, rows_cnt, unfinished)
 
 
 async def put_rows(connection: Connection, upload: Upload, rows: Sequence[tuple[int, Record]]) -> None:
@@ -250,11 +254,16 @@ async def hold_day(connection: Connection, upload: Upload) -> None:
 
 async def rows_beside_ours(connection: Connection, upload: Upload, *, after: int) -> list[RowBeside]:
     """A page of stated records behind that row, each beside ours."""
-    rows = await connection.fetch(_ROWS, upload.upload_id, after, upload.fixmedins_code, PAGE_MAX)
+    rows = await connection.fetch(_ROWS, upload.upload_id, after, PAGE_MAX)
     return [
-        RowBeside(row["row_no"], row["record_id"], _theirs(row), None if row["payment_id"] is None else _ours(row))
+        RowBeside(row["row_no"], row["record_id"], _theirs(row), _ours(row) if _is_of(upload, row) else None)
         for row in rows
     ]
+
+
+def _is_of(upload: Upload, row: Any) -> bool:  # noqa: ANN401  Untyped driver.
+    """Whether a payment was found, and it is this institution's: of others' bills nobody is told anything."""
+    return row["fixmedins_code"] == upload.fixmedins_code and row["kind"] in _OF_BILLS
 
 
 def _theirs(row: Any) -> Record:  # noqa: ANN401  Untyped driver.
@@ -270,11 +279,14 @@ def _theirs(row: Any) -> Record:  # noqa: ANN401  Untyped driver.
 
 
 async def finish(
-    connection: Connection, upload: Upload, *, digest: bytes, ours_cnt: int, compared_at: datetime
+    connection: Connection, upload: Upload, *, digest: bytes, ours_cnt: int, compared_at: datetime, kept: timedelta
 ) -> bool:
-    """The day is compared with this upload; whether the rows that it was compared with before were the same."""
+    """The day is compared with this upload; whether the rows that it was compared with before were the same.
+
+    Those are needed no more, these are ``kept`` for so long.
+    """
     before = await connection.fetchval(_FINISH_DAY, upload.fixmedins_code, upload.day, upload.upload_id)
-    await connection.execute(_FINISH, upload.upload_id, digest, ours_cnt, compared_at)
+    await connection.execute(_FINISH, upload.upload_id, digest, ours_cnt, compared_at, kept)
     return bool(before == digest)
 
 
@@ -284,23 +296,24 @@ async def latest(connection: Connection, fixmedins_code: str, day: date) -> Late
     return None if row is None else Latest(row["upload_id"], row["rows_cnt"], row["compared_at"])
 
 
-# Purge. What was given up or replaced goes first, the rest after its time.
+# Purge: what broke off, what others took the place of, and in the end what counts.
 
 _UNKEPT: Final = """
-SELECT u.upload_id FROM reconciliation_uploads u
-LEFT JOIN reconciliation_days d ON d.fixmedins_code = ANY (ARRAY[u.fixmedins_code]) AND d.stmt_date = u.stmt_date
-WHERE u.has_rows AND u.created_at < now() - $1::interval
-    AND (u.created_at < now() - $2::interval OR d.compared_id IS DISTINCT FROM u.upload_id)
-ORDER BY u.created_at LIMIT 1"""
+WITH unkept AS (
+    SELECT upload_id FROM reconciliation_uploads WHERE rows_kept <> 'GONE' AND keep_until < now()
+    ORDER BY keep_until LIMIT 1
+)
+UPDATE reconciliation_uploads u SET rows_kept = 'PURGING' FROM unkept WHERE u.upload_id = ANY (ARRAY[unkept.upload_id])
+RETURNING u.upload_id"""
 _FORGET_ROWS: Final = """
-DELETE FROM reconciliation_rows WHERE upload_id = $1 AND row_no IN (
-    SELECT row_no FROM reconciliation_rows WHERE upload_id = $1 ORDER BY row_no LIMIT $2)"""
-_FORGOTTEN: Final = "UPDATE reconciliation_uploads SET has_rows = false WHERE upload_id = $1"
+DELETE FROM reconciliation_rows WHERE upload_id = $1 AND row_no = ANY (ARRAY(
+    SELECT row_no FROM reconciliation_rows WHERE upload_id = $1 ORDER BY row_no LIMIT $2))"""
+_FORGOTTEN: Final = "UPDATE reconciliation_uploads SET rows_kept = 'GONE' WHERE upload_id = $1"
 
 
-async def unkept_upload(connection: Connection, *, unfinished: timedelta, kept: timedelta) -> UUID | None:
-    """An upload whose rows nobody needs: older than ``kept``, or than ``unfinished`` and not the one that counts."""
-    upload_id: UUID | None = await connection.fetchval(_UNKEPT, unfinished, kept)
+async def unkept_upload(connection: Connection) -> UUID | None:
+    """Marks an upload whose rows are kept no longer; None if there is none."""
+    upload_id: UUID | None = await connection.fetchval(_UNKEPT)
     return upload_id
 
 

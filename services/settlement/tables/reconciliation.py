@@ -39,7 +39,8 @@ RECONCILIATION_UPLOADS: Final = Table(
     Column("rows_cnt", Integer, nullable=False, comment="As announced; the rows that are there once it is COMPARED."),
     Column("digest", LargeBinary, comment="SHA-256 over the rows in their order."),
     Column("ours_cnt", Integer, comment="How many records our books had."),
-    Column("has_rows", Boolean, nullable=False, server_default="true", comment="Until they are purged."),
+    Column("rows_kept", Text, nullable=False, server_default="WHOLE", comment="Whether its rows are there."),
+    Column("keep_until", DateTime(timezone=True), nullable=False, comment="Afterwards its rows are deleted."),
     Column("created_at", DateTime(timezone=True), nullable=False, server_default=func.now()),
     Column("compared_at", DateTime(timezone=True)),
     CheckConstraint("state IN ('RECEIVING', 'COMPARED')", name="state"),
@@ -47,9 +48,10 @@ RECONCILIATION_UPLOADS: Final = Table(
         "(state = 'COMPARED') = (digest IS NOT NULL AND ours_cnt IS NOT NULL AND compared_at IS NOT NULL)",
         name="compared",
     ),
+    CheckConstraint("rows_kept IN ('WHOLE', 'PURGING', 'GONE')", name="rows_kept"),
     CheckConstraint("octet_length(digest) = 32", name="digest"),
     CheckConstraint("rows_cnt >= 0 AND ours_cnt >= 0", name="counts"),
-    Index("reconciliation_uploads_kept", "created_at", postgresql_where=text("has_rows")),
+    Index("reconciliation_uploads_due", "keep_until", postgresql_where=text("rows_kept <> 'GONE'")),
     comment="Each sending of an institution's records of a day.",
 )
 
@@ -117,8 +119,13 @@ RECONCILIATION_DIFFERENCES: Final = Table(
     CheckConstraint("(kind IN ('AMOUNT', 'STATE')) = (cardinality(fields) > 0)", name="fields"),
     CheckConstraint(f"({_DECIDED}) = (opter <> '') AND ({_DECIDED}) = (cause <> '')", name="decided"),
     CheckConstraint("octet_length(fingerprint) = 32", name="fingerprint"),
-    Index("reconciliation_differences_by_state", "state", "stmt_date", "difference_id"),
-    Index("reconciliation_differences_of_area", "area", "state", "stmt_date", "difference_id"),
+    Index("reconciliation_differences_open", "stmt_date", "difference_id", postgresql_where=text("state = 'OPEN'")),
+    Index(
+        "reconciliation_differences_open_of_area",
+        *("area", "stmt_date", "difference_id"),
+        postgresql_where=text("state = 'OPEN'"),
+    ),
+    Index("reconciliation_differences_cleared", "changed_at", postgresql_where=text("state = 'CLEARED'")),
     comment="What differs between an institution's books and ours, until somebody has settled it.",
 )
 

@@ -164,9 +164,10 @@ def difference_message(difference: Difference) -> pb.Difference:
     return message
 
 
-def page_end(difference: Difference) -> tuple[str, str]:
+def page_end(request: pb.ListDifferencesRequest, difference: Difference) -> tuple[str, str]:
     """The parts of the token of a page that ends with this difference; ``after_of`` reads them."""
-    return difference.day.isoformat(), str(difference.difference_id)
+    last = difference.found.record_id if request.fixmedins_code else difference.difference_id
+    return difference.day.isoformat(), str(last)
 
 
 def after_of(parts: tuple[str, ...] | None) -> tuple[date, UUID] | None:

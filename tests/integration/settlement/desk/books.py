@@ -20,9 +20,9 @@ AMOUNTS: Final = [amount.name for amount in pb.StatementAmounts.DESCRIPTOR.field
 ROWS_MAX: Final = 300
 
 
-def day_before(day: str) -> str:
-    """The civil day before."""
-    return (datetime.fromisoformat(day) - timedelta(days=1)).date().isoformat()
+def day_before(day: str, days: int = 1) -> str:
+    """The civil day so many before."""
+    return (datetime.fromisoformat(day) - timedelta(days=days)).date().isoformat()
 
 
 def row_of(told: settlement_pb2.Settlement) -> pb.StatementRow:
@@ -131,12 +131,13 @@ class Shop:
             found += part.differences
         return found
 
-    async def moved_to_yesterday(self, setl_id: str) -> None:
-        """As if a record had been decided a day sooner."""
+    async def moved_back(self, setl_id: str, days: int = 1) -> None:
+        """As if a record had been decided so many days sooner."""
         async with self.town.database.driver_connection() as connection:
             await connection.execute(
-                "UPDATE payments SET decided_at = decided_at - interval '1 day' WHERE payment_id = $1::text::uuid",
+                "UPDATE payments SET decided_at = decided_at - $2 * interval '1 day' WHERE payment_id = $1::text::uuid",
                 setl_id,
+                days,
             )
 
 

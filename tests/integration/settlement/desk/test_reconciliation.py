@@ -162,7 +162,7 @@ async def test_a_late_reversal_lands_on_its_own_day(town: Town) -> None:
     shop = await shop_of(town, 1_000)
     settled = shop.rows[0]
     refund = await shop.reverses(shop.settlements[0])
-    await shop.moved_to_yesterday(settled.setl_id)
+    await shop.moved_back(settled.setl_id)
     yesterday = day_before(shop.day)
     assert (await shop.details([settled], day=yesterday)).stmt_rslt == BALANCED
     assert (await shop.details([shop.rows[1]])).stmt_rslt == BALANCED
@@ -234,6 +234,11 @@ async def test_officers_list_what_is_open_page_by_page(town: Town) -> None:
         if not token:
             break
     assert sorted(seen) == sorted(row.setl_id for row in shop.rows)
+    whole = pb.ListDifferencesRequest(area="650100", page_size=200)
+    listed = await shop.reconciliation.ListDifferences(whole, timeout=CALL_S)
+    assert {row.setl_id for row in shop.rows} <= {each.setl_id for each in listed.differences}
+    settled = pb.ListDifferencesRequest(area="650100", state=RESOLVED)
+    assert await town.refused(shop.reconciliation.ListDifferences(settled, timeout=CALL_S)) == "INSTITUTION_NEEDED"
     elsewhere = pb.ListDifferencesRequest(area="650500", fixmedins_code=shop.code)
     assert not (await shop.reconciliation.ListDifferences(elsewhere, timeout=CALL_S)).differences
     wrong = pb.ListDifferencesRequest(page_token="YXxi")  # noqa: S106  No secret: a page's.

@@ -694,7 +694,7 @@ class ListDifferencesRequest(_message.Message):
     area: _builtins.str
     """Of care: the institutions'. Empty: any."""
     fixmedins_code: _builtins.str
-    """Empty: any."""
+    """Empty: any; then only what is open can be listed."""
     state: Global___DifferenceState.ValueType
     """Unspecified: OPEN."""
     page_size: _builtins.int
