@@ -25,10 +25,13 @@ from services.settlement.domain.split import Role
 from services.settlement.store import clearing as store
 from tests.integration.payments.conftest import Said, run_gongji
 from tests.integration.settlement.clearing.book import HAMI, HANGZHOU, URUMQI, Book, at, leg
+from tests.integration.settlement.desk.said import until
 from tests.servers import NatsServer
 
 MARCH: Final = "2025-03"
 CALL_S: Final = 15.0
+NOBODY_WAITS: Final = """
+SELECT NOT EXISTS (SELECT FROM pg_locks WHERE relation = 'clearing_runs'::regclass AND mode = 'ExclusiveLock')"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,6 +107,22 @@ async def test_a_run_is_told_with_who_asked_and_what_it_came_to(face: Face) -> N
     assert sum(position.net_fen for position in told.positions) == 0
     listed = await face.stub.ListClearings(pb.ListClearingsRequest(), timeout=CALL_S)
     assert (list(listed.runs), listed.next_period, listed.next_page_token) == ([first.run], "2025-04", "")
+
+
+async def test_a_run_whose_caller_is_gone_leaves_nothing_and_no_lock(face: Face) -> None:
+    """The deadline passes after the lines were written: none of them stands, and the next call runs the month."""
+    async with face.book.database.driver_transaction() as holding:
+        await holding.execute("LOCK TABLE clearing_pairs IN ACCESS EXCLUSIVE MODE")
+        with pytest.raises(Failure, match="ANSWER_UNKNOWN"):
+            await face.stub.RunClearing(pb.RunClearingRequest(period=MARCH), timeout=2)
+
+        async def is_over() -> bool:
+            return bool(await holding.fetchval(NOBODY_WAITS))
+
+        await until(is_over)
+        assert await face.book.lines(MARCH) == []
+    ran = await face.stub.RunClearing(pb.RunClearingRequest(period=MARCH), timeout=CALL_S)
+    assert (ran.existed, ran.run.lines_count) == (False, 14)
 
 
 async def test_statements_come_in_pages_and_add_up_to_the_lines(face: Face) -> None:

@@ -302,6 +302,16 @@ async def test_what_was_undecided_at_the_run_is_not_lost_whenever_it_counts_as_d
     assert await book.lines("2025-05") == []
 
 
+async def test_nothing_is_run_while_the_coordinator_is_restored(book: Book) -> None:
+    """A month could lack payments that only the ledgers still know; once the restore is over it is run."""
+    await book.settled(at("2025-03-10"), leg(Role.FUNDER, HAMI, 700))
+    async with book.database.driver_connection() as connection:
+        await connection.execute("UPDATE coordinator SET restoring_since = now(), restore_id = gen_random_uuid()")
+        assert (await refusal(book, MARCH))[0] == "COORDINATOR_RESTORING"
+        await connection.execute("UPDATE coordinator SET restoring_since = NULL")
+    assert (await run(book, MARCH)).run.lines_count == 1
+
+
 async def test_two_runs_at_once_are_one(book: Book) -> None:
     """Of several that run a period at the same time one writes it; the others get it, or are told to ask again."""
     await any_month(book, 20)
