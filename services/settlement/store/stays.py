@@ -8,7 +8,8 @@ from kernel.ids import PaymentId, PsnNo
 from services.settlement.domain.stay import StayPart
 
 _STANDING: Final = """p.state IN ('TRYING', 'COMMITTED', 'DONE')
-    AND NOT EXISTS (SELECT FROM payments r WHERE r.original_id = ANY (ARRAY[p.payment_id]))"""
+    AND (SELECT r.payment_id FROM payments r WHERE r.original_id = p.payment_id) IS NULL"""
+"""One question for each part: as NOT EXISTS it would be a join, planned over all refunds (ADR 16)."""
 _PARTS: Final = f"""
 SELECT s.payment_id, s.interim, p.state = 'TRYING' AS undecided
 FROM stay_settlements s JOIN payments p ON p.payment_id = ANY (ARRAY[s.payment_id])

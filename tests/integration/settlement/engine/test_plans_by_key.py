@@ -24,7 +24,7 @@ from services.settlement.ledger.store.locking import hold, let_go
 from services.settlement.operations.engine import Engine
 from services.settlement.saga.coordinator import Write
 from services.settlement.saga.payment import AccountAfter, State
-from services.settlement.store import payments, plans, projections
+from services.settlement.store import payments, plans, projections, stays
 from services.settlement.store.payments import Beginning
 from tests.integration.plans import check_plan
 from tests.integration.rows import check_rows, columns_of
@@ -44,8 +44,11 @@ PLANNING: Final = {
     plans._PATIENT,
     plans._FIRST_VERSION,
     plans._INSERT,
+    plans._INSERT_WITH_LINES,
+    stays._PARTS,
+    stays._PARTS_BESIDE,
 }
-"""What PreSettle reads of the projections, and how it stores a plan."""
+"""What PreSettle reads of the projections, how it stores a plan, and what is read of a stay in hospital."""
 PUBLISHING: Final = {outbox._TAKE, outbox._MARK}
 """What is said of each event; here nobody publishes."""
 OF_EVENTS: Final = COLUMNS.split(", ")
