@@ -16,6 +16,8 @@ from gongji_terminal.failures import failure_of
 
 CALL_S: Final = 5.0
 EXAMPLES_MAX: Final = 40
+SECRET_LENGTH_MIN: Final = 4
+"""A shorter text may stand in an answer by chance."""
 NEVER: Final = frozenset({grpc.StatusCode.INTERNAL, grpc.StatusCode.UNKNOWN, grpc.StatusCode.DEADLINE_EXCEEDED})
 
 
@@ -32,7 +34,8 @@ async def broken_by(
 
     Some are made up whole, some are the ``good`` one with a field replaced; ``plausible`` are values that pass the
     rules of one field or another, so that requests get past the door. ``streams``: whether the requests are streamed
-    (each is the only one then), and whether the answers are.
+    (each is the only one then), and whether the answers are. A refusal that repeats what is personal or secret in the
+    request is broken too.
     """
     kinds = {
         (False, False): channel.unary_unary,
@@ -57,7 +60,26 @@ async def broken_by(
         except grpc.aio.AioRpcError as error:
             if error.code() in NEVER or not failure_of(error).reason:
                 broken.append((message, f"{error.code().name} {error.details()}"))
+            told = f"{error.details()} {error.trailing_metadata()!r}"
+            broken += [(message, f"repeats {secret!r}") for secret in kept_to_oneself(message) if secret in told]
     return broken
+
+
+def kept_to_oneself(message: Message) -> set[str]:
+    """What stands in fields that the contract marks as personal or secret, and nowhere else in the message."""
+    secret: set[str] = set()
+    public: set[str] = set()
+    _sort(message, secret, public)
+    return {value for value in secret - public if len(value) >= SECRET_LENGTH_MIN}
+
+
+def _sort(message: Message, secret: set[str], public: set[str]) -> None:
+    for field, value in message.ListFields():
+        for one in value if field.is_repeated else [value]:
+            if isinstance(one, Message):
+                _sort(one, secret, public)
+            else:
+                (secret if field.GetOptions().debug_redact else public).add(str(one))
 
 
 def message_of(descriptor: Descriptor, plausible: Sequence[str]) -> st.SearchStrategy[Message]:
@@ -89,6 +111,8 @@ def _value(field: FieldDescriptor, plausible: Sequence[str]) -> st.SearchStrateg
             return st.booleans()
         case FieldDescriptor.CPPTYPE_UINT32:
             return st.integers(0, 600) | st.integers(0, 2**32 - 1)
+        case FieldDescriptor.CPPTYPE_UINT64:
+            return st.integers(0, 2) | st.integers(0, 2**64 - 1)
         case FieldDescriptor.CPPTYPE_INT32:
             return st.integers(-1, 600) | st.integers(-(2**31), 2**31 - 1)
         case FieldDescriptor.CPPTYPE_INT64:
