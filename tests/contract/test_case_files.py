@@ -53,8 +53,6 @@ EVENTS_WITHOUT: Final = {
     "notify settlement.credential_refused": "notify tells nobody of it",
 }
 CALLS_WITHOUT: Final = {
-    "VisitService/GetPersonInfo": "not served yet",
-    "VisitService/ListBillLines": "not served yet",
     "ReconciliationService/ListDifferences": "for officers, not for terminals",
     "ReconciliationService/ResolveDifference": "for officers, not for terminals",
 }
