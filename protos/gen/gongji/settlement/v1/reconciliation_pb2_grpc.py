@@ -87,7 +87,8 @@ class ReconciliationServiceServicer:
     def ReconcileDetail(self, request_iterator, context):
         """3202 对明细账: the institution's records of one day beside ours, streamed up: a header, then the rows in parts. Every
         difference is kept until it is settled. The same rows again change nothing; other rows take the place of those before
-        them, and what no longer differs is cleared by itself. Of two at once the one that ends later counts.
+        them, and what no longer differs is cleared by itself. Of two at once the one counts whose rows were all
+        there later.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

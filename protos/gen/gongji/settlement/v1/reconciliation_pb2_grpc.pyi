@@ -44,7 +44,8 @@ class ReconciliationServiceStub:
     ReconcileDetail: _grpc.StreamUnaryMultiCallable[_reconciliation_pb2.ReconcileDetailRequest, _reconciliation_pb2.ReconcileDetailResponse]
     """3202 对明细账: the institution's records of one day beside ours, streamed up: a header, then the rows in parts. Every
     difference is kept until it is settled. The same rows again change nothing; other rows take the place of those before
-    them, and what no longer differs is cleared by itself. Of two at once the one that ends later counts.
+    them, and what no longer differs is cleared by itself. Of two at once the one counts whose rows were all
+    there later.
     """
     GetReconciliation: _grpc.UnaryUnaryMultiCallable[_reconciliation_pb2.GetReconciliationRequest, _reconciliation_pb2.GetReconciliationResponse]
     """How a day stands: our totals, the latest rows of the institution, its differences counted."""
@@ -69,7 +70,8 @@ class ReconciliationServiceAsyncStub(ReconciliationServiceStub):
     ReconcileDetail: _aio.StreamUnaryMultiCallable[_reconciliation_pb2.ReconcileDetailRequest, _reconciliation_pb2.ReconcileDetailResponse]  # type: ignore[assignment]
     """3202 对明细账: the institution's records of one day beside ours, streamed up: a header, then the rows in parts. Every
     difference is kept until it is settled. The same rows again change nothing; other rows take the place of those before
-    them, and what no longer differs is cleared by itself. Of two at once the one that ends later counts.
+    them, and what no longer differs is cleared by itself. Of two at once the one counts whose rows were all
+    there later.
     """
     GetReconciliation: _aio.UnaryUnaryMultiCallable[_reconciliation_pb2.GetReconciliationRequest, _reconciliation_pb2.GetReconciliationResponse]  # type: ignore[assignment]
     """How a day stands: our totals, the latest rows of the institution, its differences counted."""
@@ -103,7 +105,8 @@ class ReconciliationServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_reconciliation_pb2.ReconcileDetailResponse, _abc.Awaitable[_reconciliation_pb2.ReconcileDetailResponse]]:
         """3202 对明细账: the institution's records of one day beside ours, streamed up: a header, then the rows in parts. Every
         difference is kept until it is settled. The same rows again change nothing; other rows take the place of those before
-        them, and what no longer differs is cleared by itself. Of two at once the one that ends later counts.
+        them, and what no longer differs is cleared by itself. Of two at once the one counts whose rows were all
+        there later.
         """
 
     @_abc_1.abstractmethod
