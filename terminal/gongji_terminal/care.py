@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from enum import Enum
-from typing import Final
+from typing import Final, NotRequired, TypedDict
 
 from gongji.settlement.v1 import settlement_pb2 as pb
 
@@ -32,6 +33,22 @@ class Care(Enum):
     def revoke(self) -> str:
         """结算撤销."""
         return self.value[2]
+
+
+class Presented(TypedDict):
+    """A bill as it is presented to be planned."""
+
+    care: Care
+    psn_no: str
+    ec_token: str
+    mdtrt_id: str
+    bill: pb.Bill
+    lines: NotRequired[Sequence[pb.BillLine]]
+    """费用明细: what the bill is the sum of."""
+    interim: NotRequired[bool]
+    """中途结算: one of several settlements of an inpatient's visit."""
+    agent_ec_token: NotRequired[str]
+    """代买药: of the own credential of who fetches the medicine."""
 
 
 def care_of(fixmedins_code: str, med_type: str) -> Care:

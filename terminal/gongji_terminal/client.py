@@ -10,11 +10,11 @@ from __future__ import annotations
 import asyncio
 import random
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Final, TypeAlias, TypeVar
+from typing import Final, TypeAlias, TypeVar, Unpack
 
 import grpc
 from google.protobuf.message import Message
@@ -22,15 +22,17 @@ from google.protobuf.message import Message
 from gongji.identity.v1 import credentials_pb2, institutions_pb2
 from gongji.identity.v1.credentials_pb2_grpc import CredentialServiceStub
 from gongji.identity.v1.institutions_pb2_grpc import InstitutionServiceStub
+from gongji.settlement.v1 import returns_pb2, visits_pb2
 from gongji.settlement.v1 import settlement_pb2 as pb
-from gongji.settlement.v1 import visits_pb2
+from gongji.settlement.v1.returns_pb2_grpc import ReturnServiceStub
 from gongji.settlement.v1.settlement_pb2_grpc import SettlementServiceStub
 from gongji.settlement.v1.visits_pb2_grpc import VisitServiceStub
-from gongji_terminal.care import Care, infno_of
+from gongji_terminal.care import Care, Presented, infno_of
 from gongji_terminal.channels import Tls, channel_to
 from gongji_terminal.failures import Retry, TerminalRefusal, Unanswered, failure_of
 from gongji_terminal.journal import Entry, EntryState, Journal, QueuedReversal, Told
 from gongji_terminal.msgid import next_msgid
+from gongji_terminal.nameless import nameless
 from gongji_terminal.records import record_of
 
 __all__ = ["Care", "Outcome", "Patience", "Reversed", "Terminal", "Tls", "system_now"]
@@ -97,6 +99,7 @@ class Terminal:
         self.settlement_channel = settlement
         self._settlement = SettlementServiceStub(settlement)
         self._visits = VisitServiceStub(settlement)
+        self._returns = ReturnServiceStub(settlement)
         self._credentials = None if identity is None else CredentialServiceStub(identity)
         self._institutions = None if identity is None else InstitutionServiceStub(identity)
         self._signed_in_at = float("-inf")
@@ -194,37 +197,32 @@ class Terminal:
         answer: visits_pb2.GetPersonInfoResponse = await self._patiently(self._visits.GetPersonInfo, request)
         return answer
 
-    async def pre_settle(
-        self,
-        *,
-        care: Care,
-        psn_no: str,
-        ec_token: str,
-        mdtrt_id: str,
-        bill: pb.Bill,
-        lines: Sequence[pb.BillLine] = (),
-        interim: bool = False,
-        agent_ec_token: str = "",
-    ) -> pb.Plan:
-        """Who would pay what. Moves nothing, so it is repeated freely.
-
-        ``lines`` are what the bill is the sum of (费用明细), ``interim`` one of several settlements of an inpatient's
-        visit (中途结算), ``agent_ec_token`` of the own credential of who fetches the medicine (代买药).
-        """
-        request = pb.PreSettleRequest(
+    def presented(self, **presented: Unpack[Presented]) -> pb.PreSettleRequest:
+        """A bill as this terminal presents it."""
+        return pb.PreSettleRequest(
             fixmedins_code=self.fixmedins_code,
-            infno=care.pre_settle,
+            infno=presented["care"].pre_settle,
             terminal_no=self.terminal_no,
-            psn_no=psn_no,
-            ec_token=ec_token,
-            mdtrt_id=mdtrt_id,
-            bill=bill,
-            lines=lines,
-            mid_setl_flag="1" if interim else "",
-            agent_ec_token=agent_ec_token,
+            psn_no=presented["psn_no"],
+            ec_token=presented["ec_token"],
+            mdtrt_id=presented["mdtrt_id"],
+            bill=presented["bill"],
+            lines=presented.get("lines", ()),
+            mid_setl_flag="1" if presented.get("interim", False) else "",
+            agent_ec_token=presented.get("agent_ec_token", ""),
         )
+
+    async def pre_settle(self, **presented: Unpack[Presented]) -> pb.Plan:
+        """Who would pay what. Moves nothing, so it is repeated freely."""
+        request = self.presented(**presented)
         answer: pb.PreSettleResponse = await self._patiently(self._settlement.PreSettle, request)
         return answer.plan
+
+    async def plan_return(self, setl_id: str, *, rest: pb.PreSettleRequest) -> returns_pb2.PlanReturnResponse:
+        """部分退货: what taking this settlement back and settling the ``rest`` would do. Moves and promises nothing."""
+        request = returns_pb2.PlanReturnRequest(setl_id=setl_id, rest=rest)
+        answer: returns_pb2.PlanReturnResponse = await self._patiently(self._returns.PlanReturn, request)
+        return answer
 
     async def settle(self, plan: pb.Plan, *, care: Care, once: bool = False) -> Outcome:
         """Pays exactly this plan: the settlement, or a new plan because a source had changed, or Reversed.
@@ -269,18 +267,17 @@ class Terminal:
         )
 
     async def send_reversals(self) -> list[tuple[QueuedReversal, Reversed | TerminalRefusal | Unanswered]]:
-        """Sends every reversal that waits, oldest first; stops at the first that gets no answer."""
+        """Sends every reversal that waits, oldest first; stops at the first that is not told what becomes of it."""
         told: list[tuple[QueuedReversal, Reversed | TerminalRefusal | Unanswered]] = []
         for queued in await self._journal.reversals_queued():
             if queued.fixmedins_code != self.fixmedins_code:
                 continue
             try:
                 told.append((queued, await self._send_reversal(queued)))
-            except TerminalRefusal as refusal:
-                told.append((queued, refusal))
-            except Unanswered as silence:
-                told.append((queued, silence))
-                break
+            except (TerminalRefusal, Unanswered) as failure:
+                told.append((queued, failure))
+                if failure.is_open:
+                    break
         return told
 
     async def recover(self) -> list[tuple[Entry, Outcome | TerminalRefusal | Unanswered]]:
@@ -367,7 +364,8 @@ class Terminal:
         try:
             answer = await self._reversed(infno=queued.infno, msgid=queued.msgid)
         except TerminalRefusal as refusal:
-            await self._journal.note_reversal(queued, now=self._now(), reason=refusal.reason)
+            if not refusal.is_open:
+                await self._journal.note_reversal(queued, now=self._now(), reason=refusal.reason)
             raise
         refund_setl_id = "" if answer.refund is None else answer.refund.setl_id
         await self._journal.note_reversal(queued, now=self._now(), refund_setl_id=refund_setl_id)
@@ -469,22 +467,3 @@ class Terminal:
 
     def _key(self, infno: str, msgid: str) -> pb.RequestKey:
         return pb.RequestKey(fixmedins_code=self.fixmedins_code, infno=infno_of(infno), msgid=msgid)
-
-
-def nameless(answer: pb.Settlement | pb.Replan | pb.Plan) -> bytes:
-    """The answer as the journal may keep it: without names, masked as they are."""
-    kept = type(answer)()
-    kept.CopyFrom(answer)  # type: ignore[arg-type]  # Both are of one type.
-    people: list[pb.FunderShare | pb.SkippedFunder]
-    match kept:
-        case pb.Settlement():
-            kept.ClearField("psn_name_masked")
-            kept.ClearField("agent_name_masked")
-            people = [*kept.funders]
-        case pb.Replan():
-            people = [*kept.plan.funders, *kept.plan.skipped]
-        case _:
-            people = [*kept.funders, *kept.skipped]
-    for person in people:
-        person.ClearField("name_masked")
-    return kept.SerializeToString()

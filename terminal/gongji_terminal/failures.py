@@ -95,6 +95,11 @@ class TerminalRefusal(Exception):  # noqa: N818  A refusal is an answer, not an 
         """Whether sending again helps."""
         return self.advice.retry
 
+    @property
+    def is_open(self) -> bool:
+        """Whether the same request may be done later all the same."""
+        return self.retry is Retry.SAME_REQUEST
+
 
 class Unanswered(Exception):  # noqa: N818  As above: it says what is not known.
     """No answer that can be believed: the request may or may not have been done. ``reason`` is empty if none came."""
@@ -104,6 +109,7 @@ class Unanswered(Exception):  # noqa: N818  As above: it says what is not known.
         self.code = code
         self.reason = reason
         self.trace_id = trace_id
+        self.is_open: Final = True
 
     def __str__(self) -> str:
         return f"no answer ({self.reason or self.code.name})"

@@ -67,7 +67,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     words = list(sys.argv[1:] if arguments is None else arguments)
     if words[:1] == [STUB]:
         return _stub(words[1:])
-    given = parser().parse_args(words)
+    given = _parsed(words)
     given.config = getattr(given, "config", None)
     voice = Voice(language=_language(given, None), as_json=getattr(given, "as_json", False))
     try:
@@ -78,6 +78,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return int(Exit.DONE)
     except (Wrong, settings.ConfigWrong, Busy, TerminalRefusal, Unanswered, sqlite3.Error, KeyboardInterrupt) as end:
         return int(_ended(voice, end))
+
+
+def _parsed(words: Sequence[str]) -> argparse.Namespace:
+    """As argparse has it; a bill's NAME=VALUE may stand anywhere, also after options."""
+    top = parser()
+    given, further = top.parse_known_args(words)
+    if any(word.startswith("-") or "=" not in word for word in further) or (further and not hasattr(given, "amounts")):
+        top.error(f"unrecognized arguments: {' '.join(further)}")
+    if further:
+        given.amounts += further
+    return given
 
 
 def _stub(words: Sequence[str]) -> int:

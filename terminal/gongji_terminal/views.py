@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Final
 
+from gongji.settlement.v1 import returns_pb2, visits_pb2
 from gongji.settlement.v1 import settlement_pb2 as pb
-from gongji.settlement.v1 import visits_pb2
 from gongji_terminal.failures import TerminalRefusal, Unanswered, advice_on
 from gongji_terminal.journal import Entry, EntryState
 from gongji_terminal.voice import Voice, enum_word, local, table, yuan
@@ -122,6 +122,43 @@ def plan(voice: Voice, shown: pb.Plan, *, mdtrt_id: str) -> list[str]:
         voice.of(
             f"付款：gongji-terminal pay {shown.plan_id[-SHORT:]}",
             f"Pay it: gongji-terminal pay {shown.plan_id[-SHORT:]}",
+        )
+    )
+    return lines
+
+
+def planned_return(voice: Voice, answer: returns_pb2.PlanReturnResponse, *, mdtrt_id: str) -> list[str]:
+    """What a partial return would do: what goes back, what the rest costs, and what it costs if that money is gone."""
+    of = voice.of
+    setl_id = answer.original.setl_id
+    back = answer.original.amounts
+    lines = [
+        of(f"部分退货  原结算ID {setl_id}", f"Partial return  setl_id {setl_id}"),
+        of(
+            f"  全部退回 {yuan(back.psn_part_amt)}，其中现金 {yuan(back.psn_cash_pay)}",
+            f"  all of it goes back: {yuan(back.psn_part_amt)}, of it cash {yuan(back.psn_cash_pay)}",
+        ),
+    ]
+    for title, figures in (
+        (of("其余部分重新结算：", "The rest, settled anew:"), answer.expected),
+        (of("如退回的款项已被他用：", "If what went back is spent meanwhile:"), answer.at_worst),
+    ):
+        lines += [title, *money(voice, figures.amounts, list(figures.funders))]
+        cash = figures.cash_back_fen
+        lines.append(
+            of(f"  退患者现金 {yuan(cash)}", f"  cash back to the patient {yuan(cash)}")
+            if cash >= 0
+            else of(f"  患者补现金 {yuan(-cash)}", f"  the patient pays {yuan(-cash)} more")
+        )
+    if answer.to_suspense_fen:
+        fen = yuan(answer.to_suspense_fen)
+        lines.append(
+            of(f"  {fen} 的账户已注销，由经办机构处理", f"  {fen} belongs to closed accounts; an officer brings it on")
+        )
+    lines.append(
+        of(
+            f"确认后：gongji-terminal revoke {setl_id}，再 plan --mdtrt-id {mdtrt_id} …",
+            f"If agreed: gongji-terminal revoke {setl_id}, then plan --mdtrt-id {mdtrt_id} …",
         )
     )
     return lines

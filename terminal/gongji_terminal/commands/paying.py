@@ -12,7 +12,7 @@ from gongji_terminal.care import Care, care_settled_by
 from gongji_terminal.client import Outcome
 from gongji_terminal.commands.resuming import remark_on, resume
 from gongji_terminal.commands.session import AddParser, Exit, Session, Wrong, show_plan, told, unanswered
-from gongji_terminal.failures import Unanswered
+from gongji_terminal.failures import TerminalRefusal, Unanswered
 from gongji_terminal.journal import PLAN_NAMED_MIN, Entry, EntryState, PlanAsked, ShownPlan
 
 MSGID: Final = re.compile(r"[HP][1-9][0-9]{10}[0-9]{18}")
@@ -139,11 +139,11 @@ async def _reverse(at: Session, arguments: argparse.Namespace) -> Exit:
         if not arguments.later:
             try:
                 told(at, await at.terminal.reverse(infno=infno, msgid=msgid))
-            except Unanswered as silence:
-                at.voice.remark(
-                    f"没有答复：{silence.reason or silence.code.name}",
-                    f"No answer: {silence.reason or silence.code.name}",
-                )
+            except (TerminalRefusal, Unanswered) as failure:
+                if not failure.is_open:
+                    raise
+                why = failure.reason or failure.code.name
+                at.voice.remark(f"没有答复：{why}", f"No answer: {why}")
             else:
                 return Exit.DONE
         document = {"outcome": "queued", "infno": queued.infno, "msgid": queued.msgid}

@@ -30,19 +30,23 @@ async def _resume(at: Session, _: argparse.Namespace) -> Exit:
     rows = [(what.msgid, views.word(at.voice, views.TRANSACTIONS, what.infno), _said(at, how)) for what, how in ended]
     document = {"outcome": "resumed", "requests": [_document(what, how) for what, how in ended]}
     at.voice.answer(document, table(rows) or [at.voice.of("没有未得到答复的请求", "Every request has its answer")])
-    return Exit.UNANSWERED if any(isinstance(how, Unanswered) for _, how in ended) else Exit.DONE
+    return Exit.UNANSWERED if any(_is_open(how) for _, how in ended) else Exit.DONE
 
 
 async def resume(at: Session) -> Ended:
     """Reversals first, for they are somebody's will; nothing more is tried once a service is silent. Alone."""
     ended: Ended = [*await at.terminal.send_reversals()]
-    if any(isinstance(how, Unanswered) for _, how in ended):
+    if any(_is_open(how) for _, how in ended):
         return ended
     found = await at.terminal.recover()
     for entry, how in found:
         if isinstance(how, pb.Replan):
             await _keep_offered(at, entry, how)
     return [*ended, *found]
+
+
+def _is_open(how: Outcome | TerminalRefusal | Unanswered) -> bool:
+    return isinstance(how, TerminalRefusal | Unanswered) and how.is_open
 
 
 async def _keep_offered(at: Session, entry: Entry, offered: pb.Replan) -> None:

@@ -15,10 +15,11 @@ from typing import Protocol, TypeAlias
 
 from gongji.settlement.v1 import settlement_pb2 as pb
 from gongji_terminal import views
-from gongji_terminal.client import Reversed, Terminal, nameless, system_now
+from gongji_terminal.client import Reversed, Terminal, system_now
 from gongji_terminal.config import Config
 from gongji_terminal.failures import TerminalRefusal, Unanswered
 from gongji_terminal.journal import Entry, Journal, ShownPlan
+from gongji_terminal.nameless import nameless
 from gongji_terminal.visits import OpenVisits
 from gongji_terminal.voice import Voice, plain
 

@@ -38,10 +38,18 @@ CERTIFICATES: Final = [
 
 
 def add(add_parser: AddParser) -> None:
-    """`person` and `plan`."""
+    """`person`, `plan` and `plan-return`."""
     parser = add_parser("person", _person, help="1101: who the patient is and what may pay; opens the visit")
     _add_shown(parser)
     parser = add_parser("plan", _plan, help="2206 / 2101 / 2303: who would pay what; nothing moves")
+    _add_bill(parser)
+    words = "部分退货: what taking a settlement back and settling the rest would do; nothing moves"
+    parser = add_parser("plan-return", _plan_return, help=words)
+    parser.add_argument("setl_id", metavar="SETL_ID", help="that the goods were paid by")
+    _add_bill(parser)
+
+
+def _add_bill(parser: argparse.ArgumentParser) -> None:
     _add_shown(parser)
     parser.add_argument(
         "--interim", action="store_true", help="中途结算: one of several settlements of an inpatient's visit"
@@ -117,6 +125,26 @@ async def _plan(at: Session, arguments: argparse.Namespace) -> Exit:
         "paid_before": [record.setl_id for record in paid],
     }
     at.voice.answer(document, views.plan(at.voice, plan, mdtrt_id=mdtrt_id))
+    return Exit.DONE
+
+
+async def _plan_return(at: Session, arguments: argparse.Namespace) -> Exit:
+    bill, lines = _bill(arguments)
+    mdtrt_id = arguments.mdtrt_id or _new_mdtrt_id(at)
+    visit = await _opened(at, arguments, mdtrt_id)
+    rest = at.terminal.presented(
+        care=care_of(at.config.fixmedins_code, bill.med_type),
+        psn_no=visit.psn_no,
+        ec_token=visit.ec_token,
+        mdtrt_id=mdtrt_id,
+        bill=bill,
+        lines=lines,
+        interim=arguments.interim,
+        agent_ec_token=visit.agent_ec_token,
+    )
+    answer = await at.terminal.plan_return(arguments.setl_id, rest=rest)
+    document = {"outcome": "return_planned", "mdtrt_id": mdtrt_id, **plain(answer)}
+    at.voice.answer(document, views.planned_return(at.voice, answer, mdtrt_id=mdtrt_id))
     return Exit.DONE
 
 

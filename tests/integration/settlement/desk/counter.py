@@ -15,11 +15,15 @@ from pathlib import Path
 from typing import Any, Final
 
 import grpc
+from google.protobuf import any_pb2
+from google.rpc import error_details_pb2, status_pb2  # type: ignore[import-untyped]  # It publishes no types.
 
 from gongji.settlement.v1 import settlement_pb2 as pb
 from gongji_terminal import Journal
-from gongji_terminal.client import nameless, system_now
+from gongji_terminal.client import system_now
+from gongji_terminal.failures import DETAILS_KEY
 from gongji_terminal.journal import ShownPlan
+from gongji_terminal.nameless import nameless
 from tests.integration.settlement.desk.said import until
 from tests.integration.settlement.desk.town import HOSPITAL, MDTRT_ID, Town
 
@@ -43,6 +47,8 @@ class Gate(grpc.GenericRpcHandler):  # type: ignore[type-arg]  # Generic in the 
     onward: grpc.aio.Channel
     hold_requests: str = ""
     hold_answers: str = ""
+    refuses: str = ""
+    """By this reason everything is refused, whatever the desk would say."""
     heard: int = 0
     """How many calls came this far."""
     down: bool = False
@@ -64,6 +70,12 @@ class Gate(grpc.GenericRpcHandler):  # type: ignore[type-arg]  # Generic in the 
         self.heard += 1
         if self.down:
             await context.abort(grpc.StatusCode.UNAVAILABLE, "nothing gets through")
+        if self.refuses:
+            detail = any_pb2.Any()
+            detail.Pack(error_details_pb2.ErrorInfo(reason=self.refuses, domain="gongji"))
+            status = status_pb2.Status(code=grpc.StatusCode.RESOURCE_EXHAUSTED.value[0], details=[detail])
+            trailers = ((DETAILS_KEY, status.SerializeToString()),)
+            await context.abort(grpc.StatusCode.RESOURCE_EXHAUSTED, self.refuses, trailers)
         if method == self.hold_requests:
             self.late.append((path, request))
             await self._hold(context)

@@ -5,11 +5,13 @@ from __future__ import annotations
 import asyncio
 import signal
 import sys
+from datetime import datetime
 from pathlib import Path
 from typing import Final
 
 from gongji.settlement.v1 import settlement_pb2 as pb
 from gongji_terminal import Care
+from gongji_terminal.msgid import SHANGHAI
 from gongji_terminal.visits import OpenVisits, Visit
 from tests.integration.settlement.desk.counter import CounterProcess, counter
 from tests.integration.settlement.desk.test_terminal import plan_of
@@ -173,6 +175,19 @@ async def test_without_network_a_reversal_waits(town: Town, tmp_path: Path) -> N
         assert books == [(-1_000,), (1_000,)]
     await town.settled_down()
     assert await town.balance(patient, URUMQI) == (5_000, 0)
+
+
+async def test_a_reversal_that_is_put_off_goes_on_waiting(town: Town, tmp_path: Path) -> None:
+    """A desk that is told of too many at once refuses for a while; the wish is kept until it is heard."""
+    msgid = f"{HOSPITAL}{datetime.now(SHANGHAI):%Y%m%d%H%M%S}9901"
+    async with counter(town, tmp_path) as at:
+        at.gate.refuses = "TOO_MANY_REVERSALS"
+        assert (await at.said("reverse", "--infno", "2207", msgid))[0] == 4
+        code, answer = await at.said("resume")
+        assert (code, answer["requests"][0]["reason"]) == (4, "TOO_MANY_REVERSALS")
+        at.gate.refuses = ""
+        assert (await at.said("resume"))[0] == 0
+        assert at.rows("SELECT msgid, state FROM reversals") == [(msgid, "DONE")]
 
 
 async def test_ctrl_c_leaves_the_request_in_the_journal(town: Town, tmp_path: Path) -> None:
