@@ -44,6 +44,8 @@ async def test_a_funder_moves_and_pays_on_from_his_new_area(town: Town) -> None:
     await town.at_rest()
     waiting = await town.ledgers[HAMI].fetch("SELECT psn_no, amount_fen FROM suspense_tasks WHERE done_at IS NULL")
     assert [tuple(row) for row in waiting] == [(funder.psn_no, 2_000)]
+    # The amount is free again where it was used, which is closed: the new authorisation keeps its use (ADR 28).
+    assert await town.ledgers[URUMQI].fetchval(used, binding.authorisation_id) == 3_000 + 2_000
     heard = await town.topics(funder)
     assert heard.count("ACCOUNT_ENDED") == heard.count("BINDING_SUSPENDED") == heard.count("BINDING_CHANGED") == 1
     assert (await town.report()).as_json()["violations"] == 0
