@@ -97,6 +97,33 @@ async def make_coordinator(connection: asyncpg.Connection) -> None:
             finished_at=None if state == "COMMITTED" else NOW,
         )
     await make_cleared(connection)
+    await make_balanced(connection)
+
+
+async def make_balanced(connection: asyncpg.Connection) -> None:
+    """A day of an institution that had nothing, and said so."""
+    upload_id, day = UUID(int=200), (NOW - timedelta(days=9)).date()
+    await insert(
+        connection,
+        "reconciliation_uploads",
+        upload_id=upload_id,
+        fixmedins_code=HOSPITAL,
+        stmt_date=day,
+        state="COMPARED",
+        rows_cnt=0,
+        digest=bytes(32),
+        ours_cnt=0,
+        keep_until=NOW,
+        compared_at=NOW,
+    )
+    await insert(
+        connection,
+        "reconciliation_days",
+        fixmedins_code=HOSPITAL,
+        stmt_date=day,
+        comparing_id=upload_id,
+        compared_id=upload_id,
+    )
 
 
 async def make_cleared(connection: asyncpg.Connection) -> None:

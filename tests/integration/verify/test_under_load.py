@@ -242,6 +242,16 @@ async def plant(victims: Sequence[tuple[Family, Settled]], connections: dict[str
             HOSPITAL,
         )
     await plant_line(coordinator, paid[7].payment_id)  # CLEARED
+    await coordinator.execute(  # I11
+        """WITH made AS (
+               INSERT INTO reconciliation_uploads (upload_id, fixmedins_code, stmt_date, state, rows_cnt, digest,
+                                                   ours_cnt, keep_until, compared_at)
+               VALUES ($1, 'H65019999999', '2025-01-01', 'COMPARED', 1, decode(repeat('00', 32), 'hex'), 0,
+                       now() + interval '1 day', now())
+           ), compared AS (INSERT INTO reconciliation_days VALUES ('H65019999999', '2025-01-01', $1, $1))
+           INSERT INTO reconciliation_rows VALUES ($1, 1, $1, NULL, '', '', false, '310', '11', 1, 0, 0, 0, 1, 0)""",
+        STRANGER,
+    )
     await urumqi.execute(  # CHAIN
         "UPDATE entries SET booked_at = booked_at - interval '1 day' WHERE source_id = $1", paid[6].payment_id
     )
@@ -319,7 +329,7 @@ async def test_verify_reports_what_was_planted_and_nothing_that_moves(
     spoilt = await audit.round(whole=True)
     names = {str(settled.payment.payment_id) for _, settled in victims} | {str(STRANGER), str(DOUBLE)}
     names |= {str(name) for family, _ in victims for name in (family.patient, family.leave)}
-    names |= {f"{HOSPITAL}/2207/None", victims[7][1].payment.key.msgid}
+    names |= {"H65019999999", f"{HOSPITAL}/2207/None", victims[7][1].payment.key.msgid}
     assert {name for name, check in spoilt.checks.items() if check.violations} == set(INVARIANTS)
     assert unexplained(spoilt, names) == []
     assert sum(load.done.values()) > paid, "the load stood still while verify looked for what was planted"

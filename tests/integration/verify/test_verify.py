@@ -18,6 +18,7 @@ from ops.places import Places
 from ops.verify.across import check_across
 from ops.verify.chain import check_chain
 from ops.verify.clearing import check_clearing
+from ops.verify.days import check_days
 from ops.verify.ledger import check_ledger
 from ops.verify.report import INVARIANTS, Report
 from ops.verify.run import Audit, verify
@@ -48,6 +49,7 @@ async def violated(places: Places, *, coordinator: str = "SELECT", ledger: str =
         await check_ledger(connections[1], AREA, report)
         await check_chain(connections[1], AREA, report)
         await check_across(connections[0], {AREA: connections[1]}, report)
+        await check_days(connections[0], report)
         await check_clearing(connections[0], report)
         await check_years(connections[0], report)
     return violations(report)
@@ -212,6 +214,12 @@ COORDINATOR_SPOILT: Final[dict[str, tuple[str, str]]] = {
     "a month's file that is another": (
         "CLEARED",
         "UPDATE clearing_runs SET lines_sha256 = decode(repeat('00', 32), 'hex')",
+    ),
+    "a balanced day with a row that nobody has": (
+        "I11",
+        """INSERT INTO reconciliation_rows
+           SELECT compared_id, 1, compared_id, NULL, '', '', false, '310', '11', 1, 0, 0, 0, 1, 0
+             FROM reconciliation_days""",
     ),
     "a year that still counts what was given back": ("YEAR", "UPDATE benefit_years SET fund_fen = 1"),
     "a year that forgot a settlement": (
