@@ -19,7 +19,7 @@ from ops.consent import Change, Consent, record
 from ops.restore.comparing import Difference, Item
 from ops.sources import CannotMendError, Sources
 from services.settlement.domain.bill import Bill
-from services.settlement.domain.payment import PRE_SETTLE_OF, is_of_charge
+from services.settlement.domain.payment import PRE_SETTLE_OF, PREMIUM_INFNO, is_of_charge
 from services.settlement.domain.plan import Plan, PlannedVisit, ResultAmounts, leg_document
 from services.settlement.domain.split import Role
 from services.settlement.operations.rows import Rows, WriteAsked
@@ -216,6 +216,8 @@ async def _charged(connection: Any, payment_id: PaymentId) -> None:  # noqa: ANN
     payment = await store.by_id(connection, payment_id)
     if payment is None:
         raise LookupError(f"charge {payment_id} was made anew and is not there")
+    if payment.key.infno != PREMIUM_INFNO:
+        return  # A claim that has lost its approval is approved anew, and finds what was taken for it.
     await premiums.record(connection, payment, relation="", ended=True)
     await premiums.judge_anew(connection, payment.key)
 

@@ -26,6 +26,7 @@ from services.notify.domain.facts import (
     BillSettled,
     BindingChange,
     BindingChanged,
+    ClaimDecided,
     Fact,
     FounderChanged,
     Going,
@@ -135,8 +136,8 @@ def _settlement_fact(event: settlement_events.SettlementEvent) -> Fact | None:  
             )
         case "transfer_changed":
             return _transfer(event.transfer_changed)
-        case "premium_changed":
-            return _premium(event.premium_changed)
+        case "premium_changed" | "claim_decided" as charged:
+            return _premium(event.premium_changed) if charged == "premium_changed" else _claim(event.claim_decided)
         case _:
             return None
 
@@ -153,6 +154,11 @@ def _transfer(told: settlement_events.TransferChanged) -> TransferChanged | None
         accept_by=instant(told.accept_by_time),
         cause=_RETURN_CAUSES.get(told.cause),
     )
+
+
+def _claim(told: settlement_events.ClaimDecided) -> ClaimDecided:
+    changes = [_change(change, balance=True) for change in _real(told.changes)]
+    return ClaimDecided(PsnNo(told.psn_no), told.approved, changes)
 
 
 def _premium(told: settlement_events.PremiumChanged) -> PremiumChanged | None:

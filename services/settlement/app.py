@@ -31,6 +31,7 @@ from kernel.policy import PolicyBook, PolicyShelf
 from kernel.randomness import SYSTEM_RANDOMNESS
 from services.settlement import recovery
 from services.settlement.api.account import AccountApi
+from services.settlement.api.claims import ClaimApi
 from services.settlement.api.clearing import ClearingApi
 from services.settlement.api.premiums import PremiumApi
 from services.settlement.api.reconciliation import ReconciliationApi
@@ -224,6 +225,7 @@ async def serve(process: Process, settings: Settings, *, policies: FollowedFolde
         ReconciliationApi(books, clock),
         WalletApi(room, clock),
         PremiumApi(room, clock),
+        ClaimApi(room, clock),
     ):
         face.add_to(server)
     await process.ready(await process.listen(server))

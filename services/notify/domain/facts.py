@@ -269,6 +269,15 @@ class PremiumChanged:
     revoked: bool
 
 
+@dataclass(frozen=True, slots=True)
+class ClaimDecided:
+    """A reimbursement claim was refused, or approved with these changes of the family's accounts."""
+
+    claimant: PsnNo
+    approved: bool
+    changes: Sequence[AccountChange]
+
+
 Fact: TypeAlias = (
     BillSettled
     | BillRefunded
@@ -286,6 +295,7 @@ Fact: TypeAlias = (
     | WalletChanged
     | TransferChanged
     | PremiumChanged
+    | ClaimDecided
 )
 
 

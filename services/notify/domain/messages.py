@@ -21,6 +21,7 @@ from services.notify.domain.facts import (
     BillSettled,
     BindingChange,
     BindingChanged,
+    ClaimDecided,
     Fact,
     FounderChanged,
     Going,
@@ -71,6 +72,7 @@ class Topic(Enum):
     ACCOUNT_ENDED = "ACCOUNT_ENDED"
     PREMIUM_PAID = "PREMIUM_PAID"
     PREMIUM_REVOKED = "PREMIUM_REVOKED"
+    CLAIM_DECIDED = "CLAIM_DECIDED"
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,6 +161,8 @@ def people_in(fact: Fact) -> set[PsnNo]:  # noqa: PLR0911  One line for each sor
             return {fact.giver, fact.receiver}
         case PremiumChanged():
             return {fact.payer, fact.insured}
+        case ClaimDecided():
+            return {fact.claimant}
         case WalletChanged() if fact.opener is not None:
             return {fact.psn_no, fact.opener}
         case (
@@ -191,8 +195,8 @@ def messages(told: Told, names: Names) -> list[Message]:
             found = iter([_message(told, fact.psn_no, Topic.UNUSUAL_USE, text)])
         case WalletChanged() | TransferChanged():
             found = _of_wallet(told, fact, names)
-        case PremiumChanged():
-            found = _premium(told, fact, names)
+        case PremiumChanged() | ClaimDecided():
+            found = _of_charge(told, fact, names)
         case _:
             assert_never(fact)
     return sorted(found, key=lambda message: (message.psn_no, message.topic.value))
@@ -398,6 +402,10 @@ def _transfer(told: Told, fact: TransferChanged, names: Names) -> Iterator[Messa
     yield _message(told, fact.receiver, topic, text, fact.amount_fen)
 
 
+def _of_charge(told: Told, fact: PremiumChanged | ClaimDecided, names: Names) -> Iterator[Message]:
+    return _claim(told, fact, names) if isinstance(fact, ClaimDecided) else _premium(told, fact, names)
+
+
 def _premium(told: Told, fact: PremiumChanged, names: Names) -> Iterator[Message]:
     topic = Topic.PREMIUM_REVOKED if fact.revoked else Topic.PREMIUM_PAID
     words = {
@@ -423,6 +431,27 @@ def _premium(told: Told, fact: PremiumChanged, names: Names) -> Iterator[Message
         **words,
     )
     yield _message(told, fact.insured, topic, text, fact.amount_fen)
+
+
+def _claim(told: Told, fact: ClaimDecided, names: Names) -> Iterator[Message]:
+    """The claimant reads the decision; each whose money it takes, and he alone, how much and what is left."""
+    time = texts.moment(told.occurred_at)
+    sentence = Sentence.MY_CLAIM_WAS_APPROVED if fact.approved else Sentence.MY_CLAIM_WAS_REFUSED
+    yield _message(told, fact.claimant, Topic.CLAIM_DECIDED, said(sentence, time=time), _sum(fact.changes))
+    for psn_no in {change.psn_no: None for change in fact.changes}:
+        taken = [change for change in fact.changes if change.psn_no == psn_no]
+        parts = texts.listed(
+            said(
+                Sentence.PART_USED,
+                account=_account(change),
+                amount=texts.yuan(change.amount_fen),
+                balance=texts.yuan(change.balance_fen or 0),
+            )
+            for change in taken
+        )
+        who = texts.named(names.get(fact.claimant))
+        text = said(Sentence.A_CLAIM_TOOK, time=time, who=who, sources=parts)
+        yield _message(told, psn_no, Topic.ACCOUNT_PAID, text, _sum(taken))
 
 
 def _account(change: AccountChange) -> Words:

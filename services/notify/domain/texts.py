@@ -91,6 +91,9 @@ class Sentence(Enum):
     MY_PREMIUM_CAME_BACK = "MY_PREMIUM_CAME_BACK"
     A_PREMIUM_CAME_BACK = "A_PREMIUM_CAME_BACK"
     MY_PREMIUM_WAS_REVOKED = "MY_PREMIUM_WAS_REVOKED"
+    MY_CLAIM_WAS_APPROVED = "MY_CLAIM_WAS_APPROVED"
+    MY_CLAIM_WAS_REFUSED = "MY_CLAIM_WAS_REFUSED"
+    A_CLAIM_TOOK = "A_CLAIM_TOOK"
     PART_USED = "PART_USED"
     PART_OWN = "PART_OWN"
     PART_RELATIVE = "PART_RELATIVE"
@@ -357,6 +360,18 @@ TEXTS: Final[dict[Sentence, Words]] = {
     Sentence.MY_PREMIUM_WAS_REVOKED: Words(
         "{time}，{who}为您缴纳的{year}年度居民医保保费已撤销。该年度保费目前尚未缴纳。",
         "{time}: {who} took back the payment of your residents' premium for {year}. That year is not paid now.",
+    ),
+    Sentence.MY_CLAIM_WAS_APPROVED: Words(
+        "{time}，您的手工报销申请已审核通过，款项将按规定支付。",
+        "{time}: your reimbursement claim is approved and will be paid out.",
+    ),
+    Sentence.MY_CLAIM_WAS_REFUSED: Words(
+        "{time}，您的手工报销申请未通过，原因请查看申请记录，可申诉一次。",
+        "{time}: your reimbursement claim was refused. The claim says why; you may appeal once.",
+    ),
+    Sentence.A_CLAIM_TOOK: Words(
+        "{time}，{who}的手工报销使用{sources}。",
+        "{time}: the reimbursement claim of {who} used {sources}.",
     ),
     Sentence.MY_TRANSFER_RETURNED: Words(
         "{time}，您向{who}转账的{amount}元{outcome}，款项已退回。",

@@ -25,7 +25,9 @@ TRANSFER_INFNO: Final = "TRANSFER"
 _CARRYING: Final = "/"
 PREMIUM_INFNO: Final = "PREMIUM"
 """Stands in the key of a premium's payment, whose institution is the insured's area."""
-CHARGES: Final = frozenset({PREMIUM_INFNO})
+CLAIM_INFNO: Final = "CLAIM"
+"""The same of what a family gives for a reimbursement claim; the area reviews it and pays it out."""
+CHARGES: Final = frozenset({PREMIUM_INFNO, CLAIM_INFNO})
 """What a CHARGE may be for."""
 GIVING_BACK: Final = "/REVOKE"
 """Ends the infno of the refund of a charge; the rest of its key is the charge's."""

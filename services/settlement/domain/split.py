@@ -249,8 +249,8 @@ def family_of(visit: Visit, policies: PolicySet) -> tuple[FamilyMember, ...]:
     )
 
 
-def split(visit: Visit, policies: PolicySet) -> Split:
-    """The plan of one visit.
+def split(visit: Visit, policies: PolicySet, *, benefit: ExternalBenefit | None = None) -> Split:
+    """The plan of one visit. ``benefit`` says that the bill states the pooled part, whatever the policy says.
 
     Whose policy decides: benefit, own order, kinds and funder order are the patient's insured area's; floor and
     shareable parts each funder's insured area's; cap and wallet those of the area of care.
@@ -261,7 +261,7 @@ def split(visit: Visit, policies: PolicySet) -> Split:
     patient = visit.patient
     at_home = policies.for_area(patient.area, field="patient.area")
     at_care = policies.for_area(visit.area, field="area")
-    burden = burden_of(visit.bill, open_benefit(visit, at_home))
+    burden = burden_of(visit.bill, benefit or open_benefit(visit, at_home))
     check_patient(patient)
     open_fen = dict(burden.by_kind)
     own = _contribution(Role.OWN, patient, _drawn(open_fen, at_home.own_account_kinds, _own_purses(patient, at_home)))

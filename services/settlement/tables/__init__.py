@@ -1,6 +1,7 @@
 """The tables of the settlement database, each with the CHECKs that repeat the domain's invariants."""
 
 from services.settlement.tables import (
+    claims,
     clearing,
     operators,
     payments,
@@ -14,6 +15,7 @@ from services.settlement.tables.metadata import METADATA
 
 __all__ = [
     "METADATA",
+    "claims",
     "clearing",
     "operators",
     "payments",

@@ -10,7 +10,8 @@ from uuid import UUID, uuid5
 from chassis.outbox import OutgoingEvent
 from gongji.settlement.v1 import account_pb2, events_pb2, premiums_pb2, settlement_pb2, wallets_pb2
 from kernel.ids import AdmDvs, PsnNo
-from services.settlement.domain.payment import REVERSAL_PREFIX, is_carrying
+from services.settlement.domain.claim import claim_named_by
+from services.settlement.domain.payment import CLAIM_INFNO, REVERSAL_PREFIX, is_carrying
 from services.settlement.domain.premium import named_by
 from services.settlement.domain.split import Role
 from services.settlement.domain.wallet import Wallet
@@ -210,6 +211,8 @@ def transfer_changed(transfer: Payment, *, occurred_at: datetime, traceparent: s
 
 def charge_taken(charge: Payment, *, occurred_at: datetime, traceparent: str = "") -> OutgoingEvent:
     """What is told of a charge when it is decided: what it is for follows from its key."""
+    if charge.key.infno == CLAIM_INFNO:
+        return _claim_paid(charge, occurred_at, traceparent)
     after = charge.account_after(1)
     fact = _premium(charge, charge.payment_id, premiums_pb2.PREMIUM_STATE_PAID)
     fact.balance_after_fen = 0 if after is None else after.free_fen
@@ -217,6 +220,28 @@ def charge_taken(charge: Payment, *, occurred_at: datetime, traceparent: str = "
     event = _event(aggregate, occurred_at)
     event.premium_changed.CopyFrom(fact)
     return _outgoing(event, aggregate, "premium_changed", occurred_at, traceparent)
+
+
+def claim_decided(
+    claim_id: UUID, psn_no: str, *, version: int, approved: bool, occurred_at: datetime, traceparent: str = ""
+) -> OutgoingEvent:
+    """A claim was refused, or approved without anything from the family; ``version`` counts its decisions."""
+    aggregate = f"claim:{claim_id}"
+    event = _event(aggregate, occurred_at, version=version)
+    event.claim_decided.CopyFrom(events_pb2.ClaimDecided(claim_id=str(claim_id), psn_no=psn_no, approved=approved))
+    return _outgoing(event, aggregate, "claim_decided", occurred_at, traceparent)
+
+
+def _claim_paid(charge: Payment, occurred_at: datetime, traceparent: str) -> OutgoingEvent:
+    claim_id, _ = claim_named_by(charge.key)
+    aggregate = f"payment:{charge.payment_id}"
+    event = _event(aggregate, occurred_at)
+    event.claim_decided.CopyFrom(
+        events_pb2.ClaimDecided(
+            claim_id=str(claim_id), psn_no=charge.psn_no or "", approved=True, changes=_changes(charge)
+        )
+    )
+    return _outgoing(event, aggregate, "claim_decided", occurred_at, traceparent)
 
 
 def premium_revoked(refund: Payment, *, occurred_at: datetime, traceparent: str = "") -> OutgoingEvent:

@@ -26,6 +26,7 @@ from services.notify.domain.facts import (
     BillSettled,
     BindingChange,
     BindingChanged,
+    ClaimDecided,
     Fact,
     FounderChanged,
     Going,
@@ -334,6 +335,18 @@ def test_both_people_of_a_premium_read_of_it(revoked: bool, payer_reads: str, in
     found = texts(PremiumChanged(WIFE, PATIENT, 2027, 400_00, 12_00, wallet=False, revoked=revoked))
     topic = Topic.PREMIUM_REVOKED if revoked else Topic.PREMIUM_PAID
     assert found == {(WIFE, topic): payer_reads, (PATIENT, topic): insured_reads}
+
+
+def test_a_claim_is_told_to_its_claimant_and_to_whoever_gives_for_it() -> None:
+    """The claimant reads the decision, the wife what was taken of hers; a refusal concerns nobody else."""
+    taken = AccountChange(WIFE, Source.FUNDER, 300_00, 12_00)
+    approved = texts(ClaimDecided(PATIENT, approved=True, changes=[taken]))
+    assert approved == {
+        (PATIENT, Topic.CLAIM_DECIDED): "2026年11月21日00:05，您的手工报销申请已审核通过，款项将按规定支付。",
+        (WIFE, Topic.ACCOUNT_PAID): "2026年11月21日00:05，王*的手工报销使用个人账户300.00元（余额12.00元）。",
+    }
+    refused = texts(ClaimDecided(PATIENT, approved=False, changes=[]))
+    assert list(refused) == [(PATIENT, Topic.CLAIM_DECIDED)]
 
 
 def test_a_premium_of_ones_own_is_told_once() -> None:

@@ -12,6 +12,7 @@ from google.protobuf.message import Message
 
 from gongji.settlement.v1 import (
     account_pb2,
+    claims_pb2,
     clearing_pb2,
     premiums_pb2,
     reconciliation_pb2,
@@ -28,7 +29,7 @@ METHODS: Final = [
     (service.full_name, method.name, method.output_type, (method.client_streaming, method.server_streaming))
     for file in (
         *(settlement_pb2, visits_pb2, account_pb2, wallets_pb2),
-        *(clearing_pb2, reconciliation_pb2, returns_pb2, premiums_pb2),
+        *(clearing_pb2, reconciliation_pb2, returns_pb2, premiums_pb2, claims_pb2),
     )
     for service in file.DESCRIPTOR.services_by_name.values()
     for method in service.methods
@@ -87,6 +88,22 @@ async def good_requests(town: Town) -> dict[str, Message]:
         **_of_reconciliation(),
         **_of_clearing(),
         **_of_premiums(patient),
+        **_of_claims(patient),
+    }
+
+
+def _of_claims(psn_no: str) -> dict[str, Message]:
+    """As before, of reimbursement claims."""
+    claim, asked = {"claim_id": str(uuid4())}, {"request_id": str(uuid4())}
+    bill = settlement_pb2.Bill(med_type="11", medfee_sumamt=100, inscp_scp_amt=100)
+    paper = claims_pb2.ClaimDocument(kind="INVOICE", sha256=bytes(32), bytes_count=1)
+    papers = {"invoice_no": uuid4().hex, "bill": bill, "documents": [paper]}
+    return {
+        "SubmitClaim": claims_pb2.SubmitClaimRequest(**asked, psn_no=psn_no, fixmedins_code=HOSPITAL, **papers),
+        "GetClaim": claims_pb2.GetClaimRequest(**claim),
+        "DecideClaim": claims_pb2.DecideClaimRequest(**claim, opter="zhang01", approve=True, cause="in order"),
+        "AppealClaim": claims_pb2.AppealClaimRequest(**claim, psn_no=psn_no, objection="it was in scope"),
+        "OrderPayout": claims_pb2.OrderPayoutRequest(**asked, area=HAMI, opter="zhang01"),
     }
 
 

@@ -63,6 +63,8 @@ class _TopicEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Topic.ValueType
     TOPIC_PREMIUM_PAID: _Topic.ValueType  # 23
     """A resident's premium: to whoever paid it, and to whose it is."""
     TOPIC_PREMIUM_REVOKED: _Topic.ValueType  # 24
+    TOPIC_CLAIM_DECIDED: _Topic.ValueType  # 25
+    """A reimbursement claim (手工报销) was approved or refused."""
 
 class Topic(_Topic, metaclass=_TopicEnumTypeWrapper): ...
 
@@ -103,6 +105,8 @@ TOPIC_ACCOUNT_ENDED: Topic.ValueType  # 22
 TOPIC_PREMIUM_PAID: Topic.ValueType  # 23
 """A resident's premium: to whoever paid it, and to whose it is."""
 TOPIC_PREMIUM_REVOKED: Topic.ValueType  # 24
+TOPIC_CLAIM_DECIDED: Topic.ValueType  # 25
+"""A reimbursement claim (手工报销) was approved or refused."""
 Global___Topic: _TypeAlias = Topic  # noqa: Y015
 
 @_typing.final

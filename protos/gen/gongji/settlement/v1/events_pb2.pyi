@@ -42,6 +42,7 @@ class SettlementEvent(_message.Message):
     ACCOUNT_CLOSED_FIELD_NUMBER: _builtins.int
     ACCOUNT_MOVED_FIELD_NUMBER: _builtins.int
     PREMIUM_CHANGED_FIELD_NUMBER: _builtins.int
+    CLAIM_DECIDED_FIELD_NUMBER: _builtins.int
     CREDENTIAL_REFUSED_FIELD_NUMBER: _builtins.int
     event_id: _builtins.str
     aggregate_id: _builtins.str
@@ -85,6 +86,10 @@ class SettlementEvent(_message.Message):
         """Aggregate: payment:<premium_id>; of a revocation payment:<id of its refund>."""
 
     @_builtins.property
+    def claim_decided(self) -> Global___ClaimDecided:
+        """Aggregate: claim:<claim_id>; of an approval that takes something payment:<id>."""
+
+    @_builtins.property
     def credential_refused(self) -> Global___CredentialRefused:
         """Aggregate: refusal:<event_id>."""
 
@@ -104,13 +109,14 @@ class SettlementEvent(_message.Message):
         account_closed: Global___AccountClosed | None = ...,
         account_moved: Global___AccountMoved | None = ...,
         premium_changed: Global___PremiumChanged | None = ...,
+        claim_decided: Global___ClaimDecided | None = ...,
         credential_refused: Global___CredentialRefused | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["account_closed", b"account_closed", "account_credited", b"account_credited", "account_freeze_changed", b"account_freeze_changed", "account_moved", b"account_moved", "bill_refunded", b"bill_refunded", "bill_settled", b"bill_settled", "credential_refused", b"credential_refused", "fact", b"fact", "occurred_time", b"occurred_time", "premium_changed", b"premium_changed", "transfer_changed", b"transfer_changed", "wallet_changed", b"wallet_changed"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["account_closed", b"account_closed", "account_credited", b"account_credited", "account_freeze_changed", b"account_freeze_changed", "account_moved", b"account_moved", "bill_refunded", b"bill_refunded", "bill_settled", b"bill_settled", "claim_decided", b"claim_decided", "credential_refused", b"credential_refused", "fact", b"fact", "occurred_time", b"occurred_time", "premium_changed", b"premium_changed", "transfer_changed", b"transfer_changed", "wallet_changed", b"wallet_changed"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["account_closed", b"account_closed", "account_credited", b"account_credited", "account_freeze_changed", b"account_freeze_changed", "account_moved", b"account_moved", "aggregate_id", b"aggregate_id", "bill_refunded", b"bill_refunded", "bill_settled", b"bill_settled", "credential_refused", b"credential_refused", "event_id", b"event_id", "fact", b"fact", "occurred_time", b"occurred_time", "premium_changed", b"premium_changed", "transfer_changed", b"transfer_changed", "version", b"version", "wallet_changed", b"wallet_changed"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["account_closed", b"account_closed", "account_credited", b"account_credited", "account_freeze_changed", b"account_freeze_changed", "account_moved", b"account_moved", "aggregate_id", b"aggregate_id", "bill_refunded", b"bill_refunded", "bill_settled", b"bill_settled", "claim_decided", b"claim_decided", "credential_refused", b"credential_refused", "event_id", b"event_id", "fact", b"fact", "occurred_time", b"occurred_time", "premium_changed", b"premium_changed", "transfer_changed", b"transfer_changed", "version", b"version", "wallet_changed", b"wallet_changed"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_fact: _TypeAlias = _typing.Literal["bill_settled", "bill_refunded", "account_credited", "account_freeze_changed", "wallet_changed", "transfer_changed", "account_closed", "account_moved", "premium_changed", "credential_refused"]  # noqa: Y015
+    _WhichOneofReturnType_fact: _TypeAlias = _typing.Literal["bill_settled", "bill_refunded", "account_credited", "account_freeze_changed", "wallet_changed", "transfer_changed", "account_closed", "account_moved", "premium_changed", "claim_decided", "credential_refused"]  # noqa: Y015
     _WhichOneofArgType_fact: _TypeAlias = _typing.Literal["fact", b"fact"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_fact) -> _WhichOneofReturnType_fact | None: ...
 
@@ -527,3 +533,35 @@ class PremiumChanged(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___PremiumChanged: _TypeAlias = PremiumChanged  # noqa: Y015
+
+@_typing.final
+class ClaimDecided(_message.Message):
+    """A reimbursement claim was refused, or approved with what the family's accounts give for it."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CLAIM_ID_FIELD_NUMBER: _builtins.int
+    PSN_NO_FIELD_NUMBER: _builtins.int
+    APPROVED_FIELD_NUMBER: _builtins.int
+    CHANGES_FIELD_NUMBER: _builtins.int
+    claim_id: _builtins.str
+    psn_no: _builtins.str
+    """Whose it is."""
+    approved: _builtins.bool
+    @_builtins.property
+    def changes(self) -> _containers.RepeatedCompositeFieldContainer[Global___AccountChange]: ...
+    def __init__(
+        self,
+        *,
+        claim_id: _builtins.str = ...,
+        psn_no: _builtins.str = ...,
+        approved: _builtins.bool = ...,
+        changes: _abc.Iterable[Global___AccountChange] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["approved", b"approved", "changes", b"changes", "claim_id", b"claim_id", "psn_no", b"psn_no"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ClaimDecided: _TypeAlias = ClaimDecided  # noqa: Y015

@@ -1,0 +1,221 @@
+"""Claims, their decisions and the orders of payout: statements on the raw connection."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import fields
+from typing import Any, Final
+from uuid import UUID
+
+from kernel.ids import AdmDvs, FixmedinsCode, PaymentId, PsnNo
+from kernel.money import Fen
+from kernel.values import value
+from services.settlement.domain.bill import Bill
+from services.settlement.domain.claim import Assessment, Claim, ClaimAsked, Decision, Document, Stored
+from services.settlement.saga.payment import State
+from services.settlement.store.payments import Connection
+
+ORDER_LINES_MAX: Final = 1_000
+_INSERT: Final = """
+INSERT INTO claims (claim_id, psn_no, area, fixmedins_code, invoice_no, med_type, bill, documents, content)
+VALUES ($1, $2, $3, $4, $5, $6, $7::jsonb, $8::jsonb, $9) ON CONFLICT DO NOTHING RETURNING claim_id"""
+_FIND: Final = """
+SELECT c.*, p.state AS payment_state FROM claims c
+LEFT JOIN payments p ON p.payment_id = ANY (ARRAY[c.payment_id]) WHERE c.claim_id = $1"""
+_LOCKED: Final = f"{_FIND} FOR UPDATE OF c"
+_DECISIONS: Final = """
+SELECT approved, opter, cause, decided_at FROM claim_decisions WHERE claim_id = $1 ORDER BY decision_no"""
+_DECIDE: Final = """
+INSERT INTO claim_decisions (claim_id, decision_no, approved, opter, cause) VALUES ($1, $2, $3, $4, $5)"""
+_MOVE: Final = "UPDATE claims SET state = $2 WHERE claim_id = $1"
+_ASSESS: Final = "UPDATE claims SET state = $2, act_pay_dedc = $3, hifp_pay = $4 WHERE claim_id = $1"
+_APPROVE: Final = """
+UPDATE claims SET state = 'APPROVED', act_pay_dedc = $2, hifp_pay = $3, fund_fen = $4, family_fen = $5, payment_id = $6,
+    attempt = $7 WHERE claim_id = $1"""
+_APPEAL: Final = "UPDATE claims SET state = 'SUBMITTED', appeal = $2 WHERE claim_id = $1"
+_INVOICE: Final = """
+SELECT claim_id FROM claims WHERE fixmedins_code = $1 AND invoice_no = $2 AND state <> 'REFUSED'"""
+_LOCK: Final = "SELECT pg_advisory_xact_lock(hashtextextended('claims ' || $1, 0))"
+
+
+async def insert(connection: Connection, asked: ClaimAsked, *, area: AdmDvs, content: bytes) -> bool:
+    """Whether the claim is new; False if its id or its invoice has one."""
+    documents = [[each.kind, each.sha256.hex(), each.bytes_count] for each in asked.documents]
+    inserted = await connection.fetchval(
+        _INSERT,
+        asked.claim_id,
+        asked.psn_no,
+        area,
+        asked.fixmedins_code,
+        asked.invoice_no,
+        asked.med_type,
+        json.dumps({amount.name: getattr(asked.bill, amount.name) for amount in fields(Bill)}),
+        json.dumps(documents),
+        content,
+    )
+    return inserted is not None
+
+
+async def find(connection: Connection, claim_id: UUID) -> Claim | None:
+    """A claim as it stands; None if there is none."""
+    return await _claim(connection, await connection.fetchrow(_FIND, claim_id))
+
+
+async def locked(connection: Connection, claim_id: UUID) -> Claim | None:
+    """As ``find``; nobody else decides it until the transaction ends."""
+    return await _claim(connection, await connection.fetchrow(_LOCKED, claim_id))
+
+
+async def lock_invoice(connection: Connection, claim: Claim) -> bool:
+    """Whether no other claim of this invoice stands; until the transaction ends none is taken up again beside it."""
+    asked = claim.asked
+    await connection.execute(_LOCK, f"{asked.fixmedins_code} {asked.invoice_no}")
+    other = await connection.fetchval(_INVOICE, asked.fixmedins_code, asked.invoice_no)
+    return other is None or other == asked.claim_id
+
+
+async def refuse(connection: Connection, claim: Claim, *, opter: str, cause: str) -> None:
+    """An officer refuses it."""
+    await _decided(connection, claim, approved=False, opter=opter, cause=cause)
+    await connection.execute(_MOVE, claim.asked.claim_id, Stored.REFUSED.value)
+
+
+async def look_again(connection: Connection, claim: Claim, assessment: Assessment) -> None:
+    """The first of two approves it."""
+    await _decided(connection, claim, approved=True, opter=assessment.opter, cause=assessment.cause)
+    figures = (assessment.act_pay_dedc, assessment.hifp_pay)
+    await connection.execute(_ASSESS, claim.asked.claim_id, Stored.SECOND_LOOK.value, *figures)
+
+
+async def approve(
+    connection: Connection,
+    claim: Claim,
+    assessment: Assessment,
+    *,
+    fund_fen: Fen,
+    family_fen: Fen,
+    payment_id: PaymentId | None,
+) -> None:
+    """It is approved: ``payment_id`` takes the family's part, None where there is none."""
+    await _decided(connection, claim, approved=True, opter=assessment.opter, cause=assessment.cause)
+    await connection.execute(
+        _APPROVE,
+        claim.asked.claim_id,
+        assessment.act_pay_dedc,
+        assessment.hifp_pay,
+        fund_fen,
+        family_fen,
+        payment_id,
+        claim.attempt + (payment_id is not None),
+    )
+
+
+async def appeal(connection: Connection, claim: Claim, objection: str) -> None:
+    """The claimant objects; an officer decides anew."""
+    await connection.execute(_APPEAL, claim.asked.claim_id, objection)
+
+
+async def _decided(connection: Connection, claim: Claim, *, approved: bool, opter: str, cause: str) -> None:
+    number = len(claim.decisions) + 1
+    await connection.execute(_DECIDE, claim.asked.claim_id, number, approved, opter, cause)
+
+
+async def _claim(connection: Connection, row: Any) -> Claim | None:  # noqa: ANN401  Untyped driver.
+    if row is None:
+        return None
+    decisions = await connection.fetch(_DECISIONS, row["claim_id"])
+    return Claim(
+        asked=ClaimAsked(
+            claim_id=row["claim_id"],
+            psn_no=PsnNo(row["psn_no"]),
+            fixmedins_code=FixmedinsCode(row["fixmedins_code"]),
+            invoice_no=row["invoice_no"],
+            med_type=row["med_type"],
+            bill=Bill(**row["bill"]),
+            documents=tuple(Document(kind, bytes.fromhex(digest), size) for kind, digest, size in row["documents"]),
+        ),
+        content=row["content"],
+        area=AdmDvs(row["area"]),
+        stored=Stored(row["state"]),
+        attempt=row["attempt"],
+        payment_id=row["payment_id"],
+        payment_state=None if row["payment_state"] is None else State(row["payment_state"]),
+        act_pay_dedc=row["act_pay_dedc"],
+        hifp_pay=row["hifp_pay"],
+        fund_fen=row["fund_fen"],
+        family_fen=row["family_fen"],
+        appeal=row["appeal"],
+        payout_order_id=row["payout_order_id"],
+        submitted_at=row["submitted_at"],
+        decisions=tuple(Decision(*decision) for decision in decisions),
+    )
+
+
+# Orders of payout.
+
+_ORDER: Final = "SELECT area, total_fen, sha256 FROM payout_orders WHERE order_id = $1"
+_INSERT_ORDER: Final = """
+INSERT INTO payout_orders (order_id, area, opter, lines_count, total_fen, sha256) VALUES ($1, $2, $3, $4, $5, $6)"""
+_LOCK_ORDER: Final = "SELECT pg_advisory_xact_lock(hashtextextended('payout_orders ' || $1, 0))"
+_PAYABLE: Final = """
+SELECT c.claim_id, c.psn_no, c.fund_fen, c.family_fen FROM claims c
+LEFT JOIN payments p ON p.payment_id = ANY (ARRAY[c.payment_id])
+WHERE c.area = $1 AND c.state = 'APPROVED' AND (c.payment_id IS NULL OR p.state IN ('COMMITTED', 'DONE'))
+ORDER BY c.claim_id LIMIT $2 FOR UPDATE OF c"""
+_ORDERED: Final = """
+UPDATE claims SET state = 'ORDERED', payout_order_id = $2 WHERE claim_id = ANY ($1::uuid[])"""
+_LINES: Final = """
+SELECT claim_id, psn_no, fund_fen, family_fen FROM claims WHERE payout_order_id = $1 ORDER BY claim_id"""
+
+
+@value
+class PayoutLine:
+    """What one claimant gets: out of the funds, and out of his family's accounts."""
+
+    claim_id: UUID
+    psn_no: PsnNo
+    fund_fen: Fen
+    family_fen: Fen
+
+    @property
+    def total_fen(self) -> Fen:
+        """Both together."""
+        return self.fund_fen + self.family_fen
+
+
+@value
+class PayoutOrder:
+    """What an area pays out at once; ``sha256`` is that of its CSV."""
+
+    order_id: UUID
+    area: AdmDvs
+    lines: tuple[PayoutLine, ...]
+    sha256: bytes
+
+
+async def lock_order(connection: Connection, area: AdmDvs) -> None:
+    """Until the transaction ends nobody else orders for this area."""
+    await connection.execute(_LOCK_ORDER, area)
+
+
+async def find_order(connection: Connection, order_id: UUID) -> PayoutOrder | None:
+    """An order with its lines; None if there is none."""
+    row = await connection.fetchrow(_ORDER, order_id)
+    if row is None:
+        return None
+    lines = tuple(PayoutLine(*line) for line in await connection.fetch(_LINES, order_id))
+    return PayoutOrder(order_id, AdmDvs(row["area"]), lines, row["sha256"])
+
+
+async def payable(connection: Connection, area: AdmDvs) -> tuple[PayoutLine, ...]:
+    """The claims of an area that may be paid out, up to ``ORDER_LINES_MAX``, locked, in the order of their ids."""
+    return tuple(PayoutLine(*row) for row in await connection.fetch(_PAYABLE, area, ORDER_LINES_MAX))
+
+
+async def insert_order(connection: Connection, order: PayoutOrder, *, opter: str) -> None:
+    """The order, and its claims in it."""
+    total_fen = sum(line.total_fen for line in order.lines)
+    await connection.execute(
+        _INSERT_ORDER, order.order_id, order.area, opter, len(order.lines), total_fen, order.sha256
+    )
+    await connection.execute(_ORDERED, [line.claim_id for line in order.lines], order.order_id)

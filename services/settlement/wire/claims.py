@@ -1,0 +1,83 @@
+"""The claims' face: requests into values, claims and orders into answers."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Final
+from uuid import UUID
+
+from google.protobuf.timestamp_pb2 import Timestamp
+
+from gongji.settlement.v1 import claims_pb2 as pb
+from kernel.ids import FixmedinsCode, PsnNo
+from services.settlement.domain.bill import Bill
+from services.settlement.domain.claim import Assessment, Claim, ClaimAsked, ClaimState, Document
+from services.settlement.store.claims import PayoutOrder
+from services.settlement.wire.desk import BILL_AMOUNTS
+
+_STATES: Final = {state: pb.ClaimState.Value(f"CLAIM_STATE_{state.value}") for state in ClaimState}
+
+
+def claim_asked(request: pb.SubmitClaimRequest) -> ClaimAsked:
+    """A claim as it is filed."""
+    return ClaimAsked(
+        claim_id=UUID(request.request_id),
+        psn_no=PsnNo(request.psn_no),
+        fixmedins_code=FixmedinsCode(request.fixmedins_code),
+        invoice_no=request.invoice_no,
+        med_type=request.bill.med_type,
+        bill=Bill(**{name: getattr(request.bill, name) for name in BILL_AMOUNTS}),
+        documents=tuple(Document(each.kind, each.sha256, each.bytes_count) for each in request.documents),
+    )
+
+
+def assessment(request: pb.DecideClaimRequest) -> Assessment:
+    """An officer's approval."""
+    return Assessment(request.opter, request.cause, request.act_pay_dedc, request.hifp_pay)
+
+
+def claim_message(claim: Claim) -> pb.Claim:
+    """A claim as it stands; what the family gives is told once it is taken."""
+    state = claim.state
+    taken = state in {ClaimState.PAYABLE, ClaimState.ORDERED}
+    return pb.Claim(
+        claim_id=str(claim.asked.claim_id),
+        psn_no=claim.asked.psn_no,
+        fixmedins_code=claim.asked.fixmedins_code,
+        invoice_no=claim.asked.invoice_no,
+        area=claim.area,
+        state=_STATES[state],
+        medfee_sumamt=claim.asked.bill.medfee_sumamt,
+        fund_pay_sumamt=claim.fund_fen,
+        family_pay_fen=claim.family_fen if taken else 0,
+        appeal=claim.appeal,
+        decisions=[
+            pb.ClaimDecision(
+                approved=each.approved, opter=each.opter, cause=each.cause, decided_time=_timestamp(each.decided_at)
+            )
+            for each in claim.decisions
+        ],
+        payout_order_id="" if claim.payout_order_id is None else str(claim.payout_order_id),
+        submitted_time=_timestamp(claim.submitted_at),
+    )
+
+
+def order_message(order: PayoutOrder) -> pb.OrderPayoutResponse:
+    """An order with its lines."""
+    return pb.OrderPayoutResponse(
+        payout_order_id=str(order.order_id),
+        lines=[
+            pb.PayoutLine(
+                claim_id=str(each.claim_id), psn_no=each.psn_no, fund_fen=each.fund_fen, family_fen=each.family_fen
+            )
+            for each in order.lines
+        ],
+        total_fen=sum(each.total_fen for each in order.lines),
+        sha256=order.sha256,
+    )
+
+
+def _timestamp(instant: datetime) -> Timestamp:
+    stamp = Timestamp()
+    stamp.FromDatetime(instant)
+    return stamp
