@@ -128,10 +128,20 @@ def new_resident(
     )
 
 
+POOLED_FEN: Final = 100
+"""What the pooled fund pays of every bill here, so that each uses something of its patient's year."""
+
+
 def bill_of(amount_fen: Fen) -> Bill:
-    """A bill of which the patient bears everything."""
+    """A bill of which the patient bears this amount, some of it below the year's deductible."""
     return Bill(
-        medfee_sumamt=amount_fen, fulamt_ownpay_amt=0, overlmt_selfpay=0, preselfpay_amt=0, inscp_scp_amt=amount_fen
+        medfee_sumamt=amount_fen + POOLED_FEN,
+        fulamt_ownpay_amt=0,
+        overlmt_selfpay=0,
+        preselfpay_amt=0,
+        inscp_scp_amt=amount_fen + POOLED_FEN,
+        act_pay_dedc=amount_fen // 2,
+        hifp_pay=POOLED_FEN,
     )
 
 
