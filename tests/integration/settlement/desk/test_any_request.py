@@ -94,16 +94,24 @@ async def good_requests(town: Town) -> dict[str, Message]:
 
 def _of_claims(psn_no: str) -> dict[str, Message]:
     """As before, of reimbursement claims."""
-    claim, asked = {"claim_id": str(uuid4())}, {"request_id": str(uuid4())}
+    claim_id, request_id = str(uuid4()), str(uuid4())
     bill = settlement_pb2.Bill(med_type="11", medfee_sumamt=100, inscp_scp_amt=100)
     paper = claims_pb2.ClaimDocument(kind="INVOICE", sha256=bytes(32), bytes_count=1)
-    papers = {"invoice_no": uuid4().hex, "bill": bill, "documents": [paper]}
     return {
-        "SubmitClaim": claims_pb2.SubmitClaimRequest(**asked, psn_no=psn_no, fixmedins_code=HOSPITAL, **papers),
-        "GetClaim": claims_pb2.GetClaimRequest(**claim),
-        "DecideClaim": claims_pb2.DecideClaimRequest(**claim, opter="zhang01", approve=True, cause="in order"),
-        "AppealClaim": claims_pb2.AppealClaimRequest(**claim, psn_no=psn_no, objection="it was in scope"),
-        "OrderPayout": claims_pb2.OrderPayoutRequest(**asked, area=HAMI, opter="zhang01"),
+        "SubmitClaim": claims_pb2.SubmitClaimRequest(
+            request_id=request_id,
+            psn_no=psn_no,
+            fixmedins_code=HOSPITAL,
+            invoice_no=uuid4().hex,
+            bill=bill,
+            documents=[paper],
+        ),
+        "GetClaim": claims_pb2.GetClaimRequest(claim_id=claim_id),
+        "DecideClaim": claims_pb2.DecideClaimRequest(
+            claim_id=claim_id, opter="zhang01", approve=True, cause="in order"
+        ),
+        "AppealClaim": claims_pb2.AppealClaimRequest(claim_id=claim_id, psn_no=psn_no, objection="it was in scope"),
+        "OrderPayout": claims_pb2.OrderPayoutRequest(request_id=request_id, area=HAMI, opter="zhang01"),
     }
 
 
@@ -111,7 +119,7 @@ def _of_premiums(psn_no: str) -> dict[str, Message]:
     """As before, of premiums."""
     filing = {"payer_psn_no": psn_no, "insured_psn_no": "650100000000001", "opter": "zhang01"}
     days = {"opens_on": "2030-09-01", "closes_on": "2031-02-28", "revocable_until": "2031-06-30"}
-    whose = {"payer_psn_no": psn_no, "insured_psn_no": psn_no, "year": 2031, "amount_fen": 40_000}
+    whose: dict[str, Any] = {"payer_psn_no": psn_no, "insured_psn_no": psn_no, "year": 2031, "amount_fen": 40_000}
     return {
         "SetPremiumTariff": premiums_pb2.SetPremiumTariffRequest(
             area=HAMI, year=2031, amount_fen=40_000, opter="zhang01", **days
@@ -166,7 +174,7 @@ def _of_clearing() -> dict[str, Message]:
 
 def _of_reconciliation() -> dict[str, Message]:
     """As before, of a day's end; a header alone is an upload of nothing."""
-    day = {"fixmedins_code": HOSPITAL, "stmt_date": "2026-11-21"}
+    day: dict[str, Any] = {"fixmedins_code": HOSPITAL, "stmt_date": "2026-11-21"}
     total = reconciliation_pb2.StatementTotal(
         insutype="310", clr_type="11", amounts=reconciliation_pb2.StatementAmounts()
     )

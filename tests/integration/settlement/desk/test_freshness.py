@@ -110,7 +110,11 @@ async def following_town(
     tmp_path_factory: pytest.TempPathFactory,
 ) -> AsyncIterator[Town]:
     """A town whose settlement asks identity ten times a second and believes it for one."""
-    settings = {"identity_address": identity[1], "identity_sweep_s": SWEEP_S, "identity_age_max_s": AGE_MAX_S}
+    settings: dict[str, Any] = {
+        "identity_address": identity[1],
+        "identity_sweep_s": SWEEP_S,
+        "identity_age_max_s": AGE_MAX_S,
+    }
     async with building.town(postgres, nats, tmp_path_factory.mktemp("following"), **settings) as built:
         yield built
 

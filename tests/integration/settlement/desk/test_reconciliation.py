@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime
-from typing import Final
+from typing import Any, Final
 from uuid import uuid4
 
 import grpc
@@ -83,7 +83,7 @@ async def test_a_group_that_was_not_stated_is_unbalanced_unless_only_the_stated_
         ({"stmt_begndate": "2026-1-1"}, "REQUEST_INVALID"),
     ],
 )
-async def test_a_period_that_cannot_be_is_refused(shop: Shop, changes: dict[str, str], reason: str) -> None:
+async def test_a_period_that_cannot_be_is_refused(shop: Shop, changes: dict[str, Any], reason: str) -> None:
     """Days that do not exist, have not begun, run backwards or are too many."""
     assert await shop.town.refused(shop.totals(**changes)) == reason
 
@@ -91,7 +91,7 @@ async def test_a_period_that_cannot_be_is_refused(shop: Shop, changes: dict[str,
 async def test_an_unknown_institution_has_no_books(town: Town) -> None:
     """All of the faces that are about one institution refuse one that identity never told of."""
     nobody = Shop(town, "H65019999999")
-    dates = {"stmt_begndate": "2026-01-02", "stmt_enddate": "2026-01-02"}
+    dates: dict[str, Any] = {"stmt_begndate": "2026-01-02", "stmt_enddate": "2026-01-02"}
     assert await town.refused(nobody.totals(**dates)) == "INSTITUTION_UNKNOWN"
     assert await town.refused(nobody.details(day="2026-01-02")) == "INSTITUTION_UNKNOWN"
 
@@ -131,11 +131,11 @@ async def test_each_kind_of_difference_is_told_apart(town: Town) -> None:
     found = {pb.DifferenceKind.Name(each.kind): each for each in await shop.differences()}
     assert found["DIFFERENCE_KIND_ONLY_OURS"].ours == lacking
     assert found["DIFFERENCE_KIND_ONLY_THEIRS"].theirs == unheard
-    assert (found["DIFFERENCE_KIND_AMOUNT"].fields, found["DIFFERENCE_KIND_AMOUNT"].theirs) == (
+    assert (list(found["DIFFERENCE_KIND_AMOUNT"].fields), found["DIFFERENCE_KIND_AMOUNT"].theirs) == (
         ["psn_cash_pay"],
         dearer,
     )
-    assert (found["DIFFERENCE_KIND_STATE"].ours_state, found["DIFFERENCE_KIND_STATE"].fields) == (
+    assert (found["DIFFERENCE_KIND_STATE"].ours_state, list(found["DIFFERENCE_KIND_STATE"].fields)) == (
         "REVERSED",
         ["state"],
     )
