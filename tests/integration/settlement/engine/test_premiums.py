@@ -256,7 +256,7 @@ class TestWhoMayPay:
         parent, child = await payers.family()
         room = payers.under(premium_payment="after_filing")
         assert await reason_of(payers.pays(parent, child, room)) == "PREMIUM_FILING_MISSING"
-        filing = {"payer": parent, "insured": child, "opter": "zhang01"}
+        filing: dict[str, Any] = {"payer": parent, "insured": child, "opter": "zhang01"}
         first = await premiums.file_payer(room, filing_id=uuid4(), **filing)
         assert await premiums.file_payer(room, filing_id=uuid4(), **filing) == first
         await premiums.end_filing(room, filing_id=first, opter="li02")
