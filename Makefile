@@ -83,9 +83,10 @@ $(READY_BENCH): requirements/bench.txt $(READY)
 ROUNDS ?=
 BENCH_FLAGS ?=
 .PHONY: bench
-bench: $(READY_BENCH) ## What a settlement costs, beside others, and identity; ROUNDS=…, or BENCH_FLAGS=--quick (docs/performance.md)
+bench: $(READY_BENCH) ## What a settlement costs, beside others, identity and the desk; ROUNDS=…, or BENCH_FLAGS=--quick (docs/performance.md)
 	@$(BIN)/python -m bench $(if $(ROUNDS),--rounds $(ROUNDS)) $(BENCH_FLAGS)
 	@$(BIN)/python -m bench.identity $(if $(filter --quick,$(BENCH_FLAGS)),--small)
+	@$(BIN)/python -m bench.desk $(if $(filter --quick,$(BENCH_FLAGS)),--small)
 
 .PHONY: bench-growth
 bench-growth: $(READY) ## The same cost with 100 times the data, a hot account, recovery, memory (40 minutes; BENCH_FLAGS=--small tries it)
@@ -110,6 +111,10 @@ bench-start: $(READY) ## How long the imports and a warm `gongji up` take
 .PHONY: bench-identity
 bench-identity: $(READY) ## Of it identity alone: a decoding beside an empty RPC, kinship among a million people beside ten thousand
 	@$(BIN)/python -m bench.identity $(BENCH_FLAGS)
+
+.PHONY: bench-desk
+bench-desk: $(READY) ## Of it the desk alone: 1101, PreSettle + Settle and a revocation beside an empty RPC (BENCH_FLAGS=--small tries it)
+	@$(BIN)/python -m bench.desk $(BENCH_FLAGS)
 
 .PHONY: lint
 lint: $(READY) ## ruff, mypy --strict, import rules, buf lint, nothing released is broken

@@ -16,6 +16,8 @@ from typing import Any, Final
 
 import grpc
 import uvloop
+from grpc_health.v1.health_pb2 import HealthCheckRequest
+from grpc_health.v1.health_pb2_grpc import HealthStub
 from joserfc.jwk import OKPKey
 
 from bench.pace import Report, closed, opened, serve
@@ -30,11 +32,14 @@ from bench.population import (
     utc_now,
 )
 from gongji.settlement.v1 import settlement_pb2 as pb
+from gongji.settlement.v1 import visits_pb2
 from gongji.settlement.v1.settlement_pb2_grpc import SettlementServiceStub
+from gongji.settlement.v1.visits_pb2_grpc import VisitServiceStub
 from gongji_terminal.msgid import next_msgid
 
 TERMINALS: Final = 100
 CALL_MAX_S: Final = 30.0
+EACH_MAX_S: Final = 500.0
 MED_TYPE: Final = "11"
 PREPARED_TOGETHER: Final = 16
 PLAN_TRIES_MAX: Final = 20
@@ -58,6 +63,10 @@ class Terminals:
     """How long a Settle may take."""
     channels: list[grpc.aio.Channel] = field(default_factory=list)
     stubs: list[Any] = field(default_factory=list)
+    visits: list[Any] = field(default_factory=list)
+    health: list[Any] = field(default_factory=list)
+    settled: deque[str] = field(default_factory=deque)
+    """What ``visit_to_revoke`` has settled."""
 
     async def connect(self) -> Report:
         """Opens the channels, again if they are open."""
@@ -65,6 +74,8 @@ class Terminals:
             await channel.close(None)
         self.channels = [grpc.aio.insecure_channel(address) for address in self.addresses]
         self.stubs = [SettlementServiceStub(channel) for channel in self.channels]
+        self.visits = [VisitServiceStub(channel) for channel in self.channels]
+        self.health = [HealthStub(channel) for channel in self.channels]
         return {}
 
     def request_key(self, infno: pb.Infno.ValueType) -> pb.RequestKey:
@@ -115,13 +126,14 @@ class Terminals:
             await asyncio.sleep(PAUSE_S)
         return await self.plan(family)
 
-    async def pay(self, plan: pb.Plan) -> None:
-        """Settle; anything but a settlement over three funders is an error of the bench."""
+    async def pay(self, plan: pb.Plan) -> str:
+        """Settle, and the id of what was settled; anything but three funders is an error of the bench."""
         key = self.request_key(pb.INFNO_2207)
         request = pb.SettleRequest(key=key, plan_id=plan.plan_id, plan_digest=plan.digest)
         answer = await self.stub().Settle(request, timeout=self.call_max_s)
         if len(answer.settlement.funders) != FUNDERS:
             raise _NotOverThree(f"no settlement over three funders: {answer}")
+        return str(answer.settlement.setl_id)
 
     async def prepare(self, count: int, together: int = PREPARED_TOGETHER) -> Report:
         """Plans for the next ``count`` families, ready to be paid; those left of before are forgotten."""
@@ -151,6 +163,37 @@ class Terminals:
     async def visit(self) -> None:
         """PreSettle and Settle of the next patient."""
         await self.pay(await self.plan(self.next_family()))
+
+    async def empty(self) -> None:
+        """The health check of gRPC itself, which passes none of our layers."""
+        await self.health[0].Check(HealthCheckRequest(), timeout=CALL_MAX_S)
+
+    async def person(self) -> None:
+        """1101 of the next patient, whose three relatives may all pay."""
+        psn_no = self.population.patient_no(self.next_family())
+        request = visits_pb2.GetPersonInfoRequest(
+            fixmedins_code=HOSPITAL, terminal_no=TERMINAL_NO, ec_token=self.token(psn_no), mdtrt_id=MDTRT_ID
+        )
+        answer = await self.visits[0].GetPersonInfo(request, timeout=CALL_MAX_S)
+        if [funder.reason for funder in answer.family] != [""] * FUNDERS:
+            raise _NotOverThree(f"not three who may pay: {answer}")
+
+    async def visit_to_revoke(self) -> None:
+        """As ``visit``; what was settled waits to be revoked."""
+        self.settled.append(await self.pay(await self.patient_plan(self.next_family())))
+
+    async def revoke(self) -> None:
+        """The settlement that has waited longest, taken back whole."""
+        setl_id = self.settled.popleft()
+        request = pb.RevokeSettleRequest(key=self.request_key(pb.INFNO_2208), setl_id=setl_id)
+        answer = await self.stub().RevokeSettle(request, timeout=CALL_MAX_S)
+        if answer.revocation.amounts.medfee_sumamt != -BILL_FEN:
+            raise RuntimeError(f"not taken back whole: {answer}")
+
+    async def run_each(self, *, kind: str, in_flight: int, count: int) -> Report:
+        """So many of one kind, from the first beginning to the last end."""
+        once = {"empty": self.empty, "person": self.person, "visit": self.visit_to_revoke, "revoke": self.revoke}[kind]
+        return await closed(once, in_flight=in_flight, seconds=EACH_MAX_S, warm=0, count_max=count)
 
     async def run_closed(self, *, visits: bool, in_flight: int, seconds: float, warm: int, count_max: int) -> Report:
         """See ``pace.closed``; never more settlements than there are plans, or families whose turn it can be."""
@@ -197,6 +240,7 @@ async def main() -> None:
             "closed": terminals.run_closed,
             "opened": terminals.run_opened,
             "abandoned": terminals.run_abandoned,
+            "each": terminals.run_each,
         }
     )
     for channel in terminals.channels:
