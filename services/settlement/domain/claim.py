@@ -144,24 +144,23 @@ def check_undecided(claim: Claim) -> None:
 def check_officer(claim: Claim, opter: str) -> None:
     """CLAIM_NEEDS_ANOTHER_OFFICER: who approved first does not look again, nor who refused judges the appeal."""
     looks_again = claim.state is ClaimState.SECOND_LOOK
-    refused = claim.appeal and not any(each.approved for each in claim.decisions)
-    if looks_again and claim.decisions[-1].opter == opter:
-        raise Failure(Kind.PRECONDITION, "CLAIM_NEEDS_ANOTHER_OFFICER")
-    if refused and any(each.opter == opter for each in claim.decisions):
+    refused = any(each.opter == opter and not each.approved for each in claim.decisions)
+    if (looks_again and claim.decisions[-1].opter == opter) or (claim.appeal and refused):
         raise Failure(Kind.PRECONDITION, "CLAIM_NEEDS_ANOTHER_OFFICER")
 
 
 def wants_second_look(claim: Claim) -> bool:
     """Whether this approval is the first of two."""
-    return claim.state is ClaimState.SUBMITTED and claim.asked.bill.medfee_sumamt > FOUR_EYES_ABOVE_FEN
+    return claim.state is ClaimState.SUBMITTED and _is_large(claim)
 
 
 def check_same_assessment(claim: Claim, assessment: Assessment) -> None:
-    """CLAIM_ASSESSMENT_DIFFERS: two officers must come to the same figures."""
-    if claim.state is ClaimState.SECOND_LOOK and (claim.act_pay_dedc, claim.hifp_pay) != (
-        assessment.act_pay_dedc,
-        assessment.hifp_pay,
-    ):
+    """CLAIM_ASSESSMENT_DIFFERS: two officers must come to the same figures.
+
+    And what two have approved is approved anew with their figures: one alone has no others to give.
+    """
+    of_two = claim.state is ClaimState.SECOND_LOOK or (claim.state is ClaimState.NOT_TAKEN and _is_large(claim))
+    if of_two and (claim.act_pay_dedc, claim.hifp_pay) != (assessment.act_pay_dedc, assessment.hifp_pay):
         raise Failure(Kind.PRECONDITION, "CLAIM_ASSESSMENT_DIFFERS")
 
 
@@ -171,3 +170,7 @@ def check_appeal(claim: Claim) -> None:
         raise Failure(Kind.PRECONDITION, "CLAIM_NOT_REFUSED")
     if claim.appeal:
         raise Failure(Kind.PRECONDITION, "CLAIM_APPEALED")
+
+
+def _is_large(claim: Claim) -> bool:
+    return claim.asked.bill.medfee_sumamt > FOUR_EYES_ABOVE_FEN

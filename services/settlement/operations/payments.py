@@ -220,7 +220,7 @@ async def _refused_as_stale(engine: Engine, beginning: Beginning) -> None:
         plan = await plans.document(connection, beginning.plan_id)
         if plan is None:
             raise LookupError(f"plan {beginning.plan_id} was judged and is not there")
-        paid = await stale_plans.paid_by(connection, beginning.plan_id, beginning.key)
+        paid = await stale_plans.paid_by(connection, beginning.plan_id)
     if paid is not None:
         raise plan_paid_failure(paid)
     refused = refused_as_stale(

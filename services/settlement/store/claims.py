@@ -39,7 +39,8 @@ _LOCK: Final = "SELECT pg_advisory_xact_lock(hashtextextended('claims ' || $1, 0
 
 
 async def insert(connection: Connection, asked: ClaimAsked, *, area: AdmDvs, content: bytes) -> bool:
-    """Whether the claim is new; False if its id or its invoice has one."""
+    """Whether the claim is new; False if its id or its invoice has one. No appeal takes that invoice up meanwhile."""
+    await connection.execute(_LOCK, f"{asked.fixmedins_code} {asked.invoice_no}")
     documents = [[each.kind, each.sha256.hex(), each.bytes_count] for each in asked.documents]
     inserted = await connection.fetchval(
         _INSERT,

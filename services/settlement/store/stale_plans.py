@@ -6,32 +6,36 @@ import json
 from typing import Final
 
 from kernel.ids import PaymentId, PlanId
-from services.settlement.domain.payment import Key
 from services.settlement.domain.plan import leg_document
 from services.settlement.saga.payment import Payment
 from services.settlement.store.payments import Connection, check_serving
 
 _PAID_BY: Final = """
 SELECT p.payment_id FROM payments p
-WHERE p.fixmedins_code = $1 AND p.infno = $2 AND p.msgid >= $3 AND p.plan_id = $4
-    AND p.state IN ('TRYING', 'COMMITTED', 'DONE')
+WHERE p.fixmedins_code = $1 AND p.kind IN ('SETTLE', 'REFUND') AND p.state IN ('COMMITTED', 'DONE')
+    AND p.decided_at >= $2 AND p.plan_id = $3
     AND NOT EXISTS (SELECT FROM payments r WHERE r.original_id = p.payment_id)
 LIMIT 1"""
-_PAYABLE_SINCE: Final = """
-SELECT to_char(created_at AT TIME ZONE 'Asia/Shanghai' - interval '12 hours', 'YYYYMMDDHH24MISS')
-FROM plans WHERE plan_id = $1"""
+_BEING_PAID_BY: Final = """
+SELECT p.payment_id FROM payments p
+WHERE p.psn_no = $1 AND p.kind = 'SETTLE' AND p.state = 'TRYING' AND p.quarantine <> 'RESTORED_UNCLEAR'
+    AND p.plan_id = $2"""
+_PLAN: Final = "SELECT psn_no, fixmedins_code, created_at FROM plans WHERE plan_id = $1"
 
 
-async def paid_by(connection: Connection, plan_id: PlanId, key: Key) -> PaymentId | None:
+async def paid_by(connection: Connection, plan_id: PlanId) -> PaymentId | None:
     """The settlement that has paid a plan, or is about to, and was not taken back; None if there is none.
 
-    There is no index of plans, so it is looked for among the keys of its institution since the plan was made; a
-    terminal whose clock is more than twelve hours slow would be missed.
+    There is no index of plans. It is looked for among what its institution was paid since the plan was made, by the
+    database's clock: what a terminal thinks of the time, a msgid says, and that may be months off.
     """
-    since = await connection.fetchval(_PAYABLE_SINCE, plan_id)
-    found: PaymentId | None = await connection.fetchval(
-        _PAID_BY, key.fixmedins_code, key.infno, f"{key.fixmedins_code}{since}", plan_id
-    )
+    plan = await connection.fetchrow(_PLAN, plan_id)
+    if plan is None:
+        return None
+    # In this order: what is under way at the first look may be paid at the second, and never the other way round.
+    found: PaymentId | None = await connection.fetchval(_BEING_PAID_BY, plan["psn_no"], plan_id)
+    if found is None:
+        found = await connection.fetchval(_PAID_BY, plan["fixmedins_code"], plan["created_at"], plan_id)
     return found
 
 

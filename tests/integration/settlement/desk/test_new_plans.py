@@ -111,6 +111,19 @@ async def test_a_plan_is_paid_once_and_payable_again_once_it_was_given_back(town
     assert (replan.reason, replan.plan.amounts.own_past_fen) == ("PLAN_STALE", 400)
 
 
+async def test_a_terminal_whose_clock_is_days_slow_does_not_have_a_bill_paid_twice(town: Town) -> None:
+    """Its msgid is old and good; under the next one the same plan is PLAN_PAID, and no second plan is offered."""
+    patient = await town.person(past=1_000)
+    plan = await planned(town, patient, 400)
+    slow = next_msgid(FixmedinsCode(HOSPITAL), NUMBER, now=datetime.now(UTC) - timedelta(days=3), last=None)
+    old_key = pb.RequestKey(fixmedins_code=HOSPITAL, infno=pb.INFNO_2207, msgid=slow)
+    request = pb.SettleRequest(key=old_key, plan_id=plan.plan_id, plan_digest=plan.digest)
+    assert (await town.desk.Settle(request, timeout=CALL_S)).HasField("settlement")
+    assert await town.refused(town.desk.Settle(paying(plan), timeout=CALL_S)) == "PLAN_PAID"
+    await town.settled_down()
+    assert await town.balance(patient, URUMQI) == (600, 0)
+
+
 @pytest.mark.parametrize(
     ("changed", "reason"),
     [

@@ -185,6 +185,49 @@ class TestOfficers:
         assert (second.state, second.family_fen) == (ClaimState.PAYABLE, 53_000)
         assert [each.opter for each in second.decisions] == [ZHANG, LI]
 
+    async def test_two_officers_who_approve_a_large_claim_at_once_are_first_and_second(self, office: Office) -> None:
+        """Whichever is faster; neither is told of an error of ours, and the family pays once."""
+        claimant, parent = await office.family()
+        for taken in (53_000, 0):
+            claim = await office.files(claimant, FOUR_EYES_ABOVE_FEN + 1)
+            await asyncio.gather(*(office.approves(claim, who) for who in (ZHANG, LI)))
+            stands = await claims.view(office.relatives.room, claim_id=claim.asked.claim_id)
+            assert (stands.state, stands.family_fen, len(stands.decisions)) == (ClaimState.PAYABLE, taken, 2)
+        await office.relatives.town.drained()
+        assert await office.relatives.money(parent) == {}
+
+    async def test_what_was_not_taken_of_a_large_claim_has_no_other_figures_by_one_officer(
+        self, office: Office
+    ) -> None:
+        """Two have said 40 yuan: when the ledger refuses, one alone cannot make the fund pay the whole bill."""
+        claimant, parent = await office.family(own=0, funder=7_000)
+        total_fen = FOUR_EYES_ABOVE_FEN + 1
+        both = [await office.files(claimant, total_fen) for _ in range(2)]
+        for claim in both:
+            await office.approves(claim)
+        outcomes = await asyncio.gather(*(office.approves(claim, LI) for claim in both), return_exceptions=True)
+        [claim] = [claim for claim, outcome in zip(both, outcomes, strict=True) if isinstance(outcome, Exception)]
+        stands = await claims.view(office.relatives.room, claim_id=claim.asked.claim_id)
+        assert stands.state is ClaimState.NOT_TAKEN
+        assert await reason_of(office.approves(claim, LI, hifp_pay=total_fen)) == "CLAIM_ASSESSMENT_DIFFERS"
+        again = await office.approves(claim, LI)
+        assert (again.state, again.fund_fen, again.family_fen) == (ClaimState.PAYABLE, 4_000, 0)
+        await office.relatives.town.drained()
+        assert await office.relatives.money(parent) == {}
+
+    async def test_whoever_refused_a_claim_that_another_had_approved_does_not_judge_its_appeal(
+        self, office: Office
+    ) -> None:
+        """The first of two approved, the second refused: on the appeal the second has no word."""
+        claimant, _ = await office.family()
+        claim = await office.files(claimant, FOUR_EYES_ABOVE_FEN + 1)
+        await office.approves(claim)
+        await office.refuses(claim, LI)
+        await office.appeals(claim, claimant)
+        assert await reason_of(office.refuses(claim, LI)) == "CLAIM_NEEDS_ANOTHER_OFFICER"
+        assert await reason_of(office.approves(claim, LI)) == "CLAIM_NEEDS_ANOTHER_OFFICER"
+        assert (await office.approves(claim)).state is ClaimState.SECOND_LOOK
+
     async def test_an_appeal_is_judged_by_another_officer_and_once(self, office: Office) -> None:
         """Who refused does not judge it; refused again it stays so."""
         claimant, _ = await office.family()
@@ -223,6 +266,18 @@ class TestInvoices:
         refused = await office.refuses(await office.files(claimant))
         await office.files(claimant, invoice_no=refused.asked.invoice_no)
         assert await reason_of(office.appeals(refused, claimant)) == "CLAIM_INVOICE_CLAIMED"
+
+    async def test_of_an_appeal_and_a_new_claim_at_once_one_has_the_invoice(self, office: Office) -> None:
+        """The other is told so."""
+        claimant, _ = await office.family()
+        for _ in range(5):
+            refused = await office.refuses(await office.files(claimant))
+            outcomes = await asyncio.gather(
+                office.appeals(refused, claimant),
+                office.files(claimant, invoice_no=refused.asked.invoice_no),
+                return_exceptions=True,
+            )
+            assert sorted(getattr(it, "reason", "") for it in outcomes) == ["", "CLAIM_INVOICE_CLAIMED"]
 
 
 class TestPayout:
