@@ -18,6 +18,7 @@ from ops.reconcile.command import reconcile
 from ops.restore.command import restore
 from ops.sandbox_verifier import sandbox_verifier
 from ops.settlements.command import settlement
+from ops.simulated_town import town
 from ops.up import up
 from ops.verify.command import verify
 
@@ -32,6 +33,7 @@ app.command()(up)
 app.command()(demo)
 app.command()(plan)
 app.command()(verify)
+app.command()(town)
 app.add_typer(policy)
 app.add_typer(accounts)
 app.add_typer(payments)

@@ -15,7 +15,7 @@ from typing import Any, Final
 
 from gongji_terminal import config as settings
 from gongji_terminal.alone import Busy
-from gongji_terminal.commands import closing_day, looking, paying, resuming, setting_up, visiting
+from gongji_terminal.commands import closing_day, looking, paying, resuming, setting_up, simulating, visiting
 from gongji_terminal.commands.session import Exit, Run, Wrong, refused, session, unanswered
 from gongji_terminal.failures import TerminalRefusal, Unanswered
 from gongji_terminal.voice import Voice
@@ -58,6 +58,8 @@ def parser() -> argparse.ArgumentParser:
     )
     for part in (setting_up, visiting, paying, resuming, looking, closing_day):
         part.add(add_parser)
+    a_day = "a day of many terminals against a system of this machine; its books must balance"
+    simulating.add_simulate(commands.add_parser(simulating.SIMULATE, help=a_day, description=a_day, parents=[every]))
     commands.add_parser(STUB, help="a server for developers that answers what the case files say", add_help=False)
     return top
 
@@ -137,6 +139,8 @@ def script() -> None:
 def _done(given: argparse.Namespace, voice: Voice) -> Exit:
     if given.command == "config":
         return setting_up.configure(voice, given)
+    if given.command == simulating.SIMULATE:
+        return simulating.simulate(voice, given)
     if given.command == STUB:
         raise Wrong("`stub` comes first: gongji-terminal stub --help")
     config = settings.read(settings.find_file(given.config))
