@@ -5,6 +5,7 @@ from __future__ import annotations
 import typer
 
 from ops.accounts.command import accounts
+from ops.claims import claims
 from ops.clearing.command import clearing
 from ops.closing.command import alarms, deadletters, suspense
 from ops.demo.command import demo
@@ -41,6 +42,7 @@ app.add_typer(clearing)
 app.add_typer(settlement)
 app.add_typer(identity)
 app.add_typer(premiums)
+app.add_typer(claims)
 app.add_typer(pledge_text)
 app.add_typer(sandbox_verifier)
 app.add_typer(reconcile)

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from uuid import UUID
 
 from chassis.rpc.interceptors import Context
+from chassis.rpc.pages import page_size, parts_of, token_of
 from chassis.rpc.server import RpcServer
 from gongji.settlement.v1 import claims_pb2 as pb
 from gongji.settlement.v1.claims_pb2_grpc import ClaimServiceServicer, add_ClaimServiceServicer_to_server
@@ -34,6 +35,19 @@ class ClaimApi(ClaimServiceServicer):
     async def GetClaim(self, request: pb.GetClaimRequest, _: Context) -> pb.GetClaimResponse:
         claim = await claims.view(self.room, claim_id=UUID(request.claim_id))
         return pb.GetClaimResponse(claim=wire.claim_message(claim))
+
+    async def ListClaims(self, request: pb.ListClaimsRequest, _: Context) -> pb.ListClaimsResponse:
+        page, more = await claims.queue(
+            self.room,
+            area=AdmDvs(request.area),
+            states=wire.states_asked(request),
+            after=wire.mark_asked(parts_of(request.page_token, 2)),
+            size=page_size(request.page_size),
+        )
+        return pb.ListClaimsResponse(
+            claims=[wire.claim_message(claim) for claim in page],
+            next_page_token=token_of(*wire.mark_told(page[-1])) if more else "",
+        )
 
     async def DecideClaim(self, request: pb.DecideClaimRequest, _: Context) -> pb.DecideClaimResponse:
         claim_id = UUID(request.claim_id)

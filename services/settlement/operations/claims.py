@@ -24,6 +24,7 @@ from services.settlement.domain.claim import (
     Assessment,
     Claim,
     ClaimAsked,
+    ClaimState,
     check_appeal,
     check_officer,
     check_same_assessment,
@@ -102,6 +103,15 @@ async def view(room: Room, *, claim_id: UUID) -> Claim:
     """A claim as it stands. CLAIM_UNKNOWN."""
     async with room.desk.database.driver_connection() as connection:
         return _known(await store.find(connection, claim_id))
+
+
+async def queue(
+    room: Room, *, area: AdmDvs, states: frozenset[ClaimState], after: tuple[datetime, UUID] | None, size: int
+) -> tuple[list[Claim], bool]:
+    """A page of an area's claims in these states, the oldest first, and whether there are more."""
+    async with room.desk.database.driver_connection() as connection:
+        found = await store.page(connection, area=area, states=states, after=after, limit=size + 1)
+    return found[:size], len(found) > size
 
 
 async def refuse(room: Room, *, claim_id: UUID, opter: str, cause: str) -> Claim:

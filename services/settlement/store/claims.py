@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Collection, Sequence
 from dataclasses import fields
+from datetime import datetime
 from typing import Any, Final
 from uuid import UUID
 
@@ -11,7 +13,7 @@ from kernel.ids import AdmDvs, FixmedinsCode, PaymentId, PsnNo
 from kernel.money import Fen
 from kernel.values import value
 from services.settlement.domain.bill import Bill
-from services.settlement.domain.claim import Assessment, Claim, ClaimAsked, Decision, Document, Stored
+from services.settlement.domain.claim import Assessment, Claim, ClaimAsked, ClaimState, Decision, Document, Stored
 from services.settlement.saga.payment import State
 from services.settlement.store.payments import Connection
 
@@ -23,8 +25,19 @@ _FIND: Final = """
 SELECT c.*, p.state AS payment_state FROM claims c
 LEFT JOIN payments p ON p.payment_id = ANY (ARRAY[c.payment_id]) WHERE c.claim_id = $1"""
 _LOCKED: Final = f"{_FIND} FOR UPDATE OF c"
+_PAGE: Final = """
+SELECT * FROM (
+    SELECT c.*, p.state AS payment_state,
+           CASE WHEN c.state <> 'APPROVED' THEN c.state
+                WHEN p.state IS NULL OR p.state IN ('COMMITTED', 'DONE') THEN 'PAYABLE'
+                WHEN p.state = 'TRYING' THEN 'PAYING' ELSE 'NOT_TAKEN' END AS stands
+      FROM claims c LEFT JOIN payments p ON p.payment_id = ANY (ARRAY[c.payment_id])
+     WHERE c.area = $1 AND ($3::timestamptz IS NULL OR (c.submitted_at, c.claim_id) > ($3, $4::uuid))
+) found WHERE stands = ANY ($2::text[]) ORDER BY submitted_at, claim_id LIMIT $5"""
+"""``stands`` is ``Claim.state``."""
 _DECISIONS: Final = """
-SELECT approved, opter, cause, decided_at FROM claim_decisions WHERE claim_id = $1 ORDER BY decision_no"""
+SELECT claim_id, approved, opter, cause, decided_at FROM claim_decisions WHERE claim_id = ANY ($1::uuid[])
+ORDER BY claim_id, decision_no"""
 _DECIDE: Final = """
 INSERT INTO claim_decisions (claim_id, decision_no, approved, opter, cause) VALUES ($1, $2, $3, $4, $5)"""
 _MOVE: Final = "UPDATE claims SET state = $2 WHERE claim_id = $1"
@@ -59,12 +72,25 @@ async def insert(connection: Connection, asked: ClaimAsked, *, area: AdmDvs, con
 
 async def find(connection: Connection, claim_id: UUID) -> Claim | None:
     """A claim as it stands; None if there is none."""
-    return await _claim(connection, await connection.fetchrow(_FIND, claim_id))
+    return next(iter(await _claims(connection, await connection.fetch(_FIND, claim_id))), None)
+
+
+async def page(
+    connection: Connection,
+    *,
+    area: AdmDvs,
+    states: Collection[ClaimState],
+    after: tuple[datetime, UUID] | None,
+    limit: int,
+) -> list[Claim]:
+    """An area's claims in these states, the oldest first."""
+    named = [state.value for state in states]
+    return await _claims(connection, await connection.fetch(_PAGE, area, named, *(after or (None, None)), limit))
 
 
 async def locked(connection: Connection, claim_id: UUID) -> Claim | None:
     """As ``find``; nobody else decides it until the transaction ends."""
-    return await _claim(connection, await connection.fetchrow(_LOCKED, claim_id))
+    return next(iter(await _claims(connection, await connection.fetch(_LOCKED, claim_id))), None)
 
 
 async def lock_invoice(connection: Connection, claim: Claim) -> bool:
@@ -121,10 +147,16 @@ async def _decided(connection: Connection, claim: Claim, *, approved: bool, opte
     await connection.execute(_DECIDE, claim.asked.claim_id, number, approved, opter, cause)
 
 
-async def _claim(connection: Connection, row: Any) -> Claim | None:  # noqa: ANN401  Untyped driver.
-    if row is None:
-        return None
-    decisions = await connection.fetch(_DECISIONS, row["claim_id"])
+async def _claims(connection: Connection, rows: Sequence[Any]) -> list[Claim]:
+    if not rows:
+        return []
+    decisions: dict[UUID, list[Decision]] = {}
+    for claim_id, *decision in await connection.fetch(_DECISIONS, [row["claim_id"] for row in rows]):
+        decisions.setdefault(claim_id, []).append(Decision(*decision))
+    return [_claim(row, decisions.get(row["claim_id"], [])) for row in rows]
+
+
+def _claim(row: Any, decisions: Sequence[Decision]) -> Claim:  # noqa: ANN401  Untyped driver.
     return Claim(
         asked=ClaimAsked(
             claim_id=row["claim_id"],
@@ -148,7 +180,7 @@ async def _claim(connection: Connection, row: Any) -> Claim | None:  # noqa: ANN
         appeal=row["appeal"],
         payout_order_id=row["payout_order_id"],
         submitted_at=row["submitted_at"],
-        decisions=tuple(Decision(*decision) for decision in decisions),
+        decisions=tuple(decisions),
     )
 
 

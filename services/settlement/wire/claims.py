@@ -8,6 +8,7 @@ from uuid import UUID
 
 from google.protobuf.timestamp_pb2 import Timestamp
 
+from chassis.rpc.pages import malformed
 from gongji.settlement.v1 import claims_pb2 as pb
 from kernel.ids import FixmedinsCode, PsnNo
 from services.settlement.domain.bill import Bill
@@ -16,6 +17,7 @@ from services.settlement.store.claims import PayoutOrder
 from services.settlement.wire.desk import BILL_AMOUNTS
 
 _STATES: Final = {state: pb.ClaimState.Value(f"CLAIM_STATE_{state.value}") for state in ClaimState}
+_OF_STATES: Final = {told: state for state, told in _STATES.items()}
 
 
 def claim_asked(request: pb.SubmitClaimRequest) -> ClaimAsked:
@@ -34,6 +36,29 @@ def claim_asked(request: pb.SubmitClaimRequest) -> ClaimAsked:
 def assessment(request: pb.DecideClaimRequest) -> Assessment:
     """An officer's approval."""
     return Assessment(request.opter, request.cause, request.act_pay_dedc, request.hifp_pay)
+
+
+def states_asked(request: pb.ListClaimsRequest) -> frozenset[ClaimState]:
+    """The states that are asked for; all of them where none is named."""
+    return frozenset(_OF_STATES[state] for state in request.states) or frozenset(ClaimState)
+
+
+def mark_told(claim: Claim) -> tuple[str, str]:
+    """Where a page ends."""
+    return claim.submitted_at.isoformat(), str(claim.asked.claim_id)
+
+
+def mark_asked(parts: tuple[str, ...] | None) -> tuple[datetime, UUID] | None:
+    """After which claim a page begins; PAGE_TOKEN_MALFORMED."""
+    if parts is None:
+        return None
+    try:
+        submitted_at, claim_id = datetime.fromisoformat(parts[0]), UUID(parts[1])
+    except ValueError:
+        raise malformed() from None
+    if submitted_at.tzinfo is None:
+        raise malformed()
+    return submitted_at, claim_id
 
 
 def claim_message(claim: Claim) -> pb.Claim:

@@ -106,6 +106,7 @@ def _of_claims(psn_no: str) -> dict[str, Message]:
             bill=bill,
             documents=[paper],
         ),
+        "ListClaims": claims_pb2.ListClaimsRequest(area=HAMI, states=[claims_pb2.CLAIM_STATE_SUBMITTED]),
         "GetClaim": claims_pb2.GetClaimRequest(claim_id=claim_id),
         "DecideClaim": claims_pb2.DecideClaimRequest(
             claim_id=claim_id, opter="zhang01", approve=True, cause="in order"

@@ -307,3 +307,31 @@ class TestPayout:
         assert await reason_of(claims.order_payout(room, order_id=uuid4(), area=HAMI, opter=LI)) == (
             "CLAIMS_NONE_PAYABLE"
         )
+
+
+class TestQueue:
+    """What officers see."""
+
+    async def test_the_queue_shows_each_claim_once_in_the_order_filed_by_where_it_stands(self, office: Office) -> None:
+        """Page by page; a claim leaves the queue of a state with that state."""
+        claimant, _ = await office.family()
+        filed = [await office.files(claimant) for _ in range(4)]
+        await office.refuses(filed[1])
+        await office.approves(filed[2])
+        ours = [each.asked.claim_id for each in filed]
+
+        async def queue(*states: ClaimState, size: int = 2) -> list[int]:
+            found: list[Claim] = []
+            after, more = None, True
+            while more:
+                page, more = await claims.queue(
+                    office.relatives.room, area=HAMI, states=frozenset(states), after=after, size=size
+                )
+                assert len(page) == size or not more
+                found += page
+                after = (page[-1].submitted_at, page[-1].asked.claim_id) if page else None
+            return [ours.index(each.asked.claim_id) for each in found if each.asked.claim_id in ours]
+
+        assert await queue(ClaimState.SUBMITTED) == [0, 3]
+        assert await queue(ClaimState.REFUSED, ClaimState.PAYABLE) == [1, 2]
+        assert await queue(*ClaimState, size=200) == [0, 1, 2, 3]

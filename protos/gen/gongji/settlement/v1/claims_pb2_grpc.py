@@ -45,6 +45,11 @@ class ClaimServiceStub:
                 request_serializer=gongji_dot_settlement_dot_v1_dot_claims__pb2.GetClaimRequest.SerializeToString,
                 response_deserializer=gongji_dot_settlement_dot_v1_dot_claims__pb2.GetClaimResponse.FromString,
                 _registered_method=True)
+        self.ListClaims = channel.unary_unary(
+                '/gongji.settlement.v1.ClaimService/ListClaims',
+                request_serializer=gongji_dot_settlement_dot_v1_dot_claims__pb2.ListClaimsRequest.SerializeToString,
+                response_deserializer=gongji_dot_settlement_dot_v1_dot_claims__pb2.ListClaimsResponse.FromString,
+                _registered_method=True)
         self.DecideClaim = channel.unary_unary(
                 '/gongji.settlement.v1.ClaimService/DecideClaim',
                 request_serializer=gongji_dot_settlement_dot_v1_dot_claims__pb2.DecideClaimRequest.SerializeToString,
@@ -75,6 +80,13 @@ class ClaimServiceServicer:
 
     def GetClaim(self, request, context):
         """One claim as it stands, with its decisions.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListClaims(self, request, context):
+        """An area's claims in these states, the oldest first: the officers' queue.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -113,6 +125,11 @@ def add_ClaimServiceServicer_to_server(servicer, server):
                     servicer.GetClaim,
                     request_deserializer=gongji_dot_settlement_dot_v1_dot_claims__pb2.GetClaimRequest.FromString,
                     response_serializer=gongji_dot_settlement_dot_v1_dot_claims__pb2.GetClaimResponse.SerializeToString,
+            ),
+            'ListClaims': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListClaims,
+                    request_deserializer=gongji_dot_settlement_dot_v1_dot_claims__pb2.ListClaimsRequest.FromString,
+                    response_serializer=gongji_dot_settlement_dot_v1_dot_claims__pb2.ListClaimsResponse.SerializeToString,
             ),
             'DecideClaim': grpc.unary_unary_rpc_method_handler(
                     servicer.DecideClaim,
@@ -185,6 +202,33 @@ class ClaimService:
             '/gongji.settlement.v1.ClaimService/GetClaim',
             gongji_dot_settlement_dot_v1_dot_claims__pb2.GetClaimRequest.SerializeToString,
             gongji_dot_settlement_dot_v1_dot_claims__pb2.GetClaimResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListClaims(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/gongji.settlement.v1.ClaimService/ListClaims',
+            gongji_dot_settlement_dot_v1_dot_claims__pb2.ListClaimsRequest.SerializeToString,
+            gongji_dot_settlement_dot_v1_dot_claims__pb2.ListClaimsResponse.FromString,
             options,
             channel_credentials,
             insecure,

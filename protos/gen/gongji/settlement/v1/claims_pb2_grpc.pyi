@@ -39,6 +39,8 @@ class ClaimServiceStub:
     """Files a claim. The same request_id is the same claim; an invoice is claimed once."""
     GetClaim: _grpc.UnaryUnaryMultiCallable[_claims_pb2.GetClaimRequest, _claims_pb2.GetClaimResponse]
     """One claim as it stands, with its decisions."""
+    ListClaims: _grpc.UnaryUnaryMultiCallable[_claims_pb2.ListClaimsRequest, _claims_pb2.ListClaimsResponse]
+    """An area's claims in these states, the oldest first: the officers' queue."""
     DecideClaim: _grpc.UnaryUnaryMultiCallable[_claims_pb2.DecideClaimRequest, _claims_pb2.DecideClaimResponse]
     """An officer approves or refuses. A large one is approved by two, and the family's part is taken with the last approval."""
     AppealClaim: _grpc.UnaryUnaryMultiCallable[_claims_pb2.AppealClaimRequest, _claims_pb2.AppealClaimResponse]
@@ -55,6 +57,8 @@ class ClaimServiceAsyncStub(ClaimServiceStub):
     """Files a claim. The same request_id is the same claim; an invoice is claimed once."""
     GetClaim: _aio.UnaryUnaryMultiCallable[_claims_pb2.GetClaimRequest, _claims_pb2.GetClaimResponse]  # type: ignore[assignment]
     """One claim as it stands, with its decisions."""
+    ListClaims: _aio.UnaryUnaryMultiCallable[_claims_pb2.ListClaimsRequest, _claims_pb2.ListClaimsResponse]  # type: ignore[assignment]
+    """An area's claims in these states, the oldest first: the officers' queue."""
     DecideClaim: _aio.UnaryUnaryMultiCallable[_claims_pb2.DecideClaimRequest, _claims_pb2.DecideClaimResponse]  # type: ignore[assignment]
     """An officer approves or refuses. A large one is approved by two, and the family's part is taken with the last approval."""
     AppealClaim: _aio.UnaryUnaryMultiCallable[_claims_pb2.AppealClaimRequest, _claims_pb2.AppealClaimResponse]  # type: ignore[assignment]
@@ -80,6 +84,14 @@ class ClaimServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_claims_pb2.GetClaimResponse, _abc.Awaitable[_claims_pb2.GetClaimResponse]]:
         """One claim as it stands, with its decisions."""
+
+    @_abc_1.abstractmethod
+    def ListClaims(
+        self,
+        request: _claims_pb2.ListClaimsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_claims_pb2.ListClaimsResponse, _abc.Awaitable[_claims_pb2.ListClaimsResponse]]:
+        """An area's claims in these states, the oldest first: the officers' queue."""
 
     @_abc_1.abstractmethod
     def DecideClaim(
