@@ -210,7 +210,7 @@ async def _measured(*, small: bool, rounds: int | None) -> dict[str, Any]:
 
 
 def main() -> int:
-    """Writes bench/results/desk.json and the section of docs/performance.md; exit code 1 if an aim is missed or it is void."""
+    """Writes bench/results/desk.json and a section of docs/performance.md; exit code 1 if void or an aim is missed."""
     parser = argparse.ArgumentParser(prog="bench.desk", description="What 1101, a visit and a revocation cost.")
     parser.add_argument("--small", action="store_true", help="few calls, to see whether it works; writes nothing")
     parser.add_argument("--rounds", type=int, help="how often everything is called")
