@@ -33,15 +33,16 @@ from gongji_terminal.failures import Retry, TerminalRefusal, Unanswered, failure
 from gongji_terminal.journal import Entry, EntryState, Journal, QueuedReversal, Told
 from gongji_terminal.msgid import next_msgid
 from gongji_terminal.nameless import nameless
-from gongji_terminal.records import record_of
+from gongji_terminal.records import Record, record_of
 
 __all__ = ["Care", "Outcome", "Patience", "Reversed", "Terminal", "Tls", "system_now"]
 
 Answer = TypeVar("Answer")
 
 SETTLEMENT_UNKNOWN: Final = "SETTLEMENT_UNKNOWN"
-CANNOT_BE_REVERSED: Final = frozenset({"REVOCATION_STANDS", "REVOKE_WINDOW_CLOSED"})
-"""The request was done and stays done: asking tells what."""
+MSGID_TOO_OLD: Final = "MSGID_TOO_OLD"
+CANNOT_BE_REVERSED: Final = frozenset({"REVOCATION_STANDS", "REVOKE_WINDOW_CLOSED", "LATER_SETTLEMENT_STANDS"})
+"""The request was done and stays done, unless what came after it is taken back first: asking tells what."""
 NO_IDENTITY: Final = "this terminal was given no channel to identity"
 NOT_SIGNED_IN: Final = frozenset({"TERMINAL_NOT_SIGNED_IN", "TERMINAL_UNKNOWN"})
 SIGN_IN_TOLD_S: Final = 10.0
@@ -251,7 +252,12 @@ class Terminal:
             request.setl_id = setl_id
         else:
             request.key.CopyFrom(self._key(infno, msgid))
-        return await self._patiently(self._settlement.GetSettlement, request)
+        found: pb.GetSettlementResponse = await self._patiently(self._settlement.GetSettlement, request)
+        paid = found.settlement
+        if found.HasField("refund") and await self._journal.record(paid.setl_id) is not None:
+            # Another terminal may have taken it back: the day's books have both rows or neither.
+            await self._journal.keep_record(_taking_back(found))
+        return found
 
     async def reverse(self, *, infno: str, msgid: str) -> Reversed:
         """2601: stops the request if it is undecided, gives the money back if it was paid. From any terminal.
@@ -345,17 +351,22 @@ class Terminal:
 
     async def _found_out(self, entry: Entry) -> Outcome:
         """Asks; reverses what the service has not seen or has not decided."""
+        seen = True
         try:
             found = await self.get(infno=entry.infno, msgid=entry.msgid)
         except TerminalRefusal as refusal:
             if refusal.reason != SETTLEMENT_UNKNOWN:
                 raise
+            seen = False
         else:
             if found.settlement.state != pb.SETTLEMENT_STATE_IN_PROGRESS:
                 return await self._believe(entry, found)
         try:
             return await self._reversed(infno=entry.infno, msgid=entry.msgid)
         except TerminalRefusal as refusal:
+            if refusal.reason == MSGID_TOO_OLD and not seen:
+                # Nobody has seen it and nobody takes it any more: there is nothing left to ask.
+                await self._journal.note_told(entry, Told(EntryState.REFUSED, reason=refusal.reason), now=self._now())
             if refusal.reason not in CANNOT_BE_REVERSED:
                 raise
             return await self._believe(entry, await self.get(infno=entry.infno, msgid=entry.msgid))
@@ -410,12 +421,16 @@ class Terminal:
             await self._journal.note_told(entry, Told(EntryState.REFUSED, reason=refusal.reason), now=self._now())
             raise refusal
         if settlement.state in {pb.SETTLEMENT_STATE_REVERSED, pb.SETTLEMENT_STATE_REVOKED}:
-            paid = settlement.state == pb.SETTLEMENT_STATE_REVOKED
+            refund = found.refund if found.HasField("refund") else None
             told = Told(
-                EntryState.REVERSED, setl_id=settlement.setl_id, records=[record_of(settlement)] if paid else []
+                EntryState.REVERSED,
+                setl_id=settlement.setl_id,
+                refund_setl_id="" if refund is None else refund.setl_id,
+                answer=b"" if refund is None else nameless(refund),
+                records=[] if refund is None else [record_of(settlement), _taking_back(found)],
             )
             await self._journal.note_told(entry, told, now=self._now())
-            return Reversed(entry.msgid)
+            return Reversed(entry.msgid, refund)
         return await self._told(entry, settlement)
 
     async def _told(self, entry: Entry, answer: pb.Settlement | pb.Replan) -> pb.Settlement | pb.Replan:
@@ -467,3 +482,9 @@ class Terminal:
 
     def _key(self, infno: str, msgid: str) -> pb.RequestKey:
         return pb.RequestKey(fixmedins_code=self.fixmedins_code, infno=infno_of(infno), msgid=msgid)
+
+
+def _taking_back(found: pb.GetSettlementResponse) -> Record:
+    """The row of what took this settlement back, whichever terminal asked for it."""
+    key = found.settlement.key
+    return record_of(found.refund, reversed_infno=str(int(key.infno)), reversed_msgid=key.msgid)

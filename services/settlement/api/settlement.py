@@ -22,7 +22,7 @@ from services.settlement.operations.payments import Found, Refunded, Replanned, 
 from services.settlement.saga.payment import PaymentKind
 from services.settlement.wire import desk as wire
 
-STANDING: Final = frozenset({"REVOKE_WINDOW_CLOSED", "REVOCATION_STANDS"})
+STANDING: Final = frozenset({"REVOKE_WINDOW_CLOSED", "REVOCATION_STANDS", "LATER_SETTLEMENT_STANDS"})
 """Refusals of a reversal that show what stands under the key (protocol, "Coordinator")."""
 
 
@@ -75,6 +75,8 @@ class SettlementApi(SettlementServiceServicer):
             answer.refusal_reason = found.payment.reason
             if found.replan_plan_id is not None:
                 answer.replan.CopyFrom(await self._replan(found.payment.reason, found.replan_plan_id))
+        if found.refund is not None and found.plan is not None:
+            answer.refund.CopyFrom(wire.refund_message(found.refund, Plan.of_document(found.plan)))
         return answer
 
     async def RevokeSettle(self, request: pb.RevokeSettleRequest, _: Context) -> pb.RevokeSettleResponse:

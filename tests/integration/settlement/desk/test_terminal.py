@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
 from typing import Any, Final
@@ -26,6 +27,8 @@ class Network(grpc.GenericRpcHandler):  # type: ignore[type-arg]  # Generic in t
     onward: grpc.aio.Channel
     lose_requests: dict[str, int] = field(default_factory=dict)
     lose_answers: dict[str, int] = field(default_factory=dict)
+    ages: dict[str, bytes] = field(default_factory=dict)
+    """An answer of before, which arrives once in place of the next one."""
     seen: list[str] = field(default_factory=list)
 
     def service(self, handler_call_details: Any) -> Any:  # noqa: ANN401  As grpc has it.
@@ -38,6 +41,8 @@ class Network(grpc.GenericRpcHandler):  # type: ignore[type-arg]  # Generic in t
         self.seen.append(method)
         if self._loses(self.lose_requests, method):
             await context.abort(grpc.StatusCode.UNAVAILABLE, "lost on the way there")
+        if method in self.ages:
+            return self.ages.pop(method)
         send: Any = self.onward.unary_unary(path, None, None)
         try:
             answer: bytes = await send(request, timeout=context.time_remaining())
@@ -207,6 +212,115 @@ async def test_a_revocation_that_never_arrived_takes_nothing_back(town: Town) ->
     assert isinstance(outcome, Reversed)
     assert [entry.state for entry in entries] == [EntryState.SETTLED, EntryState.REVERSED]
     assert found.settlement.state == pb.SETTLEMENT_STATE_SETTLED
+
+
+@pytest.mark.parametrize("how", ["reverse", "revoke"])
+async def test_what_another_terminal_took_back_is_two_rows_of_the_journals_day(town: Town, how: str) -> None:
+    """The answer was lost and the other terminal's journal is not asked: the bill and its refund are both there."""
+    patient = await town.person(past=5_000)
+    plan = await plan_of(town, patient)
+    async with (
+        network(town) as (between, channel),
+        town.terminal(channel=channel, patience=HASTY) as (terminal, journal),
+        town.terminal() as (other, _),
+    ):
+        between.lose_answers.update(dict.fromkeys(("Settle", "GetSettlement", "ReverseTransaction"), 1_000))
+        with pytest.raises(Unanswered):
+            await terminal.settle(plan, care=Care.OUTPATIENT)
+        lost = await only(journal)
+        paid = (await other.get(infno=lost.infno, msgid=lost.msgid)).settlement
+        if how == "reverse":
+            back = (await other.reverse(infno=lost.infno, msgid=lost.msgid)).refund
+        else:
+            revocation = await other.revoke(paid.setl_id, care=Care.OUTPATIENT)
+            assert isinstance(revocation, pb.Settlement)
+            back = revocation
+        between.lose_answers.clear()
+        ((_, outcome),) = await terminal.recover()
+        rows = {setl_id: await journal.record(setl_id) for setl_id in (paid.setl_id, back.setl_id if back else "")}
+        entry = await only(journal)
+    assert back is not None
+    assert outcome == Reversed(lost.msgid, back)
+    assert (entry.state, entry.refund_setl_id) == (EntryState.REVERSED, back.setl_id)
+    assert [None if row is None else row.medfee_sumamt for row in rows.values()] == [1_000, -1_000]
+
+
+async def test_asking_about_a_bill_tells_the_journal_of_the_refund_another_terminal_made(town: Town) -> None:
+    """The bill stands in this journal; whoever asks what became of it has its refund there as well."""
+    patient = await town.person(past=5_000)
+    plan = await plan_of(town, patient)
+    async with town.terminal() as (terminal, journal), town.terminal() as (other, others):
+        settled = await terminal.settle(plan, care=Care.OUTPATIENT)
+        assert isinstance(settled, pb.Settlement)
+        back = (await other.reverse(infno="2207", msgid=settled.key.msgid)).refund
+        assert back is not None
+        assert await journal.record(back.setl_id) is None
+        await terminal.get(setl_id=settled.setl_id)
+        row, theirs = await journal.record(back.setl_id), await others.record(back.setl_id)
+    assert row is not None
+    assert row == theirs
+
+
+async def test_a_request_stopped_by_another_terminal_is_no_row_of_the_day(town: Town) -> None:
+    """It had not paid, and the answer says so by having no refund."""
+    patient = await town.person(past=5_000)
+    plan = await plan_of(town, patient)
+    async with town.terminal() as (terminal, journal), town.terminal() as (other, _):
+        entry = await terminal._written("2207", _request(plan))
+        await other.reverse(infno=entry.infno, msgid=entry.msgid)
+        found = await other.get(infno=entry.infno, msgid=entry.msgid)
+        ((_, outcome),) = await terminal.recover()
+        row = await journal.record(found.settlement.setl_id)
+    assert not found.HasField("refund")
+    assert outcome == Reversed(entry.msgid)
+    assert row is None
+
+
+async def test_a_part_of_a_stay_whose_answer_was_lost_is_believed_when_a_later_one_stands(town: Town) -> None:
+    """It looked undecided, and was paid with another after it before the reversal came: it stands, and is told so."""
+    patient = await town.person(past=5_000)
+
+    async def plan_part() -> pb.Plan:
+        presented = town.presented(patient, 300, infno=pb.INFNO_2303, mdtrt_id="parts")
+        presented.bill.med_type = "21"
+        presented.mid_setl_flag = "1"
+        answer: pb.PreSettleResponse = await town.desk.PreSettle(presented, timeout=5)
+        return answer.plan
+
+    async with (
+        network(town) as (between, channel),
+        town.terminal(channel=channel, patience=HASTY) as (terminal, journal),
+        town.terminal() as (other, _),
+    ):
+        between.lose_answers.update(dict.fromkeys(("Settle", "GetSettlement", "ReverseTransaction"), 1_000))
+        with pytest.raises(Unanswered):
+            await terminal.settle(await plan_part(), care=Care.INPATIENT)
+        await other.settle(await plan_part(), care=Care.INPATIENT)
+        between.lose_answers.clear()
+        undecided = pb.Settlement(state=pb.SETTLEMENT_STATE_IN_PROGRESS)
+        between.ages["GetSettlement"] = pb.GetSettlementResponse(settlement=undecided).SerializeToString()
+        ((_, outcome),) = await terminal.recover()
+        entry = await only(journal)
+        with pytest.raises(TerminalRefusal, match="LATER_SETTLEMENT_STANDS") as refused:
+            await other.reverse(infno=entry.infno, msgid=entry.msgid)
+    assert isinstance(outcome, pb.Settlement)
+    assert (entry.state, entry.setl_id) == (EntryState.SETTLED, outcome.setl_id)
+    assert refused.value.standing is not None
+    assert refused.value.standing.setl_id == outcome.setl_id
+
+
+async def test_a_request_too_old_to_be_taken_and_never_seen_is_not_asked_for_again(town: Town) -> None:
+    """It was written and not sent, and the terminal stood in a cupboard since: refused for good, so nothing is open."""
+    patient = await town.person(past=5_000)
+    plan = await plan_of(town, patient)
+    async with town.terminal() as (terminal, journal):
+        terminal._now = lambda: datetime.now(UTC) - timedelta(days=4_000)
+        await terminal._written("2207", _request(plan))
+        ((entry, outcome),) = await terminal.recover()
+        assert await terminal.recover() == []
+        told = await only(journal)
+    assert isinstance(outcome, TerminalRefusal)
+    assert (entry.state, told.state, told.reason) == (EntryState.WRITTEN, EntryState.REFUSED, "MSGID_TOO_OLD")
 
 
 async def test_a_refusal_is_told_with_its_texts_and_written_down(town: Town) -> None:

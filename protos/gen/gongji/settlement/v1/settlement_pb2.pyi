@@ -795,6 +795,7 @@ class GetSettlementResponse(_message.Message):
     SETTLEMENT_FIELD_NUMBER: _builtins.int
     REFUSAL_REASON_FIELD_NUMBER: _builtins.int
     REPLAN_FIELD_NUMBER: _builtins.int
+    REFUND_FIELD_NUMBER: _builtins.int
     refusal_reason: _builtins.str
     """When REFUSED."""
     @_builtins.property
@@ -803,16 +804,23 @@ class GetSettlementResponse(_message.Message):
     def replan(self) -> Global___Replan:
         """When REFUSED because a source changed."""
 
+    @_builtins.property
+    def refund(self) -> Global___Settlement:
+        """What took the money back, with negative amounts: of a REVOKED one, and of a REVERSED one that had been paid. A REVERSED
+        one without it was stopped before anything was taken.
+        """
+
     def __init__(
         self,
         *,
         settlement: Global___Settlement | None = ...,
         refusal_reason: _builtins.str = ...,
         replan: Global___Replan | None = ...,
+        refund: Global___Settlement | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["replan", b"replan", "settlement", b"settlement"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["refund", b"refund", "replan", b"replan", "settlement", b"settlement"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["refusal_reason", b"refusal_reason", "replan", b"replan", "settlement", b"settlement"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["refund", b"refund", "refusal_reason", b"refusal_reason", "replan", b"replan", "settlement", b"settlement"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
