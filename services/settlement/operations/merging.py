@@ -23,9 +23,12 @@ _IDS: Final = uuid5(NAMESPACE_URL, "urn:gongji:settlement:merging")
 async def take_over(connection: AsyncConnection, merged: Mapping[PsnNo, PsnNo]) -> None:
     """From now on what lies in these numbers' wallets follows to the wallets of the numbers that they stand for.
 
+    Plans made before are stale, for either number: what both have used of the year counts together (ADR 30).
     Who has no wallet under the number that counts has one from now on, where the double's was used. In the transaction
     that keeps identity's word; said again it changes nothing.
     """
+    if merged:
+        await store.move_years_on(connection, merged)
     for double, keep in sorted(merged.items()):
         wallet = await store.lock_wallet(connection, double)
         if wallet is None:

@@ -47,6 +47,7 @@ from services.settlement.saga.requests import revoke as revoke_decision
 from services.settlement.saga.restoring import predates_failure
 from services.settlement.store import payments as store
 from services.settlement.store import plans, stale_plans, stays
+from services.settlement.store import projections as projected
 from services.settlement.store.clearing import is_cleared
 from services.settlement.store.payments import Beginning, Connection
 from services.settlement.wire.events import bill_refunded
@@ -401,14 +402,18 @@ async def _give_back(
     """Writes a refund with its fact; None if another one was faster. Failures: those of ``check_last``."""
     if original is None or original.plan_id is None or original.psn_no is None:
         raise AssertionError("a refund without a settlement")
-    await store.lock_patients(connection, [(original.psn_no, original.year)])
+    keep = await projected.locked_merged_into(connection, original.psn_no)
+    patients = [(psn_no, original.year) for psn_no in (original.psn_no, keep) if psn_no is not None]
+    await store.lock_patients(connection, patients)
     if original.key.infno in OF_INPATIENTS:
         # Under the lock: no settlement of the stay begins meanwhile.
         check_last(original.payment_id, await stays.parts_beside(connection, original.payment_id))
     row = await _insert(engine, connection, refund)
     if row is None or row.decided_at is None:
         return None
-    await store.move_patient_on(connection, original.psn_no, original.year)
+    for psn_no, year in patients:
+        # What a double has used counts for the number that stands for it, and so does what it gets back.
+        await store.move_patient_on(connection, psn_no, year)
     plan = await plans.document(connection, original.plan_id)
     if plan is None:
         raise LookupError(f"the plan of payment {original.payment_id} is missing")

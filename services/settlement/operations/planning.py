@@ -229,10 +229,11 @@ async def known_around(
     found, terminal = await projected.find_institution(connection, fixmedins_code, now=now, terminal_no=terminal_no)
     institution = known_institution(found, fixmedins_code=fixmedins_code, infno=infno)
     check_takes_bills(institution, infno=infno, today=business_date(now))
+    year = business_year(now)
+    # Before the people: of whom identity merges in between, either the version is another or it is known here.
+    patient_year = await plans.patient_at(connection, psn_no=patient, year=year)
     bindings = await projected.bindings_of(connection, patient)
     people = await projected.people(connection, [patient, *(binding.funder for binding in bindings)], now=now)
-    year = business_year(now)
-    patient_year = await plans.patient_at(connection, psn_no=patient, year=year)
     stay: list[StayPart] = []
     if infno in OF_INPATIENTS:
         stay = await stays.parts_of(connection, patient=patient, fixmedins_code=fixmedins_code, mdtrt_id=mdtrt_id)

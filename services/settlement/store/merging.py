@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 from uuid import UUID
@@ -13,6 +14,24 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from kernel.ids import AdmDvs, PsnNo
 from services.settlement.domain.wallet import Wallet
 from services.settlement.tables.wallets import WALLET_MOVES, WALLETS
+
+_MOVE_YEARS_ON = sa.text("""
+WITH numbers AS (
+    SELECT n.psn_no, y.year FROM unnest(CAST(:doubles AS text[]), CAST(:keeps AS text[])) AS m (double, keep)
+    JOIN patient_years y ON y.psn_no = ANY (ARRAY[m.double, m.keep])
+    CROSS JOIN unnest(ARRAY[m.double, m.keep]) AS n (psn_no)
+    UNION
+    SELECT n.psn_no, CAST(extract(year FROM clock_timestamp() AT TIME ZONE 'Asia/Shanghai') AS smallint)
+    FROM unnest(CAST(:doubles AS text[]) || CAST(:keeps AS text[])) AS n (psn_no)
+)
+INSERT INTO patient_years AS y (psn_no, year, version) SELECT psn_no, year, 1 FROM numbers ORDER BY psn_no, year
+ON CONFLICT (psn_no, year) DO UPDATE SET version = y.version + 1""")
+"""Also where there is no row yet: a plan that is being made just now says version 0."""
+
+
+async def move_years_on(connection: AsyncConnection, merged: Mapping[PsnNo, PsnNo]) -> None:
+    """What was planned under either number is stale: the year of both is one from now on."""
+    await connection.execute(_MOVE_YEARS_ON, {"doubles": list(merged.keys()), "keeps": list(merged.values())})
 
 
 async def lock_wallet(connection: AsyncConnection, psn_no: PsnNo) -> Wallet | None:

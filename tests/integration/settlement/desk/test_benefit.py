@@ -211,6 +211,23 @@ async def test_a_number_found_to_be_a_double_counts_for_the_person(town: Town) -
     assert await year_of(town, double, patient) == {("310", "clinic"): (10_000, 3_000, 0)}
 
 
+async def test_a_merge_and_what_a_double_gives_back_make_plans_stale(town: Town) -> None:
+    """The deductible and the fund of one person are not used twice by two plans made under two numbers."""
+    double, patient = [await town.person(HAMI, psn_type="11") for _ in range(2)]
+    settled = await paid(town, double, 8_000)
+    async with town.terminal(fixmedins_code=GRADED) as (terminal, _):
+        of_double, of_patient = await planned(terminal, double, 8_000), await planned(terminal, patient, 8_000)
+        await town.tell(said.person(double, ("310", HAMI, "4"), psn_type="11", version=2, merged_into=patient))
+        assert await town.refused(terminal.settle(of_double, care=Care.OUTPATIENT)) == "PLAN_STALE"
+        anew = await terminal.settle(of_patient, care=Care.OUTPATIENT)
+        assert isinstance(anew, pb.Replan)
+        assert (anew.reason, computed(anew.plan)) == ("PLAN_STALE", (2_000, 3_000, 0, 5_000))
+        await terminal.revoke(settled.setl_id, care=Care.OUTPATIENT)
+        again = await terminal.settle(anew.plan, care=Care.OUTPATIENT)
+        assert isinstance(again, pb.Replan)
+        assert computed(again.plan) == (8_000, 0, 0, 8_000)
+
+
 async def test_what_identity_has_not_told_is_not_guessed(town: Town) -> None:
     """BENEFIT_CASE_UNKNOWN without a level or without psn_type; BENEFIT_ROW_MISSING where the table is silent."""
     unknown, working = await town.person(HAMI), await town.person(HAMI, psn_type="11")
