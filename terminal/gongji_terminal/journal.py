@@ -54,7 +54,6 @@ CREATE TABLE IF NOT EXISTS plans (
     replaces text NOT NULL,
     shown_at text NOT NULL
 ) STRICT;
-CREATE INDEX IF NOT EXISTS plans_replaced ON plans (replaces) WHERE replaces <> '';
 CREATE TABLE IF NOT EXISTS plan_requests (
     plan_id text NOT NULL,
     fixmedins_code text NOT NULL,
@@ -341,11 +340,6 @@ class Journal(DurableFile):
     async def plans_like(self, ending: str) -> list[ShownPlan]:
         """The plans whose id ends so; two at most, for one is meant."""
         return await self._plans("substr(plan_id, -length(?)) = ?", ending, ending)
-
-    async def plan_instead_of(self, plan_id: str) -> ShownPlan | None:
-        """The plan that was offered when a source of this one had changed."""
-        found = await self._plans("replaces = ?", plan_id)
-        return found[0] if found else None
 
     async def _plans(self, condition: str, *values: str) -> list[ShownPlan]:
         statement = (

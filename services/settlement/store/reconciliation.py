@@ -6,7 +6,7 @@ No statement looks at more than a page, so none is long, however many records a 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import UTC, date, datetime, timedelta
+from datetime import date, datetime, timedelta
 from typing import Any, Final, TypeAlias
 from uuid import UUID
 
@@ -36,7 +36,6 @@ Connection: TypeAlias = Any
 PAGE_MAX: Final = 1_000
 _OF_BILLS: Final = frozenset({"SETTLE", "REFUND", "TOMBSTONE"})
 _NO_ID: Final = UUID(int=0)
-_BEGINNING: Final = datetime(1, 1, 1, tzinfo=UTC)
 
 # Our books. What a record says of its money is in its plan; a refund says its original's, negated.
 
