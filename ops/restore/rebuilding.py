@@ -27,7 +27,7 @@ from services.settlement.saga.coordinator import Write
 from services.settlement.saga.payment import CANCELLED, VOTE_DEADLINE_PASSED, Payment, PaymentKind, State
 from services.settlement.saga.restoring import UNCLEAR, Found, Verdict
 from services.settlement.store import payments as store
-from services.settlement.store import plans, premiums
+from services.settlement.store import plans, premiums, stays
 from services.settlement.wire.events import account_credited, bill_refunded, premium_revoked
 from services.settlement.wire.origin import Origin
 
@@ -132,6 +132,8 @@ class Rebuilder:
                 created_at,
                 NEVER,
             )
+            if inserted is not None:
+                await stays.record(connection, PaymentId(item.payment_id))
             if inserted is not None and is_of_charge(origin.key):
                 await _charged(connection, PaymentId(item.payment_id))
             if inserted is None and await store.by_id(connection, PaymentId(item.payment_id)) is None:

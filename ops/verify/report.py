@@ -22,6 +22,7 @@ INVARIANTS: Final = {
     "I11": "a day that balances has the same sums in the institution's books and in ours",
     "CLEARED": "what areas owe each other for a month that was run is what its payments say, share by share",
     "YEAR": "what a patient's year has used of the funds is what his settlements used",
+    "STAY": "each settlement of a stay is among its parts, and nothing follows the final one",
     "CHAIN": "no sealed entry was changed, removed or slipped in",
 }
 

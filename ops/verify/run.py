@@ -20,6 +20,7 @@ from ops.verify.days import check_days
 from ops.verify.journal import check_journal
 from ops.verify.ledger import Changed, Subject, changed_between, check_ledger, head_of
 from ops.verify.report import Head, Report
+from ops.verify.stays import check_stays
 from ops.verify.years import check_years
 
 CONNECT_MAX_S: Final = 5.0
@@ -78,13 +79,14 @@ class Audit:
             if whole:
                 await check_clearing(coordinator, report)
                 await check_years(coordinator, report)
+                await check_stays(coordinator, report)
                 await check_days(coordinator, report)
             for journal in self.journals:
                 await check_journal(journal, coordinator, report)
         if not self.journals:
             report.skipped["I7"] = "no terminal's journal was given (--journal FILE)"
         if not whole:
-            for name in ("I10", "I11", "CLEARED", "YEAR"):
+            for name in ("I10", "I11", "CLEARED", "YEAR", "STAY"):
                 report.skipped[name] = _NOT_IN_THIS_ROUND
         # Kept only now: a round that could not be finished, or not over everything, is done again.
         self._seen, self._followed = seen, None if report.unreadable else followed

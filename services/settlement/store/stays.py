@@ -24,6 +24,19 @@ JOIN payments p ON p.payment_id = ANY (ARRAY[s.payment_id])
 WHERE of_it.payment_id = $1 AND {_STANDING}
 ORDER BY p.created_at, p.payment_id"""  # noqa: S608  Constants.
 
+_RECORD: Final = """
+INSERT INTO stay_settlements (payment_id, psn_no, fixmedins_code, mdtrt_id, interim)
+SELECT p.payment_id, l.psn_no, l.fixmedins_code, l.document #>> '{visit,mdtrt_id}',
+       coalesce((l.document #>> '{facts,interim}')::boolean, false)
+FROM payments p JOIN plans l ON l.plan_id = ANY (ARRAY[p.plan_id])
+WHERE p.payment_id = $1 AND p.kind = 'SETTLE' AND p.infno = '2304' AND l.document #>> '{visit,mdtrt_id}' <> ''
+ON CONFLICT DO NOTHING"""
+
+
+async def record(connection: Any, payment_id: PaymentId) -> None:  # noqa: ANN401  Untyped driver.
+    """The stay of a settlement that was made anew, as its plan says; none where no ledger had kept its plan."""
+    await connection.execute(_RECORD, payment_id)
+
 
 async def parts_of(
     connection: Any,  # noqa: ANN401  Untyped driver.

@@ -24,6 +24,7 @@ MONTH: Final = 2026_11
 LEAVE: Final = UUID(int=0xA)
 PATIENTS_MONEY, FUNDERS_MONEY = UUID(int=1), UUID(int=2)
 PAID, HELD, TAKEN_BACK, REFUND, CALLED_OFF, NEVER_SEEN = (UUID(int=number) for number in range(3, 9))
+STAYS_PART, STAYS_END = UUID(int=9), UUID(int=10)
 NAMES: Final = {name: str(value) for name, value in globals().items() if name.isupper()}
 """What statements below call by name: people and payments."""
 
@@ -96,8 +97,46 @@ async def make_coordinator(connection: asyncpg.Connection) -> None:
             decided_at=NOW,
             finished_at=None if state == "COMMITTED" else NOW,
         )
+    await make_stay(connection)
     await make_cleared(connection)
     await make_balanced(connection)
+
+
+async def make_stay(connection: asyncpg.Connection) -> None:
+    """A stay in two parts, wholly paid by the fund."""
+    for payment_id, interim in ((STAYS_PART, True), (STAYS_END, False)):
+        document = json.dumps({"visit": {"mdtrt_id": "stay"}, "facts": {"interim": interim}})
+        await insert(connection, "plans", **{**plan_row(payment_id), "infno": "2303", "document": document})
+        await insert(
+            connection,
+            "payments",
+            payment_id=payment_id,
+            kind="SETTLE",
+            state="DONE",
+            fixmedins_code=HOSPITAL,
+            infno="2304",
+            msgid=f"m{payment_id.int}",
+            request_hash=bytes(32),
+            psn_no=PATIENT,
+            year=2026,
+            plan_id=UUID(int=100 + payment_id.int),
+            legs="[]",
+            amount_fen=0,
+            epoch=1,
+            created_at=NOW + timedelta(seconds=payment_id.int),
+            deadline_at=NOW + timedelta(minutes=1),
+            decided_at=NOW + timedelta(minutes=1),
+            finished_at=NOW + timedelta(minutes=1),
+        )
+        await insert(
+            connection,
+            "stay_settlements",
+            payment_id=payment_id,
+            psn_no=PATIENT,
+            fixmedins_code=HOSPITAL,
+            mdtrt_id="stay",
+            interim=interim,
+        )
 
 
 async def make_balanced(connection: asyncpg.Connection) -> None:

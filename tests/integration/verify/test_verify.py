@@ -22,6 +22,7 @@ from ops.verify.days import check_days
 from ops.verify.ledger import check_ledger
 from ops.verify.report import INVARIANTS, Report
 from ops.verify.run import Audit, verify
+from ops.verify.stays import check_stays
 from ops.verify.years import check_years
 from tests.integration.verify.sound import AREA, HELD, HOSPITAL, NAMES, NOW, PAID
 
@@ -52,6 +53,7 @@ async def violated(places: Places, *, coordinator: str = "SELECT", ledger: str =
         await check_days(connections[0], report)
         await check_clearing(connections[0], report)
         await check_years(connections[0], report)
+        await check_stays(connections[0], report)
     return violations(report)
 
 
@@ -224,7 +226,17 @@ COORDINATOR_SPOILT: Final[dict[str, tuple[str, str]]] = {
     "a year that still counts what was given back": ("YEAR", "UPDATE benefit_years SET fund_fen = 1"),
     "a year that forgot a settlement": (
         "YEAR",
-        "UPDATE plans SET plan_id = (SELECT plan_id FROM payments WHERE payment_id = '$PAID')",
+        "UPDATE plans SET plan_id = (SELECT plan_id FROM payments WHERE payment_id = '$PAID') WHERE pool = ''",
+    ),
+    "a part of a stay that is said to be of another": ("STAY", "UPDATE stay_settlements SET mdtrt_id = 'another'"),
+    "a part that its stay has forgotten": (
+        "STAY",
+        "DELETE FROM stay_settlements WHERE payment_id = '$STAYS_END'",
+    ),
+    "a stay that went on after its end": (
+        "STAY",
+        """UPDATE plans SET document = jsonb_set(document, '{facts,interim}', 'false');
+           UPDATE stay_settlements SET interim = false""",
     ),
     "a premium without a payment": (
         "I10",

@@ -19,13 +19,14 @@ from gongji_terminal.failures import failure_of
 from gongji_terminal.msgid import next_msgid
 from kernel.clock import business_date
 from kernel.failures import Failure
-from kernel.ids import PlanId
+from kernel.ids import PaymentId, PlanId
 from kernel.policy import PolicyBook
 from services.settlement.clients import LedgerClient
 from services.settlement.domain.lines import LINES_MAX, LinesRequired
 from services.settlement.domain.payment import clr_type_of
 from services.settlement.operations.planning import Desk, pre_settle
 from services.settlement.operations.refusing import Refusals
+from services.settlement.store import stays
 from services.settlement.wire.desk import presented as presented_of
 from tests.integration.settlement.desk import said
 from tests.integration.settlement.desk.town import (
@@ -145,6 +146,24 @@ async def test_a_stay_is_taken_back_from_its_end(town: Town) -> None:
     )
     await settled(town, stay(town, patient, interim=True), infno="2304")
     assert await town.refused(revoked(town, first, "2305")) == "LATER_SETTLEMENT_STANDS"
+
+
+async def test_the_end_of_a_stay_that_was_made_anew_closes_it(town: Town) -> None:
+    """As a restore makes its row: from the plan, with the same part of the same stay; an outpatient bill has none."""
+    patient = await town.person(past=10_000)
+    last = await settled(town, stay(town, patient, interim=False), infno="2304")
+    visit = await settled(town, town.presented(patient, 100), infno="2207")
+    async with town.database.driver_transaction() as connection:
+        kept = await connection.fetch("DELETE FROM stay_settlements WHERE psn_no = $1 RETURNING *", patient)
+    await settled(town, stay(town, patient, interim=True, mdtrt_id="other"), infno="2304")
+    async with town.database.driver_transaction() as connection:
+        for setl_id in (last.setl_id, visit.setl_id):
+            await stays.record(connection, PaymentId(UUID(setl_id)))
+        again = await connection.fetch(
+            "SELECT * FROM stay_settlements WHERE psn_no = $1 AND mdtrt_id = 'stay'", patient
+        )
+    assert again == kept
+    assert await town.refused(town.desk.PreSettle(stay(town, patient, interim=True), timeout=CALL_S)) == "VISIT_CLOSED"
 
 
 async def test_of_two_final_plans_of_a_stay_one_is_paid(town: Town) -> None:
