@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import queue
 import sqlite3
 import threading
 from collections.abc import Callable
 from concurrent.futures import Future
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Self, TypeAlias, TypeVar
 
@@ -67,6 +69,9 @@ class DurableFile:
 
 
 def _opened(path: str, schema: str) -> sqlite3.Connection:
+    with suppress(FileExistsError):
+        # Its owner's alone: it holds personal numbers. SQLite gives the files beside it the same mode.
+        os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
     connection = sqlite3.connect(path, isolation_level=None)
     connection.execute("PRAGMA journal_mode = WAL")
     connection.execute("PRAGMA synchronous = FULL")

@@ -11,7 +11,8 @@ import os
 import sqlite3
 import sys
 from collections.abc import Mapping, Sequence
-from typing import Any, Final
+from contextlib import suppress
+from typing import Any, Final, NoReturn
 
 from gongji_terminal import config as settings
 from gongji_terminal.alone import Busy
@@ -22,15 +23,24 @@ from gongji_terminal.voice import Voice
 
 DESCRIPTION: Final = "A terminal of Gongji (医保个人账户家庭共济) for hospital and pharmacy systems."
 STUB: Final = "stub"
+LISTINGS: Final = frozenset({"journal", "statement"})
+"""Who reads them may stop reading."""
 ENDS: Final = (
     "Exit codes: 0 done · 1 refused, nothing was taken · 2 command line, settings or a file wrong · 3 a new plan to "
     "consent to · 4 no answer, `resume` finds out · 5 reversed · 6 differences · 7 busy · 130 ctrl-C."
 )
 
 
+class _Parser(argparse.ArgumentParser):
+    """A wrong command line ends like whatever else is wrong, so that `--json` is JSON then too."""
+
+    def error(self, message: str) -> NoReturn:
+        raise Wrong(f"{self.format_usage()}{self.prog}: {message}")
+
+
 def parser() -> argparse.ArgumentParser:
     """Every command with its options."""
-    every = argparse.ArgumentParser(add_help=False)
+    every = _Parser(add_help=False)
     every.add_argument(
         "--config",
         metavar="FILE",
@@ -45,7 +55,7 @@ def parser() -> argparse.ArgumentParser:
         help="answers as JSON, a line each; amounts in fen",
     )
     every.add_argument("--lang", choices=settings.LANGUAGES, default=argparse.SUPPRESS, help="Chinese or English")
-    top = argparse.ArgumentParser(prog="gongji-terminal", description=DESCRIPTION, epilog=ENDS, parents=[every])
+    top = _Parser(prog="gongji-terminal", description=DESCRIPTION, epilog=ENDS, parents=[every])
     commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
 
     def add_parser(name: str, run: Run, *, help: str) -> argparse.ArgumentParser:  # noqa: A002  As argparse has it.
@@ -69,17 +79,36 @@ def main(arguments: Sequence[str] | None = None) -> int:
     words = list(sys.argv[1:] if arguments is None else arguments)
     if words[:1] == [STUB]:
         return _stub(words[1:])
-    given = _parsed(words)
+    voice = Voice(language=_language(None, None), as_json="--json" in words)
+    try:
+        given = _parsed(words)
+    except Wrong as wrong:
+        return int(_wrong(voice, str(wrong)))
     given.config = getattr(given, "config", None)
     voice = Voice(language=_language(given, None), as_json=getattr(given, "as_json", False))
     try:
         return int(_done(given, voice))
-    except BrokenPipeError:
-        # Whoever read the listing has seen enough; nothing may be flushed into the closed pipe at the end.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return int(Exit.DONE)
     except (Wrong, settings.ConfigWrong, Busy, TerminalRefusal, Unanswered, sqlite3.Error, KeyboardInterrupt) as end:
         return int(_ended(voice, end))
+    except Exception as unforeseen:  # noqa: BLE001  A traceback ends with 1, which says that nothing was taken.
+        return int(_cut_short(given, unforeseen))
+
+
+def _cut_short(given: argparse.Namespace, problem: Exception) -> Exit:
+    """The answer could not be said, or the disk failed after it came: what was done is in the journal alone.
+
+    Its text may hold what a person typed, so only its kind is told.
+    """
+    with suppress(OSError, ValueError):
+        # What waits for an output that takes nothing may not be flushed into it at the end.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    if isinstance(problem, BrokenPipeError) and given.command in LISTINGS:
+        return Exit.DONE
+    with suppress(OSError):
+        sys.stderr.write(
+            f"gongji-terminal: cut short by {type(problem).__name__}; what was done: gongji-terminal resume\n"
+        )
+    return Exit.UNANSWERED
 
 
 def _parsed(words: Sequence[str]) -> argparse.Namespace:
@@ -126,6 +155,8 @@ def _ended(voice: Voice, end: BaseException) -> Exit:
                 "已中断；已发出的请求在日志中：gongji-terminal resume",
                 "Interrupted. What was sent is in the journal: gongji-terminal resume",
             )
+            if voice.as_json:
+                voice.answer({"outcome": "interrupted"}, [])
             return Exit.INTERRUPTED
         case _:
             return _wrong(voice, str(end))
@@ -167,7 +198,7 @@ def _wrong(voice: Voice, text: str) -> Exit:
 
 
 def _language(
-    given: argparse.Namespace, config: settings.Config | None, environment: Mapping[str, str] = os.environ
+    given: argparse.Namespace | None, config: settings.Config | None, environment: Mapping[str, str] = os.environ
 ) -> str:
     """As asked for, as the settings say, English where the system speaks it, else Chinese."""
     asked: Any = getattr(given, "lang", None) or (config.language if config else None)

@@ -59,6 +59,9 @@ class OpenVisits:
 
     def end_all(self, *, expired_at: datetime | None = None) -> None:
         """Every one, or every one whose time is over by then."""
+        if expired_at is None:
+            for half_written in self._folder.glob("*.new"):
+                half_written.unlink(missing_ok=True)
         for file in self._folder.glob("*.json"):
             if expired_at is not None and self.find(file.stem, now=expired_at) is not None:
                 continue

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import re
 import sys
@@ -27,6 +28,10 @@ class Voice:
         self.as_json = as_json
         self._out = out or sys.stdout
         self._err = err or sys.stderr
+        self._takes_all = (self._out.encoding or "utf-8").lower().replace("-", "") == "utf8"
+        if isinstance(self._out, io.TextIOWrapper):
+            # An answer that a console cannot show in full is better than none to money that moved.
+            self._out.reconfigure(errors="backslashreplace")
 
     def of(self, zh: str, en: str) -> str:
         """The one of the two that is spoken here."""
@@ -35,7 +40,7 @@ class Voice:
     def answer(self, document: Mapping[str, object], lines: Sequence[str]) -> None:
         """What the command was asked for, in one of its two forms."""
         if self.as_json:
-            self._out.write(json.dumps(document, ensure_ascii=False) + "\n")
+            self._out.write(json.dumps(document, ensure_ascii=not self._takes_all) + "\n")
         else:
             self._out.writelines(line + "\n" for line in lines)
         self._out.flush()

@@ -6,6 +6,8 @@ import argparse
 import re
 from typing import Final
 
+import grpc
+
 from gongji.settlement.v1 import settlement_pb2 as pb
 from gongji_terminal.alone import alone_with
 from gongji_terminal.care import Care, care_settled_by
@@ -75,11 +77,14 @@ async def _stands(at: Session, shown: ShownPlan, earlier: Entry) -> Exit:
         case EntryState.REPLANNED:
             return await _paid(at, shown, pb.Replan.FromString(earlier.answer))
         case _:
+            # `resume` was just here and could not end it: whatever the desk says now, it may still come to be done.
             try:
                 found = await at.terminal.get(infno=earlier.infno, msgid=earlier.msgid)
-            except Unanswered as silence:
-                return unanswered(at.voice, silence, earlier)
-            return told(at, found.settlement)
+            except (TerminalRefusal, Unanswered) as failure:
+                return unanswered(at.voice, Unanswered(failure.code, failure.reason), earlier)
+            if found.settlement.state == pb.SETTLEMENT_STATE_SETTLED:
+                return told(at, found.settlement)
+            return unanswered(at.voice, Unanswered(grpc.StatusCode.UNAVAILABLE), earlier)
 
 
 async def _find_plan(at: Session, ending: str) -> ShownPlan:

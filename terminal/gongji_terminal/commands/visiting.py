@@ -212,7 +212,7 @@ def _bill(arguments: argparse.Namespace) -> tuple[pb.Bill, list[pb.BillLine]]:
             raise Wrong(f"{pair}: a bill's field is NAME=VALUE")
         document[name] = value
     lines = document.pop("lines", [])
-    if not document or not isinstance(lines, list):
+    if not document or not isinstance(lines, list) or not all(isinstance(line, dict) for line in lines):
         raise Wrong("what is the bill? --bill FILE, or such as med_type=11 medfee_sumamt=12000 inscp_scp_amt=12000")
     try:
         return (
@@ -225,7 +225,11 @@ def _bill(arguments: argparse.Namespace) -> tuple[pb.Bill, list[pb.BillLine]]:
 
 def _read_bill(name: str) -> dict[str, Any]:
     try:
-        text = sys.stdin.read(BILL_BYTES_MAX) if name == "-" else Path(name).read_text(encoding="utf-8")
+        if name == "-":
+            text = sys.stdin.read(BILL_BYTES_MAX)
+        else:
+            with Path(name).open(encoding="utf-8") as opened:
+                text = opened.read(BILL_BYTES_MAX)
         document = json.loads(text)
     except (OSError, ValueError, RecursionError) as problem:
         raise Wrong(f"{name} is no bill: {problem}") from None

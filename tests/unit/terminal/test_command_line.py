@@ -1,0 +1,175 @@
+"""The real process, given rubbish or an output that takes nothing: its exit code is true."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import stat
+import subprocess
+import sys
+from collections.abc import AsyncIterator, Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Final, TypeAlias
+
+import grpc
+import pytest
+
+from gongji.settlement.v1 import settlement_pb2 as pb
+from gongji.settlement.v1.settlement_pb2_grpc import SettlementServiceServicer, add_SettlementServiceServicer_to_server
+from gongji_terminal.journal import Journal, ShownPlan
+from gongji_terminal.nameless import nameless
+
+Context: TypeAlias = "grpc.aio.ServicerContext[object, object]"
+
+HOSPITAL: Final = "H65010000001"
+PLAN: Final = "0190a1b2-0000-7000-8000-0000deadbeef"
+MSGID: Final = f"{HOSPITAL}202611211000000100"
+NOW: Final = datetime.now(UTC)
+
+
+def settings(folder: Path, address: str = "127.0.0.1:9") -> Path:
+    """A terminal's settings in this folder."""
+    file = folder / "terminal.toml"
+    file.write_text(
+        f'fixmedins_code = "{HOSPITAL}"\nterminal_no = "T01"\nnumber = 1\nsettlement = "{address}"\n'
+        f'identity = "{address}"\njournal = "journal.db"\nlanguage = "zh"\n'
+        "[patience]\nattempt_s = 5\nrequest_s = 0.2\n",
+        encoding="utf-8",
+    )
+    return file
+
+
+def ran(
+    file: Path, *words: str, environment: Mapping[str, str] | None = None, out: int = subprocess.PIPE
+) -> subprocess.CompletedProcess[bytes]:
+    """The process to its end."""
+    return subprocess.run(  # noqa: S603  Our own module.
+        [sys.executable, "-m", "gongji_terminal", *words, "--config", str(file)],
+        env={**os.environ, **(environment or {})},
+        stdout=out,
+        stderr=subprocess.PIPE,
+        stdin=subprocess.DEVNULL,
+        timeout=60,
+        check=False,
+    )
+
+
+class Undecided(SettlementServiceServicer):
+    """A desk that has every request under way, and decides none of them."""
+
+    def __init__(self) -> None:
+        self.state: pb.SettlementState.ValueType = pb.SETTLEMENT_STATE_IN_PROGRESS
+
+    async def GetSettlement(self, _: pb.GetSettlementRequest, __: object) -> pb.GetSettlementResponse:  # noqa: N802  The contract's.
+        """The same of every request."""
+        return pb.GetSettlementResponse(settlement=pb.Settlement(setl_id=PLAN, state=self.state))
+
+    async def ReverseTransaction(  # type: ignore[override]  # noqa: N802  It never answers.
+        self, _: pb.ReverseTransactionRequest, context: Context
+    ) -> None:
+        """Silence."""
+        await context.abort(grpc.StatusCode.UNAVAILABLE, "not now")
+
+
+@pytest.fixture
+async def undecided() -> AsyncIterator[tuple[Undecided, str]]:
+    """Such a desk and where it listens."""
+    server = grpc.aio.server()
+    desk = Undecided()  # type: ignore[abstract]  # What `pay` asks of it, it has.
+    add_SettlementServiceServicer_to_server(desk, server)
+    port = server.add_insecure_port("127.0.0.1:0")
+    await server.start()
+    yield desk, f"127.0.0.1:{port}"
+    await server.stop(0)
+
+
+async def asked_for(folder: Path) -> None:
+    """The journal of a terminal that died while it paid PLAN."""
+    async with Journal(folder / "journal.db") as journal:
+        plan = pb.Plan(plan_id=PLAN, digest=b"d" * 32)
+        await journal.keep_plan(ShownPlan(PLAN, HOSPITAL, "OUTPATIENT", "V1", nameless(plan), ""), now=NOW)
+        await journal.write(
+            fixmedins_code=HOSPITAL,
+            terminal=1,
+            infno="2207",
+            now=NOW,
+            make_msgid=lambda _: MSGID,
+            make_request=lambda _: pb.SettleRequest(plan_id=PLAN).SerializeToString(),
+            plan_id=PLAN,
+        )
+
+
+async def test_an_undecided_payment_is_not_called_paid(undecided: tuple[Undecided, str], tmp_path: Path) -> None:
+    """`pay` of a plan whose earlier request is still under way says unanswered (4), not settled (0)."""
+    await asked_for(tmp_path)
+    done = await asyncio.to_thread(ran, settings(tmp_path, undecided[1]), "pay", PLAN[-12:], "--json")
+    assert (done.returncode, json.loads(done.stdout)["outcome"]) == (4, "unanswered")
+
+
+@pytest.mark.parametrize("full", ["/dev/full", "a closed pipe"])
+async def test_an_answer_that_cannot_be_said_is_not_called_refused(
+    undecided: tuple[Undecided, str], tmp_path: Path, full: str
+) -> None:
+    """`pay` that was done, with an output that takes nothing, ends with 4: neither 1 (nothing taken) nor 0."""
+    await asked_for(tmp_path)
+    undecided[0].state = pb.SETTLEMENT_STATE_SETTLED
+    if full == "/dev/full":
+        out = os.open(full, os.O_WRONLY)
+    else:
+        reading, out = os.pipe()
+        os.close(reading)
+    try:
+        done = await asyncio.to_thread(ran, settings(tmp_path, undecided[1]), "pay", PLAN[-12:], "--json", out=out)
+    finally:
+        os.close(out)
+    assert done.returncode == 4
+    assert b"Traceback" not in done.stderr
+
+
+async def test_a_console_without_chinese_hears_what_was_paid(undecided: tuple[Undecided, str], tmp_path: Path) -> None:
+    """Where the output takes ASCII alone, `pay` that was done still ends with 0 and names the settlement."""
+    await asked_for(tmp_path)
+    undecided[0].state = pb.SETTLEMENT_STATE_SETTLED
+    done = await asyncio.to_thread(
+        ran, settings(tmp_path, undecided[1]), "pay", PLAN[-12:], environment={"PYTHONIOENCODING": "ascii"}
+    )
+    assert done.returncode == 0, done.stderr
+    assert PLAN.encode() in done.stdout
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["--json"],
+        ["--json", "sell"],
+        ["pay", "--json"],
+        ["journal", "--json", "--day", "never"],
+        ["--json", "plan", "x"],
+    ],
+)
+def test_a_wrong_command_line_is_json_too(tmp_path: Path, words: list[str]) -> None:
+    """Whatever is wrong with the words, `--json` answers one JSON object with `wrong`, and 2."""
+    done = ran(settings(tmp_path), *words)
+    assert (done.returncode, json.loads(done.stdout)["outcome"]) == (2, "wrong")
+
+
+@pytest.mark.parametrize("bill", ['{"med_type": "11", "lines": [1]}', '{"med_type": "11", "lines": [[]]}', "[]", "{"])
+def test_a_rubbish_bill_is_wrong(tmp_path: Path, bill: str) -> None:
+    """A file that is no bill ends with 2 before anything is sent."""
+    (tmp_path / "bill.json").write_text(bill, encoding="utf-8")
+    done = ran(settings(tmp_path), "plan", "--bill", str(tmp_path / "bill.json"), "--json")
+    assert (done.returncode, json.loads(done.stdout)["outcome"]) == (2, "wrong")
+
+
+def test_an_endless_bill_is_wrong(tmp_path: Path) -> None:
+    """A file without an end is read as far as a bill may go, and refused with 2."""
+    done = ran(settings(tmp_path), "plan", "--bill", "/dev/zero", "--json")
+    assert (done.returncode, json.loads(done.stdout)["outcome"]) == (2, "wrong")
+
+
+def test_a_journal_is_its_owners_alone(tmp_path: Path) -> None:
+    """The journal holds personal numbers: nobody else on the machine may read it or what SQLite puts beside it."""
+    assert ran(settings(tmp_path), "journal").returncode == 0
+    assert stat.S_IMODE((tmp_path / "journal.db").stat().st_mode) == 0o600
