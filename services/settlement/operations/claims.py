@@ -247,7 +247,7 @@ async def _approved(
     if wants_second_look(claim) is not is_first:
         raise _MovedOnError
     if is_first:
-        await store.look_again(connection, claim, assessment)
+        await store.approve_first(connection, claim, assessment)
         return
     await store.approve(
         connection,

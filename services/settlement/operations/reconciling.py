@@ -61,7 +61,7 @@ class Books:
 
 @value
 class Announced:
-    """How an upload begins."""
+    """An upload's header: whose books, of which days, and how many rows follow it."""
 
     fixmedins_code: FixmedinsCode
     period: Period
@@ -82,7 +82,7 @@ class Compared:
 
 @value
 class DayView:
-    """How a day stands."""
+    """A day as it stands: our totals by group, and the upload that counts (None: none) with its differences counted."""
 
     ours: dict[Group, Total]
     latest: Latest | None

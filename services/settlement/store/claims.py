@@ -102,13 +102,13 @@ async def lock_invoice(connection: Connection, claim: Claim) -> bool:
 
 
 async def refuse(connection: Connection, claim: Claim, *, opter: str, cause: str) -> None:
-    """An officer refuses it."""
+    """Keeps an officer's refusal; its invoice is free for another claim."""
     await _decided(connection, claim, approved=False, opter=opter, cause=cause)
     await connection.execute(_MOVE, claim.asked.claim_id, Stored.REFUSED.value)
 
 
-async def look_again(connection: Connection, claim: Claim, assessment: Assessment) -> None:
-    """The first of two approves it."""
+async def approve_first(connection: Connection, claim: Claim, assessment: Assessment) -> None:
+    """Keeps the first of two approvals and its figures, in fen; another officer decides next (SECOND_LOOK)."""
     await _decided(connection, claim, approved=True, opter=assessment.opter, cause=assessment.cause)
     figures = (assessment.act_pay_dedc, assessment.hifp_pay)
     await connection.execute(_ASSESS, claim.asked.claim_id, Stored.SECOND_LOOK.value, *figures)
