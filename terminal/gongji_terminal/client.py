@@ -11,7 +11,7 @@ import asyncio
 import random
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Final, TypeAlias, TypeVar, Unpack
@@ -383,11 +383,16 @@ class Terminal:
         return answer
 
     async def _reversed(self, *, infno: str, msgid: str) -> Reversed:
-        """Sends a 2601 and writes down what came of it, also at the request if it was this terminal's."""
+        """Sends a 2601 and writes down what came of it, also at the request if it was this terminal's.
+
+        What was paid is known first: until then the request stays open here, and the same 2601 is told the same.
+        """
         request = pb.ReverseTransactionRequest(fixmedins_code=self.fixmedins_code, oinfno=infno_of(infno), omsgid=msgid)
         answer: pb.ReverseTransactionResponse = await self._patiently(self._settlement.ReverseTransaction, request)
         refund = answer.refund if answer.HasField("refund") else None
         records = [] if refund is None else [record_of(refund, reversed_infno=infno, reversed_msgid=msgid)]
+        for record in records:
+            await self._know(record.original_setl_id)
         entry = await self._journal.find(fixmedins_code=self.fixmedins_code, infno=infno, msgid=msgid)
         if entry is not None:
             told = Told(
@@ -400,16 +405,13 @@ class Terminal:
             await self._journal.note_told(entry, told, now=self._now())
         for record in records:
             await self._journal.keep_record(record)
-            await self._know(record.original_setl_id)
         return Reversed(msgid, refund)
 
     async def _know(self, setl_id: str) -> None:
-        """The day's books have what was paid as well, if only its reversal was heard of; a failure is nobody's harm."""
+        """The day's books have what was paid as well, if only its reversal was heard of; Unanswered if it stays so."""
         if await self._journal.record(setl_id) is None:
-            request = pb.GetSettlementRequest(fixmedins_code=self.fixmedins_code, setl_id=setl_id)
-            with suppress(TerminalRefusal, Unanswered):
-                found = await self._once(self._settlement.GetSettlement, request)
-                await self._journal.keep_record(record_of(found.settlement))
+            found = await self.get(setl_id=setl_id)
+            await self._journal.keep_record(record_of(found.settlement))
 
     async def _believe(self, entry: Entry, found: pb.GetSettlementResponse) -> Outcome:
         """What was found out is as good as the answer that never came."""

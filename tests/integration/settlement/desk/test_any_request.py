@@ -102,7 +102,7 @@ def _of_claims(psn_no: str) -> dict[str, Message]:
             request_id=request_id,
             psn_no=psn_no,
             fixmedins_code=HOSPITAL,
-            invoice_no=uuid4().hex,
+            invoice_no=uuid4().hex.upper(),
             bill=bill,
             documents=[paper],
         ),

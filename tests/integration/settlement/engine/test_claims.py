@@ -66,7 +66,7 @@ class Office:
             "claim_id": uuid4(),
             "psn_no": claimant,
             "fixmedins_code": HOSPITAL,
-            "invoice_no": uuid4().hex,
+            "invoice_no": uuid4().hex.upper(),
             "med_type": "11",
             "bill": Bill(total_fen, 0, 0, 0, total_fen),
             "documents": (Document("INVOICE", bytes(32), 1),),
@@ -249,7 +249,7 @@ class TestInvoices:
     async def test_an_invoice_is_claimed_once_however_many_file_it_at_once(self, office: Office) -> None:
         """One claim stands; the same request is the same claim."""
         claimant, _ = await office.family()
-        invoice_no, claim_id = uuid4().hex, uuid4()
+        invoice_no, claim_id = uuid4().hex.upper(), uuid4()
         outcomes = await asyncio.gather(
             *(office.files(claimant, invoice_no=invoice_no) for _ in range(4)), return_exceptions=True
         )
