@@ -23,6 +23,7 @@ INVARIANTS: Final = {
     "CLEARED": "what areas owe each other for a month that was run is what its payments say, share by share",
     "YEAR": "what a patient's year has used of the funds is what his settlements used",
     "STAY": "each settlement of a stay is among its parts, and nothing follows the final one",
+    "CLAIM": "what was taken for a claim is its family's part, what is paid out is what was approved, nothing twice",
     "CHAIN": "no sealed entry was changed, removed or slipped in",
 }
 

@@ -15,6 +15,7 @@ from chassis.db import DRIVER_ERRORS
 from ops.places import Places
 from ops.verify.across import Followed, check_across
 from ops.verify.chain import check_chain
+from ops.verify.claims import check_claims
 from ops.verify.clearing import check_clearing
 from ops.verify.days import check_days
 from ops.verify.journal import check_journal
@@ -80,13 +81,14 @@ class Audit:
                 await check_clearing(coordinator, report)
                 await check_years(coordinator, report)
                 await check_stays(coordinator, report)
+                await check_claims(coordinator, report)
                 await check_days(coordinator, report)
             for journal in self.journals:
                 await check_journal(journal, coordinator, report)
         if not self.journals:
             report.skipped["I7"] = "no terminal's journal was given (--journal FILE)"
         if not whole:
-            for name in ("I10", "I11", "CLEARED", "YEAR", "STAY"):
+            for name in ("I10", "I11", "CLEARED", "YEAR", "STAY", "CLAIM"):
                 report.skipped[name] = _NOT_IN_THIS_ROUND
         # Kept only now: a round that could not be finished, or not over everything, is done again.
         self._seen, self._followed = seen, None if report.unreadable else followed

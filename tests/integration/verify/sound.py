@@ -29,6 +29,11 @@ NAMES: Final = {name: str(value) for name, value in globals().items() if name.is
 """What statements below call by name: people and payments."""
 
 
+_CLAIM: Final = """
+    INSERT INTO claims (claim_id, psn_no, area, fixmedins_code, invoice_no, med_type, bill, documents, content)
+    VALUES (gen_random_uuid(), '1', '650100', 'H65010000001', 'B-1', '11', '{"medfee_sumamt": 10}', '[]', sha256(''))"""
+
+
 async def insert(connection: asyncpg.Connection, table: str, **columns: object) -> None:
     """One row."""
     places = ", ".join(f"${place}" for place in range(1, len(columns) + 1))
@@ -58,6 +63,7 @@ async def make_coordinator(connection: asyncpg.Connection) -> None:
         fund_fen=20,
         large_fen=0,
     )
+    await connection.execute(_CLAIM)
     await insert(
         connection,
         "benefit_years",

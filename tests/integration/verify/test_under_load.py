@@ -233,6 +233,12 @@ async def plant(victims: Sequence[tuple[Family, Settled]], connections: dict[str
     await coordinator.execute(  # YEAR
         "INSERT INTO benefit_years VALUES ($1, 2026, '310', 'planted', 1, 0, 0)", families[5].patient
     )
+    await coordinator.execute(  # CLAIM
+        """INSERT INTO payout_orders (order_id, area, opter, lines_count, total_fen, sha256)
+           VALUES ($1, $2, 'zhang01', 1, 1, sha256(''))""",
+        STRANGER,
+        HAMI,
+    )
     await coordinator.execute("ALTER TABLE payments ALTER msgid DROP NOT NULL")  # I10
     for _ in range(2):
         await coordinator.execute(

@@ -17,6 +17,7 @@ from kernel.ids import time_ordered_uuid
 from ops.places import Places
 from ops.verify.across import check_across
 from ops.verify.chain import check_chain
+from ops.verify.claims import check_claims
 from ops.verify.clearing import check_clearing
 from ops.verify.days import check_days
 from ops.verify.ledger import check_ledger
@@ -54,6 +55,7 @@ async def violated(places: Places, *, coordinator: str = "SELECT", ledger: str =
         await check_clearing(connections[0], report)
         await check_years(connections[0], report)
         await check_stays(connections[0], report)
+        await check_claims(connections[0], report)
     return violations(report)
 
 
@@ -174,6 +176,11 @@ GIVEN: Final = f"""
         jsonb_build_object('leg_no', 1, 'area', '{AREA}', 'role', 'OWN', 'past_fen', 10, 'current_fen', 0),
         jsonb_build_object('leg_no', 2, 'area', '{AREA}', 'role', 'RECEIVER', 'past_fen', {{}}, 'current_fen', 0)
     ), {{}}"""
+_CLAIM: Final = """
+    INSERT INTO claims (claim_id, psn_no, area, fixmedins_code, invoice_no, med_type, bill, documents, content, state,
+                        payment_id, family_fen, fund_fen)
+    SELECT gen_random_uuid(), '1', '650100', 'H65010000001', 'A-1', '11', '{{"medfee_sumamt": 10}}', '[]', sha256(''),
+           '{state}', p.id, (p.id IS NOT NULL)::int, {fund} FROM (SELECT {payment}::uuid AS id) p"""
 COORDINATOR_SPOILT: Final[dict[str, tuple[str, str]]] = {
     "done, and still held there": (
         "I3",
@@ -243,6 +250,14 @@ COORDINATOR_SPOILT: Final[dict[str, tuple[str, str]]] = {
         """INSERT INTO premium_payments VALUES
                (gen_random_uuid(), gen_random_uuid(), '1', '2', 2027, '650100', 'OWN', '', 1)""",
     ),
+    "an order of payout with none of its claims": (
+        "CLAIM",
+        """INSERT INTO payout_orders (order_id, area, opter, lines_count, total_fen, sha256)
+           VALUES (gen_random_uuid(), '650100', 'zhang01', 1, 1, sha256(''))""",
+    ),
+    "an approved claim that nobody approved": ("CLAIM", _CLAIM.format(state="APPROVED", payment="NULL", fund=1)),
+    "a claim that pays more than its bill": ("CLAIM", _CLAIM.format(state="SUBMITTED", payment="NULL", fund=11)),
+    "a claim whose payment is missing": ("CLAIM", _CLAIM.format(state="REFUSED", payment="gen_random_uuid()", fund=1)),
     "one key with two outcomes": (
         "I10",
         """ALTER TABLE payments DROP CONSTRAINT payments_key;

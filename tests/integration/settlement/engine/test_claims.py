@@ -9,11 +9,14 @@ from hashlib import sha256
 from typing import Any
 from uuid import UUID, uuid4
 
+import asyncpg
 import pytest
 
 from gongji.ledger.v1 import ledger_pb2
 from gongji.settlement.v1 import events_pb2
 from kernel.ids import FixmedinsCode, PsnNo
+from ops.verify.claims import check_claims
+from ops.verify.report import Report
 from services.settlement.domain.bill import Bill
 from services.settlement.domain.claim import (
     FOUR_EYES_ABOVE_FEN,
@@ -38,6 +41,7 @@ INSERT INTO bindings (binding_id, version, funder_psn_no, beneficiary_psn_no, st
                       authorisation_id, funder_area)
 VALUES ($1, 1, $2, $3, 'ACTIVE', '', 'PARENT', now(), $4, $5)"""
 _CHARGES = "SELECT count(*) FROM payments WHERE infno = 'CLAIM' AND psn_no = $1 AND state IN ('COMMITTED', 'DONE')"
+_SWELL = "UPDATE claims SET family_fen = family_fen + 1 WHERE claim_id = $1"
 _EVENTS = "SELECT payload FROM outbox WHERE subject = 'claim_decided' ORDER BY occurred_at"
 
 
@@ -90,6 +94,15 @@ class Office:
     async def appeals(self, claim: Claim, by: PsnNo, objection: str = "it was in scope") -> Claim:
         """The claimant objects."""
         return await claims.appeal(self.relatives.room, claim_id=claim.asked.claim_id, psn_no=by, objection=objection)
+
+    async def unsound(self) -> list[str]:
+        """What `gongji verify` says of claims."""
+        report, connection = Report(), await asyncpg.connect(self.relatives.town.database_url)
+        try:
+            await check_claims(connection, report)
+        finally:
+            await connection.close()
+        return report.checks["CLAIM"].findings
 
     async def told(self, claim: Claim) -> list[events_pb2.ClaimDecided]:
         """What other rooms are told of it, in order."""
@@ -304,6 +317,9 @@ class TestPayout:
         assert sha256(claims.csv_of(order_id, HAMI, again.lines)).digest() == again.sha256
         stands = await claims.view(room, claim_id=approved[0].asked.claim_id)
         assert (stands.state, stands.payout_order_id) == (ClaimState.ORDERED, order_id)
+        assert await office.unsound() == []
+        await office.relatives.town.forget(_SWELL, stands.asked.claim_id)
+        assert len(await office.unsound()) == 2
         assert await reason_of(claims.order_payout(room, order_id=uuid4(), area=HAMI, opter=LI)) == (
             "CLAIMS_NONE_PAYABLE"
         )
