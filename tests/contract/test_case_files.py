@@ -49,6 +49,7 @@ EVENTS_WITHOUT: Final = {
     "notify settlement.transfer_changed": "tests/e2e/test_wallets.py",
     "notify settlement.account_closed": "tests/e2e/test_moving.py",
     "notify settlement.premium_changed": "tests/integration/settlement",
+    "notify settlement.claim_decided": "tests/integration/settlement/engine/test_claims.py",
     "notify settlement.account_moved": "tests/e2e/test_moving.py",
     "notify settlement.credential_refused": "notify tells nobody of it",
 }

@@ -233,6 +233,13 @@ async def plant(victims: Sequence[tuple[Family, Settled]], connections: dict[str
     await coordinator.execute(  # YEAR
         "INSERT INTO benefit_years VALUES ($1, 2026, '310', 'planted', 1, 0, 0)", families[5].patient
     )
+    await coordinator.execute(  # STAY
+        """INSERT INTO stay_settlements (payment_id, psn_no, fixmedins_code, mdtrt_id, interim)
+           VALUES ($1, $2, $3, 'planted', true)""",
+        paid[6].payment_id,
+        families[6].patient,
+        HOSPITAL,
+    )
     await coordinator.execute(  # CLAIM
         """INSERT INTO payout_orders (order_id, area, opter, lines_count, total_fen, sha256)
            VALUES ($1, $2, 'zhang01', 1, 1, sha256(''))""",

@@ -104,6 +104,7 @@ class SubmitClaimRequest(_message.Message):
     """Whose bill it was, and who is paid."""
     fixmedins_code: _builtins.str
     invoice_no: _builtins.str
+    """票据号码; letters large, nothing between them, so that one paper has one number."""
     @_builtins.property
     def bill(self) -> _settlement_pb2.Bill:
         """As the papers say; what funds pay is the officer's to say."""
