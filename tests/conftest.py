@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import shutil
+import signal
 import sys
 import time
 import uuid
@@ -43,6 +44,9 @@ def _is_worker(config: pytest.Config) -> bool:
 def pytest_configure(config: pytest.Config) -> None:
     """Marks the session; with pytest-xdist, starts one PostgreSQL and one NATS for all workers."""
     new_session()
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        # A shell's background job: what is started here would pass ctrl-C over as well.
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     if not _is_worker(config) and getattr(config.option, "numprocesses", None):
         config.stash[_SERVERS] = (runner, stack) = (asyncio.Runner(), AsyncExitStack())
         os.environ[POSTGRES_VARIABLE] = runner.run(stack.enter_async_context(postgres_server())).url("postgres")

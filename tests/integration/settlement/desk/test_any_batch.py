@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
 from typing import Any, Final
 from uuid import uuid4
 
@@ -10,8 +11,11 @@ from google.protobuf.message import Message
 
 from gongji.ledger.v1 import ledger_pb2 as pb
 from kernel.failures import Failure, Kind
+from ops.embedded.databases import Databases
 from tests.anything import changed, descriptor_of, examples, message_of
+from tests.integration.settlement.desk import town as building
 from tests.integration.settlement.desk.town import HAMI, Town
+from tests.servers import NatsServer
 
 NOBODY: Final = "650500999999999"
 """Of this test alone: what gets through may freeze or close his account."""
@@ -21,6 +25,13 @@ ACCOUNT: Final = pb.AccountRef(psn_no=NOBODY, account_kind=pb.ACCOUNT_KIND_PERSO
 LEG: Final = pb.Leg(
     leg_no=1, psn_no=NOBODY, account_kind=pb.ACCOUNT_KIND_PERSONAL, role=pb.ROLE_OWN, past_fen=1, year=2026
 )
+
+
+@pytest.fixture(scope="module")
+async def town(postgres: Databases, nats: NatsServer, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Town]:
+    """A town of this file alone: a batch of a later epoch shuts its ledger for whoever comes with the one of before."""
+    async with building.town(postgres, nats, tmp_path_factory.mktemp("anything")) as built:
+        yield built
 
 
 def good_commands() -> dict[str, pb.Command]:
