@@ -200,7 +200,7 @@ async def test_ctrl_c_leaves_the_request_in_the_journal(town: Town, tmp_path: Pa
         await asyncio.wait_for(at.gate.held.wait(), 15)
         process.send_signal(signal.SIGINT)
         out, err = await process.communicate()
-        assert (process.returncode, out, err) == (130, b"", b"")
+        assert (process.returncode, out, err) == (130, b'{"outcome": "interrupted"}\n', b"")
         assert at.rows("SELECT state FROM requests") == [("WRITTEN",)]
         at.gate.hold_answers = ""
         code, answer = await at.said("pay", plan)
