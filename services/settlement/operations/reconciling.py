@@ -61,7 +61,7 @@ class Books:
 
 @value
 class Announced:
-    """An upload's header: whose books, of which days, and how many rows follow it."""
+    """An upload's header: whose books, of which day, and how many rows follow it."""
 
     fixmedins_code: FixmedinsCode
     period: Period
