@@ -167,7 +167,7 @@ async def _judged_as_seen(room: Room, claim_id: UUID, assessment: Assessment, no
         taken = await view(room, claim_id=claim_id)
         if taken.payment_id == payment.payment_id:
             return taken
-        # A restore has lost the approval and not what it took.
+        # A restore has lost the approval and not what it took; shares that came out otherwise were refused above.
         async with room.desk.database.driver_transaction() as connection:
             await record(connection, payment)
         return await view(room, claim_id=claim_id)
