@@ -52,6 +52,7 @@ from services.settlement.operations.burying import Burials
 from services.settlement.operations.credentials import agent_of, signed_claims
 from services.settlement.operations.freshness import Freshness
 from services.settlement.operations.refusing import Refusals
+from services.settlement.saga.requests import patient_busy_failure
 from services.settlement.store import plans, stays
 from services.settlement.store import projections as projected
 from services.settlement.store.plans import PatientYear
@@ -115,8 +116,9 @@ async def pre_settle(
 
     Failures: those of ``check_bill``, ``known_institution``, ``check_takes_bills``, ``check_signed_in``,
     ``signed_claims``, ``check_claims``, ``check_med_type``, ``check_interim``, ``check_lines``, ``check_agent_may``,
-    ``check_agent``, ``check_open``, ``circle_of``, ``visit_of`` and ``split``; no plan is stored then. What
-    ``check_claims`` refuses of somebody's credential is told to those who look for misuse.
+    ``check_agent``, ``check_open``, ``circle_of``, ``visit_of`` and ``split``; PATIENT_BUSY while a settlement of the
+    patient's double is under way; no plan is stored then. What ``check_claims`` refuses of somebody's credential is
+    told to those who look for misuse.
     """
     check_bill(visit.bill)
     key_id_of(visit.ec_token)
@@ -251,6 +253,8 @@ async def _planned(
 ) -> StoredPlan:
     paused = desk.freshness.is_stale
     check_open(known.stay)
+    if known.patient_year.double_undecided:
+        raise patient_busy_failure()
     circle, enrolment = circle_of(asked.patient, known.people, known.bindings)
     questions = questions_of(circle, enrolment, paused=paused, wallet_area=known.patient_year.wallet_area)
     readings = await read_areas(desk.ledgers, questions, silent, month=known.month)

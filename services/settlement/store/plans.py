@@ -19,9 +19,13 @@ SELECT coalesce((SELECT version FROM patient_years WHERE psn_no = $1 AND year = 
        ARRAY(SELECT ROW (insutype, pool, sum(deductible_fen)::bigint, sum(fund_fen)::bigint, sum(large_fen)::bigint)
              FROM benefit_years
              WHERE psn_no = ANY ($1 || ARRAY(SELECT psn_no FROM persons WHERE merged_into = $1)) AND year = $2
-             GROUP BY insutype, pool) AS used"""
+             GROUP BY insutype, pool) AS used,
+       EXISTS (SELECT FROM payments p
+               WHERE p.psn_no = ANY (ARRAY(SELECT psn_no FROM persons WHERE merged_into = $1)) AND p.year = $2
+                   AND p.kind = 'SETTLE' AND p.state = 'TRYING' AND p.quarantine <> 'RESTORED_UNCLEAR')
+           AS double_undecided"""
 """In one statement, so that no settlement lies between the version and what the year has used. What was settled under
-a number that identity found to be a double counts for the person."""
+a number that identity found to be a double counts for the person, and what is under way there may."""
 _FIRST_VERSION: Final = (
     "INSERT INTO patient_years (psn_no, year, version) VALUES ($1, $2, 0) ON CONFLICT (psn_no, year) DO NOTHING"
 )
@@ -50,6 +54,12 @@ class PatientYear:
     """None where he has opened none."""
     used: Mapping[tuple[str, str], YearSoFar]
     """By insutype and pool."""
+    double_undecided: bool
+    """Whether a settlement is under way under a number that was found to be the patient's double.
+
+    None begins there any more: the merge has made the double's plans stale. The decision moves the double's year on and
+    not the patient's, so a plan made before it would stay payable beside it.
+    """
 
 
 async def patient_at(connection: Any, *, psn_no: PsnNo, year: int) -> PatientYear:  # noqa: ANN401  Untyped driver.
@@ -59,7 +69,7 @@ async def patient_at(connection: Any, *, psn_no: PsnNo, year: int) -> PatientYea
     """
     row = await connection.fetchrow(_PATIENT, psn_no, year)
     used = {(insutype, pool): YearSoFar(*used_fen) for insutype, pool, *used_fen in row["used"]}
-    return PatientYear(row["version"], row["wallet_area"], used)
+    return PatientYear(row["version"], row["wallet_area"], used, row["double_undecided"])
 
 
 async def insert(

@@ -7,6 +7,7 @@ import io
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any, Final
 from uuid import UUID, uuid4
 
@@ -23,6 +24,7 @@ from ops.embedded.databases import Databases
 from ops.payments import databases as reading
 from ops.settlements.explaining import NotExplainedError, explained
 from ops.settlements.view import show
+from services.settlement.ledger.store.locking import LOCK_CLASS
 from tests.integration.settlement.desk import said
 from tests.integration.settlement.desk import town as building
 from tests.integration.settlement.desk.town import HAMI, PHARMACY, URUMQI, Town, token
@@ -55,7 +57,8 @@ Year = dict[tuple[str, str], tuple[int, int, int]]
 async def town(postgres: Databases, nats: NatsServer, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Town]:
     """A town of this file alone: Hami computes by a table."""
     folder = tmp_path_factory.mktemp("benefit")
-    async with building.town(postgres, nats, folder, stated={"650500.yaml": TABLE}) as built:
+    # A ledger that a test holds up votes late, and that is no refusal.
+    async with building.town(postgres, nats, folder, stated={"650500.yaml": TABLE}, vote_deadline_s=120) as built:
         await built.opens(GRADED, level=INSTITUTION_LEVEL_TWO)
         await built.opens(UNGRADED)
         yield built
@@ -226,6 +229,39 @@ async def test_a_merge_and_what_a_double_gives_back_make_plans_stale(town: Town)
         again = await terminal.settle(anew.plan, care=Care.OUTPATIENT)
         assert isinstance(again, pb.Replan)
         assert computed(again.plan) == (8_000, 0, 0, 8_000)
+
+
+async def test_what_is_under_way_under_a_double_is_waited_for(town: Town) -> None:
+    """A merge while the double's settlement is undecided: the person is planned once that is counted, not before."""
+    double, patient = await town.person(HAMI, past=8_000, psn_type="11"), await town.person(HAMI, psn_type="11")
+    ledger = await asyncpg.connect(town.ledger_urls[HAMI])
+    try:
+        async with (
+            town.terminal(fixmedins_code=GRADED) as (terminal, _),
+            town.terminal(fixmedins_code=GRADED) as (desk, _),
+        ):
+            of_double = await planned(terminal, double, 8_000)
+            async with ledger.transaction():
+                await ledger.execute("SELECT pg_advisory_xact_lock($1, $2)", LOCK_CLASS, int(HAMI))
+                settling = asyncio.create_task(terminal.settle(of_double, care=Care.OUTPATIENT))
+                await said.until(partial(is_trying, town, double), within_s=60)
+                await town.tell(said.person(double, ("310", HAMI, "4"), psn_type="11", version=2, merged_into=patient))
+                presented = town.presented(patient, 8_000, fixmedins_code=GRADED)
+                assert await town.refused(town.desk.PreSettle(presented, timeout=building.CALL_S)) == "PATIENT_BUSY"
+            settled = await settling
+            assert isinstance(settled, pb.Settlement)
+            assert computed(await planned(desk, patient, 8_000)) == (2_000, 3_000, 0, 5_000)
+    finally:
+        await ledger.close()
+
+
+async def is_trying(town: Town, psn_no: str) -> bool:
+    """Whether a settlement of this number is under way."""
+    async with town.database.driver_connection() as connection:
+        count = await connection.fetchval(
+            "SELECT count(*) FROM payments WHERE psn_no = $1 AND state = 'TRYING'", psn_no
+        )
+    return bool(count == 1)
 
 
 async def test_what_identity_has_not_told_is_not_guessed(town: Town) -> None:

@@ -317,7 +317,14 @@ async def town(
     for file_name, content in stated.items():
         (policies / file_name).write_text(content, encoding="utf-8")
     settings = app.Settings(
-        **common, **told, database_url=urls[0], policies_folder=policies, message_bytes_max=64 << 10, vote_deadline_s=3
+        **{
+            **common,
+            "database_url": urls[0],
+            "policies_folder": policies,
+            "message_bytes_max": 64 << 10,
+            "vote_deadline_s": 3,
+            **told,
+        }
     )
     followed = FollowedFolder(policies, PolicyBook.of_documents, what="policies")
     try:
