@@ -22,7 +22,8 @@ class Busy(Exception):  # noqa: N818  It says what is the case.
 @contextmanager
 def alone_with(journal: Path, *, wait_s: float = WAIT_S) -> Iterator[None]:
     """Nobody else moves money with this journal inside; Busy if somebody still does after ``wait_s``."""
-    path = journal.with_name(journal.name + ".lock")
+    file = journal.resolve()  # Whoever comes by a link meets those who do not.
+    path = file.with_name(file.name + ".lock")
     with closing(sqlite3.connect(path, timeout=wait_s, isolation_level=None)) as connection:
         try:
             connection.execute("BEGIN EXCLUSIVE")

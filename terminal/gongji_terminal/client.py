@@ -14,7 +14,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Final, TypeAlias, TypeVar, Unpack
+from typing import Final, TypeVar, Unpack
 
 import grpc
 from google.protobuf.message import Message
@@ -27,20 +27,23 @@ from gongji.settlement.v1 import settlement_pb2 as pb
 from gongji.settlement.v1.returns_pb2_grpc import ReturnServiceStub
 from gongji.settlement.v1.settlement_pb2_grpc import SettlementServiceStub
 from gongji.settlement.v1.visits_pb2_grpc import VisitServiceStub
+from gongji_terminal.answers import Outcome, Reversed, is_of_another, is_silence, not_known, taking_back
 from gongji_terminal.care import Care, Presented, infno_of
 from gongji_terminal.channels import Tls, channel_to
 from gongji_terminal.failures import Retry, TerminalRefusal, Unanswered, failure_of
 from gongji_terminal.journal import Entry, EntryState, Journal, QueuedReversal, Told
 from gongji_terminal.msgid import next_msgid
 from gongji_terminal.nameless import nameless
-from gongji_terminal.records import Record, record_of
+from gongji_terminal.records import record_of
 
 __all__ = ["Care", "Outcome", "Patience", "Reversed", "Terminal", "Tls", "system_now"]
 
 Answer = TypeVar("Answer")
 
 SETTLEMENT_UNKNOWN: Final = "SETTLEMENT_UNKNOWN"
-MSGID_TOO_OLD: Final = "MSGID_TOO_OLD"
+KEY_REUSED: Final = "KEY_REUSED_WITH_OTHER_CONTENT"
+NOT_TAKEN_ANY_MORE: Final = frozenset({"MSGID_TOO_OLD", "MSGID_AHEAD_OF_TIME"})
+"""Of a request that nobody has seen: written in another year, or by a clock that was far ahead."""
 CANNOT_BE_REVERSED: Final = frozenset({"REVOCATION_STANDS", "REVOKE_WINDOW_CLOSED", "LATER_SETTLEMENT_STANDS"})
 """The request was done and stays done, unless what came after it is taken back first: asking tells what."""
 NO_IDENTITY: Final = "this terminal was given no channel to identity"
@@ -60,17 +63,6 @@ class Patience:
     request_s: float = 30.0
     pause_first_s: float = 0.1
     pause_max_s: float = 2.0
-
-
-@dataclass(frozen=True, slots=True)
-class Reversed:
-    """The request is stopped or taken back for good; ``refund`` is the record with negative amounts, if it had paid."""
-
-    msgid: str
-    refund: pb.Settlement | None = None
-
-
-Outcome: TypeAlias = pb.Settlement | pb.Replan | Reversed
 
 
 def system_now() -> datetime:
@@ -256,7 +248,7 @@ class Terminal:
         paid = found.settlement
         if found.HasField("refund") and await self._journal.record(paid.setl_id) is not None:
             # Another terminal may have taken it back: the day's books have both rows or neither.
-            await self._journal.keep_record(_taking_back(found))
+            await self._journal.keep_record(taking_back(found))
         return found
 
     async def reverse(self, *, infno: str, msgid: str) -> Reversed:
@@ -273,7 +265,10 @@ class Terminal:
         )
 
     async def send_reversals(self) -> list[tuple[QueuedReversal, Reversed | TerminalRefusal | Unanswered]]:
-        """Sends every reversal that waits, oldest first; stops at the first that is not told what becomes of it."""
+        """Sends every reversal that waits, oldest first; stops at the first that nobody answers.
+
+        One that is put off, or that a service fails at, keeps none of the others waiting.
+        """
         told: list[tuple[QueuedReversal, Reversed | TerminalRefusal | Unanswered]] = []
         for queued in await self._journal.reversals_queued():
             if queued.fixmedins_code != self.fixmedins_code:
@@ -282,17 +277,20 @@ class Terminal:
                 told.append((queued, await self._send_reversal(queued)))
             except (TerminalRefusal, Unanswered) as failure:
                 told.append((queued, failure))
-                if failure.is_open:
+                if is_silence(failure):
                     break
         return told
 
     async def recover(self) -> list[tuple[Entry, Outcome | TerminalRefusal | Unanswered]]:
+        """After a crash this comes first: ``send_reversals``, for they are somebody's will, then ``find_out``."""
+        await self.send_reversals()
+        return await self.find_out()
+
+    async def find_out(self) -> list[tuple[Entry, Outcome | TerminalRefusal | Unanswered]]:
         """Finds out about every request of the journal that has no answer: asks first, then reverses.
 
-        After a crash this comes before anything else. What is still unanswered stays for the next time. A reversal that
-        waits goes first: it is somebody's will.
+        What is still unanswered stays for the next time.
         """
-        await self.send_reversals()
         found: list[tuple[Entry, Outcome | TerminalRefusal | Unanswered]] = []
         for entry in await self._journal.unanswered():
             if entry.fixmedins_code != self.fixmedins_code:
@@ -328,15 +326,21 @@ class Terminal:
         )
 
     async def _carry_out(self, entry: Entry) -> Outcome:
-        """Sends until there is an answer; when there is none, finds out."""
+        """Sends until there is an answer; when there is none that can be believed, finds out."""
         try:
             answer = await self._send(entry)
         except TerminalRefusal as refusal:
-            await self._journal.note_told(entry, Told(EntryState.REFUSED, reason=refusal.reason), now=self._now())
-            raise
+            if not refusal.by_service:
+                return await self._found_out(entry)
+            raise await self._refused(entry, refusal) from None
         except Unanswered:
             return await self._found_out(entry)
         return await self._told(entry, answer)
+
+    async def _refused(self, entry: Entry, refusal: TerminalRefusal) -> TerminalRefusal:
+        """The same refusal, written down: nothing was taken, nor ever will be by this request."""
+        await self._journal.note_told(entry, Told(EntryState.REFUSED, reason=refusal.reason), now=self._now())
+        return refusal
 
     async def _send(self, entry: Entry) -> pb.Settlement | pb.Replan:
         if entry.original_setl_id:
@@ -350,26 +354,34 @@ class Terminal:
         return settled.replan if settled.HasField("replan") else settled.settlement
 
     async def _found_out(self, entry: Entry) -> Outcome:
-        """Asks; reverses what the service has not seen or has not decided."""
-        seen = True
-        try:
-            found = await self.get(infno=entry.infno, msgid=entry.msgid)
-        except TerminalRefusal as refusal:
-            if refusal.reason != SETTLEMENT_UNKNOWN:
-                raise
-            seen = False
-        else:
-            if found.settlement.state != pb.SETTLEMENT_STATE_IN_PROGRESS:
-                return await self._believe(entry, found)
+        """Asks; reverses what the service has not seen or has not decided. A TerminalRefusal is the request's own."""
+        found = await self._asked(entry)
+        if found is not None and found.settlement.state != pb.SETTLEMENT_STATE_IN_PROGRESS:
+            return await self._believe(entry, found)
         try:
             return await self._reversed(infno=entry.infno, msgid=entry.msgid)
         except TerminalRefusal as refusal:
-            if refusal.reason == MSGID_TOO_OLD and not seen:
-                # Nobody has seen it and nobody takes it any more: there is nothing left to ask.
-                await self._journal.note_told(entry, Told(EntryState.REFUSED, reason=refusal.reason), now=self._now())
+            if refusal.reason in NOT_TAKEN_ANY_MORE and found is None:
+                # Nobody has seen it and nobody takes it: there is nothing left to ask.
+                raise await self._refused(entry, refusal) from None
             if refusal.reason not in CANNOT_BE_REVERSED:
-                raise
-            return await self._believe(entry, await self.get(infno=entry.infno, msgid=entry.msgid))
+                raise not_known(refusal) from None
+        if (stands := await self._asked(entry)) is None:
+            raise Unanswered(grpc.StatusCode.NOT_FOUND, SETTLEMENT_UNKNOWN)
+        return await self._believe(entry, stands)
+
+    async def _asked(self, entry: Entry) -> pb.GetSettlementResponse | None:
+        """What the service has of the entry's key, None if nothing; TerminalRefusal if that is another's request."""
+        try:
+            found = await self.get(infno=entry.infno, msgid=entry.msgid)
+        except TerminalRefusal as refusal:
+            if refusal.reason == SETTLEMENT_UNKNOWN:
+                return None
+            raise not_known(refusal) from None
+        if is_of_another(entry, found.settlement):
+            # Not to be believed, and least of all to be reversed.
+            raise await self._refused(entry, TerminalRefusal(KEY_REUSED, grpc.StatusCode.INVALID_ARGUMENT))
+        return found
 
     async def _send_reversal(self, queued: QueuedReversal) -> Reversed:
         try:
@@ -419,9 +431,8 @@ class Terminal:
         if settlement.state == pb.SETTLEMENT_STATE_REFUSED:
             if found.HasField("replan"):
                 return await self._told(entry, found.replan)
-            refusal = TerminalRefusal(found.refusal_reason, grpc.StatusCode.FAILED_PRECONDITION)
-            await self._journal.note_told(entry, Told(EntryState.REFUSED, reason=refusal.reason), now=self._now())
-            raise refusal
+            code = grpc.StatusCode.FAILED_PRECONDITION
+            raise await self._refused(entry, TerminalRefusal(found.refusal_reason, code))
         if settlement.state in {pb.SETTLEMENT_STATE_REVERSED, pb.SETTLEMENT_STATE_REVOKED}:
             refund = found.refund if found.HasField("refund") else None
             told = Told(
@@ -429,7 +440,7 @@ class Terminal:
                 setl_id=settlement.setl_id,
                 refund_setl_id="" if refund is None else refund.setl_id,
                 answer=b"" if refund is None else nameless(refund),
-                records=[] if refund is None else [record_of(settlement), _taking_back(found)],
+                records=[] if refund is None else [record_of(settlement), taking_back(found)],
             )
             await self._journal.note_told(entry, told, now=self._now())
             return Reversed(entry.msgid, refund)
@@ -466,6 +477,8 @@ class Terminal:
                 unanswered = last = silence
             except TerminalRefusal as refusal:
                 if refusal.retry is not Retry.SAME_REQUEST and not self._is_not_told_yet(refusal):
+                    if entry is not None and unanswered is not None:
+                        raise unanswered from None
                     raise
                 last = refusal
             if entry is not None:
@@ -484,9 +497,3 @@ class Terminal:
 
     def _key(self, infno: str, msgid: str) -> pb.RequestKey:
         return pb.RequestKey(fixmedins_code=self.fixmedins_code, infno=infno_of(infno), msgid=msgid)
-
-
-def _taking_back(found: pb.GetSettlementResponse) -> Record:
-    """The row of what took this settlement back, whichever terminal asked for it."""
-    key = found.settlement.key
-    return record_of(found.refund, reversed_infno=str(int(key.infno)), reversed_msgid=key.msgid)

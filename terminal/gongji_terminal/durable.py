@@ -88,13 +88,18 @@ def _commit_together(connection: sqlite3.Connection, jobs: list[tuple[Job, Futur
             connection.execute("SAVEPOINT job")
             try:
                 results.append((future, job(connection), None))
-            except Exception as error:  # noqa: BLE001  It belongs to this job's caller alone.
+            except Exception as error:
+                if not connection.in_transaction:
+                    raise  # A full disk: SQLite has undone what the others wrote as well.
+                # It belongs to this job's caller alone.
                 connection.execute("ROLLBACK TO job")
                 results.append((future, None, error))
             connection.execute("RELEASE job")
         connection.execute("COMMIT")
     except BaseException:
-        connection.execute("ROLLBACK")
+        if connection.in_transaction:
+            # Else SQLite has undone it already, and asking again would hide why.
+            connection.execute("ROLLBACK")
         raise
     for future, result, problem in results:
         if not future.set_running_or_notify_cancel():

@@ -69,12 +69,15 @@ class TerminalRefusal(Exception):  # noqa: N818  A refusal is an answer, not an 
         code: grpc.StatusCode,
         metadata: dict[str, str] | None = None,
         standing: pb.Settlement | None = None,
+        *,
+        by_service: bool = True,
     ) -> None:
         super().__init__(reason)
         self.reason = reason
         self.code = code
         self.metadata = metadata or {}
         self.standing = standing  # What stands, of a request that cannot be reversed any more.
+        self.by_service = by_service  # Else whoever stands in between said so: nobody has judged the request.
         self.advice = advice_on(reason)
 
     def __str__(self) -> str:
@@ -98,7 +101,7 @@ class TerminalRefusal(Exception):  # noqa: N818  A refusal is an answer, not an 
     @property
     def is_open(self) -> bool:
         """Whether the same request may be done later all the same."""
-        return self.retry is Retry.SAME_REQUEST
+        return self.retry is Retry.SAME_REQUEST or not self.by_service
 
 
 class Unanswered(Exception):  # noqa: N818  As above: it says what is not known.
@@ -125,7 +128,7 @@ def failure_of(error: grpc.aio.AioRpcError) -> TerminalRefusal | Unanswered:
     if code in _UNDECIDED_CODES:
         return Unanswered(code, reason, metadata.get("trace_id", ""))
     standing = next(_unpacked(details, pb.Settlement), None)
-    return TerminalRefusal(reason or code.name, code, metadata, standing)
+    return TerminalRefusal(reason or code.name, code, metadata, standing, by_service=info is not None)
 
 
 def advice_on(reason: str) -> Advice:

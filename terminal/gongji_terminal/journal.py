@@ -17,6 +17,7 @@ from typing import Final
 
 from gongji_terminal import records
 from gongji_terminal.durable import DurableFile
+from gongji_terminal.msgid import last_that_counts
 from gongji_terminal.records import Record
 
 _SCHEMA: Final = """
@@ -203,10 +204,7 @@ class Journal(DurableFile):
         def write(connection: sqlite3.Connection) -> Entry:
             if once and (earlier := _standing(connection, plan_id)) is not None:
                 raise PlanAsked(earlier)
-            row = connection.execute(
-                "SELECT msgid FROM last_msgid WHERE fixmedins_code = ? AND terminal = ?", (fixmedins_code, terminal)
-            ).fetchone()
-            msgid = make_msgid(None if row is None else row[0])
+            msgid = make_msgid(_last_msgid(connection, fixmedins_code, terminal, now))
             request = make_request(msgid)
             connection.execute(
                 "INSERT INTO last_msgid VALUES (?, ?, ?) ON CONFLICT DO UPDATE SET msgid = excluded.msgid",
@@ -460,6 +458,18 @@ class Journal(DurableFile):
         return await self.do(
             lambda connection: [_entry(row) for row in connection.execute(statement, (*values, limit))]
         )
+
+
+def _last_msgid(connection: sqlite3.Connection, fixmedins_code: str, terminal: int, now: datetime) -> str | None:
+    """The last that this terminal made; those that a wrong clock made count again when their time has come."""
+    end = last_that_counts(fixmedins_code, now=now)
+    found: str | None = connection.execute(
+        "SELECT max(msgid) FROM (SELECT msgid FROM last_msgid WHERE fixmedins_code = ?1 AND terminal = ?2 "
+        "AND msgid <= ?3 UNION ALL SELECT * FROM (SELECT msgid FROM requests WHERE msgid > ?1 AND msgid <= ?3 "
+        "AND substr(msgid, 27, 2) = ?4 ORDER BY msgid DESC LIMIT 1))",
+        (fixmedins_code, terminal, end, f"{terminal:02d}"),
+    ).fetchone()[0]
+    return found
 
 
 def _standing(connection: sqlite3.Connection, plan_id: str) -> Entry | None:

@@ -12,6 +12,8 @@ from typing import Final
 SHANGHAI: Final = timezone(timedelta(hours=8), "Asia/Shanghai")
 TERMINAL_MAX: Final = 99
 RUNNING_MAX: Final = 99
+AHEAD_MAX: Final = timedelta(minutes=10)
+"""A msgid further ahead than this is refused by the service (protocol rule 6)."""
 _INSTITUTION: Final = re.compile(r"[HP][1-9][0-9]{10}")
 _INSTITUTION_LENGTH: Final = 12
 _TIME_END: Final = 26
@@ -34,3 +36,12 @@ def next_msgid(fixmedins_code: str, terminal: int, *, now: datetime, last: str |
         if running > RUNNING_MAX:
             second, running = second + timedelta(seconds=1), 0
     return f"{fixmedins_code}{second.strftime(_TIME_FORMAT)}{terminal:02d}{running:02d}"
+
+
+def last_that_counts(fixmedins_code: str, *, now: datetime) -> str:
+    """The greatest msgid that the service may take now.
+
+    What a terminal made beyond it, by a clock that was set far ahead and is right again, was refused for good: counting
+    on from there would be refused until that time has come.
+    """
+    return f"{fixmedins_code}{(now + AHEAD_MAX).astimezone(SHANGHAI).strftime(_TIME_FORMAT)}{TERMINAL_MAX}{RUNNING_MAX}"

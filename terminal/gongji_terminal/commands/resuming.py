@@ -8,6 +8,7 @@ from typing import Any
 from gongji.settlement.v1 import settlement_pb2 as pb
 from gongji_terminal import views
 from gongji_terminal.alone import Busy, alone_with
+from gongji_terminal.answers import is_silence
 from gongji_terminal.client import Outcome, Reversed
 from gongji_terminal.commands.session import AddParser, Exit, Session, show_plan
 from gongji_terminal.failures import TerminalRefusal, Unanswered
@@ -35,10 +36,11 @@ async def _resume(at: Session, _: argparse.Namespace) -> Exit:
 
 async def resume(at: Session) -> Ended:
     """Reversals first, for they are somebody's will; nothing more is tried once a service is silent. Alone."""
-    ended: Ended = [*await at.terminal.send_reversals()]
-    if any(_is_open(how) for _, how in ended):
+    sent = await at.terminal.send_reversals()
+    ended: Ended = [*sent]
+    if any(is_silence(how) for _, how in sent if not isinstance(how, Reversed)):
         return ended
-    found = await at.terminal.recover()
+    found = await at.terminal.find_out()
     for entry, how in found:
         if isinstance(how, pb.Replan):
             await _keep_offered(at, entry, how)

@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 import sqlite3
 from collections.abc import AsyncIterator
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Final
 
 import pytest
 
 from gongji_terminal.journal import Entry, EntryState, Journal, Told
+from gongji_terminal.msgid import next_msgid
 
 HOSPITAL: Final = "H65010000001"
 NOW: Final = datetime(2026, 11, 21, 10, 0, tzinfo=UTC)
@@ -59,6 +60,41 @@ async def test_the_last_msgid_outlives_the_process(tmp_path: Path) -> None:
     async with Journal(tmp_path / "j.db") as journal:
         assert (await write(journal)).msgid == "0001"
         assert [entry.msgid for entry in await journal.unanswered()] == ["0000", "0001"]
+
+
+async def test_a_clock_that_was_far_ahead_does_not_stop_a_terminal(journal: Journal) -> None:
+    """Set right, it makes msgids of now again; when the wrong time has come, none that was made then is made twice."""
+    made = []
+    for days in (0, 365, 0, 0, 365):
+        now = NOW + timedelta(days=days)
+        entry = await journal.write(
+            fixmedins_code=HOSPITAL,
+            terminal=1,
+            infno="2207",
+            now=now,
+            make_msgid=lambda last, now=now: next_msgid(HOSPITAL, 1, now=now, last=last),  # type: ignore[misc]  # As below.
+            make_request=lambda _: b"request",
+        )
+        made.append(entry.msgid)
+    this_year, next_year = (next_msgid(HOSPITAL, 1, now=NOW + timedelta(days=days))[:-2] for days in (0, 365))
+    assert made == [this_year + "00", next_year + "00", this_year + "01", this_year + "02", next_year + "01"]
+
+
+async def test_a_full_disk_is_named_and_nothing_of_the_job_stays(journal: Journal) -> None:
+    """SQLite undoes the whole transaction by itself then; the journal goes on once there is room."""
+    await write(journal)
+    await journal.do(lambda connection: connection.execute("PRAGMA max_page_count = 1"))
+    with pytest.raises(sqlite3.OperationalError, match="full"):
+        await journal.write(
+            fixmedins_code=HOSPITAL,
+            terminal=1,
+            infno="2207",
+            now=NOW,
+            make_msgid=lambda _: "0009",
+            make_request=lambda _: b"x" * 1_000_000,
+        )
+    await journal.do(lambda connection: connection.execute("PRAGMA max_page_count = 1000000"))
+    assert (await write(journal)).msgid == "0001"
 
 
 async def test_what_was_told_is_kept_and_no_longer_unanswered(journal: Journal) -> None:

@@ -30,6 +30,8 @@ class Network(grpc.GenericRpcHandler):  # type: ignore[type-arg]  # Generic in t
     ages: dict[str, bytes] = field(default_factory=dict)
     """An answer of before, which arrives once in place of the next one."""
     seen: list[str] = field(default_factory=list)
+    ends: Callable[[str, bytes], grpc.StatusCode | None] = lambda _method, _request: None
+    """What a gateway in between ends a call with, in its own name; None if it lets it through."""
 
     def service(self, handler_call_details: Any) -> Any:  # noqa: ANN401  As grpc has it.
         """One handler for every method, bytes in and bytes out."""
@@ -39,6 +41,8 @@ class Network(grpc.GenericRpcHandler):  # type: ignore[type-arg]  # Generic in t
     async def _carry(self, path: str, request: bytes, context: Any) -> bytes:  # noqa: ANN401  As above.
         method = path.rpartition("/")[2]
         self.seen.append(method)
+        if (code := self.ends(method, request)) is not None:
+            await context.abort(code, "the gateway says so")
         if self._loses(self.lose_requests, method):
             await context.abort(grpc.StatusCode.UNAVAILABLE, "lost on the way there")
         if method in self.ages:
