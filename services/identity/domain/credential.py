@@ -17,6 +17,7 @@ from uuid import UUID
 from kernel.failures import Failure, Kind
 from kernel.ids import FixmedinsCode, PsnNo
 from kernel.values import value
+from services.identity.domain.certificate import Sex
 
 ISSUER: Final = "gongji-identity"
 CODE_TYPE: Final = "gongji-code"
@@ -78,6 +79,8 @@ class EcToken:
     mdtrt_cert_type: CertType
     business_type: str
     mdtrt_id: str
+    sex: Sex
+    """Of the result's national fields (gend): told to the visit's own settlement alone, and kept by no other room."""
     jti: UUID
     issued_at: datetime
     expires_at: datetime
@@ -128,6 +131,7 @@ def ec_token_claims(token: EcToken) -> dict[str, str | int]:
         "mct": token.mdtrt_cert_type.value,
         "biz": token.business_type,
         "vis": token.mdtrt_id,
+        "gnd": token.sex.value,
         "sub": token.psn_no,
         "jti": str(token.jti),
         "iat": int(token.issued_at.timestamp()),

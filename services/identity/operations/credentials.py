@@ -14,7 +14,7 @@ from kernel.failures import Failure, Kind
 from kernel.ids import PsnNo
 from kernel.randomness import Randomness
 from kernel.values import value
-from services.identity.domain.certificate import Certificate
+from services.identity.domain.certificate import Certificate, Sex
 from services.identity.domain.credential import (
     CODE_TYPE,
     EC_TOKEN_TYPE,
@@ -131,7 +131,7 @@ class Presentation:
         except Failure as failure:
             await decoder.keep_refused(failure, visit.desk, psn_no=psn_no, jti=jti)
             raise
-        token = _token_for(shown, now=now, lifetime=self.ec_token_lifetime)
+        token = _token_for(shown, person.sex, now=now, lifetime=self.ec_token_lifetime)
         ec_token = signer.sign(ec_token_claims(token), as_type=EC_TOKEN_TYPE)
         return Decoded(token.expires_at, person, shown.mdtrt_cert_type, ec_token)
 
@@ -176,7 +176,7 @@ class Presentation:
         )
 
 
-def _token_for(shown: Shown, *, now: datetime, lifetime: timedelta) -> EcToken:
+def _token_for(shown: Shown, sex: Sex, *, now: datetime, lifetime: timedelta) -> EcToken:
     issued_at = now.replace(microsecond=0)
     return EcToken(
         psn_no=shown.psn_no,
@@ -185,6 +185,7 @@ def _token_for(shown: Shown, *, now: datetime, lifetime: timedelta) -> EcToken:
         mdtrt_cert_type=shown.mdtrt_cert_type,
         business_type=shown.business_type,
         mdtrt_id=shown.mdtrt_id,
+        sex=sex,
         jti=shown.token_jti,
         issued_at=issued_at,
         expires_at=issued_at + lifetime,

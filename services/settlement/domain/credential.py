@@ -28,6 +28,7 @@ TOKEN_TYPE: Final = "gongji-ectoken"  # noqa: S105  A media type, not a secret.
 _KID: Final = re.compile(r"[0-9A-Za-z._:-]{1,64}")
 SETTLING_BUSINESSES: Final = frozenset({"01301", "02121"})
 """用码业务类型 that end with a payment: 结算 at a hospital, 药店购药. What was shown to register, say, pays nothing."""
+GENDERS: Final = ("1", "2")
 AGENT_FIELD: Final = "agent_ec_token"
 _Rule: TypeAlias = tuple[str, Kind, Callable[[], bool]]
 CLOCK_SKEW_S: Final = 30
@@ -57,6 +58,8 @@ class Claims:
     expires_at: datetime
     mdtrt_cert_type: str = ""
     """What was shown: 01 code, 02 identity card, 03 card."""
+    gend: str = ""
+    """性别 of the holder: 1 male, 2 female; empty in a token of a release that did not tell it."""
 
 
 def token_digest(token: str) -> str:
@@ -191,6 +194,7 @@ def _claims_of(stated: object) -> Claims:
         issued_at=_instant(stated.get("iat")),
         expires_at=_instant(stated.get("exp")),
         mdtrt_cert_type=shown if isinstance(shown := stated.get("mct"), str) else "",
+        gend=gend if (gend := stated.get("gnd")) in GENDERS else "",
     )
 
 

@@ -53,6 +53,8 @@ class VisitFacts:
     age: int | None = None
     """Full years on the day it was planned; None where the birth date is not told."""
     psn_type: str = ""
+    gend: str = ""
+    """性别, as the patient's credential told it: 1 male, 2 female; empty where it did not."""
     agent_psn_no: str = ""
     """代买药: who fetches the medicine; empty otherwise."""
     agent_name_masked: str = ""

@@ -153,6 +153,7 @@ async def pre_settle(
     check_lines(visit.lines, bill=visit.bill, infno=visit.infno, required=desk.lines_required)
     facts = VisitFacts(
         mdtrt_cert_type=claims.mdtrt_cert_type,
+        gend=claims.gend,
         interim=visit.interim,
         line_count=len(visit.lines),
         lines_digest=digest_of_lines(visit.lines) if visit.lines else "",

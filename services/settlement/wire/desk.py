@@ -191,6 +191,7 @@ def _visit_message(payment: Payment, plan: Plan, state: pb.SettlementState.Value
         mdtrt_cert_type=facts.mdtrt_cert_type,
         age=facts.age,
         psn_type=facts.psn_type,
+        gend=facts.gend,
         clr_optins=area_of(visit.fixmedins_code),
         clr_way=BY_ITEM,
         clr_type=clr_type_of(payment.key.infno) or "",

@@ -54,6 +54,7 @@ async def test_a_code_is_decoded_to_a_token_that_others_can_verify(desk: Identit
         "mct": "01",
         "biz": "01301",
         "vis": "M1",
+        "gnd": "1",
         "iat": int(START.timestamp()),
         "exp": int((START + timedelta(hours=24)).timestamp()),
     }

@@ -19,6 +19,7 @@ from joserfc.jwk import OctKey, OKPKey
 
 from kernel.failures import Failure, Kind
 from kernel.ids import FixmedinsCode, PsnNo
+from services.identity.domain.certificate import Sex
 from services.identity.domain.credential import (
     CODE_TYPE,
     EC_TOKEN_TYPE,
@@ -82,6 +83,7 @@ def ec_token(issued_at: datetime) -> EcToken:
         mdtrt_cert_type=CertType.CODE,
         business_type="01301",
         mdtrt_id="M1",
+        sex=Sex.FEMALE,
         jti=JTI,
         issued_at=issued_at,
         expires_at=issued_at + timedelta(hours=24),
@@ -156,7 +158,7 @@ def test_a_code_for_another_audience_is_no_code() -> None:
 
 
 def test_an_ec_token_says_what_settlement_checks() -> None:
-    """The claims are iss, aud, trm, mct, biz, vis, sub, iat, exp and jti, and nothing else."""
+    """The claims are iss, aud, trm, mct, biz, vis, gnd, sub, iat, exp and jti, and nothing else."""
     begin = NOW.replace(microsecond=0)
     token = ec_token(begin)
     assert ec_token_claims(token) == {
@@ -166,6 +168,7 @@ def test_an_ec_token_says_what_settlement_checks() -> None:
         "mct": "01",
         "biz": "01301",
         "vis": "M1",
+        "gnd": "2",
         "sub": PATIENT,
         "iat": int(begin.timestamp()),
         "exp": int(begin.timestamp()) + 86_400,

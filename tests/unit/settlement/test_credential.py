@@ -51,6 +51,7 @@ def token_of(pair: OKPKey = PAIR, *, header: dict[str, Any] | None = None, **cha
         "mct": "01",
         "biz": "01301",
         "vis": "M1",
+        "gnd": "2",
         "iat": int((NOW - timedelta(minutes=5)).timestamp()),
         "exp": int((NOW + timedelta(hours=1)).timestamp()),
         "jti": "j",
@@ -71,6 +72,14 @@ def check(claims: Claims) -> None:
         mdtrt_id="M1",
         now=NOW,
     )
+
+
+@pytest.mark.parametrize(("told", "gend"), [("1", "1"), ("2", "2"), (None, ""), ("9", ""), (1, ""), (["1"], "")])
+def test_a_sex_is_taken_as_the_national_values_have_it(told: object, gend: str) -> None:
+    """1 or 2; a token that does not tell it, or tells something else, counts all the same."""
+    claims = verified_claims(token_of(gnd=told), key_of(), now=NOW)
+    check(claims)
+    assert claims.gend == gend
 
 
 def test_a_fresh_token_of_the_patient_at_this_terminal_counts() -> None:

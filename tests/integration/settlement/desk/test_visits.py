@@ -364,17 +364,18 @@ async def test_nobody_fetches_medicine_for_a_stay(town: Town) -> None:
 
 
 async def test_the_result_has_the_national_fields_that_are_known(town: Town) -> None:
-    """Age of the day, what was shown, clearing's agency, way and class, the sender's msgid; asked later, the same."""
+    """Age of the day, sex, what was shown, clearing's agency, way and class, the msgid; asked later, the same."""
     patient = await town.person(past=5_000)
     born = business_date(datetime.now(UTC)) - timedelta(days=400)
     await town.tell(said.person(patient, ("310", URUMQI, "1"), version=2, brdy=born.isoformat()))
     paid = await settled(town, town.presented(patient, 1_000), infno="2207")
-    known = (paid.age, paid.mdtrt_cert_type, paid.clr_optins, paid.clr_way, paid.clr_type, paid.mid_setl_flag)
-    assert known == (1, "01", URUMQI, "1", "11", "0")
-    assert (paid.refd_setl_flag, paid.medins_setl_id, paid.agent_psn_no) == ("0", paid.key.msgid, "")
+    known = (paid.age, paid.gend, paid.mdtrt_cert_type, paid.clr_optins, paid.clr_way, paid.clr_type)
+    assert known == (1, "2", "01", URUMQI, "1", "11")
+    assert (paid.mid_setl_flag, paid.refd_setl_flag, paid.medins_setl_id) == ("0", "0", paid.key.msgid)
+    assert paid.agent_psn_no == ""
     asked = pb.GetSettlementRequest(fixmedins_code=HOSPITAL, setl_id=paid.setl_id)
     found = (await town.desk.GetSettlement(asked, timeout=CALL_S)).settlement
-    assert (found.age, found.clr_type, found.medins_setl_id) == (1, "11", paid.key.msgid)
+    assert (found.age, found.gend, found.clr_type, found.medins_setl_id) == (1, "2", "11", paid.key.msgid)
 
 
 async def seen(town: Town, psn_no: str, *, at: str = HOSPITAL, **changes: Any) -> visits_pb2.GetPersonInfoResponse:  # noqa: ANN401  Any claim.

@@ -89,6 +89,7 @@ def token(
         "mct": "01",
         "biz": "02121" if fixmedins_code.startswith("P") else "01301",
         "vis": mdtrt_id,
+        "gnd": "2",
         "iat": int(now.timestamp()),
         "exp": int((now + timedelta(hours=24)).timestamp()),
         "jti": str(uuid4()),

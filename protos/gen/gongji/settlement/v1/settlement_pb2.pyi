@@ -616,6 +616,7 @@ class Settlement(_message.Message):
     REFD_SETL_FLAG_FIELD_NUMBER: _builtins.int
     AGENT_PSN_NO_FIELD_NUMBER: _builtins.int
     AGENT_NAME_MASKED_FIELD_NUMBER: _builtins.int
+    GEND_FIELD_NUMBER: _builtins.int
     setl_id: _builtins.str
     mdtrt_id: _builtins.str
     psn_no: _builtins.str
@@ -652,6 +653,8 @@ class Settlement(_message.Message):
     agent_psn_no: _builtins.str
     """代买药: who fetched it; empty otherwise."""
     agent_name_masked: _builtins.str
+    gend: _builtins.str
+    """性别: 1 male, 2 female; empty where the credential did not tell it."""
     @_builtins.property
     def setl_time(self) -> _timestamp_pb2.Timestamp: ...
     @_builtins.property
@@ -691,10 +694,11 @@ class Settlement(_message.Message):
         refd_setl_flag: _builtins.str = ...,
         agent_psn_no: _builtins.str = ...,
         agent_name_masked: _builtins.str = ...,
+        gend: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_age", b"_age", "_balc", b"_balc", "age", b"age", "amounts", b"amounts", "balc", b"balc", "key", b"key", "setl_time", b"setl_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_age", b"_age", "_balc", b"_balc", "age", b"age", "agent_name_masked", b"agent_name_masked", "agent_psn_no", b"agent_psn_no", "amounts", b"amounts", "balc", b"balc", "clr_optins", b"clr_optins", "clr_type", b"clr_type", "clr_way", b"clr_way", "fixmedins_code", b"fixmedins_code", "funders", b"funders", "insuplc_admdvs", b"insuplc_admdvs", "insutype", b"insutype", "key", b"key", "mdtrt_cert_type", b"mdtrt_cert_type", "mdtrt_id", b"mdtrt_id", "med_type", b"med_type", "medins_setl_id", b"medins_setl_id", "mid_setl_flag", b"mid_setl_flag", "original_setl_id", b"original_setl_id", "plan_id", b"plan_id", "policy_version", b"policy_version", "psn_name_masked", b"psn_name_masked", "psn_no", b"psn_no", "psn_type", b"psn_type", "refd_setl_flag", b"refd_setl_flag", "setl_id", b"setl_id", "setl_time", b"setl_time", "state", b"state"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_age", b"_age", "_balc", b"_balc", "age", b"age", "agent_name_masked", b"agent_name_masked", "agent_psn_no", b"agent_psn_no", "amounts", b"amounts", "balc", b"balc", "clr_optins", b"clr_optins", "clr_type", b"clr_type", "clr_way", b"clr_way", "fixmedins_code", b"fixmedins_code", "funders", b"funders", "gend", b"gend", "insuplc_admdvs", b"insuplc_admdvs", "insutype", b"insutype", "key", b"key", "mdtrt_cert_type", b"mdtrt_cert_type", "mdtrt_id", b"mdtrt_id", "med_type", b"med_type", "medins_setl_id", b"medins_setl_id", "mid_setl_flag", b"mid_setl_flag", "original_setl_id", b"original_setl_id", "plan_id", b"plan_id", "policy_version", b"policy_version", "psn_name_masked", b"psn_name_masked", "psn_no", b"psn_no", "psn_type", b"psn_type", "refd_setl_flag", b"refd_setl_flag", "setl_id", b"setl_id", "setl_time", b"setl_time", "state", b"state"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__age: _TypeAlias = _typing.Literal["age"]  # noqa: Y015
     _WhichOneofArgType__age: _TypeAlias = _typing.Literal["_age", b"_age"]  # noqa: Y015
