@@ -7,9 +7,7 @@ from collections import deque
 from collections.abc import Awaitable, Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, Generic, TypeVar
-
-from google.protobuf.message import Message
+from typing import TYPE_CHECKING, Final, Generic, Protocol, TypeVar
 
 from kernel.failures import Failure, Kind
 from ops.batchfile.lines import Line, Survey, read_header, read_lines, survey, taken_alone
@@ -18,7 +16,16 @@ from ops.batchfile.progress import Done, Progress, Refused
 if TYPE_CHECKING:
     from ops.batchfile.view import View
 
-Row = TypeVar("Row", bound=Message)
+
+class Sized(Protocol):
+    """A row as it is sent: a message, or what becomes several."""
+
+    def ByteSize(self) -> int:  # noqa: N802  As messages have it.
+        """How much of a call it takes."""
+        ...
+
+
+Row = TypeVar("Row", bound=Sized)
 
 BATCH_ROWS_MAX: Final = 500
 BATCH_BYTES_MAX: Final = 48 << 10
