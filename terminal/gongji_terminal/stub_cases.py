@@ -35,12 +35,14 @@ FORMS: Final[Mapping[str, str]] = {
     "bytes16": "[A-Za-z0-9+/]{22}==",
     "bytes32": "[A-Za-z0-9+/]{43}=",
     "year": "[0-9]{4}",
+    "next_year": "[0-9]{4}",
     "time": r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9:.]+Z",
     "text": ".+",
     "count": "[0-9]+",
     "msgid": "[HP][1-9][0-9]{28}",
     "visit": "[0-9A-Za-z_-]{1,30}",
     "day": "[0-9]{4}-[0-9]{2}-[0-9]{2}",
+    "month_before_last": "[0-9]{4}-[0-9]{2}",
 }
 """What a value of this form looks like. ``code of`` and ``token of`` a person may look like anything."""
 
@@ -258,8 +260,13 @@ def made_up(form: str) -> str:  # noqa: PLR0911  One line for each form.
             return base64.b64encode(secrets.token_bytes(int(form.removeprefix("bytes")))).decode()
         case "year":
             return f"{datetime.now(SHANGHAI):%Y}"
+        case "next_year":
+            return f"{datetime.now(SHANGHAI).year + 1}"
         case "day":
             return f"{datetime.now(SHANGHAI) - timedelta(days=1):%Y-%m-%d}"
+        case "month_before_last":
+            first = datetime.now(SHANGHAI).replace(day=1)
+            return f"{(first - timedelta(days=1)).replace(day=1) - timedelta(days=1):%Y-%m}"
         case "time":
             return (datetime.now(UTC) + _SOON).isoformat().replace("+00:00", "Z")
         case "count":

@@ -41,6 +41,8 @@ EPOCH: Final = 1
 """Of a coordinator that was never restored."""
 INQUIRE: Final = "settlement/inquire"
 """What a ledger asks over NATS; commands go to ``ledger/<area>``."""
+OFFICER: Final = "officer"
+"""The consumer that is a person at the offices' commands; an app's calls come as a service's."""
 ROOMS: Final = ("identity", "family", "settlement", "notify")
 EVENTS: Final[Mapping[str, type[Message]]] = {
     "identity": IdentityEvent,
@@ -96,7 +98,7 @@ async def _taken(case: Case, step: Step, names: dict[str, str], provider: Provid
     forms = {**case.sent, **case.made}
     if step.happens is not None:
         if provider.town is not None:
-            await happen(provider.town, step.happens)
+            await happen(provider.town, filled(step.happens, names, forms))
         return names
     if step.event is not None:
         return names if provider.bus is None else await _told(step.event, names, forms, provider.bus)
@@ -154,7 +156,7 @@ async def _asked(case: Case, path: str, request: Any, provider: Provider) -> Any
     call = _call(method, provider.servers.channels[path.split(".")[1]])
     input_type = GetMessageClass(method.input_type)
     sent = [json_format.ParseDict(one, input_type()) for one in (request if method.client_streaming else [request])]
-    caller = (("gongji-caller", f"terminal:{case.at}" if case.at else f"service:{case.consumer}"),)
+    caller = (("gongji-caller", _caller(case)),)
     try:
         answered = call(iter(sent) if method.client_streaming else sent[0], timeout=CALL_S, metadata=caller)
         if method.server_streaming:
@@ -162,6 +164,12 @@ async def _asked(case: Case, path: str, request: Any, provider: Provider) -> Any
         return as_stated(await answered)
     except grpc.aio.AioRpcError as error:
         raise failure_of(error) from None
+
+
+def _caller(case: Case) -> str:
+    if case.consumer == OFFICER:
+        return f"operator:{OFFICER}"
+    return f"terminal:{case.at}" if case.at else f"service:{case.consumer}"
 
 
 def _call(method: MethodDescriptor, channel: grpc.aio.Channel) -> Any:  # noqa: ANN401  One of four kinds.
@@ -273,8 +281,8 @@ async def _events(bus: Bus, stream: Stream, kind: str, event_type: type[Message]
     jetstream = bus.client.jetstream()
     subscription = await jetstream.pull_subscribe(stream.subject(kind), stream=stream.name)
     events: list[dict[str, Any]] = []
+    info = await subscription.consumer_info()
     try:
-        info = await subscription.consumer_info()
         left = info.num_pending or 0
         while left:
             batch = await subscription.fetch(min(left, 200), timeout=CALL_S)
@@ -285,4 +293,5 @@ async def _events(bus: Bus, stream: Stream, kind: str, event_type: type[Message]
             ]
     finally:
         await subscription.unsubscribe()
+        await jetstream.delete_consumer(stream.name, info.name)  # It would be behind for ever, and be waited for.
     return events[::-1]

@@ -6,19 +6,38 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
+from uuid import UUID
 
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from gongji.family.v1 import family_pb2
-from gongji.identity.v1 import identity_pb2, institutions_pb2, sanctions_pb2
-from gongji.settlement.v1 import account_pb2
-from gongji_terminal.stub_cases import Case
-from kernel.ids import AdmDvs, PsnNo
+from gongji.identity.v1 import identity_pb2, institutions_pb2, person_pb2, sanctions_pb2
+from gongji.settlement.v1 import account_pb2, premiums_pb2
+from gongji_terminal.stub_cases import Case, made_up
+from kernel.clock import SHANGHAI, business_date
+from kernel.ids import AdmDvs, FixmedinsCode, PsnNo
 from ops import household
-from tests.e2e.town import AUTHORISED_FEN, OF_WORKING_AGE, THEIR_PARENTS, Resident, Town, new_resident
+from tests.e2e.town import (
+    AUTHORISED_FEN,
+    OF_WORKING_AGE,
+    OUTPATIENT,
+    THEIR_PARENTS,
+    Resident,
+    Town,
+    bill_of,
+    new_resident,
+)
 
 GENERATIONS: Final = {"working": OF_WORKING_AGE, "parents": THEIR_PARENTS}
+OPTER: Final = "contract"
 SANCTION_LENGTH: Final = timedelta(days=150)
+
+_PLAN_DATED_BACK: Final = """
+UPDATE plans SET created_at = created_at - $2::interval, expires_at = expires_at - $2::interval WHERE plan_id = $1"""
+_PAYMENT_DATED_BACK: Final = """
+UPDATE payments SET created_at = created_at - $2::interval, deadline_at = deadline_at - $2::interval,
+                    decided_at = decided_at - $2::interval, finished_at = finished_at - $2::interval
+WHERE payment_id = $1"""
 
 
 async def prepare(town: Town, cases: Iterable[Case]) -> None:
@@ -50,12 +69,25 @@ async def prepare(town: Town, cases: Iterable[Case]) -> None:
 
 
 async def moved_in(
-    town: Town, *, psn_no: str, name: str, area: str, insutype: str = "310", generation: str = "working", **_: int
+    town: Town,
+    *,
+    psn_no: str,
+    name: str,
+    area: str,
+    insutype: str = "310",
+    psn_type: str = "",
+    generation: str = "working",
+    **_: int,
 ) -> Resident:
-    """A normally insured person."""
+    """A normally insured person; ``psn_type`` is 人员类别, untold when left out."""
     stranger = new_resident(AdmDvs(area), generation=GENERATIONS[generation])
     stranger = replace(stranger, psn_no=PsnNo(psn_no), name=name)
-    return await town.moves_in(stranger, insutype=insutype)
+    resident = await town.moves_in(stranger, insutype=insutype)
+    if psn_type:
+        await town.desks.identity.Enrol(
+            identity_pb2.EnrolRequest(psn_no=psn_no, insutype=insutype, insuplc_admdvs=area, psn_type=psn_type)
+        )
+    return resident
 
 
 async def credited(town: Town, *, psn_no: str, area: str, past_fen: int = 0, current_fen: int = 0, **_: str) -> None:
@@ -72,6 +104,61 @@ async def terminal(town: Town, *, fixmedins_code: str, terminal_no: str) -> None
             fixmedins_code=fixmedins_code, terminal_no=terminal_no, terminal_name="契约窗口", opter="contract"
         )
     )
+
+
+async def institution(town: Town, *, fixmedins_code: str, level: str) -> None:
+    """One more hospital, of this level, with somebody signed in at its T01."""
+    told = person_pb2.Institution(
+        fixmedins_code=fixmedins_code,
+        fixmedins_name="共济医疗机构",
+        state=person_pb2.INSTITUTION_STATE_DESIGNATED,
+        level=person_pb2.InstitutionLevel.Value(level),
+    )
+    desk = town.desks.institutions
+    await desk.RegisterInstitution(institutions_pb2.RegisterInstitutionRequest(institution=told, opter=OPTER))
+    await desk.RegisterTerminal(
+        institutions_pb2.RegisterTerminalRequest(
+            fixmedins_code=fixmedins_code, terminal_no="T01", terminal_name="01号窗口", opter=OPTER
+        )
+    )
+    await desk.SignIn(institutions_pb2.SignInRequest(fixmedins_code=fixmedins_code, terminal_no="T01", opter=OPTER))
+
+
+async def tariff(town: Town, *, area: str, amount_fen: int) -> None:
+    """The area asks this for the next civil year, from today on for ten days; payments are taken back for twenty."""
+    today = business_date(datetime.now(UTC))
+    await town.desks.premiums.SetPremiumTariff(
+        premiums_pb2.SetPremiumTariffRequest(
+            area=area,
+            year=today.year + 1,
+            amount_fen=amount_fen,
+            opens_on=today.isoformat(),
+            closes_on=(today + timedelta(days=10)).isoformat(),
+            revocable_until=(today + timedelta(days=20)).isoformat(),
+            opter=OPTER,
+        )
+    )
+
+
+async def planned_long_ago(town: Town, *, psn_no: str, fixmedins_code: str) -> None:
+    """A bill that was planned in the month before last, before any other, and never paid."""
+    planned = await town.counters[FixmedinsCode(fixmedins_code)].plan(
+        patient=PsnNo(psn_no), med_type=OUTPATIENT, bill=bill_of(1), mdtrt_id=made_up("visit")
+    )
+    await town.settlement.execute(_PLAN_DATED_BACK, UUID(planned.plan_id), _since_month_before_last())
+
+
+async def dated_back(town: Town, *, setl_id: str) -> None:
+    """A settlement is one of the month before last: nobody can wait two months, so its rows are dated back."""
+    await town.at_rest()
+    await town.settlement.execute(_PAYMENT_DATED_BACK, UUID(setl_id), _since_month_before_last())
+
+
+def _since_month_before_last() -> timedelta:
+    """How long ago the last day of that month was, at this time of the day."""
+    now = datetime.now(SHANGHAI)
+    last_month = (now.replace(day=1) - timedelta(days=1)).replace(day=1)
+    return now - (last_month - timedelta(days=1))
 
 
 async def bound(
@@ -107,6 +194,21 @@ async def happen(town: Town, happening: Mapping[str, Any]) -> None:
                 )
             case "sanctioned":
                 await sanctioned(town, **facts)
+            case "institution":
+                await institution(town, **facts)
+            case "related":
+                await household.prove_relation(
+                    town.desks,
+                    person=PsnNo(facts["person"]),
+                    other=PsnNo(facts["other"]),
+                    relation=facts["relation"],
+                )
+            case "tariff":
+                await tariff(town, **facts)
+            case "planned_long_ago":
+                await planned_long_ago(town, **facts)
+            case "dated_back":
+                await dated_back(town, **facts)
             case _:
                 raise AssertionError(f"no such state: {kind}")
     await town.told()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, Final
 
@@ -20,11 +20,13 @@ from gongji_terminal.stub import Stub, main, methods, serving, stubbed
 from gongji_terminal.stub_cases import Case, CaseWrong, Differs, made_up, read_case
 from services.identity.consumer import SUBJECTS
 from services.settlement.consumer.events import FAMILY_SUBJECTS, IDENTITY_SUBJECTS
-from tests.contract.case_files import CASES, TERMINALS
+from tests.contract.case_files import CASES, ROOMS, TERMINALS
 
 METHODS: Final = methods()
 OF_TERMINALS: Final = ("SettlementService", "VisitService", "ReconciliationService", "ReturnService")
 """Services that a terminal calls, whole."""
+OF_PEOPLE: Final = ("PremiumService", "ClearingService")
+"""Services that a person's app and an officer's commands call, whole."""
 FAMILY_HEARS: Final = ("identity.person_changed", "identity.kinship_changed", "settlement.bill_settled")
 EVENTS_HEARD: Final = {
     "settlement": {
@@ -48,14 +50,13 @@ EVENTS_WITHOUT: Final = {
     "notify settlement.wallet_changed": "tests/e2e/test_wallets.py",
     "notify settlement.transfer_changed": "tests/e2e/test_wallets.py",
     "notify settlement.account_closed": "tests/e2e/test_moving.py",
-    "notify settlement.premium_changed": "tests/integration/settlement",
     "notify settlement.claim_decided": "tests/integration/settlement/engine/test_claims.py",
     "notify settlement.account_moved": "tests/e2e/test_moving.py",
     "notify settlement.credential_refused": "notify tells nobody of it",
 }
 CALLS_WITHOUT: Final = {
-    "ReconciliationService/ListDifferences": "for officers, not for terminals",
-    "ReconciliationService/ResolveDifference": "for officers, not for terminals",
+    "ReconciliationService/ListDifferences": "for officers: cases/officer/02_differences.yaml",
+    "ReconciliationService/ResolveDifference": "for officers: cases/officer/02_differences.yaml",
 }
 """Calls that no case makes yet, with the reason; an entry that is not needed any more fails."""
 
@@ -81,13 +82,25 @@ def test_every_event_that_a_room_follows_has_a_case_of_that_room() -> None:
     assert stated <= heard
 
 
+def offered_by(*services: str) -> set[str]:
+    """Every method of these."""
+    return {path.rpartition(".")[2] for path, method in METHODS.items() if method.containing_service.name in services}
+
+
+def made_in(cases: Iterable[Case]) -> set[str]:
+    """Every method that one of these calls."""
+    return {step.call.rpartition(".")[2] for case in cases for step in case.steps if step.is_call}
+
+
 def test_every_call_of_a_terminal_has_a_case() -> None:
     """No method of the desk is left to itself."""
-    offered = {
-        path.rpartition(".")[2] for path, method in METHODS.items() if method.containing_service.name in OF_TERMINALS
-    }
-    made = {step.call.rpartition(".")[2] for case in TERMINALS for step in case.steps if step.is_call}
-    assert offered - made == CALLS_WITHOUT.keys()
+    assert offered_by(*OF_TERMINALS) - made_in(TERMINALS) == CALLS_WITHOUT.keys()
+
+
+def test_every_call_of_a_persons_app_and_of_an_officer_has_a_case() -> None:
+    """Premiums and clearing, and of reconciliation what is no terminal's."""
+    officers = {call for call in CALLS_WITHOUT if call.startswith("ReconciliationService/")}
+    assert (offered_by(*OF_PEOPLE) | officers) - made_in(ROOMS) == set()
 
 
 def test_every_gRPC_call_of_a_case_is_of_the_contract() -> None:  # noqa: N802  Its name.
