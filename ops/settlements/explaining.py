@@ -16,7 +16,7 @@ from kernel.failures import Failure
 from kernel.policy import OpenBenefit
 from ops.payments.databases import COORDINATOR, Databases, Row
 from ops.payments.story import UnknownPaymentError, find_payment
-from services.settlement.domain.plan import KnownFunder, Plan, digest_of, plan_of
+from services.settlement.domain.plan import KnownFunder, Plan, canonical, digest_of, plan_of
 from services.settlement.domain.plan_inputs import digest_of_inputs, policies_in, visit_in
 from services.settlement.domain.split import Split, Visit, open_benefit, split
 
@@ -135,7 +135,7 @@ def _kept(stored: Row, document: Mapping[str, Any], plan: Plan, inputs: Mapping[
     """Whether both are those that were written: the plan's digest was consented to, and it names the inputs'."""
     if (digest := digest_of(document)) != stored["digest"]:
         yield Difference("plan.digest", stored["digest"].hex(), digest.hex())
-    if (digest_text := digest_of_inputs(inputs)) != plan.inputs_digest:
+    if (digest_text := digest_of_inputs(canonical(inputs))) != plan.inputs_digest:
         yield Difference("plan.inputs_digest", plan.inputs_digest, digest_text)
 
 

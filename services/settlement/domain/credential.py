@@ -12,6 +12,7 @@ import re
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 from typing import Any, Final, TypeAlias
 
 from joserfc import jws
@@ -20,7 +21,7 @@ from joserfc.jwk import OKPKey
 from joserfc.util import urlsafe_b64encode
 
 from kernel.failures import Failure, Kind
-from kernel.ids import FixmedinsCode, PsnNo
+from kernel.ids import FixmedinsCode, PsnNo, parsed_psn_no
 
 ALGORITHM: Final = "Ed25519"
 ISSUER: Final = "gongji-identity"
@@ -31,6 +32,8 @@ SETTLING_BUSINESSES: Final = frozenset({"01301", "02121"})
 GENDERS: Final = ("1", "2")
 AGENT_FIELD: Final = "agent_ec_token"
 _Rule: TypeAlias = tuple[str, Kind, Callable[[], bool]]
+KEYS_KEPT: Final = 64
+"""Public keys that are ready to verify; whether a key counts is asked each time."""
 CLOCK_SKEW_S: Final = 30
 """How far identity's clock may be ahead of ours before its token seems to come from the future."""
 
@@ -77,6 +80,18 @@ def key_id_of(token: str) -> str:
     if header.get("alg") != ALGORITHM or header.get("typ") != TOKEN_TYPE or not _KID.fullmatch(str(kid)):
         raise _invalid("another algorithm or type, or no key named")
     return str(kid)
+
+
+def stated_holder(token: str) -> PsnNo:
+    """Whose a token says it is, before anything in it is believed; empty where it names nobody that there can be.
+
+    What is read by it is told to nobody until the signature is proved.
+    """
+    try:
+        stated = json.loads(jws.extract_compact(token.encode("ascii")).payload)
+        return parsed_psn_no(stated["sub"], field="sub")
+    except (JoseError, ValueError, TypeError, KeyError, AttributeError, RecursionError, Failure):
+        return PsnNo("")
 
 
 def verified_claims(token: str, key: SigningKey, *, now: datetime) -> Claims:
@@ -207,6 +222,7 @@ def _instant(stated: object) -> datetime:
         raise _invalid("a time is no time") from None
 
 
+@lru_cache(maxsize=KEYS_KEPT)
 def _public_key(raw: bytes) -> OKPKey:
     return OKPKey.import_key({"kty": "OKP", "crv": "Ed25519", "x": urlsafe_b64encode(raw).decode("ascii")})
 

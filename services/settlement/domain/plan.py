@@ -331,8 +331,17 @@ def amounts_of(bill: Bill, result: Split) -> ResultAmounts:
 
 def digest_of(document: Mapping[str, Any]) -> bytes:
     """The digest of the plan with this document."""
-    canonical = json.dumps(document, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
-    return hashlib.sha256(canonical.encode("ascii")).digest()
+    return digest_of_canonical(canonical(document))
+
+
+def canonical(document: Mapping[str, Any]) -> str:
+    """The one JSON text of a document: a digest is taken over it, and it is stored as it stands."""
+    return json.dumps(document, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
+
+
+def digest_of_canonical(document: str) -> bytes:
+    """The digest of the plan whose document, in canonical JSON, this is."""
+    return hashlib.sha256(document.encode("ascii")).digest()
 
 
 def _facts_of(document: Mapping[str, Any]) -> VisitFacts:

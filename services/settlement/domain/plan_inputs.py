@@ -6,7 +6,6 @@ It holds the policy values themselves and not only their version: files change, 
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Mapping
 from dataclasses import fields
 from datetime import datetime
@@ -53,10 +52,9 @@ def inputs_of(visit: Visit, policies: PolicySet, *, made_at: datetime) -> dict[s
     }
 
 
-def digest_of_inputs(inputs: Mapping[str, Any]) -> str:
-    """SHA-256 over the canonical form, which the plan states: these inputs and no others."""
-    canonical = json.dumps(inputs, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
-    return hashlib.sha256(canonical.encode("ascii")).hexdigest()
+def digest_of_inputs(inputs: str) -> str:
+    """SHA-256 over the canonical form (``plan.canonical``), which the plan states: these inputs and no others."""
+    return hashlib.sha256(inputs.encode("ascii")).hexdigest()
 
 
 def visit_in(inputs: Mapping[str, Any]) -> Visit:

@@ -10,6 +10,7 @@ from kernel.failures import Failure, Kind
 from services.settlement.domain.credential import (
     AGENT_FIELD,
     Claims,
+    SigningKey,
     check_agent,
     key_id_of,
     token_digest,
@@ -49,9 +50,8 @@ class Agent:
         )
 
 
-async def signed_claims(connection: Any, token: str, *, now: datetime) -> Claims:  # noqa: ANN401  Untyped driver.
+def signed_claims(token: str, key: SigningKey | None, *, now: datetime) -> Claims:
     """What the token says, signed by a key that identity announced; EC_TOKEN_INVALID otherwise."""
-    key = await projected.find_signing_key(connection, key_id_of(token))
     if key is None:
         raise Failure(Kind.UNAUTHENTICATED, "EC_TOKEN_INVALID", because="an unknown key")
     return verified_claims(token, key, now=now)
@@ -60,7 +60,7 @@ async def signed_claims(connection: Any, token: str, *, now: datetime) -> Claims
 async def agent_of(connection: Any, token: str, *, now: datetime) -> Agent:  # noqa: ANN401  Untyped driver.
     """Who fetches the medicine; as ``signed_claims``, with the field that is meant."""
     try:
-        claims = await signed_claims(connection, token, now=now)
+        claims = signed_claims(token, await projected.find_signing_key(connection, key_id_of(token)), now=now)
     except Failure as refusal:
         raise Failure(refusal.kind, refusal.reason, **{**refusal.metadata, "field": AGENT_FIELD}) from None
     known = (await projected.people(connection, [claims.psn_no], now=now)).get(claims.psn_no)

@@ -10,7 +10,7 @@ import asyncio
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
-from typing import Any, Final
+from typing import Final
 
 from chassis.db import Database
 from chassis.faults import fault_point
@@ -24,7 +24,7 @@ from services.settlement.domain.bill import Bill, check_bill
 from services.settlement.domain.credential import check_claims, key_id_of
 from services.settlement.domain.lines import Line, LinesRequired, check_lines, digest_of_lines
 from services.settlement.domain.med_types import OF_INPATIENTS, check_agent_may, check_interim, check_med_type
-from services.settlement.domain.plan import KnownFunder, Plan, PlannedVisit, StoredPlan, VisitFacts, plan_of
+from services.settlement.domain.plan import KnownFunder, Plan, PlannedVisit, StoredPlan, VisitFacts, canonical, plan_of
 from services.settlement.domain.plan_inputs import digest_of_inputs, inputs_of
 from services.settlement.domain.returning import GivenBack, with_less_used, with_returned
 from services.settlement.domain.split import Role, split
@@ -49,13 +49,15 @@ from services.settlement.domain.visit import (
     visit_of,
 )
 from services.settlement.operations.burying import Burials
+from services.settlement.operations.company import Company
 from services.settlement.operations.credentials import agent_of, signed_claims
 from services.settlement.operations.freshness import Freshness
 from services.settlement.operations.refusing import Refusals
 from services.settlement.saga.requests import patient_busy_failure
 from services.settlement.store import plans, stays
 from services.settlement.store import projections as projected
-from services.settlement.store.plans import PatientYear
+from services.settlement.store.around import Around, AskedAround
+from services.settlement.store.plans import PatientYear, PlanMade
 
 AREA_UNREACHABLE: Final = "AREA_UNREACHABLE"
 
@@ -71,6 +73,10 @@ class Desk:
     refusals: Refusals
     lines_required: LinesRequired = LinesRequired.NONE
     burials: Burials = field(default_factory=Burials)
+    company: Company = field(init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "company", Company(self.database))
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,20 +127,20 @@ async def pre_settle(
     told to those who look for misuse.
     """
     check_bill(visit.bill)
-    key_id_of(visit.ec_token)
-    async with desk.database.driver_connection() as connection:
-        known = await known_around(
-            connection,
-            visit.fixmedins_code,
-            visit.infno,
-            visit.psn_no,
-            now,
-            mdtrt_id=visit.mdtrt_id,
-            terminal_no=visit.terminal_no,
+    found = await desk.company.around(
+        asked_around(
+            visit.fixmedins_code, visit.psn_no, now, terminal_no=visit.terminal_no, kid=key_id_of(visit.ec_token)
         )
-        check_signed_in(known.terminal, now=now)
-        claims = await signed_claims(connection, visit.ec_token, now=now)
-        agent = None if not visit.agent_ec_token else await agent_of(connection, visit.agent_ec_token, now=now)
+    )
+    known = await known_around(
+        desk, found, visit.fixmedins_code, visit.infno, visit.psn_no, now, mdtrt_id=visit.mdtrt_id
+    )
+    check_signed_in(known.terminal, now=now)
+    claims = signed_claims(visit.ec_token, found.key, now=now)
+    agent = None
+    if visit.agent_ec_token:
+        async with desk.database.driver_connection() as connection:
+            agent = await agent_of(connection, visit.agent_ec_token, now=now)
     try:
         check_claims(
             claims,
@@ -184,10 +190,10 @@ async def replan(
     Failures: as ``pre_settle``; a plan cannot be made now.
     """
     visit = refused.visit
-    async with desk.database.driver_connection() as connection:
-        known = await known_around(
-            connection, visit.fixmedins_code, visit.infno, visit.psn_no, now, mdtrt_id=visit.mdtrt_id
-        )
+    found = await desk.company.around(asked_around(visit.fixmedins_code, visit.psn_no, now))
+    known = await known_around(
+        desk, found, visit.fixmedins_code, visit.infno, visit.psn_no, now, mdtrt_id=visit.mdtrt_id
+    )
     asked = _Asked(
         visit.psn_no,
         visit.infno,
@@ -215,32 +221,43 @@ async def stored_plan(database: Database, *, plan_id: PlanId) -> StoredPlan:
     return stored
 
 
+def asked_around(
+    fixmedins_code: FixmedinsCode, patient: PsnNo, now: datetime, *, terminal_no: str = "", kid: str = ""
+) -> AskedAround:
+    """The question for what the projections say around a patient at this institution."""
+    return AskedAround(fixmedins_code, terminal_no, patient, business_year(now), now, kid)
+
+
 async def known_around(
-    connection: Any,  # noqa: ANN401  Untyped driver.
+    desk: Desk,
+    found: Around,
     fixmedins_code: FixmedinsCode,
     infno: str,
     patient: PsnNo,
     now: datetime,
     *,
     mdtrt_id: str,
-    terminal_no: str = "",
 ) -> KnownAround:
-    """What the projections say around one patient at this institution, in one connection's few statements.
+    """What was found around one patient, at an institution that may present this transaction; of a stay, its parts too.
 
     Failures: those of ``known_institution`` and ``check_takes_bills``.
     """
-    found, terminal = await projected.find_institution(connection, fixmedins_code, now=now, terminal_no=terminal_no)
-    institution = known_institution(found, fixmedins_code=fixmedins_code, infno=infno)
+    institution = known_institution(found.institution, fixmedins_code=fixmedins_code, infno=infno)
     check_takes_bills(institution, infno=infno, today=business_date(now))
-    year = business_year(now)
-    # Before the people: of whom identity merges in between, either the version is another or it is known here.
-    patient_year = await plans.patient_at(connection, psn_no=patient, year=year)
-    bindings = await projected.bindings_of(connection, patient)
-    people = await projected.people(connection, [patient, *(binding.funder for binding in bindings)], now=now)
     stay: list[StayPart] = []
     if infno in OF_INPATIENTS:
-        stay = await stays.parts_of(connection, patient=patient, fixmedins_code=fixmedins_code, mdtrt_id=mdtrt_id)
-    return KnownAround(institution, terminal, bindings, people, year, business_month(now), patient_year, stay)
+        async with desk.database.driver_connection() as connection:
+            stay = await stays.parts_of(connection, patient=patient, fixmedins_code=fixmedins_code, mdtrt_id=mdtrt_id)
+    return KnownAround(
+        institution,
+        found.terminal,
+        found.bindings,
+        found.people,
+        business_year(now),
+        business_month(now),
+        found.patient_year,
+        stay,
+    )
 
 
 async def _planned(
@@ -284,7 +301,7 @@ async def _planned(
         used=used,
     )
     visit = replace(visit, case=case)
-    inputs = inputs_of(visit, policies, made_at=now)
+    inputs = canonical(inputs_of(visit, policies, made_at=now))
     own = readings[enrolment.insuplc_admdvs]
     own_account = None if own is None else own.accounts.get(asked.patient)
     plan = plan_of(
@@ -305,7 +322,7 @@ async def _planned(
     if asked.trial is not None:
         return StoredPlan(plan, now, plan.digest)
     fault_point("settlement.plan.before_commit")
-    stored = await plans.insert(desk.database, plan, inputs, lines=asked.lines, lines_of=asked.lines_of)
+    stored = await desk.company.store(PlanMade.of(plan, inputs, lines=asked.lines, lines_of=asked.lines_of))
     fault_point("settlement.plan.after_commit")
     return stored
 

@@ -11,7 +11,7 @@ from kernel.failures import Failure, Kind
 from kernel.ids import AdmDvs, FixmedinsCode, PaymentId
 from kernel.money import Fen
 from services.settlement.domain.bill import Bill
-from services.settlement.domain.credential import Claims, check_holder, key_id_of
+from services.settlement.domain.credential import Claims, check_holder, key_id_of, stated_holder
 from services.settlement.domain.lines import Line
 from services.settlement.domain.split import FamilyMember, family_of
 from services.settlement.domain.visit import (
@@ -27,7 +27,7 @@ from services.settlement.domain.visit import (
 from services.settlement.operations.credentials import signed_claims
 from services.settlement.operations.engine import Engine
 from services.settlement.operations.payments import look_up
-from services.settlement.operations.planning import Desk, KnownAround, known_around, read_areas
+from services.settlement.operations.planning import Desk, KnownAround, asked_around, known_around, read_areas
 from services.settlement.store import plans
 
 NO_BILL: Final = Bill(0, 0, 0, 0, 0)
@@ -90,18 +90,19 @@ async def see_person(desk: Desk, *, shown: AtDesk, now: datetime) -> PersonSeen:
     Failures: those of ``signed_claims``, ``check_holder``, ``known_around``, ``check_signed_in``; PATIENT_UNKNOWN;
     OWN_AREA_UNREACHABLE. Nobody's money but his own is read out.
     """
-    key_id_of(shown.ec_token)
-    async with desk.database.driver_connection() as connection:
-        claims = await signed_claims(connection, shown.ec_token, now=now)
-        known = await known_around(
-            connection,
+    found = await desk.company.around(
+        asked_around(
             shown.fixmedins_code,
-            shown.infno,
-            claims.psn_no,
+            stated_holder(shown.ec_token),
             now,
-            mdtrt_id=shown.mdtrt_id,
             terminal_no=shown.terminal_no,
+            kid=key_id_of(shown.ec_token),
         )
+    )
+    claims = signed_claims(shown.ec_token, found.key, now=now)
+    known = await known_around(
+        desk, found, shown.fixmedins_code, shown.infno, claims.psn_no, now, mdtrt_id=shown.mdtrt_id
+    )
     check_signed_in(known.terminal, now=now)
     check_holder(
         claims,

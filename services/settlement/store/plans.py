@@ -4,42 +4,55 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from typing import Any, Final
+from typing import Any, Final, Self
 
 from chassis.db import Database
 from kernel.ids import AdmDvs, PlanId, PsnNo
 from kernel.policy import YearSoFar
 from kernel.values import value
 from services.settlement.domain.lines import Line, line_of
-from services.settlement.domain.plan import PLAN_LIFETIME_S, Plan, StoredPlan, digest_of
+from services.settlement.domain.plan import PLAN_LIFETIME_S, Plan, StoredPlan, canonical, digest_of_canonical
 
-_PATIENT: Final = """
-SELECT coalesce((SELECT version FROM patient_years WHERE psn_no = $1 AND year = $2), 0) AS version,
-       (SELECT area FROM wallets WHERE psn_no = $1) AS wallet_area,
+PATIENT_COLUMNS: Final = """
+       coalesce((SELECT version FROM patient_years WHERE psn_no = {psn_no} AND year = {year}), 0),
+       (SELECT area FROM wallets WHERE psn_no = {psn_no}),
        ARRAY(SELECT ROW (insutype, pool, sum(deductible_fen)::bigint, sum(fund_fen)::bigint, sum(large_fen)::bigint)
              FROM benefit_years
-             WHERE psn_no = ANY ($1 || ARRAY(SELECT psn_no FROM persons WHERE merged_into = $1)) AND year = $2
-             GROUP BY insutype, pool) AS used,
+             WHERE psn_no = ANY ({psn_no} || ARRAY(SELECT psn_no FROM persons WHERE merged_into = {psn_no}))
+                 AND year = {year}
+             GROUP BY insutype, pool),
        EXISTS (SELECT FROM payments p
-               WHERE p.psn_no = ANY (ARRAY(SELECT psn_no FROM persons WHERE merged_into = $1)) AND p.year = $2
-                   AND p.kind = 'SETTLE' AND p.state = 'TRYING' AND p.quarantine <> 'RESTORED_UNCLEAR')
-           AS double_undecided"""
+               WHERE p.psn_no = ANY (ARRAY(SELECT psn_no FROM persons WHERE merged_into = {psn_no})) AND p.year = {year}
+                   AND p.kind = 'SETTLE' AND p.state = 'TRYING' AND p.quarantine <> 'RESTORED_UNCLEAR')"""
 """In one statement, so that no settlement lies between the version and what the year has used. What was settled under
 a number that identity found to be a double counts for the person, and what is under way there may."""
-_FIRST_VERSION: Final = (
-    "INSERT INTO patient_years (psn_no, year, version) VALUES ($1, $2, 0) ON CONFLICT (psn_no, year) DO NOTHING"
-)
+_PATIENT: Final = f"SELECT {PATIENT_COLUMNS.format(psn_no='$1', year='$2')}"
 _INSERT: Final = """
+WITH q AS MATERIALIZED (
+    SELECT *
+    FROM unnest($1::uuid[], $2::bytea[], $3::text[], $4::smallint[], $5::bigint[], $6::text[], $7::text[], $8::bigint[],
+                $9::text[], $10::text[], $11::text[], $12::text[], $13::bigint[], $14::bigint[], $15::bigint[],
+                $16::boolean[], $17::text[], $18::uuid[])
+         AS q (plan_id, digest, psn_no, year, patient_version, fixmedins_code, infno, amount_fen, document, inputs,
+               insutype, pool, deductible_fen, fund_fen, large_fen, has_lines, lines, lines_of)
+), begun AS (
+    -- Made here and not when it was read, so that a visit that is refused leaves nothing behind. In one order, so that
+    -- two who make the same years do not wait for each other.
+    INSERT INTO patient_years (psn_no, year, version)
+    SELECT DISTINCT psn_no, year, 0 FROM q WHERE patient_version = 0 ORDER BY psn_no, year
+    ON CONFLICT (psn_no, year) DO NOTHING
+), kept AS (
+    INSERT INTO plan_lines (plan_id, lines)
+    SELECT plan_id, coalesce(q.lines::jsonb, (SELECT l.lines FROM plan_lines l WHERE l.plan_id = ANY (ARRAY[lines_of])))
+    FROM q WHERE has_lines
+)
 INSERT INTO plans (plan_id, digest, psn_no, year, patient_version, fixmedins_code, infno, legs, amount_fen, document,
                    expires_at, inputs, insutype, pool, deductible_fen, fund_fen, large_fen)
-VALUES ($1, $2, $3, $4, $5, $6, $7, $8::jsonb, $9, $10::jsonb, now() + make_interval(secs => $11), $12::jsonb,
-        $13, $14, $15, $16, $17)
-RETURNING expires_at"""
-_INSERT_WITH_LINES: Final = f"""
-WITH kept AS (
-    INSERT INTO plan_lines (plan_id, lines)
-    SELECT $1, coalesce($18::jsonb, (SELECT lines FROM plan_lines WHERE plan_id = $19))
-) {_INSERT}"""  # noqa: S608  Constants.
+SELECT plan_id, digest, psn_no, year, patient_version, fixmedins_code, infno, document::jsonb -> 'legs', amount_fen,
+       document::jsonb, now() + make_interval(secs => $19), inputs::jsonb, insutype, pool, deductible_fen, fund_fen,
+       large_fen
+FROM q
+RETURNING plan_id, expires_at"""
 _LINES: Final = "SELECT lines FROM plan_lines WHERE plan_id = $1"
 _LOAD: Final = "SELECT document, expires_at, digest FROM plans WHERE plan_id = $1"
 
@@ -67,48 +80,80 @@ async def patient_at(connection: Any, *, psn_no: PsnNo, year: int) -> PatientYea
 
     Read it before the balances, so that a plan is never newer than it says.
     """
-    row = await connection.fetchrow(_PATIENT, psn_no, year)
-    used = {(insutype, pool): YearSoFar(*used_fen) for insutype, pool, *used_fen in row["used"]}
-    return PatientYear(row["version"], row["wallet_area"], used, row["double_undecided"])
+    return patient_year_in(await connection.fetchrow(_PATIENT, psn_no, year))
 
 
-async def insert(
-    database: Database,
-    plan: Plan,
-    inputs: Mapping[str, Any] | None = None,
-    *,
-    lines: Sequence[Line] = (),
-    lines_of: PlanId | None = None,
-) -> StoredPlan:
-    """Stores a plan and its ``inputs``; it may be paid for PLAN_LIFETIME_S from now by the database's clock.
+def patient_year_in(row: Sequence[Any]) -> PatientYear:
+    """What stands in the columns of a patient's year."""
+    version, wallet_area, used_fen, double_undecided = row
+    used = {(insutype, pool): YearSoFar(*fen) for insutype, pool, *fen in used_fen}
+    return PatientYear(version, wallet_area, used, double_undecided)
+
+
+@value
+class PlanMade:
+    """A plan as it is to be stored, with what it was computed from.
 
     Beside it the bill's ``lines``, or those of an earlier plan of the same bill. They stay out of the plan's document,
     which every step of a payment reads.
     """
-    document = plan.document()
-    digest = digest_of(document)
+
+    plan: Plan
+    document: str
+    """``plan.document()`` in canonical JSON, of which ``digest`` is the digest."""
+    digest: bytes
+    inputs: str | None = None
+    """In JSON."""
+    lines: Sequence[Line] = ()
+    lines_of: PlanId | None = None
+
+    @classmethod
+    def of(
+        cls,
+        plan: Plan,
+        inputs: str | None = None,
+        *,
+        lines: Sequence[Line] = (),
+        lines_of: PlanId | None = None,
+    ) -> Self:
+        """The same, with document and digest."""
+        document = canonical(plan.document())
+        return cls(plan, document, digest_of_canonical(document), inputs, lines, lines_of)
+
+
+async def insert(database: Database, plan: Plan) -> StoredPlan:
+    """As ``insert_many``: one plan of which nothing else is known."""
     async with database.driver_connection() as connection:
-        if plan.patient_version == 0:
-            # Made here and not when it was read, so that a visit that is refused leaves nothing behind.
-            await connection.execute(_FIRST_VERSION, plan.visit.psn_no, plan.year)
-        expires_at = await connection.fetchval(
-            _INSERT if plan.facts.line_count == 0 else _INSERT_WITH_LINES,
-            plan.plan_id,
-            digest,
-            plan.visit.psn_no,
-            plan.year,
-            plan.patient_version,
-            plan.visit.fixmedins_code,
-            str(plan.visit.infno),
-            json.dumps(document["legs"]),
-            sum(leg.amount_fen for leg in plan.legs),
-            json.dumps(document, ensure_ascii=False),
-            PLAN_LIFETIME_S,
-            None if inputs is None else json.dumps(inputs, ensure_ascii=False),
-            *use_columns(plan),
-            *_kept(plan, lines, lines_of),
-        )
-    return StoredPlan(plan, expires_at, digest)
+        (stored,) = await insert_many(connection, [PlanMade.of(plan)])
+    return stored
+
+
+async def insert_many(connection: Any, made: Sequence[PlanMade]) -> list[StoredPlan]:  # noqa: ANN401  Untyped driver.
+    """Stores plans, in one statement; each may be paid for PLAN_LIFETIME_S from now by the database's clock."""
+    columns = [list(column) for column in zip(*map(_columns, made), strict=True)]
+    rows = await connection.fetch(_INSERT, *columns, PLAN_LIFETIME_S)
+    expires = {row["plan_id"]: row["expires_at"] for row in rows}
+    return [StoredPlan(it.plan, expires[it.plan.plan_id], it.digest) for it in made]
+
+
+def _columns(made: PlanMade) -> tuple[object, ...]:
+    plan = made.plan
+    return (
+        plan.plan_id,
+        made.digest,
+        plan.visit.psn_no,
+        plan.year,
+        plan.patient_version,
+        plan.visit.fixmedins_code,
+        str(plan.visit.infno),
+        sum(leg.amount_fen for leg in plan.legs),
+        made.document,
+        made.inputs,
+        *use_columns(plan),
+        plan.facts.line_count > 0,
+        json.dumps([line.document() for line in made.lines]) if made.lines else None,
+        made.lines_of,
+    )
 
 
 def use_columns(plan: Plan) -> tuple[object, ...]:
@@ -117,12 +162,6 @@ def use_columns(plan: Plan) -> tuple[object, ...]:
     if use is None:
         return (None,) * 5
     return use.insutype, use.pool, use.deductible_fen, use.fund_fen, use.large_fen
-
-
-def _kept(plan: Plan, lines: Sequence[Line], lines_of: PlanId | None) -> tuple[str | None, PlanId | None] | tuple[()]:
-    if plan.facts.line_count == 0:
-        return ()
-    return json.dumps([line.document() for line in lines]) if lines else None, lines_of
 
 
 async def lines_of_plan(connection: Any, plan_id: PlanId) -> list[Line]:  # noqa: ANN401  Untyped driver.

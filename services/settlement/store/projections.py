@@ -247,25 +247,26 @@ async def heard(connection: Any, source: str) -> tuple[int, float] | None:  # no
     return row["cursor"], row["age_s"] if row["age_s"] >= 0 else math.inf
 
 
-_INSTITUTION: Final = """
-SELECT i.state, i.wallet_capable, i.inpatient, i.agreement_from, i.agreement_to, i.level,
+INSTITUTION_COLUMNS: Final = """i.state, i.wallet_capable, i.inpatient, i.agreement_from, i.agreement_to, i.level,
        EXISTS (SELECT FROM institution_sanctions AS s
-               WHERE s.fixmedins_code = ANY (ARRAY[i.fixmedins_code]) AND s.from_at <= $2 AND $2 < s.to_at)
-           AS sanctioned,
-       t.state AS terminal_state, t.sign_no, t.sign_ends_at
+               WHERE s.fixmedins_code = ANY (ARRAY[i.fixmedins_code]) AND s.from_at <= {now} AND {now} < s.to_at),
+       t.state, t.sign_no, t.sign_ends_at"""
+_INSTITUTION: Final = f"""
+SELECT {INSTITUTION_COLUMNS.format(now="$2")}
 FROM institutions AS i
 LEFT JOIN terminals AS t ON t.fixmedins_code = $1 AND t.terminal_no = $3
-WHERE i.fixmedins_code = $1"""
-_BINDINGS_OF: Final = """
-SELECT DISTINCT ON (funder_psn_no) funder_psn_no, state, cause, relation, deduct_order, bound_at, authorisation_id,
-       funder_area
-FROM bindings WHERE beneficiary_psn_no = $1 ORDER BY funder_psn_no, bound_at DESC, binding_id DESC"""
-_PEOPLE: Final = """
-SELECT p.psn_no, p.name_masked, p.merged_into, p.deceased, p.brdy, e.insutype, e.insuplc_admdvs, e.psn_insu_stas,
-       e.psn_type,
+WHERE i.fixmedins_code = $1"""  # noqa: S608  Constants.
+BINDING_COLUMNS: Final = "funder_psn_no, state, cause, relation, deduct_order, bound_at, authorisation_id, funder_area"
+_BINDINGS_OF: Final = f"""
+SELECT DISTINCT ON (funder_psn_no) {BINDING_COLUMNS}
+FROM bindings WHERE beneficiary_psn_no = $1 ORDER BY funder_psn_no, bound_at DESC, binding_id DESC"""  # noqa: S608  As above.
+PERSON_COLUMNS: Final = """p.psn_no, p.name_masked, p.merged_into, p.deceased, p.brdy, e.insutype, e.insuplc_admdvs,
+       e.psn_insu_stas, e.psn_type,
        EXISTS (SELECT FROM sanctions AS s
-               WHERE s.psn_no = ANY (ARRAY[p.psn_no]) AND s.from_at <= $2 AND $2 < s.to_at) AS sanctioned
-FROM persons AS p LEFT JOIN enrolments AS e ON e.psn_no = ANY (ARRAY[p.psn_no]) WHERE p.psn_no = ANY($1::text[])"""
+               WHERE s.psn_no = ANY (ARRAY[p.psn_no]) AND s.from_at <= {now} AND {now} < s.to_at)"""
+_PEOPLE: Final = f"""
+SELECT {PERSON_COLUMNS.format(now="$2")}
+FROM persons AS p LEFT JOIN enrolments AS e ON e.psn_no = ANY (ARRAY[p.psn_no]) WHERE p.psn_no = ANY($1::text[])"""  # noqa: S608  As above.
 _MERGED_INTO: Final = "SELECT merged_into FROM persons WHERE psn_no = $1 FOR SHARE"
 _DOUBLES: Final = "SELECT psn_no FROM persons WHERE merged_into = $1 ORDER BY psn_no"
 _SIGNING_KEY: Final = "SELECT public_key, not_before_at, not_after_at FROM signing_keys WHERE kid = $1"
@@ -280,56 +281,69 @@ async def find_institution(
 ) -> tuple[Institution | None, Terminal | None]:
     """The institution as identity last told of it, whether a sanction is in force at ``now``, and its terminal."""
     row = await connection.fetchrow(_INSTITUTION, fixmedins_code, now, terminal_no)
+    return institution_in(row, fixmedins_code, terminal_no)
+
+
+def institution_in(
+    row: Sequence[Any] | None, fixmedins_code: FixmedinsCode, terminal_no: str
+) -> tuple[Institution | None, Terminal | None]:
+    """What stands in the columns of an institution and its terminal; none and none where there is no row."""
     if row is None:
         return None, None
+    state, wallet_capable, inpatient, agreement_from, agreement_to, level, sanctioned, *of_terminal = row
     institution = Institution(
         fixmedins_code,
-        InstitutionState(row["state"]),
-        row["wallet_capable"],
-        inpatient=row["inpatient"],
-        agreement_from=row["agreement_from"],
-        agreement_to=row["agreement_to"],
-        sanctioned=row["sanctioned"],
-        level=None if row["level"] is None else CareLevel(row["level"]),
+        InstitutionState(state),
+        wallet_capable,
+        inpatient=inpatient,
+        agreement_from=agreement_from,
+        agreement_to=agreement_to,
+        sanctioned=sanctioned,
+        level=None if level is None else CareLevel(level),
     )
-    if row["terminal_state"] is None:
+    terminal_state, sign_no, sign_ends_at = of_terminal
+    if terminal_state is None:
         return institution, None
-    in_service = row["terminal_state"] == IN_SERVICE
-    return institution, Terminal(fixmedins_code, terminal_no, in_service, row["sign_no"], row["sign_ends_at"])
+    return institution, Terminal(fixmedins_code, terminal_no, terminal_state == IN_SERVICE, sign_no, sign_ends_at)
 
 
 async def bindings_of(connection: Any, beneficiary: PsnNo) -> list[KnownBinding]:  # noqa: ANN401  Untyped driver.
     """The latest binding of each funder with this beneficiary, ended ones too."""
+    return bindings_in(await connection.fetch(_BINDINGS_OF, beneficiary))
+
+
+def bindings_in(rows: Sequence[Sequence[Any]]) -> list[KnownBinding]:
+    """The bindings in rows of their columns."""
     return [
         KnownBinding(
-            funder=PsnNo(row["funder_psn_no"]),
-            state=BindingState(row["state"]),
-            cause=row["cause"],
-            relation=row["relation"],
-            order=row["deduct_order"],
-            bound_at=row["bound_at"],
-            authorisation_id=None if row["authorisation_id"] is None else AuthorisationId(row["authorisation_id"]),
-            funder_area=AdmDvs(row["funder_area"]),
+            funder=PsnNo(funder),
+            state=BindingState(state),
+            cause=cause,
+            relation=relation,
+            order=order,
+            bound_at=bound_at,
+            authorisation_id=None if authorisation_id is None else AuthorisationId(authorisation_id),
+            funder_area=AdmDvs(area),
         )
-        for row in await connection.fetch(_BINDINGS_OF, beneficiary)
+        for funder, state, cause, relation, order, bound_at, authorisation_id, area in rows
     ]
 
 
 async def people(connection: Any, psn_nos: Collection[PsnNo], *, now: datetime) -> Mapping[PsnNo, KnownPerson]:  # noqa: ANN401  Untyped driver.
     """Those of the persons that are known, with their enrolments, and whether a sanction is in force at ``now``."""
+    return people_in(await connection.fetch(_PEOPLE, list(psn_nos), now))
+
+
+def people_in(rows: Sequence[Sequence[Any]]) -> dict[PsnNo, KnownPerson]:
+    """The persons in rows of their columns, of which there is one for each enrolment."""
     found: dict[PsnNo, KnownPerson] = {}
-    for row in await connection.fetch(_PEOPLE, list(psn_nos), now):
-        psn_no = PsnNo(row["psn_no"])
+    for psn_no, name_masked, merged_into, deceased, brdy, insutype, area, psn_insu_stas, psn_type, sanctioned in rows:
         enrolments: tuple[Enrolment, ...] = ()
-        if row["insutype"] is not None:
-            insured = Enrolment(row["insutype"], AdmDvs(row["insuplc_admdvs"]), row["psn_insu_stas"], row["psn_type"])
-            enrolments = (insured,)
+        if insutype is not None:
+            enrolments = (Enrolment(insutype, AdmDvs(area), psn_insu_stas, psn_type),)
         if psn_no in found:
             enrolments = (*found[psn_no].enrolments, *enrolments)
-        merged_into = None if row["merged_into"] is None else PsnNo(row["merged_into"])
-        found[psn_no] = KnownPerson(
-            psn_no, row["name_masked"], enrolments, row["sanctioned"], merged_into, row["deceased"], row["brdy"]
-        )
+        found[psn_no] = KnownPerson(psn_no, name_masked, enrolments, sanctioned, merged_into, deceased, brdy)
     return found
 
 
@@ -347,7 +361,7 @@ async def numbers_of(connection: Any, psn_no: PsnNo) -> list[PsnNo]:  # noqa: AN
 async def find_signing_key(connection: Any, kid: str) -> SigningKey | None:  # noqa: ANN401  Untyped driver.
     """The key that identity announced under this name."""
     row = await connection.fetchrow(_SIGNING_KEY, kid)
-    return None if row is None else SigningKey(kid, row["public_key"], row["not_before_at"], row["not_after_at"])
+    return None if row is None else SigningKey(kid, *row)
 
 
 def _newest(told: Sequence[tuple[Told, int]], key_of: Callable[[Told], Key]) -> dict[Key, tuple[Told, int]]:

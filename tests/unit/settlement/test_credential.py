@@ -18,6 +18,7 @@ from services.settlement.domain.credential import (
     SigningKey,
     check_claims,
     key_id_of,
+    stated_holder,
     verified_claims,
 )
 from tests.other_letters import in_other_letters
@@ -178,6 +179,28 @@ def test_what_is_no_token_names_no_key(token: str) -> None:
     with pytest.raises(Failure) as refused:
         key_id_of(token)
     assert refused.value.reason == "EC_TOKEN_INVALID"
+
+
+def test_whose_a_token_says_it_is_can_be_read_before_it_is_believed() -> None:
+    """Whoever signed it; what it is read for is asked by it, and told only when the signature fits."""
+    assert stated_holder(token_of(OTHER_PAIR, sub=FUNDER)) == FUNDER
+
+
+@pytest.mark.parametrize(
+    "token",
+    [
+        *("", "x", "a.b.c", "国.家.局", "e30.e30.e30", "e30.WzFd.e30"),
+        token_of(sub=None),
+        token_of(sub=7),
+        token_of(sub="\0"),
+        token_of(sub="P" * 1_000),
+        jws.serialize_compact({"alg": "Ed25519", "kid": "k1"}, b"[" * 100_000, PAIR, algorithms=["Ed25519"]),
+        jws.serialize_compact({"alg": "Ed25519", "kid": "k1"}, b"\xff", PAIR, algorithms=["Ed25519"]),
+    ],
+)
+def test_what_names_nobody_that_there_can_be_is_nobodys(token: str) -> None:
+    """No text that a database would refuse, or that is no number of a person, is ever asked for."""
+    assert stated_holder(token) == ""
 
 
 @pytest.mark.parametrize(

@@ -24,7 +24,7 @@ from services.settlement.ledger.store.locking import hold, let_go
 from services.settlement.operations.engine import Engine
 from services.settlement.saga.coordinator import Write
 from services.settlement.saga.payment import AccountAfter, State
-from services.settlement.store import payments, plans, projections, stays
+from services.settlement.store import around, payments, plans, projections, stays
 from services.settlement.store.payments import Beginning
 from tests.integration.plans import check_plan
 from tests.integration.rows import check_rows, columns_of
@@ -42,9 +42,8 @@ PLANNING: Final = {
     projections._SIGNING_KEY,
     projections._HEARD,
     plans._PATIENT,
-    plans._FIRST_VERSION,
+    around._AROUND,
     plans._INSERT,
-    plans._INSERT_WITH_LINES,
     stays._PARTS,
     stays._PARTS_BESIDE,
 }
