@@ -25,7 +25,7 @@ from ops.embedded.world import SERVICES, Starting, from_nothing
 PR_SET_PDEATHSIG: Final = 1
 PR_SET_CHILD_SUBREAPER: Final = 36
 LINUX: Final = sys.platform.startswith("linux")
-ADOPTED_MAX_S: Final = 10.0
+ADOPTED_MAX_S: Final = 60.0
 
 
 class _Adopted:

@@ -31,9 +31,10 @@ from gongji_terminal.stub import methods
 from gongji_terminal.stub_cases import Case, Differs, Step, as_stated, compared, filled, made_up
 from tests.contract.states import happen
 from tests.e2e.town import Town
+from tests.patience import insisted
 
-CALL_S: Final = 15.0
-TOLD_S: Final = 10.0
+CALL_S: Final = 60.0
+TOLD_S: Final = 60.0
 POLL_S: Final = 0.1
 TERMINAL: Final = 96
 """Stands in the msgids that are made here; no other terminal of the town has it."""
@@ -139,19 +140,23 @@ def _found_among(
 # Asking ---------------------------------------------------------------------------------------------------------------
 
 
+async def _heard(provider: Provider, subject: str, request: Message) -> bytes:
+    """The answer to a request over NATS."""
+    bus = provider.bus
+    assert bus is not None
+    return await insisted(lambda: bus.request(f"{bus.prefix}.{subject}", request.SerializeToString()))
+
+
 async def _asked(case: Case, path: str, request: Any, provider: Provider) -> Any:  # noqa: ANN401  JSON.
     """The answer as case files write one."""
     if path == INQUIRE:
-        assert provider.bus is not None
         inquiry = json_format.ParseDict(request, ledger_pb2.InquireRequest())
-        told = await provider.bus.request(f"{provider.bus.prefix}.settlement.inquire", inquiry.SerializeToString())
-        return as_stated(ledger_pb2.InquireResponse.FromString(told))
+        subject = "settlement.inquire"
+        return as_stated(ledger_pb2.InquireResponse.FromString(await _heard(provider, subject, inquiry)))
     if path.startswith("ledger/"):
-        assert provider.bus is not None
         batch = json_format.ParseDict({"commands": request, "epoch": EPOCH}, ledger_pb2.CommandBatch())
-        subject = f"{provider.bus.prefix}.ledger.{path.removeprefix('ledger/')}.command"
-        told = await provider.bus.request(subject, batch.SerializeToString())
-        return as_stated(ledger_pb2.ReplyBatch.FromString(told))["replies"]
+        subject = f"ledger.{path.removeprefix('ledger/')}.command"
+        return as_stated(ledger_pb2.ReplyBatch.FromString(await _heard(provider, subject, batch)))["replies"]
     method = METHODS[path]
     call = _call(method, provider.servers.channels[path.split(".")[1]])
     input_type = GetMessageClass(method.input_type)

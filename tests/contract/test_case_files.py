@@ -182,9 +182,9 @@ async def test_a_request_that_no_case_states_names_the_nearest_and_the_field() -
     paid = case_of("04_reversed_after_it_paid")
     async with serving([paid]) as port, grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
         desk: Any = SettlementServiceStub(channel)
-        await desk.PreSettle(visit_of(paid), timeout=5)
+        await desk.PreSettle(visit_of(paid), timeout=60)
         with pytest.raises(grpc.aio.AioRpcError) as refused:
-            await desk.PreSettle(visit_of(paid, bill={"oth_pay": 7}), timeout=5)
+            await desk.PreSettle(visit_of(paid, bill={"oth_pay": 7}), timeout=60)
     assert refused.value.code() is grpc.StatusCode.UNIMPLEMENTED
     assert "hospital/04_reversed_after_it_paid: bill.oth_pay: stated None, found '7'" in (refused.value.details() or "")
 
@@ -195,7 +195,7 @@ async def test_a_refusal_of_the_stub_has_the_texts_and_the_status_of_the_catalog
     async with serving(TERMINALS) as port, grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
         desk: Any = SettlementServiceStub(channel)
         with pytest.raises(grpc.aio.AioRpcError) as refused:
-            await desk.PreSettle(visit_of(wrong), timeout=5)
+            await desk.PreSettle(visit_of(wrong), timeout=60)
     failure = failure_of(refused.value)
     assert isinstance(failure, TerminalRefusal)
     assert (failure.reason, failure.code) == ("BILL_DOES_NOT_ADD_UP", grpc.StatusCode.INVALID_ARGUMENT)

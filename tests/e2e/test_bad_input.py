@@ -161,7 +161,7 @@ async def not_a_message(desk: Desk) -> object:
     async with grpc.aio.insecure_channel(desk.town.world.address("settlement")) as bare:
         call = bare.unary_unary("/gongji.settlement.v1.SettlementService/Settle", bytes, bytes)
         try:
-            return await call(b"\xff\xff\xff", timeout=5)
+            return await call(b"\xff\xff\xff", timeout=60)
         except grpc.aio.AioRpcError as error:
             raise failure_of(error) from None
 

@@ -32,6 +32,7 @@ from ops.verify.run import verify
 from ops.visits import Counter, counter_at
 from services.identity.domain.certificate import check_character
 from services.settlement.domain.bill import Bill
+from tests.patience import insisted
 
 URUMQI: Final = AdmDvs("650100")
 HAMI: Final = AdmDvs("650500")
@@ -352,11 +353,11 @@ class Town:
         return list(reversed(answer.messages))
 
     async def reached(self) -> None:
-        """Our channel has found the settlement process that was started again."""
+        """Our channel has found the settlement process that was started again, and that one its ledger."""
         request = account_pb2.GetBalanceRequest(
             psn_no="0000000000", account_kind=account_pb2.ACCOUNT_KIND_PERSONAL, area=URUMQI
         )
-        await self.desks.accounts.GetBalance(request, wait_for_ready=True)
+        await insisted(lambda: self.desks.accounts.GetBalance(request, wait_for_ready=True))
 
     async def told(self) -> None:
         """Every room has heard what the others said."""

@@ -12,7 +12,7 @@ from kernel.failures import Failure
 from tests.e2e.asking import get, new_key, refusal, reverse, revoke, settle
 from tests.e2e.town import HAMI, Town, new_resident
 
-CALL_TIMEOUT_S: Final = 20.0
+CALL_TIMEOUT_S: Final = 60.0
 AT_ONCE: Final = 50
 ROUNDS: Final = 8
 

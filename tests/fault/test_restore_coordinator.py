@@ -26,10 +26,10 @@ pytestmark = pytest.mark.long
 
 BILL_FEN: Final = 10_000
 DEDUCTIBLE_FEN, FUND_FEN = 300, 700
-WAIT_S: Final = 20.0
+WAIT_S: Final = 60.0
 BEFORE: Final = [(1_000, 2_000), (10_000, 0)]
 PAID: Final = [(0, 0), (3_000, 0)]
-CALL_TIMEOUT_S: Final = 10.0
+CALL_TIMEOUT_S: Final = 60.0
 NOTICED_S: Final = 2.0
 """A process looks every half second how its coordinator stands."""
 LONGER: Final = "UPDATE payments SET deadline_at = now() + interval '1 minute' WHERE state = 'TRYING'"

@@ -25,7 +25,7 @@ pytestmark = pytest.mark.long
 BILL_FEN: Final = 10_000
 BEFORE: Final = [(1_000, 2_000), (10_000, 0)]
 PAID: Final = [(0, 0), (3_000, 0)]
-QUARANTINED_MAX_S: Final = 20.0
+QUARANTINED_MAX_S: Final = 60.0
 
 
 @pytest.fixture

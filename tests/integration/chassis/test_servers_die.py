@@ -14,8 +14,9 @@ from chassis.migrate import migrate
 from chassis.outbox import OutboxPublisher, put
 from ops.embedded.nats import EmbeddedNats
 from ops.embedded.postgres import EmbeddedPostgres
-from tests.integration.chassis.conftest import MIGRATIONS, until
+from tests.integration.chassis.conftest import MIGRATIONS
 from tests.integration.chassis.test_events import Reader, event, running, unpublished
+from tests.patience import until
 from tests.servers import new_folder
 
 NewDatabase = Callable[[], Awaitable[str]]
@@ -65,7 +66,7 @@ async def test_nats_killed_and_its_data_wiped_loses_nothing(
         await _write(db, 20, 40)
         await mortal_nats.start()
         await _write(db, 40, 60)
-        await until(lambda: len(reader.handled) >= 60, within_s=30)
+        await until(lambda: len(reader.handled) >= 60, within_s=60)
         await asyncio.sleep(1)
 
         async def all_out() -> bool:
@@ -98,11 +99,11 @@ async def test_postgres_killed_under_publisher_and_consumer_is_waited_for(
         await mortal_postgres.start()
         await db.wait_until_reachable()
         await _write(db, 20, 40)
-        await until(lambda: len(reader.committed) >= 39, within_s=30)
+        await until(lambda: len(reader.committed) >= 39, within_s=60)
 
         async def all_noted() -> bool:
             async with db.driver_connection() as driver:
                 return int(await driver.fetchval("SELECT count(*) FROM person")) == 40
 
-        await until(all_noted, within_s=30)
+        await until(all_noted, within_s=60)
     assert len(reader.committed) == len(set(reader.committed))

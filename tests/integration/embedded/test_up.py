@@ -55,7 +55,7 @@ async def health_of(address: str) -> int:
     """What a process's gRPC health service says of it."""
     async with grpc.aio.insecure_channel(address) as channel:
         stub = health_pb2_grpc.HealthStub(channel)
-        answer = await stub.Check(health_pb2.HealthCheckRequest(), timeout=5.0)
+        answer = await stub.Check(health_pb2.HealthCheckRequest(), timeout=60)
     return int(answer.status)
 
 

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import asyncio
 import hashlib
 import itertools
 import os
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from typing import Final
@@ -31,6 +30,7 @@ from gongji.identity.v1 import (
 from gongji.ledger.v1 import ledger_pb2
 from ops import faces
 from ops.embedded.world import World
+from tests.patience import insisted, until
 
 HAMI: Final = "650500"
 URUMQI: Final = "650100"
@@ -41,15 +41,6 @@ TEXT_VERSION: Final = "2026-01"
 TEXT_SHA256: Final = hashlib.sha256(TEXT.encode()).digest()
 _WEIGHTS: Final = (7, 9, 10, 5, 8, 4, 2, 1, 6, 3, 7, 9, 10, 5, 8, 4, 2)
 _serial: Final = itertools.count(os.getpid() % 100_000 * 1_000)
-
-
-async def until(condition: Callable[[], Awaitable[bool]], *, within_s: float = 30) -> None:
-    """Returns once the condition holds; TimeoutError if it does not within the time."""
-    async with asyncio.timeout(within_s):
-        while True:
-            if await condition():
-                return
-            await asyncio.sleep(0.05)
 
 
 @dataclass(frozen=True, slots=True)
@@ -279,10 +270,9 @@ class House:
 
     async def command(self, area: str, command: ledger_pb2.Command) -> ledger_pb2.Reply:
         """One command straight to a ledger."""
-        content = await self.bus.request(
-            f"{self.bus.prefix}.ledger.{area}.command",
-            ledger_pb2.CommandBatch(commands=[command]).SerializeToString(),
-        )
+        subject = f"{self.bus.prefix}.ledger.{area}.command"
+        batch = ledger_pb2.CommandBatch(commands=[command]).SerializeToString()
+        content = await insisted(lambda: self.bus.request(subject, batch))
         return ledger_pb2.ReplyBatch.FromString(content).replies[0]
 
 

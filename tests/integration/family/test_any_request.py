@@ -106,7 +106,7 @@ async def test_what_no_database_keeps_is_refused_at_the_door(house: House, metho
         response_deserializer=GetMessageClass(answer_type).FromString,
     )
     with pytest.raises(Failure) as refused:
-        await call(good, timeout=5)
+        await call(good, timeout=60)
     assert (refused.value.reason, refused.value.metadata["field"]) == ("REQUEST_INVALID", field)
 
 

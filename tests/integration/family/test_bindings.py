@@ -15,7 +15,8 @@ from gongji.identity.v1 import person_pb2
 from gongji.ledger.v1 import ledger_pb2
 from kernel.failures import Failure
 from kernel.money import AMOUNT_MAX_FEN
-from tests.integration.family.house import GUANGZHOU, HAMI, URUMQI, House, authorisation_bytes, until
+from tests.integration.family.house import GUANGZHOU, HAMI, URUMQI, House, authorisation_bytes
+from tests.patience import until
 
 OPENING, ACTIVE = binding_pb2.BINDING_STATE_OPENING, binding_pb2.BINDING_STATE_ACTIVE
 CLOSING, UNBOUND = binding_pb2.BINDING_STATE_CLOSING, binding_pb2.BINDING_STATE_UNBOUND
@@ -277,7 +278,7 @@ async def test_a_snapshot_tells_the_latest_event_of_each_aggregate(house: House)
     funder, beneficiary, group_id = await house.couple()
     binding = await house.bind(group_id, funder, beneficiary)
     snapshot = [
-        answer.event async for answer in house.family.StreamSnapshot(family_pb2.StreamSnapshotRequest(), timeout=10)
+        answer.event async for answer in house.family.StreamSnapshot(family_pb2.StreamSnapshotRequest(), timeout=60)
     ]
     told = await told_of(house, binding)
     mine = [event for event in snapshot if event.binding_changed.binding.binding_id == binding.binding_id]
@@ -292,9 +293,9 @@ async def told_of(house: House, binding: binding_pb2.Binding) -> list[events_pb2
     subscription = await house.bus.client.jetstream().subscribe(subject, ordered_consumer=True)
     told: list[events_pb2.FamilyEvent] = []
     try:
-        async with asyncio.timeout(15):
+        async with asyncio.timeout(60):
             while not told or told[-1].binding_changed.binding.state != binding_pb2.BINDING_STATE_ACTIVE:
-                event = events_pb2.FamilyEvent.FromString((await subscription.next_msg(timeout=10)).data)
+                event = events_pb2.FamilyEvent.FromString((await subscription.next_msg(timeout=60)).data)
                 if event.binding_changed.binding.binding_id == binding.binding_id:
                     told.append(event)
     finally:

@@ -13,9 +13,10 @@ from gongji.family.v1 import counter_pb2, counter_pb2_grpc, family_pb2
 from gongji.identity.v1 import person_pb2
 from kernel.callers import Caller
 from kernel.clock import business_date
-from tests.integration.family.house import TEXT_SHA256, TEXT_VERSION, House, until
+from tests.integration.family.house import TEXT_SHA256, TEXT_VERSION, House
 from tests.integration.family.test_bindings import refused
 from tests.integration.family.test_counter import ID_CARD, counter, invited
+from tests.patience import until
 
 READER = Caller("operator:zhao09")
 

@@ -11,13 +11,14 @@ from gongji.family.v1 import binding_pb2, family_pb2
 from gongji.identity.v1 import person_pb2
 from kernel.clock import business_date
 from kernel.failures import Failure
-from tests.integration.family.house import GUANGZHOU, House, until
+from tests.integration.family.house import GUANGZHOU, House
 from tests.integration.family.test_bindings import refused, unbind
 from tests.integration.family.test_counter import counter
 from tests.integration.family.test_endings import the_funder_dies
 from tests.integration.family.test_guardians import household, order
 from tests.integration.family.test_joining import siblings
 from tests.integration.family.test_leaving import dissolve
+from tests.patience import until
 
 SIBLING, CHILD = person_pb2.RELATION_SIBLING, person_pb2.RELATION_CHILD
 SHENZHEN = "440300"

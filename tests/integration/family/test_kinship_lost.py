@@ -11,8 +11,9 @@ from gongji.family.v1 import binding_pb2, family_pb2
 from gongji.identity.v1 import person_pb2
 from gongji.ledger.v1 import ledger_pb2
 from kernel.failures import Failure
-from tests.integration.family.house import HAMI, House, until
+from tests.integration.family.house import HAMI, House
 from tests.integration.family.test_bindings import absent_ledger, refused, unbind
+from tests.patience import until
 
 ACTIVE, CLOSING = binding_pb2.BINDING_STATE_ACTIVE, binding_pb2.BINDING_STATE_CLOSING
 SUSPENDED, UNBOUND = binding_pb2.BINDING_STATE_SUSPENDED, binding_pb2.BINDING_STATE_UNBOUND

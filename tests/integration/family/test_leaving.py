@@ -14,8 +14,9 @@ from gongji.family.v1 import binding_pb2, family_pb2, groups_pb2
 from gongji.identity.v1 import person_pb2
 from gongji.ledger.v1 import ledger_pb2
 from kernel.failures import Failure
-from tests.integration.family.house import House, until
+from tests.integration.family.house import House
 from tests.integration.family.test_bindings import absent_ledger, refused
+from tests.patience import until
 
 ENDING, DONE = groups_pb2.DEPARTURE_STATE_ENDING, groups_pb2.DEPARTURE_STATE_DONE
 LEFT, REMOVED = binding_pb2.DEPARTURE_CAUSE_LEFT, binding_pb2.DEPARTURE_CAUSE_REMOVED
@@ -122,7 +123,7 @@ async def test_a_snapshot_tells_who_has_gone(house: House) -> None:
         await leave(house, group_id, sibling)
     await house.bring_in(group_id, founder, brother, SIBLING)
     snapshot = [
-        answer.event async for answer in house.family.StreamSnapshot(family_pb2.StreamSnapshotRequest(), timeout=10)
+        answer.event async for answer in house.family.StreamSnapshot(family_pb2.StreamSnapshotRequest(), timeout=60)
     ]
     seen = {
         event.aggregate_id.rpartition(":")[2]: (event.version, event.WhichOneof("fact"))

@@ -10,8 +10,9 @@ import pytest
 from gongji.family.v1 import binding_pb2, events_pb2, family_pb2
 from gongji.ledger.v1 import ledger_pb2
 from kernel.failures import Failure
-from tests.integration.family.house import HAMI, House, authorisation_bytes, until
+from tests.integration.family.house import HAMI, House, authorisation_bytes
 from tests.integration.family.test_bindings import ACTIVE, OPENING, absent_ledger, amend, refused
+from tests.patience import until
 
 MONTH = 202611
 MONEY_FEN = 500_00
@@ -222,9 +223,9 @@ async def test_new_limits_are_told_to_the_other_rooms(house: House) -> None:
     subscription = await house.bus.client.jetstream().subscribe(subject, ordered_consumer=True)
     await limit(house, binding, per_month_fen=50)
     try:
-        async with asyncio.timeout(15):
+        async with asyncio.timeout(60):
             while True:
-                event = events_pb2.FamilyEvent.FromString((await subscription.next_msg(timeout=10)).data)
+                event = events_pb2.FamilyEvent.FromString((await subscription.next_msg(timeout=60)).data)
                 told = event.binding_changed
                 if told.binding.binding_id == binding.binding_id and limits_of(told.binding) == (None, 50):
                     break

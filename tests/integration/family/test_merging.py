@@ -6,9 +6,10 @@ from uuid import uuid4
 
 from gongji.family.v1 import binding_pb2, family_pb2, groups_pb2
 from gongji.identity.v1 import person_pb2
-from tests.integration.family.house import House, until
+from tests.integration.family.house import House
 from tests.integration.family.test_bindings import absent_ledger, refused
 from tests.integration.family.test_uses import Shared, hear
+from tests.patience import until
 
 SIBLING = person_pb2.RELATION_SIBLING
 SUSPENDED, ACTIVE = binding_pb2.BINDING_STATE_SUSPENDED, binding_pb2.BINDING_STATE_ACTIVE

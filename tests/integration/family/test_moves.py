@@ -16,9 +16,10 @@ from services.family.clients import Ledgers
 from services.family.domain.bindings import BindingState
 from services.family.operations import bindings
 from services.family.store import bindings as binding_store
-from tests.integration.family.house import GUANGZHOU, HAMI, URUMQI, House, authorisation_bytes, until
+from tests.integration.family.house import GUANGZHOU, HAMI, URUMQI, House, authorisation_bytes
 from tests.integration.family.test_bindings import refused, silent_ledger, unbind
 from tests.integration.family.test_uses import bill, hear, say, uses_of
+from tests.patience import until
 
 ACTIVE, CLOSING = binding_pb2.BINDING_STATE_ACTIVE, binding_pb2.BINDING_STATE_CLOSING
 SUSPENDED, UNBOUND = binding_pb2.BINDING_STATE_SUSPENDED, binding_pb2.BINDING_STATE_UNBOUND

@@ -10,7 +10,8 @@ from typing import Final
 import pytest
 
 from kernel.failures import Failure
-from tests.integration.family.house import House, until
+from tests.integration.family.house import House
+from tests.patience import until
 
 SHANGHAI: Final = "310100"
 """An area that no other test of this folder uses."""

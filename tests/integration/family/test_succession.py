@@ -7,9 +7,10 @@ from datetime import UTC, datetime, timedelta
 
 from gongji.family.v1 import binding_pb2, counter_pb2, family_pb2, groups_pb2
 from gongji.identity.v1 import identity_pb2, person_pb2
-from tests.integration.family.house import House, until
+from tests.integration.family.house import House
 from tests.integration.family.test_bindings import refused
 from tests.integration.family.test_counter import counter, deeds, seen
+from tests.patience import until
 
 SIBLING, CHILD = person_pb2.RELATION_SIBLING, person_pb2.RELATION_CHILD
 REGISTER = counter_pb2.DOCUMENT_KIND_HOUSEHOLD_REGISTER

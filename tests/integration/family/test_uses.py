@@ -9,15 +9,15 @@ from uuid import UUID, uuid4
 
 import pytest
 
-from chassis.bus import MESSAGE_ID_HEADER, Stream
 from chassis.db import Database
-from chassis.outbox import AGGREGATE_HEADER, VERSION_HEADER
 from gongji.family.v1 import binding_pb2, uses_pb2, uses_pb2_grpc
 from gongji.identity.v1 import person_pb2
 from gongji.settlement.v1 import events_pb2, settlement_pb2
 from kernel.failures import Kind
-from tests.integration.family.house import HAMI, House, until
+from tests import patience
+from tests.integration.family.house import HAMI, House
 from tests.integration.family.test_bindings import refused, unbind
+from tests.patience import until
 
 FUNDER, OWN, WALLET = (
     settlement_pb2.SOURCE_ROLE_FUNDER,
@@ -101,17 +101,8 @@ def _event(setl_id: UUID, at: datetime) -> events_pb2.SettlementEvent:
 
 async def say(house: House, *events: events_pb2.SettlementEvent, again: bool = False) -> None:
     """Publishes them as settlement does; ``again`` so that the broker does not know them for the same."""
-    stream = Stream(house.bus.prefix, "settlement")
-    await house.bus.ensure_stream(stream)
     for event in events:
-        headers = {
-            MESSAGE_ID_HEADER: str(uuid4()) if again else event.event_id,
-            AGGREGATE_HEADER: event.aggregate_id,
-            VERSION_HEADER: str(event.version),
-        }
-        await house.bus.client.jetstream().publish(
-            stream.subject(str(event.WhichOneof("fact"))), event.SerializeToString(), headers=headers
-        )
+        await patience.say(house.bus, event, again=again)
 
 
 async def hear(house: House, *events: events_pb2.SettlementEvent) -> None:

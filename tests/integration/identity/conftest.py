@@ -57,6 +57,7 @@ from services.identity.operations.pins import Pins
 from services.identity.operations.registry import BatchFileRegistry
 from services.identity.operations.secrets_file import make_secrets_file, read_secrets
 from services.identity.operations.signing_keys import SigningKeys, check_secrets
+from tests.patience import insisted
 from tests.servers import NatsServer
 
 START = datetime(2026, 7, 1, 4, 30, tzinfo=UTC)
@@ -178,13 +179,13 @@ class Identity:
 
     async def snapshot(self) -> dict[str, events_pb2.IdentityEvent]:
         """Every aggregate's latest event."""
-        answers = self.stub.StreamSnapshot(identity_pb2.StreamSnapshotRequest(), timeout=20)
+        answers = self.stub.StreamSnapshot(identity_pb2.StreamSnapshotRequest(), timeout=60)
         return {answer.event.aggregate_id: answer.event async for answer in answers}
 
     async def told(self, aggregate: str, version: int) -> list[events_pb2.IdentityEvent]:
         """The events of an aggregate as they stand in the stream, once this version is among them."""
         stream = Stream(self.bus.prefix, NAME)
-        async with asyncio.timeout(15):
+        async with asyncio.timeout(60):
             while True:
                 found = [event for event in await self._stream_content(stream) if event.aggregate_id == aggregate]
                 if any(event.version == version for event in found):
@@ -192,7 +193,7 @@ class Identity:
                 await asyncio.sleep(0.05)
 
     async def _stream_content(self, stream: Stream) -> list[events_pb2.IdentityEvent]:
-        state = await self.bus.ensure_stream(stream)
+        state = await insisted(lambda: self.bus.ensure_stream(stream))
         jetstream = self.bus.client.jetstream()
         events = []
         for seq in range(max(state.first_seq, 1), state.last_seq + 1):

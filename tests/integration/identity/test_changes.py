@@ -30,7 +30,7 @@ ON CONFLICT (aggregate) DO UPDATE SET version = excluded.version, payload = excl
 async def asked(identity: Identity, after: str = "") -> tuple[dict[str, int], str, datetime]:
     """What changed since the cursor, as aggregate and version; the next cursor, and what time it reaches to."""
     found: dict[str, int] = {}
-    answers = identity.stub.StreamChanges(identity_pb2.StreamChangesRequest(after=after), timeout=20)
+    answers = identity.stub.StreamChanges(identity_pb2.StreamChangesRequest(after=after), timeout=60)
     async for answer in answers:
         if answer.cursor:
             return found, answer.cursor, answer.as_of_time.ToDatetime(tzinfo=UTC)
@@ -108,7 +108,7 @@ async def test_a_snapshots_first_message_says_where_to_go_on(identity: Identity)
     """Its cursor brings what came after it; no later message repeats it."""
     await identity.register(**WANG)
     snapshot = [
-        answer async for answer in identity.stub.StreamSnapshot(identity_pb2.StreamSnapshotRequest(), timeout=20)
+        answer async for answer in identity.stub.StreamSnapshot(identity_pb2.StreamSnapshotRequest(), timeout=60)
     ]
     await identity.register(**LI)
     assert [bool(answer.cursor) for answer in snapshot] == [True, False]
@@ -231,10 +231,10 @@ async def test_the_question_is_answered_by_the_index(identity: Identity) -> None
 
 async def test_a_cursor_of_a_database_that_was_restored_is_refused_by_name(identity: Identity) -> None:
     """No transaction here is so far; whoever asks begins anew. Rubbish is refused as such."""
-    ahead = identity.stub.StreamChanges(identity_pb2.StreamChangesRequest(after="9" * 18), timeout=20)
+    ahead = identity.stub.StreamChanges(identity_pb2.StreamChangesRequest(after="9" * 18), timeout=60)
     assert (await refusal(anext(aiter(ahead))))[:2] == ("FAILED_PRECONDITION", "CHANGES_CURSOR_AHEAD")
     for rubbish in ("-1", "1x", "9" * 19):
-        malformed = identity.stub.StreamChanges(identity_pb2.StreamChangesRequest(after=rubbish), timeout=20)
+        malformed = identity.stub.StreamChanges(identity_pb2.StreamChangesRequest(after=rubbish), timeout=60)
         assert (await refusal(anext(aiter(malformed))))[:2] == ("INVALID_ARGUMENT", "REQUEST_INVALID")
 
 

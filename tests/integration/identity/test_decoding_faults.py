@@ -110,6 +110,6 @@ def shown(code: UUID) -> Shown:
 
 async def until(identity: Identity, statement: str, count: int) -> None:
     """Waits until so many are counted."""
-    async with asyncio.timeout(10), identity.database.driver_connection() as connection:
+    async with asyncio.timeout(60), identity.database.driver_connection() as connection:
         while await connection.fetchval(statement) < count:  # noqa: ASYNC110  The database has no event for it.
             await asyncio.sleep(0.01)

@@ -30,7 +30,7 @@ NOWHERE = "00000000-0000-7000-8000-000000000001"
 async def pieces(identity: Identity, attestation_id: str, psn_no: str = PSN_NO) -> list[bytes]:
     """The document as it comes."""
     request = pb.ExportPersonRequest(psn_no=psn_no, attestation_id=attestation_id)
-    return [answer.content async for answer in identity.rights.ExportPerson(request, timeout=20)]
+    return [answer.content async for answer in identity.rights.ExportPerson(request, timeout=60)]
 
 
 async def exported(identity: Identity, psn_no: str = PSN_NO) -> dict[str, Any]:
@@ -243,7 +243,7 @@ async def long_record(identity: Identity) -> None:
 async def begun(identity: Identity, attestation_id: str) -> Any:  # noqa: ANN401  A call, whose class is generated.
     """An export of which the first piece has been read."""
     request = pb.ExportPersonRequest(psn_no=PSN_NO, attestation_id=attestation_id)
-    call: Any = identity.rights.ExportPerson(request, timeout=20)
+    call: Any = identity.rights.ExportPerson(request, timeout=60)
     await anext(aiter(call))
     return call
 

@@ -404,7 +404,7 @@ async def test_risks_do_not_stand_in_the_snapshot(watch: Watch) -> None:
     await watch.tell(credential_refused(START))
     await watch.sweep()
     assert len(await watch.raised()) == 1
-    answers = watch.identity.stub.StreamSnapshot(identity_pb2.StreamSnapshotRequest(), timeout=20)
+    answers = watch.identity.stub.StreamSnapshot(identity_pb2.StreamSnapshotRequest(), timeout=60)
     assert "risk_event_raised" not in [answer.event.WhichOneof("fact") async for answer in answers]
 
 

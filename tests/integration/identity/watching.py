@@ -10,8 +10,7 @@ from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID, uuid4
 
-from chassis.bus import MESSAGE_ID_HEADER, Stream
-from chassis.outbox import AGGREGATE_HEADER, VERSION_HEADER
+from chassis.bus import Stream
 from gongji.identity.v1 import events_pb2 as identity_events
 from gongji.identity.v1 import person_pb2, risk_pb2
 from gongji.settlement.v1 import events_pb2, settlement_pb2
@@ -20,6 +19,7 @@ from services.identity import consumer
 from services.identity.domain.risk import Thresholds
 from services.identity.recovery import RiskSweep
 from tests.integration.identity.conftest import HOSPITAL, WANG, Identity
+from tests.patience import insisted, say
 
 PHARMACY = "P65010000001"
 FAR_HOSPITAL = "H65310000001"
@@ -77,7 +77,7 @@ class Watch:
             while await self.count("outbox", "published_at IS NULL"):  # noqa: ASYNC110  No event tells of rows.
                 await asyncio.sleep(0.05)
         stream = Stream(self.identity.bus.prefix, "identity")
-        state = await self.identity.bus.ensure_stream(stream)
+        state = await insisted(lambda: self.identity.bus.ensure_stream(stream))
         jetstream = self.identity.bus.client.jetstream()
         found = []
         for seq in range(max(state.first_seq, 1), state.last_seq + 1):
@@ -93,16 +93,8 @@ class Watch:
 
     async def tell(self, *events: events_pb2.SettlementEvent) -> None:
         """Says it as settlement's outbox does, and waits until all of it was heard."""
-        stream = Stream(self.identity.bus.prefix, "settlement")
-        await self.identity.bus.ensure_stream(stream)
         for event in events:
-            headers = {
-                MESSAGE_ID_HEADER: event.event_id,
-                AGGREGATE_HEADER: event.aggregate_id,
-                VERSION_HEADER: str(event.version),
-            }
-            subject = stream.subject(str(event.WhichOneof("fact")))
-            await self.identity.bus.publish(subject, event.SerializeToString(), headers=headers)
+            await say(self.identity.bus, event)
         ids = {event.event_id for event in events}
         known = f"event_id IN ({', '.join(map(repr, ids))})"
         async with asyncio.timeout(_HEARD_S):

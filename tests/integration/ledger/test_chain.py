@@ -95,7 +95,7 @@ async def test_two_sealers_a_restart_and_entries_that_come_meanwhile_make_one_ch
             if number == 20:
                 tasks.pop().cancel()
                 tasks.append(asyncio.create_task(sealer(other).run()))
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             while len([no for _, numbers in await blocks(area_ledger) for no in numbers]) < 400:  # noqa: ASYNC110  The database tells.
                 await asyncio.sleep(0.01)
         for task in tasks:

@@ -27,6 +27,7 @@ from tests.integration.ledger.messages import (
     statement,
     trying,
 )
+from tests.patience import insisted
 from tests.servers import NatsServer
 from tests.unit.ledger.given import FUNDER, OWN, YEAR, authorisation, credit_id, payment
 
@@ -55,7 +56,8 @@ def ask(consumer: AreaConsumer, bus: Bus) -> Ask:
     del consumer  # It serves from here on.
 
     async def send(batch: pb.CommandBatch) -> pb.ReplyBatch:
-        answer = await bus.request(f"{bus.prefix}.ledger.{AREA}.command", batch.SerializeToString())
+        subject = f"{bus.prefix}.ledger.{AREA}.command"
+        answer = await insisted(lambda: bus.request(subject, batch.SerializeToString()))
         return pb.ReplyBatch.FromString(answer)
 
     return send
@@ -197,7 +199,7 @@ async def test_a_credit_that_is_not_booked_is_never_told_as_one(ask: Ask) -> Non
 async def test_bytes_that_are_no_batch_are_refused(consumer: AreaConsumer, bus: Bus, payload: bytes) -> None:
     """They get a refusal as an answer, and the ledger goes on."""
     del consumer  # It serves from here on.
-    answer = await bus.request(f"{bus.prefix}.ledger.{AREA}.command", payload)
+    answer = await insisted(lambda: bus.request(f"{bus.prefix}.ledger.{AREA}.command", payload))
     (reply,) = pb.ReplyBatch.FromString(answer).replies
     assert reply.refusal.reason in {"REQUEST_MALFORMED", "REQUEST_INVALID"}
 
@@ -319,7 +321,7 @@ async def test_a_hold_is_asked_about_again_with_growing_pauses(
     growing = {1: 0.05, 2: 0.1, 3: 0.2, 4: 0.2}
     assert {n: round(pause, 2) for n, pause in seen.items()} == {n: growing.get(n, 0.2) for n in seen}
     coordinator.decisions = dict([told(1, pb.DECISION_CONFIRM)])
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(60):
         while await states(area_ledger) != {1: "CONFIRMED"}:  # noqa: ASYNC110  The database is what tells.
             await asyncio.sleep(0.02)
     sweeping.cancel()

@@ -115,7 +115,7 @@ async def bus(nats: NatsServer, bus_prefix: str) -> AsyncIterator[Bus]:
         yield opened
 
 
-async def ask(bus: Bus, *commands: pb.Command, area: str = AREAS[0], wait_s: float = 5.0) -> list[pb.Reply]:
+async def ask(bus: Bus, *commands: pb.Command, area: str = AREAS[0], wait_s: float = 60.0) -> list[pb.Reply]:
     """One batch to one area."""
     payload = pb.CommandBatch(commands=commands).SerializeToString()
     answer = await bus.request(f"{bus.prefix}.ledger.{area}.command", payload, wait_s=wait_s)
@@ -187,7 +187,7 @@ async def test_a_hold_outlives_the_process_and_its_deadline(start: Start, bus: B
     await (await start(GONGJI_LEDGER_SWEEP_S="0.1")).ready()
     connection = await asyncpg.connect(databases.replace("{area}", AREAS[0]))
     try:
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             await asked.wait()
             while await connection.fetchval("SELECT state FROM branches") != "CONFIRMED":  # noqa: ASYNC110  Only rows tell.
                 await asyncio.sleep(0.02)

@@ -13,14 +13,13 @@ from typing import Final
 import pytest
 from google.protobuf.timestamp_pb2 import Timestamp
 
-from chassis.bus import MESSAGE_ID_HEADER, Stream
-from chassis.outbox import AGGREGATE_HEADER, VERSION_HEADER
 from chassis.rpc.client import channel
 from gongji.notify.v1 import notify_pb2, notify_pb2_grpc
 from gongji.settlement.v1 import events_pb2, settlement_pb2
 from ops.embedded.databases import Databases
 from ops.embedded.world import SERVICES, Service, Starting, World
-from tests.integration.family.house import HAMI, House, house_of, until
+from tests.integration.family.house import HAMI, House, house_of
+from tests.patience import say, until
 from tests.servers import NatsServer, new_folder
 
 SECOND: Final = Service("notify2", "services.notify.app", frozenset({"identity"}))
@@ -39,15 +38,7 @@ class Desk:
 
     async def publish(self, event: events_pb2.SettlementEvent) -> None:
         """As settlement's outbox does."""
-        stream = Stream(self.house.bus.prefix, "settlement")
-        await self.house.bus.ensure_stream(stream)
-        headers = {
-            MESSAGE_ID_HEADER: event.event_id,
-            AGGREGATE_HEADER: event.aggregate_id,
-            VERSION_HEADER: str(event.version),
-        }
-        subject = stream.subject(str(event.WhichOneof("fact")))
-        await self.house.bus.publish(subject, event.SerializeToString(), headers=headers)
+        await say(self.house.bus, event)
 
     async def page(self, psn_no: str, *, before: int = 0, limit: int = 0) -> notify_pb2.ListMessagesResponse:
         """A page of a person's messages."""
@@ -66,7 +57,7 @@ class Desk:
         async def enough() -> bool:
             return len((await self.page(psn_no, limit=200)).messages) >= count
 
-        await until(enough, within_s=15)
+        await until(enough)
         return list((await self.page(psn_no, limit=200)).messages)[::-1]
 
 

@@ -25,11 +25,11 @@ from services.settlement.domain.split import Role
 from services.settlement.store import clearing as store
 from tests.integration.payments.conftest import Said, run_gongji
 from tests.integration.settlement.clearing.book import HAMI, HANGZHOU, URUMQI, Book, at, leg
-from tests.integration.settlement.desk.said import until
+from tests.patience import until
 from tests.servers import NatsServer
 
 MARCH: Final = "2025-03"
-CALL_S: Final = 15.0
+CALL_S: Final = 60.0
 NOBODY_WAITS: Final = """
 SELECT NOT EXISTS (SELECT FROM pg_locks WHERE relation = 'clearing_runs'::regclass AND mode = 'ExclusiveLock')"""
 

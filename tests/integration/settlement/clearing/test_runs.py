@@ -28,7 +28,7 @@ from services.settlement.operations import clearing
 from services.settlement.operations.clearing import Ran
 from services.settlement.store import clearing as store
 from tests.integration.settlement.clearing.book import HAMI, HANGZHOU, URUMQI, Book, Written, at, leg
-from tests.integration.settlement.desk.said import until
+from tests.patience import until
 
 MARCH: Final = Period(2025, 3)
 APRIL: Final = Period(2025, 4)

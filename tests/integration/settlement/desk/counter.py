@@ -24,8 +24,8 @@ from gongji_terminal.client import system_now
 from gongji_terminal.failures import DETAILS_KEY
 from gongji_terminal.journal import ShownPlan
 from gongji_terminal.nameless import nameless
-from tests.integration.settlement.desk.said import until
 from tests.integration.settlement.desk.town import HOSPITAL, MDTRT_ID, Town
+from tests.patience import until
 
 CONFIG: Final = """
 fixmedins_code = "{code}"
@@ -91,7 +91,7 @@ class Gate(grpc.GenericRpcHandler):  # type: ignore[type-arg]  # Generic in the 
     async def deliver(self, path: str, request: bytes) -> bytes:
         """Brings one request to the desk."""
         send: Any = self.onward.unary_unary(path, None, None)
-        answer: bytes = await send(request, timeout=5)
+        answer: bytes = await send(request, timeout=60)
         return answer
 
     async def _hold(self, context: Any) -> None:  # noqa: ANN401  As above.

@@ -2,31 +2,23 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Final
 from uuid import UUID, uuid4, uuid5
 
 from google.protobuf.timestamp_pb2 import Timestamp
 
-from chassis.bus import MESSAGE_ID_HEADER, Bus, Stream
-from chassis.outbox import AGGREGATE_HEADER, VERSION_HEADER
+from chassis.bus import Bus
 from gongji.family.v1 import binding_pb2
 from gongji.family.v1 import events_pb2 as family_pb
 from gongji.identity.v1 import events_pb2 as identity_pb
 from gongji.identity.v1 import person_pb2
+from tests import patience
 
 Event = identity_pb.IdentityEvent | family_pb.FamilyEvent
 BOUND_AT: Final = datetime(2026, 1, 2, tzinfo=UTC)
 _NAMES: Final = UUID(int=0)
-
-
-async def until(condition: Callable[[], Awaitable[bool]], *, within_s: float = 15) -> None:
-    """Returns once the condition holds; TimeoutError if it does not within the time."""
-    async with asyncio.timeout(within_s):
-        while not await condition():  # noqa: ASYNC110  The condition is another process's.
-            await asyncio.sleep(0.02)
 
 
 def timestamp(instant: datetime) -> Timestamp:
@@ -192,14 +184,4 @@ def binding(
 async def say(bus: Bus, events: Iterable[Event]) -> None:
     """Publishes the events in this order, each on the stream of its room."""
     for event in events:
-        room = "identity" if isinstance(event, identity_pb.IdentityEvent) else "family"
-        stream = Stream(bus.prefix, room)
-        await bus.ensure_stream(stream)
-        headers = {
-            # An id of its own each time: what JetStream would drop as a repetition must reach the inbox here.
-            MESSAGE_ID_HEADER: event.event_id,
-            AGGREGATE_HEADER: event.aggregate_id,
-            VERSION_HEADER: str(event.version),
-        }
-        subject = stream.subject(event.WhichOneof("fact") or "")
-        await bus.publish(subject, event.SerializeToString(), headers=headers, stream=stream.name)
+        await patience.say(bus, event)

@@ -35,21 +35,21 @@ async def test_a_row_is_credited_once_however_often_it_is_sent(town: Town) -> No
     """The same row again gives the first answer; another body under the same row id is refused."""
     psn_no = await town.person()
     request = credit(psn_no)
-    answers = [await town.accounts.CreditAccount(request, timeout=5) for _ in range(2)]
+    answers = [await town.accounts.CreditAccount(request, timeout=60) for _ in range(2)]
     assert answers[0] == answers[1]
     assert (answers[0].balance.current_fen, answers[0].balance.exists) == (100, True)
     request.amount_fen = 200
-    assert await town.refused(town.accounts.CreditAccount(request, timeout=5)) == "KEY_REUSED_WITH_OTHER_CONTENT"
+    assert await town.refused(town.accounts.CreditAccount(request, timeout=60)) == "KEY_REUSED_WITH_OTHER_CONTENT"
     assert await town.balance(psn_no, URUMQI) == (0, 100)
 
 
 async def test_a_credit_that_was_made_is_answered_as_before_after_the_person_has_moved(town: Town) -> None:
     """The first answer was lost; by the second time the person is insured elsewhere, but the money has come."""
     psn_no = await town.person()
-    first = await town.accounts.CreditAccount(request := credit(psn_no), timeout=5)
+    first = await town.accounts.CreditAccount(request := credit(psn_no), timeout=60)
     await town.tell(said.person(psn_no, ("310", HAMI, "1"), version=2))
-    assert await town.refused(town.accounts.CreditAccount(credit(psn_no), timeout=5)) == "NOT_INSURED_IN_AREA"
-    assert await town.accounts.CreditAccount(request, timeout=5) == first
+    assert await town.refused(town.accounts.CreditAccount(credit(psn_no), timeout=60)) == "NOT_INSURED_IN_AREA"
+    assert await town.accounts.CreditAccount(request, timeout=60) == first
 
 
 @pytest.mark.parametrize(
@@ -69,7 +69,7 @@ async def test_a_bad_credit_is_refused_by_name_and_not_stored(town: Town, change
     """Each thing that can be wrong has a name, and no row is kept."""
     psn_no = await town.person()
     before = await town.stored()
-    assert await town.refused(town.accounts.CreditAccount(credit(psn_no, **changes), timeout=5)) == reason
+    assert await town.refused(town.accounts.CreditAccount(credit(psn_no, **changes), timeout=60)) == reason
     assert await town.stored() == before
 
 
@@ -77,7 +77,7 @@ async def test_rows_are_credited_together_and_each_is_answered_by_itself(town: T
     """New ones are booked; a person unknown, a row twice and one under a used row id are told so, each in its place."""
     one, other = await town.person(), await town.person()
     first, used = credit(one, amount_fen=100), credit(one, amount_fen=7)
-    await town.accounts.CreditAccount(used, timeout=5)
+    await town.accounts.CreditAccount(used, timeout=60)
     rows = [
         first,
         credit("650100123456789"),
@@ -87,7 +87,7 @@ async def test_rows_are_credited_together_and_each_is_answered_by_itself(town: T
         used,
         credit(other, area=HAMI),
     ]
-    told = (await town.accounts.CreditAccounts(pb.CreditAccountsRequest(rows=rows), timeout=10)).answers
+    told = (await town.accounts.CreditAccounts(pb.CreditAccountsRequest(rows=rows), timeout=60)).answers
     booked, refused = pb.CREDIT_STATE_BOOKED, pb.CREDIT_STATE_REFUSED
     assert [(each.state, each.existed, each.reason) for each in told] == [
         (booked, False, ""),
@@ -99,7 +99,7 @@ async def test_rows_are_credited_together_and_each_is_answered_by_itself(town: T
         (refused, False, "NOT_INSURED_IN_AREA"),
     ]
     assert (await town.balance(one, URUMQI), await town.balance(other, URUMQI)) == ((0, 107), (20, 0))
-    again = (await town.accounts.CreditAccounts(pb.CreditAccountsRequest(rows=rows), timeout=10)).answers
+    again = (await town.accounts.CreditAccounts(pb.CreditAccountsRequest(rows=rows), timeout=60)).answers
     assert [each.existed for each in again] == [True, False, True, True, False, True, False]
     assert (await town.balance(one, URUMQI), await town.balance(other, URUMQI)) == ((0, 107), (20, 0))
 
@@ -110,7 +110,7 @@ async def test_the_same_rows_sent_at_once_by_many_are_credited_once(town: Town) 
     rows = [credit(psn_no, amount_fen=5) for psn_no in people]
     orders = (rows, rows[::-1], rows[10:] + rows[:10])
     answers = await asyncio.gather(
-        *(town.accounts.CreditAccounts(pb.CreditAccountsRequest(rows=order), timeout=15) for order in orders)
+        *(town.accounts.CreditAccounts(pb.CreditAccountsRequest(rows=order), timeout=60) for order in orders)
     )
     assert sum(not each.existed for answer in answers for each in answer.answers) == len(rows)
     assert {await town.balance(psn_no, URUMQI) for psn_no in people} == {(0, 5)}
@@ -130,7 +130,7 @@ async def test_a_call_with_a_malformed_row_books_nothing(town: Town) -> None:
     psn_no, before = await town.person(), await town.stored()
     for rows in ([credit(psn_no), credit(psn_no, amount_fen=0)], [], [credit(psn_no)] * 501):
         asked = pb.CreditAccountsRequest(rows=rows)
-        assert await town.refused(town.accounts.CreditAccounts(asked, timeout=5)) == "REQUEST_INVALID"
+        assert await town.refused(town.accounts.CreditAccounts(asked, timeout=60)) == "REQUEST_INVALID"
     assert await town.stored() == before
 
 
@@ -140,10 +140,10 @@ async def test_an_area_of_no_province_is_refused_by_name_and_not_stored(town: To
     frozen: dict[str, Any] = {"psn_no": psn_no, "area": "990100", "cause": "COURT_ORDER", "request_id": str(uuid4())}
     read: dict[str, Any] = {"psn_no": psn_no, "area": "990100", "account_kind": PERSONAL}
     calls = (
-        town.accounts.FreezeAccount(pb.FreezeAccountRequest(**frozen), timeout=5),
-        town.accounts.UnfreezeAccount(pb.UnfreezeAccountRequest(**frozen), timeout=5),
-        town.accounts.GetBalance(pb.GetBalanceRequest(**read), timeout=5),
-        town.accounts.GetStatement(pb.GetStatementRequest(**read), timeout=5),
+        town.accounts.FreezeAccount(pb.FreezeAccountRequest(**frozen), timeout=60),
+        town.accounts.UnfreezeAccount(pb.UnfreezeAccountRequest(**frozen), timeout=60),
+        town.accounts.GetBalance(pb.GetBalanceRequest(**read), timeout=60),
+        town.accounts.GetStatement(pb.GetStatementRequest(**read), timeout=60),
     )
     for call in calls:
         assert await town.refused(call) == "POLICY_AREA_UNKNOWN"
@@ -153,7 +153,7 @@ async def test_an_area_of_no_province_is_refused_by_name_and_not_stored(town: To
 async def test_a_resident_has_no_personal_account_but_may_have_a_wallet(town: Town) -> None:
     """390: no personal account; a wallet is anybody's."""
     resident = await town.person(insutype="390")
-    assert await town.refused(town.accounts.CreditAccount(credit(resident), timeout=5)) == "NOT_INSURED_IN_AREA"
+    assert await town.refused(town.accounts.CreditAccount(credit(resident), timeout=60)) == "NOT_INSURED_IN_AREA"
     await town.credit(resident, URUMQI, wallet=700)
     assert await town.balance(resident, URUMQI, WALLET) == (700, 0)
 
@@ -161,7 +161,7 @@ async def test_a_resident_has_no_personal_account_but_may_have_a_wallet(town: To
 async def test_an_account_nobody_opened_does_not_exist(town: Town) -> None:
     """The balance says so instead of refusing."""
     request = pb.GetBalanceRequest(psn_no=await town.person(), account_kind=PERSONAL, area=URUMQI)
-    told = (await town.accounts.GetBalance(request, timeout=5)).balance
+    told = (await town.accounts.GetBalance(request, timeout=60)).balance
     assert (told.exists, told.past_fen, told.current_fen, told.frozen) == (False, 0, 0, False)
 
 
@@ -173,7 +173,7 @@ async def test_freezing_shows_in_the_balance_until_it_is_ended(town: Town) -> No
         await town.set_frozen(psn_no, URUMQI, frozen=state)
         await town.credit(psn_no, URUMQI, current=1)
         request = pb.GetBalanceRequest(psn_no=psn_no, account_kind=PERSONAL, area=URUMQI)
-        frozen.append((await town.accounts.GetBalance(request, timeout=5)).balance.frozen)
+        frozen.append((await town.accounts.GetBalance(request, timeout=60)).balance.frozen)
     assert frozen == [True, False]
     assert await town.balance(psn_no, URUMQI) == (0, 102)
 
@@ -183,7 +183,7 @@ async def test_an_account_that_is_not_there_cannot_be_frozen(town: Town) -> None
     request = pb.FreezeAccountRequest(
         psn_no=await town.person(), area=URUMQI, cause="COURT_ORDER", request_id=str(uuid4())
     )
-    told = [await town.refused(town.accounts.FreezeAccount(request, timeout=5)) for _ in range(2)]
+    told = [await town.refused(town.accounts.FreezeAccount(request, timeout=60)) for _ in range(2)]
     assert told == ["ACCOUNT_NOT_FOUND"] * 2
 
 
@@ -191,7 +191,7 @@ async def test_a_statement_is_read_in_pages_with_running_balance(town: Town) -> 
     """Lines come in order, each with the balance after it; the page says whether more follow."""
     psn_no = await town.person()
     for amount_fen in (100, 20, 3):
-        await town.accounts.CreditAccount(credit(psn_no, amount_fen=amount_fen), timeout=5)
+        await town.accounts.CreditAccount(credit(psn_no, amount_fen=amount_fen), timeout=60)
     lines: list[pb.StatementLine] = []
     more, after = True, 0
     while more:
@@ -213,13 +213,13 @@ async def test_a_statement_is_read_in_pages_with_running_balance(town: Town) -> 
 async def test_a_statement_of_a_period_has_its_opening_and_closing_balance(town: Town) -> None:
     """Civil days, both in it: a day before there was anything, today, and everything; pages share the balances."""
     psn_no = await town.person(past=500)
-    await town.accounts.CreditAccount(credit(psn_no, amount_fen=23), timeout=5)
+    await town.accounts.CreditAccount(credit(psn_no, amount_fen=23), timeout=60)
     today = business_date(datetime.now(UTC))
     yesterday = today - timedelta(days=1)
 
     async def asked(**fields: Any) -> tuple[int, int, list[int]]:  # noqa: ANN401  Any field.
         request = pb.GetStatementRequest(psn_no=psn_no, account_kind=PERSONAL, area=URUMQI, **fields)
-        told = await town.accounts.GetStatement(request, timeout=5)
+        told = await town.accounts.GetStatement(request, timeout=60)
         return told.opening_balance_fen, told.closing_balance_fen, [line.amount_fen for line in told.lines]
 
     assert await asked(from_date=f"{yesterday}", to_date=f"{yesterday}") == (0, 0, [])
@@ -243,12 +243,12 @@ async def test_a_statement_of_a_period_has_its_opening_and_closing_balance(town:
 async def test_a_period_that_cannot_be_is_refused_by_name(town: Town, days: dict[str, Any], reason: str) -> None:
     """No such day, none that an account could know, another form, the last before the first."""
     request = pb.GetStatementRequest(psn_no=await town.person(), account_kind=PERSONAL, area=URUMQI, **days)
-    assert await town.refused(town.accounts.GetStatement(request, timeout=5)) == reason
+    assert await town.refused(town.accounts.GetStatement(request, timeout=60)) == reason
 
 
 async def test_a_silent_ledger_is_named(town: Town) -> None:
     """Balance and statement of an area that does not answer say AREA_UNREACHABLE within the second."""
     balance = pb.GetBalanceRequest(psn_no="650900000000001", account_kind=PERSONAL, area=SILENT)
     statement = pb.GetStatementRequest(psn_no="650900000000001", account_kind=PERSONAL, area=SILENT)
-    assert await town.refused(town.accounts.GetBalance(balance, timeout=5)) == "AREA_UNREACHABLE"
-    assert await town.refused(town.accounts.GetStatement(statement, timeout=5)) == "AREA_UNREACHABLE"
+    assert await town.refused(town.accounts.GetBalance(balance, timeout=60)) == "AREA_UNREACHABLE"
+    assert await town.refused(town.accounts.GetStatement(statement, timeout=60)) == "AREA_UNREACHABLE"

@@ -28,6 +28,7 @@ from services.settlement.ledger.store.locking import LOCK_CLASS
 from tests.integration.settlement.desk import said
 from tests.integration.settlement.desk import town as building
 from tests.integration.settlement.desk.town import HAMI, PHARMACY, URUMQI, Town, token
+from tests.patience import until
 from tests.servers import NatsServer
 
 GRADED: Final = "H65050000009"
@@ -244,7 +245,7 @@ async def test_what_is_under_way_under_a_double_is_waited_for(town: Town) -> Non
             async with ledger.transaction():
                 await ledger.execute("SELECT pg_advisory_xact_lock($1, $2)", LOCK_CLASS, int(HAMI))
                 settling = asyncio.create_task(terminal.settle(of_double, care=Care.OUTPATIENT))
-                await said.until(partial(is_trying, town, double), within_s=60)
+                await until(partial(is_trying, town, double), within_s=60)
                 await town.tell(said.person(double, ("310", HAMI, "4"), psn_type="11", version=2, merged_into=patient))
                 presented = town.presented(patient, 8_000, fixmedins_code=GRADED)
                 assert await town.refused(town.desk.PreSettle(presented, timeout=building.CALL_S)) == "PATIENT_BUSY"

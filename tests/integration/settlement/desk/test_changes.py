@@ -20,6 +20,7 @@ from services.settlement.wire.projections import fact_of_identity
 from tests.integration.settlement.desk import said
 from tests.integration.settlement.desk.test_projections import applied, following
 from tests.integration.settlement.engine.statements import Said, hearing
+from tests.patience import until
 
 IDENTITY: Final = "identity"
 KEPT: Final = "650100000000001"
@@ -85,7 +86,7 @@ async def test_after_a_restore_what_identity_says_counts_whatever_was_heard_befo
     """Versions begin anew where the backup ended: a sanction imposed since has one that had been passed before."""
     await said.say(bus, [said.person(KEPT, ("310", "650100", "1"), version=7)])
     async with following(db, bus):
-        await said.until(lambda: applied(db, "persons", 7))
+        await until(lambda: applied(db, "persons", 7))
     await begin_anew(db)
     await heard(db, said.person(KEPT, ("310", "650100", "1"), version=3))
     assert await sanctioned(db, KEPT) == [False]
@@ -93,7 +94,7 @@ async def test_after_a_restore_what_identity_says_counts_whatever_was_heard_befo
     assert await sanctioned(db, KEPT) == [True]
     await said.say(bus, [said.person(KEPT, ("310", "650100", "1"), version=5)])
     async with following(db, bus):
-        await said.until(lambda: applied(db, "persons", 5))
+        await until(lambda: applied(db, "persons", 5))
     assert await sanctioned(db, KEPT) == [False]
 
 

@@ -34,6 +34,7 @@ from tests.integration.settlement.desk import said
 from tests.integration.settlement.desk import town as building
 from tests.integration.settlement.desk.test_settle import family, planned
 from tests.integration.settlement.desk.town import URUMQI, Town
+from tests.patience import until
 from tests.servers import NatsServer
 
 SWEEP_S: Final = 0.1
@@ -131,7 +132,7 @@ async def heard(following_town: Town, identity: tuple[Identity, str]) -> AsyncIt
 async def told_since(identity: Identity) -> None:
     """Settlement has asked once more from now on, and been answered."""
     asked = len(identity.asked_after)
-    await said.until(lambda: _more(identity, asked + 1))
+    await until(lambda: _more(identity, asked + 1))
 
 
 async def _more(identity: Identity, asked: int) -> bool:
@@ -140,7 +141,7 @@ async def _more(identity: Identity, asked: int) -> bool:
 
 async def skipped(town: Town, patient: str) -> list[tuple[str, str]]:
     """Who is left out of the patient's plan, and why."""
-    plan = (await town.desk.PreSettle(town.presented(patient, 6_000), timeout=10)).plan
+    plan = (await town.desk.PreSettle(town.presented(patient, 6_000), timeout=60)).plan
     return [(each.psn_no, each.reason) for each in plan.skipped]
 
 
@@ -188,7 +189,7 @@ async def test_without_news_mutual_aid_pauses_and_the_patients_own_money_goes_on
         async def is_paused() -> bool:
             return (near, "IDENTITY_STALE") in await skipped(town, patient)
 
-        await said.until(is_paused)
+        await until(is_paused)
         assert await skipped(town, patient) == [(near, "IDENTITY_STALE"), (far, "IDENTITY_STALE")]
         before = await town.stored()
         msgid = next_msgid(terminal.fixmedins_code, OTHER_TERMINAL, now=datetime.now(UTC))
@@ -197,7 +198,7 @@ async def test_without_news_mutual_aid_pauses_and_the_patients_own_money_goes_on
             plan_id=with_funders.plan_id,
             plan_digest=with_funders.digest,
         )
-        assert await town.refused(town.desk.Settle(request, timeout=5)) == PAUSED
+        assert await town.refused(town.desk.Settle(request, timeout=60)) == PAUSED
         assert await town.stored() == before
         assert await town.balance(near, URUMQI) == (2_000, 0)
         other = await town.person(past=900)
@@ -209,8 +210,8 @@ async def test_without_news_mutual_aid_pauses_and_the_patients_own_money_goes_on
         assert [funder.psn_no for funder in paid.funders] == [near, far]
         # What has begun under a key is told whatever identity does afterwards.
         setattr(identity, how, True)
-        await said.until(is_paused_for(town, await family(town)))
-        again = await town.desk.Settle(request, timeout=5)
+        await until(is_paused_for(town, await family(town)))
+        again = await town.desk.Settle(request, timeout=60)
         assert again.settlement == paid
     await town.settled_down()
 
@@ -226,10 +227,10 @@ def is_paused_for(town: Town, people: tuple[str, str, str]) -> Any:  # noqa: ANN
 
 async def _settled(town: Town, request: pb.SettleRequest) -> pb.Settlement:
     """The same request again, as its refusal asks for, until it is paid."""
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         while True:
             try:
-                settled: pb.SettleResponse = await town.desk.Settle(request, timeout=5)
+                settled: pb.SettleResponse = await town.desk.Settle(request, timeout=60)
             except grpc.aio.AioRpcError as error:
                 if error.code() is not grpc.StatusCode.UNAVAILABLE:
                     raise
@@ -245,7 +246,7 @@ async def test_after_a_restore_identity_is_read_from_its_beginning(heard: tuple[
     await told_since(identity)
     identity.is_restored = True
     asked = len(identity.asked_after)
-    await said.until(lambda: _more(identity, asked + 3))
+    await until(lambda: _more(identity, asked + 3))
     assert "" in identity.asked_after[asked:]
     assert await skipped(town, patient) == []
 
@@ -271,7 +272,7 @@ async def test_identity_that_does_not_answer_does_not_keep_settlement_from_servi
     monkeypatch.setattr(recovery, "FIRST_ANSWER_MAX_S", 0.2)
     played = Identity(is_silent=True)  # type: ignore[abstract]  # As above.
     async with _answering(played, nats) as address, _process(database, nats, tmp_path, address) as (process, settings):
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(60):
             freshness = await app.followed(process, settings, db, await app.identity_at(process, settings))
         assert freshness.is_stale
         played.is_silent = False
@@ -283,9 +284,9 @@ async def test_a_snapshot_that_falls_silent_is_asked_for_anew(
     """A line that swallows everything does not keep settlement from starting once identity can be heard again."""
     monkeypatch.setattr(events, "SNAPSHOT_SILENCE_MAX_S", 0.2)
     played = Identity(is_silent=True)  # type: ignore[abstract]  # As above.
-    async with _answering(played, nats) as address, asyncio.timeout(10):
+    async with _answering(played, nats) as address, asyncio.timeout(60):
         reading = asyncio.create_task(events.read_snapshots(db, identity_address=address, family_address=None))
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(60):
             while played.hung_up < 2:  # noqa: ASYNC110  Another task's.
                 await asyncio.sleep(0.05)
         assert not reading.done()

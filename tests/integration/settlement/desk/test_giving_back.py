@@ -17,7 +17,7 @@ from gongji_terminal.msgid import next_msgid
 from kernel.ids import FixmedinsCode
 from tests.integration.settlement.desk.town import HAMI, HOSPITAL, URUMQI, Town
 
-CALL_S: Final = 15.0
+CALL_S: Final = 60.0
 ROUNDS: Final = 6
 WALLET: Final = account_pb2.ACCOUNT_KIND_WALLET
 _last: list[str] = []

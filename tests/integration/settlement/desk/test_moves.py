@@ -14,6 +14,7 @@ from gongji.settlement.v1 import account_pb2 as pb
 from kernel.clock import business_year
 from tests.integration.settlement.desk import said
 from tests.integration.settlement.desk.town import CALL_S, HAMI, SILENT, URUMQI, Town
+from tests.patience import insisted
 
 PERSONAL = pb.ACCOUNT_KIND_PERSONAL
 
@@ -43,7 +44,8 @@ async def told(town: Town, psn_no: str, area: str) -> pb.Balance:
 async def say(town: Town, area: str, command: ledger_pb2.Command) -> ledger_pb2.Reply:
     """One command to a ledger, as a coordinator says it."""
     batch = ledger_pb2.CommandBatch(commands=[command], epoch=1)
-    payload = await town.bus.request(f"{town.bus.prefix}.ledger.{area}.command", batch.SerializeToString())
+    subject = f"{town.bus.prefix}.ledger.{area}.command"
+    payload = await insisted(lambda: town.bus.request(subject, batch.SerializeToString()))
     (reply,) = ledger_pb2.ReplyBatch.FromString(payload).replies
     return reply
 

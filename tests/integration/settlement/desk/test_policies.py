@@ -26,10 +26,10 @@ from services.settlement.domain.visit import Presented
 from services.settlement.operations.planning import Desk, pre_settle
 from services.settlement.operations.refusing import Refusals
 from services.settlement.wire import desk as wire
-from tests.integration.settlement.desk import said
 from tests.integration.settlement.desk import town as building
 from tests.integration.settlement.desk.town import CALL_S, HAMI, HOSPITAL, MDTRT_ID, URUMQI, Town, bill, token
 from tests.integration.settlement.engine.world import NEVER_STALE
+from tests.patience import until
 from tests.servers import NatsServer
 
 POLL_S: Final = 0.1
@@ -102,7 +102,7 @@ async def test_a_file_that_is_dropped_in_counts_without_a_restart(town: Town) ->
 
         before = await planned(terminal, patient)
         (town.folder / "policies" / XINJIANG).write_text(CURRENT_FIRST.format(since=""), encoding="utf-8")
-        await said.until(plans_by_current)
+        await until(plans_by_current)
         settled = await terminal.settle(before, care=Care.OUTPATIENT)
     assert isinstance(settled, pb.Settlement)
     assert (settled.policy_version, settled.amounts.own_past_fen) == (before.policy_version, 1_000)
@@ -124,12 +124,12 @@ async def test_a_bad_file_is_refused_and_the_older_ones_count(town: Town) -> Non
         async def is_sound() -> bool:
             return not refused()
 
-        await said.until(plans_by_current)
+        await until(plans_by_current)
         file.write_text("area: '650000'\npolicy:\n  own_order: [past, past]\n", encoding="utf-8")
-        await said.until(is_refused)
+        await until(is_refused)
         assert await plans_by_current()
         file.write_text("area: '650000'\npolicy:\n  own_order: [past]\n", encoding="utf-8")
-        await said.until(is_sound)
+        await until(is_sound)
         assert (await planned(terminal, patient)).amounts.own_past_fen == 1_000
 
 
@@ -149,7 +149,7 @@ async def test_an_area_with_a_table_is_refused_by_name(town: Town) -> None:
             return failure_of(error).reason == "BENEFIT_CASE_UNKNOWN"
         return False
 
-    await said.until(is_refused)
+    await until(is_refused)
     (town.folder / "policies" / XINJIANG).unlink()
 
 
@@ -176,7 +176,7 @@ async def test_the_area_of_care_says_until_when_a_settlement_is_taken_back(town:
                 return await refused_when_a_day_old(town, terminal, await paid()) is not None
             return False
 
-        await said.until(refused_a_day_later)
+        await until(refused_a_day_later)
         settled = await paid()
         refusal = await refused_when_a_day_old(town, terminal, settled)
         assert refusal is not None

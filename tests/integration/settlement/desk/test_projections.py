@@ -31,6 +31,7 @@ from services.settlement.operations import projecting
 from services.settlement.store import projections as projected
 from services.settlement.wire.projections import fact_of_identity
 from tests.integration.settlement.desk import said
+from tests.patience import insisted, until
 
 PATIENT: Final = "650100000000001"
 FUNDER: Final = "650500000000003"
@@ -72,9 +73,9 @@ async def test_the_newest_version_stands_however_events_arrive(db: Database, bus
         event.event_id = str(uuid4())
     await said.say(bus, order)
     async with following(db, bus):
-        await said.until(lambda: applied(db, "persons", 4))
+        await until(lambda: applied(db, "persons", 4))
         await said.say(bus, [said.institution(HOSPITAL)])  # What comes after it has been read means: all before was.
-        await said.until(lambda: applied(db, "institutions", 1))
+        await until(lambda: applied(db, "institutions", 1))
     async with db.driver_connection() as connection:
         people = await projected.people(connection, [PsnNo(PATIENT)], now=NOW)
         sanctions = await connection.fetchval("SELECT count(*) FROM sanctions")
@@ -115,7 +116,7 @@ async def test_each_fact_reaches_its_table(db: Database, bus: Bus) -> None:
     )
     async with following(db, bus):
         for table in ("persons", "institutions", "terminals", "signing_keys", "bindings"):
-            await said.until(lambda table=table: applied(db, table, 1))  # type: ignore[misc]  # Bound early, as ruff asks.
+            await until(lambda table=table: applied(db, table, 1))  # type: ignore[misc]  # Bound early, as ruff asks.
     async with db.driver_connection() as connection:
         people = await projected.people(connection, [PsnNo(FUNDER)], now=NOW)
         found, terminal = await projected.find_institution(connection, HOSPITAL, now=NOW, terminal_no="T01")
@@ -146,7 +147,7 @@ async def test_a_sanction_counts_from_its_beginning_to_its_end(db: Database, bus
     period = (NOW, NOW + timedelta(days=90))
     await said.say(bus, [said.person(PATIENT, ("310", "650100", "1"), sanctions=[period])])
     async with following(db, bus):
-        await said.until(lambda: applied(db, "persons", 1))
+        await until(lambda: applied(db, "persons", 1))
     told = {}
     async with db.driver_connection() as connection:
         for instant in (NOW - timedelta(seconds=1), NOW, period[1] - timedelta(seconds=1), period[1]):
@@ -161,7 +162,7 @@ async def test_a_key_that_was_ended_stays_ended_whatever_comes_later(db: Databas
     ended = said.signing_key("k1", b"k" * 32, version=2, ended=True)
     async with following(db, bus):
         await said.say(bus, [ended, alive, said.institution(HOSPITAL)])
-        await said.until(lambda: applied(db, "institutions", 1))
+        await until(lambda: applied(db, "institutions", 1))
     fact = fact_of_identity(alive)
     assert fact is not None
     async with db.transaction() as connection:
@@ -180,10 +181,11 @@ async def test_an_event_of_a_later_release_is_passed_over(db: Database, bus: Bus
     await said.say(bus, [said.person(PATIENT)])
     stream = Stream(bus.prefix, "identity")
     headers = {"Nats-Msg-Id": unknown.event_id, "Gongji-Aggregate": unknown.aggregate_id, "Gongji-Version": "1"}
-    await bus.publish(stream.subject("institution_changed"), unknown.SerializeToString(), headers=headers)
+    subject = stream.subject("institution_changed")
+    await insisted(lambda: bus.publish(subject, unknown.SerializeToString(), headers=headers))
     await said.say(bus, [subject_of])
     async with following(db, bus):
-        await said.until(lambda: applied(db, "institutions", 2))
+        await until(lambda: applied(db, "institutions", 2))
 
 
 class Identity(identity_grpc.IdentityServiceServicer):
@@ -252,8 +254,8 @@ async def test_a_new_room_begins_with_the_snapshots(
         ],
     )
     async with following(db, bus):
-        await said.until(lambda: applied(db, "institutions", 2))
-        await said.until(lambda: applied(db, "bindings", 4))
+        await until(lambda: applied(db, "institutions", 2))
+        await until(lambda: applied(db, "bindings", 4))
     async with db.driver_connection() as connection:
         people = await projected.people(connection, [PsnNo(PATIENT)], now=NOW)
         (binding,) = await projected.bindings_of(connection, PsnNo(PATIENT))

@@ -126,7 +126,7 @@ async def test_cleared_differences_go_and_what_an_officer_judged_stays(town: Tow
     request = pb.ResolveDifferenceRequest(
         difference_id=first.difference_id, state=pb.DIFFERENCE_STATE_EXPLAINED, cause="c", opter="z1"
     )
-    await shop.reconciliation.ResolveDifference(request, timeout=5)
+    await shop.reconciliation.ResolveDifference(request, timeout=60)
     dearer = pb.StatementRow.FromString(first.ours.SerializeToString())
     dearer.amounts.wallet_pay += 1
     await shop.details([dearer])

@@ -107,7 +107,7 @@ async def test_a_bad_visit_is_refused_by_name_and_not_stored(
     patient = await town.person(past=1_000)
     before = await town.stored()
     request = town.presented(patient, 1_000, **changes(patient))
-    assert await town.refused(town.desk.PreSettle(request, timeout=5)) == reason
+    assert await town.refused(town.desk.PreSettle(request, timeout=60)) == reason
     # Of a credential that somebody else presents, whoever looks for misuse is told.
     assert await town.stored() == {**before, "outbox": before["outbox"] + (reason in TOLD)}
 
@@ -117,17 +117,17 @@ async def test_a_funders_own_code_is_refused_for_the_patient(town: Town) -> None
     patient, funder = await town.person(past=1_000), await town.person(past=1_000)
     await town.bind(funder, patient, URUMQI, order=1)
     request = town.presented(patient, 1_000, ec_token=token(funder))
-    assert await town.refused(town.desk.PreSettle(request, timeout=5)) == "FUNDER_CREDENTIAL_USED"
+    assert await town.refused(town.desk.PreSettle(request, timeout=60)) == "FUNDER_CREDENTIAL_USED"
     ended = said.binding(funder, patient, area=URUMQI, version=2, state=binding_pb2.BINDING_STATE_UNBOUND)
     await town.tell(ended)
-    assert await town.refused(town.desk.PreSettle(request, timeout=5)) == "FUNDER_CREDENTIAL_USED"
+    assert await town.refused(town.desk.PreSettle(request, timeout=60)) == "FUNDER_CREDENTIAL_USED"
 
 
 async def test_a_token_of_a_key_nobody_announced_is_refused(town: Town) -> None:
     """A good signature by an unknown key proves nothing."""
     patient = await town.person(past=1_000)
     unknown = token(patient, kid="another-key")
-    assert await town.refused(town.desk.PreSettle(town.presented(patient, 1_000, ec_token=unknown), timeout=5)) == (
+    assert await town.refused(town.desk.PreSettle(town.presented(patient, 1_000, ec_token=unknown), timeout=60)) == (
         "EC_TOKEN_INVALID"
     )
 
@@ -142,7 +142,7 @@ async def test_patients_who_may_not_settle_online_are_told_why(town: Town) -> No
     period = (now - timedelta(days=1), now + timedelta(days=90))
     await town.tell(said.person(sanctioned, ("310", URUMQI, "1"), version=2, sanctions=[period]))
     told = [
-        await town.refused(town.desk.PreSettle(town.presented(patient, 1_000), timeout=5))
+        await town.refused(town.desk.PreSettle(town.presented(patient, 1_000), timeout=60))
         for patient in (unknown, paused, sanctioned)
     ]
     assert told == ["PATIENT_UNKNOWN", "PATIENT_NOT_INSURED", "PATIENT_SANCTIONED"]
@@ -152,7 +152,7 @@ async def test_an_area_of_no_province_has_no_policy(town: Town) -> None:
     """An institution that identity placed in an area that cannot exist gets no plan."""
     await town.opens(NOWHERE_HOSPITAL)
     request = town.presented(await town.person(past=1_000), 1_000, fixmedins_code=NOWHERE_HOSPITAL)
-    assert await town.refused(town.desk.PreSettle(request, timeout=5)) == "POLICY_AREA_UNKNOWN"
+    assert await town.refused(town.desk.PreSettle(request, timeout=60)) == "POLICY_AREA_UNKNOWN"
 
 
 async def test_a_silent_area_is_left_out_and_named(town: Town) -> None:
@@ -161,7 +161,7 @@ async def test_a_silent_area_is_left_out_and_named(town: Town) -> None:
     await town.tell(said.person(far, ("310", SILENT, "1")))
     await town.bind(near, patient, URUMQI, order=2)
     await town.bind(far, patient, SILENT, order=1)
-    plan = (await town.desk.PreSettle(town.presented(patient, 1_000), timeout=5)).plan
+    plan = (await town.desk.PreSettle(town.presented(patient, 1_000), timeout=60)).plan
     assert [(s.psn_no, s.reason) for s in plan.skipped] == [(far, "AREA_UNREACHABLE")]
     assert [(f.psn_no, f.past_fen) for f in plan.funders] == [(near, 400)]
 
@@ -170,7 +170,7 @@ async def test_without_the_patients_own_area_there_is_no_plan(town: Town) -> Non
     """A patient of a silent area is told to try again, for his own money comes first."""
     patient = f"{SILENT}{next(town.numbers):09d}"
     await town.tell(said.person(patient, ("310", SILENT, "1")))
-    assert await town.refused(town.desk.PreSettle(town.presented(patient, 1_000), timeout=5)) == "OWN_AREA_UNREACHABLE"
+    assert await town.refused(town.desk.PreSettle(town.presented(patient, 1_000), timeout=60)) == "OWN_AREA_UNREACHABLE"
 
 
 async def test_a_wallet_pays_second_where_the_institution_takes_wallets(town: Town) -> None:
@@ -179,9 +179,9 @@ async def test_a_wallet_pays_second_where_the_institution_takes_wallets(town: To
     await town.credit(patient, URUMQI, wallet=500)
     takes_none = "H65010000077"
     await town.opens(takes_none, wallet_capable=False)
-    with_wallet = (await town.desk.PreSettle(town.presented(patient, 1_000), timeout=5)).plan.amounts
+    with_wallet = (await town.desk.PreSettle(town.presented(patient, 1_000), timeout=60)).plan.amounts
     request = town.presented(patient, 1_000, fixmedins_code=takes_none)
-    without = (await town.desk.PreSettle(request, timeout=5)).plan.amounts
+    without = (await town.desk.PreSettle(request, timeout=60)).plan.amounts
     assert (with_wallet.acct_pay, with_wallet.wallet_pay, with_wallet.psn_cash_pay) == (300, 500, 200)
     assert (without.acct_pay, without.wallet_pay, without.psn_cash_pay) == (300, 0, 700)
 
@@ -206,47 +206,47 @@ async def test_a_wallet_pays_second_where_the_institution_takes_wallets(town: To
 async def test_a_bad_key_is_refused_by_name(town: Town, key: Callable[[], pb.RequestKey], reason: str) -> None:
     """The key's time, institution and transaction must be right before anything is looked at."""
     patient = await town.person(past=1_000)
-    plan = (await town.desk.PreSettle(town.presented(patient, 1_000), timeout=5)).plan
+    plan = (await town.desk.PreSettle(town.presented(patient, 1_000), timeout=60)).plan
     before = await town.stored()
     request = pb.SettleRequest(key=key(), plan_id=plan.plan_id, plan_digest=plan.digest)
-    assert await town.refused(town.desk.Settle(request, timeout=5)) == reason
+    assert await town.refused(town.desk.Settle(request, timeout=60)) == reason
     assert await town.stored() == before
 
 
 async def test_a_plan_is_paid_only_as_it_was_shown_and_where(town: Town) -> None:
     """Unknown plans, other digests and another institution's plans are refused; the key stays free."""
     patient = await town.person(past=1_000)
-    plan = (await town.desk.PreSettle(town.presented(patient, 1_000), timeout=5)).plan
+    plan = (await town.desk.PreSettle(town.presented(patient, 1_000), timeout=60)).plan
     other = town.presented(patient, 1_000, fixmedins_code=OTHER_HOSPITAL)
-    others_plan = (await town.desk.PreSettle(other, timeout=5)).plan
+    others_plan = (await town.desk.PreSettle(other, timeout=60)).plan
     key = request_key()
     attempts = [
         pb.SettleRequest(key=key, plan_id=str(uuid4()), plan_digest=plan.digest),
         pb.SettleRequest(key=key, plan_id=plan.plan_id, plan_digest=others_plan.digest),
         pb.SettleRequest(key=key, plan_id=others_plan.plan_id, plan_digest=others_plan.digest),
     ]
-    told = [await town.refused(town.desk.Settle(attempt, timeout=5)) for attempt in attempts]
+    told = [await town.refused(town.desk.Settle(attempt, timeout=60)) for attempt in attempts]
     assert told == ["PLAN_UNKNOWN", "PLAN_DIGEST_MISMATCH", "PLAN_NOT_OF_INSTITUTION"]
-    paid = await town.desk.Settle(pb.SettleRequest(key=key, plan_id=plan.plan_id, plan_digest=plan.digest), timeout=5)
+    paid = await town.desk.Settle(pb.SettleRequest(key=key, plan_id=plan.plan_id, plan_digest=plan.digest), timeout=60)
     assert paid.settlement.amounts.acct_pay == 1_000
 
 
 async def test_a_plan_made_before_another_payment_of_the_patient_is_stale(town: Town) -> None:
     """One patient's settlements run one after another: the second is told the plan that follows from the first."""
     patient = await town.person(past=1_000)
-    plans = [(await town.desk.PreSettle(town.presented(patient, 100), timeout=5)).plan for _ in range(2)]
+    plans = [(await town.desk.PreSettle(town.presented(patient, 100), timeout=60)).plan for _ in range(2)]
     first, second = [
         pb.SettleRequest(key=request_key(), plan_id=plan.plan_id, plan_digest=plan.digest) for plan in plans
     ]
-    await town.desk.Settle(first, timeout=5)
-    replan = (await town.desk.Settle(second, timeout=5)).replan
+    await town.desk.Settle(first, timeout=60)
+    replan = (await town.desk.Settle(second, timeout=60)).replan
     assert (replan.reason, replan.plan.amounts.own_past_fen) == ("PLAN_STALE", 100)
 
 
 async def test_a_settlement_is_shown_to_its_institution_alone(town: Town) -> None:
     """Another institution learns nothing, not even that it exists."""
     patient = await town.person(past=1_000)
-    plan = (await town.desk.PreSettle(town.presented(patient, 100), timeout=5)).plan
+    plan = (await town.desk.PreSettle(town.presented(patient, 100), timeout=60)).plan
     key = request_key()
     settled = await town.desk.Settle(
         pb.SettleRequest(key=key, plan_id=plan.plan_id, plan_digest=plan.digest), timeout=5
@@ -257,7 +257,7 @@ async def test_a_settlement_is_shown_to_its_institution_alone(town: Town) -> Non
         pb.GetSettlementRequest(fixmedins_code=HOSPITAL, setl_id=str(uuid4())),
         pb.GetSettlementRequest(fixmedins_code=HOSPITAL, key=request_key()),
     ]
-    told = [await town.refused(town.desk.GetSettlement(request, timeout=5)) for request in asked]
+    told = [await town.refused(town.desk.GetSettlement(request, timeout=60)) for request in asked]
     assert told == ["SETTLEMENT_UNKNOWN"] * 4
 
 
@@ -266,11 +266,11 @@ async def test_an_institution_that_does_not_exist_blocks_no_key(town: Town) -> N
     before = await town.stored()
     msgid = next_msgid(UNKNOWN_HOSPITAL, 1, now=datetime.now(UTC))
     request = pb.ReverseTransactionRequest(fixmedins_code=UNKNOWN_HOSPITAL, oinfno=pb.INFNO_2207, omsgid=msgid)
-    assert await town.refused(town.desk.ReverseTransaction(request, timeout=5)) == "INSTITUTION_UNKNOWN"
+    assert await town.refused(town.desk.ReverseTransaction(request, timeout=60)) == "INSTITUTION_UNKNOWN"
     request = pb.ReverseTransactionRequest(
         fixmedins_code=PHARMACY, oinfno=pb.INFNO_2207, omsgid=next_msgid(PHARMACY, 1, now=datetime.now(UTC))
     )
-    assert await town.refused(town.desk.ReverseTransaction(request, timeout=5)) == "TRANSACTION_NOT_FOR_INSTITUTION"
+    assert await town.refused(town.desk.ReverseTransaction(request, timeout=60)) == "TRANSACTION_NOT_FOR_INSTITUTION"
     assert await town.stored() == before
 
 
@@ -285,8 +285,8 @@ async def test_an_oversized_or_garbled_message_is_refused_by_name(town: Town) ->
     send: Any = town.channel.unary_unary(
         "/gongji.settlement.v1.SettlementService/PreSettle", None, None
     )  # Raw bytes both ways.
-    assert await town.refused(send(b"\x0a" * (70 << 10), timeout=5)) == "MESSAGE_TOO_LARGE"
-    assert await town.refused(send(b"\xff\xff\xff", timeout=5)) == "REQUEST_MALFORMED"
+    assert await town.refused(send(b"\x0a" * (70 << 10), timeout=60)) == "MESSAGE_TOO_LARGE"
+    assert await town.refused(send(b"\xff\xff\xff", timeout=60)) == "REQUEST_MALFORMED"
 
 
 async def test_no_answer_names_a_person_or_repeats_a_credential(town: Town) -> None:
@@ -302,6 +302,6 @@ async def test_no_answer_names_a_person_or_repeats_a_credential(town: Town) -> N
     ]
     for request in presented:
         with pytest.raises(grpc.aio.AioRpcError) as refused:
-            await town.desk.PreSettle(request, timeout=5)
+            await town.desk.PreSettle(request, timeout=60)
         told = f"{refused.value.details()}{refused.value.trailing_metadata()}"
         assert not [secret for secret in (request.psn_no, patient, funder, request.ec_token) if secret in told]

@@ -94,10 +94,10 @@ async def test_the_same_request_gets_the_same_answer_and_another_body_is_refused
         first = await terminal.settle(plan, care=Care.OUTPATIENT)
         (entry,) = await journal.entries()
     request = pb.SettleRequest.FromString(entry.request)
-    again = await town.desk.Settle(request, timeout=5)
+    again = await town.desk.Settle(request, timeout=60)
     assert again.settlement == first
-    request.plan_id = (await town.desk.PreSettle(town.presented(patient, 500), timeout=5)).plan.plan_id
-    assert await town.refused(town.desk.Settle(request, timeout=5)) == "KEY_REUSED_WITH_OTHER_CONTENT"
+    request.plan_id = (await town.desk.PreSettle(town.presented(patient, 500), timeout=60)).plan.plan_id
+    assert await town.refused(town.desk.Settle(request, timeout=60)) == "KEY_REUSED_WITH_OTHER_CONTENT"
     await town.settled_down()
     assert await town.balance(patient, URUMQI) == (4_000, 0)
 
@@ -156,7 +156,7 @@ async def test_a_request_reversed_before_it_came_can_never_be_paid(town: Town) -
         outcome = await terminal.reverse(infno="2207", msgid=written.msgid)
         assert outcome == Reversed(written.msgid)
         late = pb.SettleRequest.FromString(written.request)
-        assert await town.refused(town.desk.Settle(late, timeout=5)) == "PAYMENT_REVERSED"
+        assert await town.refused(town.desk.Settle(late, timeout=60)) == "PAYMENT_REVERSED"
         found = await terminal.get(infno="2207", msgid=written.msgid)
         (entry,) = await journal.entries()
     assert found.settlement.state == pb.SETTLEMENT_STATE_REVERSED

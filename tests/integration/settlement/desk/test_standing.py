@@ -40,7 +40,7 @@ def days(begins: int, ends: int) -> tuple[str, str]:
 async def refused(town: Town, code: str, **changes: Any) -> str:  # noqa: ANN401  Any field of the request.
     """By which name a bill of this institution is refused; empty if it is planned."""
     patient = await town.person(past=1_000)
-    asked = town.desk.PreSettle(town.presented(patient, 1_000, fixmedins_code=code, **changes), timeout=5)
+    asked = town.desk.PreSettle(town.presented(patient, 1_000, fixmedins_code=code, **changes), timeout=60)
     try:
         await asked
     except Exception:  # noqa: BLE001  What it is, refused() says.
@@ -104,10 +104,10 @@ async def test_bills_are_planned_where_somebody_is_signed_in(town: Town) -> None
             patient, 1_000, terminal_no="T71", mdtrt_id="m1", ec_token=token(patient, terminal_no="T71")
         )
         try:
-            await town.desk.PreSettle(request, timeout=5)
+            await town.desk.PreSettle(request, timeout=60)
             told.append("")
         except Exception:  # noqa: BLE001  What it is, refused() says.
-            told.append(await town.refused(town.desk.PreSettle(request, timeout=5)))
+            told.append(await town.refused(town.desk.PreSettle(request, timeout=60)))
     assert told == ["TERMINAL_NOT_SIGNED_IN", "", "TERMINAL_NOT_SIGNED_IN", "TERMINAL_UNKNOWN"]
 
 
@@ -142,7 +142,7 @@ async def test_a_plan_made_before_a_sanction_is_not_paid_after_it(town: Town, wh
     await town.opens(code)
     patient, near, _ = await family(town)
     visit = town.presented(patient, 6_000, fixmedins_code=code)
-    plan = (await town.desk.PreSettle(visit, timeout=5)).plan
+    plan = (await town.desk.PreSettle(visit, timeout=60)).plan
     sanctioned = [period(-DAY, 90 * DAY)]
     if who == "institution":
         await town.tell(said.institution(code, version=2, sanctions=sanctioned))
@@ -157,7 +157,7 @@ async def test_a_plan_made_before_a_sanction_is_not_paid_after_it(town: Town, wh
             assert (replan.reason, [one.psn_no for one in replan.plan.skipped]) == ("PLAN_STALE", [near])
         else:
             assert await town.refused(paying_it) == "PLAN_STALE"
-    again = town.desk.PreSettle(visit, timeout=5)
+    again = town.desk.PreSettle(visit, timeout=60)
     if who == "funder":
         assert [(skipped.psn_no, skipped.reason) for skipped in (await again).plan.skipped] == [(near, "SANCTIONED")]
     else:
@@ -187,7 +187,7 @@ async def test_a_credential_presented_for_another_is_told_once(town: Town) -> No
         town.presented(patient, 1_000, ec_token=token(patient, fixmedins_code=OTHER_HOSPITAL)),
     ]
     for request in [*requests, *requests]:
-        await town.refused(town.desk.PreSettle(request, timeout=5))
+        await town.refused(town.desk.PreSettle(request, timeout=60))
     told = await told_of(town, patient)
     assert [(each.presented_psn_no, each.reason) for each in told] == [
         (funder, "FUNDER_CREDENTIAL_USED"),
@@ -201,10 +201,10 @@ async def test_a_bill_that_was_planned_before_may_be_paid_unless_a_sanction_stop
     """Signed out, suspended: the plan's ten minutes stand. Sanctioned: not even they do."""
     code, patient = "H65010000088", await town.person(past=1_000)
     await town.opens(code)
-    planned_before = (await town.desk.PreSettle(town.presented(patient, 100, fixmedins_code=code), timeout=5)).plan
+    planned_before = (await town.desk.PreSettle(town.presented(patient, 100, fixmedins_code=code), timeout=60)).plan
     await town.tell(said.terminal(code, version=2, signed_in=False, in_service=False))
     await town.tell(said.institution(code, INSTITUTION_STATE_SUSPENDED, version=2))
-    settled = await town.desk.Settle(paying(planned_before, code, by=97), timeout=10)
+    settled = await town.desk.Settle(paying(planned_before, code, by=97), timeout=60)
     assert settled.settlement.psn_no == patient
     await town.settled_down()
     now = datetime.now(UTC)
@@ -214,10 +214,10 @@ async def test_a_bill_that_was_planned_before_may_be_paid_unless_a_sanction_stop
     other = await town.person(past=1_000)
     await town.tell(said.institution(code, version=3))
     await town.tell(said.terminal(code, version=3))
-    plan = (await town.desk.PreSettle(town.presented(other, 100, fixmedins_code=code), timeout=5)).plan
+    plan = (await town.desk.PreSettle(town.presented(other, 100, fixmedins_code=code), timeout=60)).plan
     sanctioned.version = 4
     await town.tell(sanctioned)
-    assert await town.refused(town.desk.Settle(paying(plan, code, by=99), timeout=5)) == "PLAN_STALE"
+    assert await town.refused(town.desk.Settle(paying(plan, code, by=99), timeout=60)) == "PLAN_STALE"
     revoked = pb.RevokeSettleRequest(
         key=pb.RequestKey(
             fixmedins_code=code,
@@ -226,7 +226,7 @@ async def test_a_bill_that_was_planned_before_may_be_paid_unless_a_sanction_stop
         ),
         setl_id=settled.settlement.setl_id,
     )
-    await town.desk.RevokeSettle(revoked, timeout=10)
+    await town.desk.RevokeSettle(revoked, timeout=60)
     await town.settled_down()
     assert await town.balance(patient, URUMQI) == (1_000, 0)
 
@@ -242,10 +242,10 @@ async def test_one_token_tried_on_everybody_is_told_of_so_often_and_no_oftener(t
     """Whoever holds one stolen token must not fill the officers' queue with it; another token is told of as before."""
     stolen, patients = token("650100999999997"), [f"65010088{number:07d}" for number in range(TOLD_OF_A_TOKEN_MAX + 5)]
     for patient in patients:
-        refused = town.desk.PreSettle(town.presented(patient, 1_000, ec_token=stolen), timeout=5)
+        refused = town.desk.PreSettle(town.presented(patient, 1_000, ec_token=stolen), timeout=60)
         assert await town.refused(refused) == "CREDENTIAL_NOT_OF_PATIENT"
     other = town.presented(patients[-1], 1_000, ec_token=token("650100999999996"))
-    await town.refused(town.desk.PreSettle(other, timeout=5))
+    await town.refused(town.desk.PreSettle(other, timeout=60))
     told = [len(await told_of(town, patient)) for patient in patients]
     assert told == [1] * TOLD_OF_A_TOKEN_MAX + [0] * 4 + [1]
 
@@ -254,7 +254,7 @@ async def test_rubbish_is_told_to_nobody(town: Town) -> None:
     """A forged or expired token says nothing of anyone."""
     patient = await town.person(past=1_000)
     for bad in ("x.y.z", token(patient, kid="another-key"), token(patient, exp=1)):
-        await town.refused(town.desk.PreSettle(town.presented(patient, 1_000, ec_token=bad), timeout=5))
+        await town.refused(town.desk.PreSettle(town.presented(patient, 1_000, ec_token=bad), timeout=60))
     assert await told_of(town, patient) == []
 
 
@@ -262,7 +262,7 @@ async def test_an_ended_funder_is_still_told_of_as_one(town: Town) -> None:
     """The binding is over; the family's code at the counter is not."""
     patient, funder = await town.person(past=1_000), await town.person(past=1_000)
     await town.tell(said.binding(funder, patient, area=URUMQI, state=binding_pb2.BINDING_STATE_UNBOUND))
-    await town.refused(town.desk.PreSettle(town.presented(patient, 1_000, ec_token=token(funder)), timeout=5))
+    await town.refused(town.desk.PreSettle(town.presented(patient, 1_000, ec_token=token(funder)), timeout=60))
     assert [each.reason for each in await told_of(town, patient)] == ["FUNDER_CREDENTIAL_USED"]
 
 

@@ -78,7 +78,7 @@ async def network(town: Town) -> AsyncIterator[tuple[Network, grpc.aio.Channel]]
 async def plan_of(town: Town, patient: str, total_fen: int = 1_000) -> pb.Plan:
     """A plan of the patient's, made over the good network."""
     request = town.presented(patient, total_fen)
-    answer: pb.PreSettleResponse = await town.desk.PreSettle(request, timeout=5)
+    answer: pb.PreSettleResponse = await town.desk.PreSettle(request, timeout=60)
     return answer.plan
 
 
@@ -135,7 +135,7 @@ async def test_a_request_that_never_arrived_is_reversed_and_stays_so(town: Town)
     assert answer == Reversed(entry.msgid)
     assert entry.state is EntryState.REVERSED
     late = pb.SettleRequest.FromString(entry.request)
-    assert await town.refused(town.desk.Settle(late, timeout=5)) == "PAYMENT_REVERSED"
+    assert await town.refused(town.desk.Settle(late, timeout=60)) == "PAYMENT_REVERSED"
     assert await town.balance(patient, URUMQI) == (5_000, 0)
 
 
@@ -166,7 +166,7 @@ async def test_a_terminal_that_died_finds_out_about_everything_it_had_written(to
     plans = [await plan_of(town, patient), await plan_of(town, other)]
     async with town.terminal(number=97, journal=tmp_path / "j.db") as (terminal, _):
         sent, unsent = [await terminal._written("2207", _request(plan)) for plan in plans]
-        await town.desk.Settle(pb.SettleRequest.FromString(sent.request), timeout=5)
+        await town.desk.Settle(pb.SettleRequest.FromString(sent.request), timeout=60)
     async with town.terminal(number=97, journal=tmp_path / "j.db") as (terminal, journal):
         outcomes = dict(zip(("sent", "unsent"), [outcome for _, outcome in await terminal.recover()], strict=True))
         states = [entry.state for entry in await journal.entries()]
@@ -288,7 +288,7 @@ async def test_a_part_of_a_stay_whose_answer_was_lost_is_believed_when_a_later_o
         presented = town.presented(patient, 300, infno=pb.INFNO_2303, mdtrt_id="parts")
         presented.bill.med_type = "21"
         presented.mid_setl_flag = "1"
-        answer: pb.PreSettleResponse = await town.desk.PreSettle(presented, timeout=5)
+        answer: pb.PreSettleResponse = await town.desk.PreSettle(presented, timeout=60)
         return answer.plan
 
     async with (

@@ -16,9 +16,9 @@ from gongji.settlement.v1 import settlement_pb2 as pb
 from gongji_terminal import Care
 from gongji_terminal.failures import failure_of
 from tests.integration.settlement.desk.counter import CounterProcess, counter
-from tests.integration.settlement.desk.said import until
 from tests.integration.settlement.desk.test_terminal import plan_of
 from tests.integration.settlement.desk.town import URUMQI, Town
+from tests.patience import until
 
 BEFORE_WRITTEN: Final = "before the request is written down"
 LOST: Final = "sent, and lost on the way"

@@ -38,6 +38,7 @@ from ops.embedded.databases import Databases
 from services.settlement import app
 from services.settlement.ledger import app as ledger
 from tests.integration.settlement.desk import said
+from tests.patience import insisted, until
 from tests.servers import NatsServer
 
 URUMQI: Final = "650100"
@@ -51,7 +52,7 @@ SUSPENDED_HOSPITAL: Final = "H65010000003"
 PHARMACY: Final = "P65010000001"
 PAIR: Final = OKPKey.generate_key("Ed25519")
 KID: Final = "test-key"
-CALL_S: Final = 15.0
+CALL_S: Final = 60.0
 Settings = TypeVar("Settings", bound=ProcessSettings)
 _KEPT_AS: Final = {
     "person": "persons WHERE psn_no = $1",
@@ -188,7 +189,8 @@ class Town:
     async def command(self, area: str, command: ledger_pb2.Command) -> ledger_pb2.Reply:
         """One command straight to a ledger."""
         batch = ledger_pb2.CommandBatch(commands=[command], epoch=1)
-        answer = await self.bus.request(f"{self.bus.prefix}.ledger.{area}.command", batch.SerializeToString())
+        subject = f"{self.bus.prefix}.ledger.{area}.command"
+        answer = await insisted(lambda: self.bus.request(subject, batch.SerializeToString()))
         return ledger_pb2.ReplyBatch.FromString(answer).replies[0]
 
     async def tell(self, event: said.Event) -> None:
@@ -202,7 +204,7 @@ class Town:
                 version = await connection.fetchval(statement, UUID(key) if kind == "binding" else key)
                 return bool(version is not None and version >= event.version)
 
-        await said.until(known)
+        await until(known)
 
     async def opens(self, code: str, **told: Any) -> None:  # noqa: ANN401  Whatever identity may tell of it.
         """A designated institution, with somebody signed in at its T01."""
@@ -228,7 +230,7 @@ class Town:
                 )
                 return bool(open_ == 0)
 
-        await said.until(none_open)
+        await until(none_open)
 
     async def stored(self) -> dict[str, int]:
         """How many rows there are of everything that a call may write."""

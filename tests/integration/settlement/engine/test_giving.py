@@ -45,7 +45,7 @@ async def accepted(relatives: Relatives, transfer: TransferShown, receiver: PsnN
 
 async def closed(relatives: Relatives, transfer: TransferShown) -> None:
     """Returns once the giver has the money back."""
-    async with relatives.town.database.driver_connection() as connection, asyncio.timeout(15):
+    async with relatives.town.database.driver_connection() as connection, asyncio.timeout(60):
         while (await connection.fetchrow(_ROW, transfer.transfer_id))["state"] != State.CLOSED.value:  # noqa: ASYNC110  The row tells.
             await asyncio.sleep(0.02)
 

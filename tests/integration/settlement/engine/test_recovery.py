@@ -30,6 +30,7 @@ from tests.integration.settlement.engine.world import (
     hold,
     reason_of,
 )
+from tests.patience import insisted
 
 MESSAGE_BYTES_MAX = 1 << 20
 """What NATS carries at most in one message."""
@@ -211,7 +212,7 @@ async def test_an_aborted_payment_that_was_confirmed_is_never_closed(town: World
     town.forged.add(row.payment_id)
     confirm = pb.Command(confirm_command=pb.ConfirmCommand(payment_id=row.payment_id.bytes))
     assert (await town.tell(HAMI, confirm))[0].branch.state == pb.BRANCH_STATE_CONFIRMED
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         while not row.quarantine:
             await asyncio.sleep(0.05)
             row = await town.until(key, State.ABORTED)
@@ -236,7 +237,7 @@ async def test_a_commit_whose_hold_is_gone_waits_for_a_person(town: World) -> No
     town.edges[HAMI].speaks_again()
     await town.driver()
     row = settled.payment
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         while not row.quarantine:
             await asyncio.sleep(0.05)
             row = await town.until(key, State.COMMITTED)
@@ -251,7 +252,8 @@ class TestInquiries:
     async def ask(self, town: World, *payment_ids: PaymentId) -> list[tuple[int, bool]]:
         """Asks over NATS, as a ledger does."""
         request = pb.InquireRequest(area=HAMI, payment_ids=[payment_id.bytes for payment_id in payment_ids])
-        payload = await town.bus.request(f"{town.prefix}.settlement.inquire", request.SerializeToString())
+        subject = f"{town.prefix}.settlement.inquire"
+        payload = await insisted(lambda: town.bus.request(subject, request.SerializeToString()))
         return [(answer.decision, answer.unknown) for answer in pb.InquireResponse.FromString(payload).answers]
 
     async def test_the_answers_are_what_the_rows_say(self, town: World) -> None:
@@ -386,7 +388,7 @@ class TestAccounts:
             first.engine, request_id=request_id, area=HAMI, psn_no=person, frozen=True, cause="COURT_ORDER"
         )
         assert await reason_of(asked) == "PAYMENT_IN_PROGRESS"
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             told = "SELECT count(*) FROM outbox WHERE aggregate = $1"
             while not await town.count(told, f"freeze:{request_id}"):  # noqa: ASYNC110  The database is what tells.
                 await asyncio.sleep(0.05)
@@ -411,7 +413,7 @@ class TestAccounts:
         town.edges[HAMI].always = {"freeze_command": Act.LOSE}  # The later one could arrive; the earlier one cannot.
         await asyncio.sleep(2 * driver.engine.settings.lease_max_s)
         town.edges[HAMI].speaks_again()
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             while await town.count("SELECT count(*) FROM account_commands WHERE state = 'PENDING'"):  # noqa: ASYNC110  The database is what tells.
                 await asyncio.sleep(0.05)
         (balance,), _ = await driver.engine.ledgers.balances(HAMI, [(person, Role.OWN)])

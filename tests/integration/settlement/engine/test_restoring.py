@@ -24,7 +24,7 @@ _PUT_ASIDE = """
 
 async def noticed(driver: Driver, *, restoring: bool) -> None:
     """The process has seen how the coordinator stands."""
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(60):
         while driver.engine.standing.is_restoring is not restoring:  # noqa: ASYNC110  A look every so often is its way.
             await asyncio.sleep(0.02)
 

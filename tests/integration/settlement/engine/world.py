@@ -57,7 +57,7 @@ NEVER_STALE: Final = Freshness(age_max_s=math.inf)
 POLICIES: Final = PolicyBook.of_documents({})
 """The nation's own values."""
 COMMAND_TIMEOUT_S: Final = 0.4
-DRAIN_S: Final = 15.0
+DRAIN_S: Final = 60.0
 
 
 _OPEN: Final = """
