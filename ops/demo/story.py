@@ -216,7 +216,7 @@ class Story:
         else:
             await self.desks.accounts.UnfreezeAccount(
                 account_pb2.UnfreezeAccountRequest(
-                    psn_no=person.psn_no, area=person.area, cause="COURT_ORDER_ENDED", request_id=request_id
+                    psn_no=person.psn_no, area=person.area, cause="COURT_ORDER", request_id=request_id
                 )
             )
 

@@ -292,7 +292,7 @@ class Town:
         else:
             await self.desks.accounts.UnfreezeAccount(
                 account_pb2.UnfreezeAccountRequest(
-                    psn_no=resident.psn_no, area=resident.area, cause="COURT_ORDER_ENDED", request_id=str(uuid4())
+                    psn_no=resident.psn_no, area=resident.area, cause="COURT_ORDER", request_id=str(uuid4())
                 )
             )
 

@@ -345,7 +345,21 @@ freeze_commands: Final = Table(
     *_after(nullable=False),
     _text("after_state"),
     _time("booked_at"),
+    Column(
+        "freeze_no",
+        BigInteger,
+        Identity(always=True),
+        nullable=False,
+        comment="The order in which they took effect; no clock tells it.",
+    ),
+    Column(
+        "after_frozen",
+        Boolean,
+        nullable=True,
+        comment="Whether the account was frozen then, by whatever cause. NULL = as frozen, of the release before.",
+    ),
     PrimaryKeyConstraint("command_id", name="freeze_commands_pkey"),
+    Index("freeze_commands_of_person", "psn_no", "freeze_no"),
 )
 
 closings: Final = Table(

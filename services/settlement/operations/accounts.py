@@ -26,8 +26,10 @@ async def set_frozen(
 ) -> Balance:
     """Freezes or unfreezes a personal account, once for each request id, and tells its owner.
 
+    A freeze is lifted by its own cause alone; the answer says whether the account is frozen by another one.
     Requests for one account take effect in the order in which they were stored, whatever the ledger misses of them.
-    Failures: KEY_REUSED_WITH_OTHER_CONTENT; the ledger's refusal (ACCOUNT_NOT_FOUND), the same for every repetition;
+    Failures: KEY_REUSED_WITH_OTHER_CONTENT; the ledger's refusal (ACCOUNT_NOT_FOUND, FREEZE_OF_OTHER_CAUSE), the same
+    for every repetition;
     PAYMENT_IN_PROGRESS (stored, it will be done, but the ledger has not answered within the call's time).
     """
     asked = FreezeRequest(request_id, area, psn_no, frozen, cause, telemetry.traceparent())
@@ -72,7 +74,8 @@ async def drive_freeze(engine: Engine, request: FreezeRequest) -> FreezeRequest 
         return None
     async with engine.database.driver_transaction() as connection:
         answered_at = await account_commands.answer(connection, request.request_id, told)
-        if answered_at is not None and not isinstance(told, str):
+        # Where another cause stands, lifting one has changed nothing for the owner.
+        if answered_at is not None and not isinstance(told, str) and told.frozen == request.frozen:
             event = account_freeze_changed(
                 request_id=request.request_id,
                 psn_no=request.psn_no,

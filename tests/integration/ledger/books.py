@@ -75,6 +75,8 @@ def timeless(state: State) -> State:
         )
     bare.credits.update({key: replace(it, booked_at=EPOCH) for key, it in bare.credits.items()})
     bare.freezes.update({key: replace(it, booked_at=EPOCH) for key, it in bare.freezes.items()})
+    for free in [key for key, causes in bare.standing_freezes.items() if not causes]:
+        del bare.standing_freezes[free]  # Which is what a ledger says of it that was read anew.
     bare.closings.update(
         {
             key: replace(it, booked_at=EPOCH, finished_at=EPOCH if it.finished_at else None)

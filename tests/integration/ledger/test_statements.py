@@ -44,6 +44,7 @@ STATEMENTS = {
     "authorisations": loading._AUTHORISATIONS,
     "credits": loading._CREDITS,
     "freezes": loading._FREEZES,
+    "standing freezes": loading._STANDING,
     "closings": loading._CLOSINGS,
     "steps of authorisations": loading._AUTHORISATION_EVENTS,
     "months": months._MONTHS,

@@ -95,8 +95,13 @@ def a_life(random: Random) -> list[Command]:
     ]
     pool.append(CloseAuthorisation(authorisation(random.randint(1, 3))))
     pool += [
-        SetFrozen(FreezeId(payment(0x500 + n)), random.choice([OWN, FUNDER]).psn_no, frozen=n == 1, cause="TEST")
-        for n in (1, 2, 3)
+        SetFrozen(
+            FreezeId(payment(0x500 + n)),
+            random.choice([OWN, FUNDER]).psn_no,
+            frozen=n % 2 == 1,
+            cause=random.choice(["COURT_ORDER", "FRAUD_SUSPECTED"]),
+        )
+        for n in (1, 2, 3, 4, 6)
     ]
     if random.random() < 0.3:
         pool += [_close(number, key) for number, key in enumerate([OWN, FUNDER, PURSE], start=1)]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from services.settlement.ledger.domain.commands import (
     AccountReply,
     AmendAuthorisation,
@@ -189,6 +191,50 @@ def test_a_freeze_id_has_one_content_only() -> None:
     reply = story.do(freeze(1, frozen=True, cause="OTHER_CAUSE")).reply
     assert isinstance(reply, AccountReply)
     assert reason(reply) == "FREEZE_CONTENT_DIFFERS"
+
+
+def is_frozen(story: Story) -> bool:
+    """Whether the account takes no hold."""
+    return story.state.accounts[OWN].frozen
+
+
+@pytest.mark.parametrize("first_lifted", ["COURT_ORDER", "FRAUD_SUSPECTED"])
+def test_a_freeze_is_lifted_by_its_own_cause_alone(first_lifted: str) -> None:
+    """An account that two have frozen is free once both have let go, in either order; the answer says which it is."""
+    causes = ("COURT_ORDER", "FRAUD_SUSPECTED")
+    story = Story(account(OWN, past=10))
+    story.do(*(freeze(n, frozen=True, cause=cause) for n, cause in enumerate(causes)))
+    reply = story.do(freeze(2, frozen=False, cause=first_lifted)).reply
+    assert isinstance(reply, AccountReply)
+    assert reply.account is not None
+    assert (reply.account.frozen, is_frozen(story)) == (True, True)
+    assert story.branch(try_(1, own_leg(1))).state is BranchState.REFUSED
+    (last,) = set(causes) - {first_lifted}
+    story.do(freeze(3, frozen=False, cause=last))
+    assert not is_frozen(story)
+    assert story.do(freeze(2, frozen=False, cause=first_lifted)).reply == reply
+
+
+def test_a_cause_stands_once_however_often_it_was_said() -> None:
+    """Two freezes of one cause end by one lifting; a cause that does not stand is refused and lifts nothing."""
+    story = Story(account(OWN, past=10))
+    other = freeze(2, frozen=False, cause="FRAUD_SUSPECTED")
+    reply = story.do(*(freeze(n, frozen=True) for n in range(2)), other).reply
+    assert isinstance(reply, AccountReply)
+    assert (reason(reply), is_frozen(story)) == ("FREEZE_OF_OTHER_CAUSE", True)
+    story.do(freeze(3, frozen=False))
+    assert not is_frozen(story)
+    reply = story.do(other).reply
+    assert isinstance(reply, AccountReply)
+    assert (reply.refusal, is_frozen(story)) == (None, False)
+
+
+def test_what_was_lifted_does_not_come_back_with_another_freeze() -> None:
+    """Of a free account no cause stands, whatever was said of it before."""
+    story = Story(account(OWN, past=10))
+    story.do(freeze(1, frozen=True), freeze(2, frozen=False), freeze(3, frozen=True, cause="FRAUD_SUSPECTED"))
+    story.do(freeze(4, frozen=False, cause="FRAUD_SUSPECTED"))
+    assert not is_frozen(story)
 
 
 def test_an_account_that_is_not_there_cannot_be_frozen() -> None:

@@ -179,6 +179,10 @@ def _told(authorisation: Authorisation) -> Authorisation:
 def decide_freeze(state: State, command: SetFrozen, *, now: datetime) -> Outcome:
     """Freezes or unfreezes the personal account, once for each command id; holds that stand are not touched.
 
+    A freeze is lifted by its own cause alone: an account that a court and the fund's inspectors have frozen stays so
+    until both have let go. The answer is the account as it stands then. Refusals in this order: FREEZE_CONTENT_DIFFERS;
+    ACCOUNT_NOT_FOUND; FREEZE_OF_OTHER_CAUSE (only others stand). What is free already may be lifted by anyone.
+
     Two commands about one person take effect in the order in which they first arrive: whoever sends both waits for the
     answer to one before sending the other. A late repetition of either has no effect.
     """
@@ -194,7 +198,12 @@ def decide_freeze(state: State, command: SetFrozen, *, now: datetime) -> Outcome
     if account is None or account.state is AccountState.CLOSED:
         # Not stored: the account's first credit may still come, and the same command passes after it.
         return draft.outcome(AccountReply(key, account, Refusal("ACCOUNT_NOT_FOUND")))
-    after = replace(account, frozen=command.frozen)
+    standing = state.standing_freezes.get(key, frozenset()) if account.frozen else frozenset()
+    if not command.frozen and standing and command.cause not in standing:
+        # Not stored, as above: its freeze may still be on its way.
+        return draft.outcome(AccountReply(key, account, Refusal("FREEZE_OF_OTHER_CAUSE")))
+    standing = standing | {command.cause} if command.frozen else standing - {command.cause}
+    after = replace(account, frozen=bool(standing))
     draft.put_account(after)
-    draft.put_freeze(FreezeRecord(command.freeze_id, command.frozen, command.cause, after, draft.now))
+    draft.put_freeze(FreezeRecord(command.freeze_id, command.frozen, command.cause, after, draft.now), standing)
     return draft.outcome(AccountReply(key, after))

@@ -59,6 +59,8 @@ class State:
     branches: dict[PaymentId, Branch] = field(default_factory=dict)
     credits: dict[CreditId, Credit] = field(default_factory=dict)
     freezes: dict[FreezeId, FreezeRecord] = field(default_factory=dict)
+    standing_freezes: dict[AccountKey, frozenset[str]] = field(default_factory=dict)
+    """Why an account is frozen, where a command freezes or unfreezes it; one that is missing is not."""
     authorisation_events: dict[AuthorisationEventKey, AuthorisationEvent] = field(default_factory=dict)
     closings: dict[ClosingId, Closing] = field(default_factory=dict)
     """Those that commands name, and those of accounts that are being closed or are closed."""
@@ -76,6 +78,7 @@ class State:
             branches=dict(self.branches),
             credits=dict(self.credits),
             freezes=dict(self.freezes),
+            standing_freezes=dict(self.standing_freezes),
             authorisation_events=dict(self.authorisation_events),
             closings=dict(self.closings),
             suspense_tasks=dict(self.suspense_tasks),
@@ -89,6 +92,7 @@ class State:
         self.branches.update(outcome.branches)
         self.credits.update(outcome.credits)
         self.freezes.update(outcome.freezes)
+        self.standing_freezes.update(outcome.standing_freezes)
         self.authorisation_events.update(outcome.authorisation_events)
         self.closings.update(outcome.closings)
         self.suspense_tasks.update(((task.credit_id, task.leg_no), task) for task in outcome.ended_tasks)
@@ -105,6 +109,7 @@ class Outcome:
     branches: Mapping[PaymentId, Branch] = field(default_factory=dict)
     credits: Mapping[CreditId, Credit] = field(default_factory=dict)
     freezes: Mapping[FreezeId, FreezeRecord] = field(default_factory=dict)
+    standing_freezes: Mapping[AccountKey, frozenset[str]] = field(default_factory=dict)
     authorisation_events: Mapping[AuthorisationEventKey, AuthorisationEvent] = field(default_factory=dict)
     closings: Mapping[ClosingId, Closing] = field(default_factory=dict)
     months: Mapping[MonthKey, MonthUse] = field(default_factory=dict)
@@ -129,6 +134,7 @@ class Draft:
         self._branches: dict[PaymentId, Branch] = {}
         self._credits: dict[CreditId, Credit] = {}
         self._freezes: dict[FreezeId, FreezeRecord] = {}
+        self._standing: dict[AccountKey, frozenset[str]] = {}
         self._events: dict[AuthorisationEventKey, AuthorisationEvent] = {}
         self._closings: dict[ClosingId, Closing] = {}
         self._months: dict[MonthKey, MonthUse] = {}
@@ -227,9 +233,10 @@ class Draft:
         """Records a credit that was booked."""
         self._credits[credit.credit_id] = credit
 
-    def put_freeze(self, freeze: FreezeRecord) -> None:
-        """Records a freeze or unfreeze."""
+    def put_freeze(self, freeze: FreezeRecord, standing: frozenset[str]) -> None:
+        """Records a freeze or unfreeze, and why the account is frozen from now on."""
         self._freezes[freeze.freeze_id] = freeze
+        self._standing[freeze.account.key] = standing
 
     def put_closing(self, closing: Closing) -> None:
         """Records that an account is to be closed, or is."""
@@ -278,6 +285,7 @@ class Draft:
             branches=self._branches,
             credits=self._credits,
             freezes=self._freezes,
+            standing_freezes=self._standing,
             authorisation_events=self._events,
             closings=self._closings,
             months=self._months,

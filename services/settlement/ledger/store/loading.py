@@ -127,9 +127,19 @@ _CREDITS: Final = """
 """
 _FREEZES: Final = """
     SELECT command_id, psn_no, frozen, cause, booked_at, after_past_fen, after_current_fen, after_held_past_fen,
-           after_held_current_fen, after_year, frozen AS after_frozen, after_state
+           after_held_current_fen, after_year, coalesce(after_frozen, frozen) AS after_frozen, after_state
     FROM freeze_commands WHERE command_id = ANY($1::uuid[])
 """
+_STANDING: Final = """
+    SELECT psn_no, array_agg(cause) AS causes FROM (
+        SELECT DISTINCT ON (f.psn_no, f.cause) f.psn_no, f.cause, f.frozen FROM freeze_commands AS f
+        WHERE f.psn_no = ANY ($1::text[]) AND f.freeze_no > coalesce(
+            (SELECT max(e.freeze_no) FROM freeze_commands AS e
+             WHERE e.psn_no = f.psn_no AND NOT coalesce(e.after_frozen, e.frozen)), 0)
+        ORDER BY f.psn_no, f.cause, f.freeze_no DESC
+    ) AS latest WHERE frozen GROUP BY psn_no
+"""
+"""Of each cause the latest word, since the account was last free; whatever freed it, all that was before is over."""
 _CLOSINGS: Final = """
     SELECT command_id, psn_no, account_kind, cause, booked_at, finished_at FROM closings
     WHERE command_id = ANY ($1::uuid[])
@@ -188,6 +198,10 @@ async def load_touched(connection: Connection, area: str, touched: Touched) -> L
     if touched.freezes:
         found = await connection.fetch(_FREEZES, touched.freezes)
         state.freezes.update((record["command_id"], _freeze_from(record)) for record in found)
+        standing = await connection.fetch(_STANDING, psn_nos)
+        state.standing_freezes.update(
+            (AccountKey(PsnNo(psn_no), AccountKind.PERSONAL), frozenset(causes)) for psn_no, causes in standing
+        )
     ending = [key for key, account in state.accounts.items() if account.state is not AccountState.OPEN]
     if touched.closings or ending:
         state.closings.update(await _load_closings(connection, touched.closings, ending))
@@ -432,7 +446,7 @@ def _credit_from(records: list[Record]) -> Credit:
 
 def _freeze_from(record: Record) -> FreezeRecord:
     key = AccountKey(PsnNo(record["psn_no"]), AccountKind.PERSONAL)
-    after = _after_from(record, key, frozen=record["frozen"], state=_STATES[record["after_state"]])
+    after = _after_from(record, key, frozen=record["after_frozen"], state=_STATES[record["after_state"]])
     return FreezeRecord(FreezeId(record["command_id"]), record["frozen"], record["cause"], after, record["booked_at"])
 
 

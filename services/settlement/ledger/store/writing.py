@@ -168,7 +168,7 @@ _INSERT_FREEZES: Final = Manner.insert(
     "freeze_commands",
     {"command_id": "uuid", "psn_no": "text", "frozen": "bool", "cause": "text"}
     | _AFTER
-    | {"after_state": "text", "booked_at": "timestamptz"},
+    | {"after_frozen": "bool", "after_state": "text", "booked_at": "timestamptz"},
 )
 _CLOSING: Final = {"command_id": "uuid", "finished_at": "timestamptz"}
 _INSERT_CLOSINGS: Final = Manner.insert(
@@ -373,7 +373,7 @@ def _credit_leg_rows(credit: Credit) -> list[Row]:
 def _freeze_row(it: FreezeRecord) -> Row:
     account = it.account
     whose = (it.freeze_id, account.key.psn_no, it.frozen, it.cause)
-    return (*whose, *_after_row(account), account.state, it.booked_at)
+    return (*whose, *_after_row(account), account.frozen, account.state, it.booked_at)
 
 
 def _task_row(it: SuspenseTask) -> Row:

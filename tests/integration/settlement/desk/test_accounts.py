@@ -10,9 +10,10 @@ from uuid import uuid4
 import pytest
 
 from gongji.settlement.v1 import account_pb2 as pb
+from gongji.settlement.v1.events_pb2 import SettlementEvent
 from kernel.clock import business_date
 from tests.integration.settlement.desk import said
-from tests.integration.settlement.desk.town import HAMI, SILENT, URUMQI, Town
+from tests.integration.settlement.desk.town import CALL_S, HAMI, SILENT, URUMQI, Town
 
 PERSONAL = pb.ACCOUNT_KIND_PERSONAL
 WALLET = pb.ACCOUNT_KIND_WALLET
@@ -176,6 +177,33 @@ async def test_freezing_shows_in_the_balance_until_it_is_ended(town: Town) -> No
         frozen.append((await town.accounts.GetBalance(request, timeout=60)).balance.frozen)
     assert frozen == [True, False]
     assert await town.balance(psn_no, URUMQI) == (0, 102)
+
+
+async def test_what_two_have_frozen_is_free_once_both_have_let_go(town: Town) -> None:
+    """Another cause's end is refused; the first one's leaves the account frozen, and its owner hears of the last."""
+    psn_no = await town.person(current=100)
+    told: list[tuple[str, bool]] = []
+
+    def asked(cause: str) -> dict[str, Any]:
+        return {"psn_no": psn_no, "area": URUMQI, "cause": cause, "request_id": str(uuid4())}
+
+    for cause in ("COURT_ORDER", "FRAUD_SUSPECTED"):
+        balance = (await town.accounts.FreezeAccount(pb.FreezeAccountRequest(**asked(cause)), timeout=CALL_S)).balance
+        told.append((cause, balance.frozen))
+    lost = pb.UnfreezeAccountRequest(**asked("CARD_LOST"))
+    refused = [await town.refused(town.accounts.UnfreezeAccount(lost, timeout=CALL_S)) for _ in range(2)]
+    assert refused == ["FREEZE_OF_OTHER_CAUSE"] * 2
+    for cause in ("COURT_ORDER", "FRAUD_SUSPECTED"):
+        ended = pb.UnfreezeAccountRequest(**asked(cause))
+        told.append((cause, (await town.accounts.UnfreezeAccount(ended, timeout=CALL_S)).balance.frozen))
+    assert [frozen for _, frozen in told] == [True, True, True, False]
+    async with town.database.driver_connection() as connection:
+        rows = await connection.fetch(
+            "SELECT payload FROM outbox WHERE subject = 'account_freeze_changed' ORDER BY occurred_at"
+        )
+    events = [SettlementEvent.FromString(row["payload"]).account_freeze_changed for row in rows]
+    said_to_owner = [(event.cause, event.frozen) for event in events if event.psn_no == psn_no]
+    assert said_to_owner == [("COURT_ORDER", True), ("FRAUD_SUSPECTED", True), ("FRAUD_SUSPECTED", False)]
 
 
 async def test_an_account_that_is_not_there_cannot_be_frozen(town: Town) -> None:

@@ -617,6 +617,8 @@ Global___FreezeCommand: _TypeAlias = FreezeCommand  # noqa: Y015
 
 @_typing.final
 class UnfreezeCommand(_message.Message):
+    """Ends the freeze of this cause; the account is free once no other one stands."""
+
     DESCRIPTOR: _descriptor.Descriptor
 
     COMMAND_ID_FIELD_NUMBER: _builtins.int
@@ -625,6 +627,7 @@ class UnfreezeCommand(_message.Message):
     command_id: _builtins.bytes
     psn_no: _builtins.str
     cause: _builtins.str
+    """Of the freeze."""
     def __init__(
         self,
         *,

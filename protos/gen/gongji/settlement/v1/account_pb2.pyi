@@ -316,6 +316,7 @@ class UnfreezeAccountRequest(_message.Message):
     psn_no: _builtins.str
     area: _builtins.str
     cause: _builtins.str
+    """That of the freeze, word for word."""
     request_id: _builtins.str
     def __init__(
         self,

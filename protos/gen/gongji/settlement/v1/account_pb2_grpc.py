@@ -104,7 +104,7 @@ class AccountServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def UnfreezeAccount(self, request, context):
-        """Ends a freeze.
+        """Ends the freeze of one cause; the account is free once no other one stands (balance.frozen says so).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

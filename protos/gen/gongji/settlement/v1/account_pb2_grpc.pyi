@@ -42,7 +42,7 @@ class AccountServiceStub:
     FreezeAccount: _grpc.UnaryUnaryMultiCallable[_account_pb2.FreezeAccountRequest, _account_pb2.FreezeAccountResponse]
     """冻结: from now on no new payment from this account."""
     UnfreezeAccount: _grpc.UnaryUnaryMultiCallable[_account_pb2.UnfreezeAccountRequest, _account_pb2.UnfreezeAccountResponse]
-    """Ends a freeze."""
+    """Ends the freeze of one cause; the account is free once no other one stands (balance.frozen says so)."""
     CloseAccount: _grpc.UnaryUnaryMultiCallable[_account_pb2.CloseAccountRequest, _account_pb2.CloseAccountResponse]
     """销户: no new payment from the account; once none is in flight, what is left waits in the area's suspense for an officer,
     and the account is closed. The same request again tells how it stands by then.
@@ -71,7 +71,7 @@ class AccountServiceAsyncStub(AccountServiceStub):
     FreezeAccount: _aio.UnaryUnaryMultiCallable[_account_pb2.FreezeAccountRequest, _account_pb2.FreezeAccountResponse]  # type: ignore[assignment]
     """冻结: from now on no new payment from this account."""
     UnfreezeAccount: _aio.UnaryUnaryMultiCallable[_account_pb2.UnfreezeAccountRequest, _account_pb2.UnfreezeAccountResponse]  # type: ignore[assignment]
-    """Ends a freeze."""
+    """Ends the freeze of one cause; the account is free once no other one stands (balance.frozen says so)."""
     CloseAccount: _aio.UnaryUnaryMultiCallable[_account_pb2.CloseAccountRequest, _account_pb2.CloseAccountResponse]  # type: ignore[assignment]
     """销户: no new payment from the account; once none is in flight, what is left waits in the area's suspense for an officer,
     and the account is closed. The same request again tells how it stands by then.
@@ -121,7 +121,7 @@ class AccountServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _account_pb2.UnfreezeAccountRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_account_pb2.UnfreezeAccountResponse, _abc.Awaitable[_account_pb2.UnfreezeAccountResponse]]:
-        """Ends a freeze."""
+        """Ends the freeze of one cause; the account is free once no other one stands (balance.frozen says so)."""
 
     @_abc_1.abstractmethod
     def CloseAccount(
