@@ -7,6 +7,7 @@ capitals. No file is read.
 from __future__ import annotations
 
 import os
+import re
 import sys
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
@@ -18,17 +19,18 @@ from pydantic import AfterValidator, Field, FilePath, ValidationError, Validatio
 from pydantic_core import PydanticUndefined
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from chassis.addresses import PORT_MAX, is_address
 from chassis.faults import SPEC_PATTERN
 from kernel.failures import Failure
 
 PREFIX: Final = "GONGJI_"
 EXIT_BAD_SETTINGS: Final = 2
-_PORT_MAX: Final = 65535
+_PORT_AT_END: Final = re.compile(r":([0-9]+)$")
 
 
 def _checked_listen(text: str) -> str:
     host, colon, port = text.rpartition(":")
-    if not (host and colon and port.isdigit() and int(port) <= _PORT_MAX):
+    if not (host and colon and port.isdigit() and int(port) <= PORT_MAX):
         raise ValueError("must be HOST:PORT; port 0 means any free port")
     return text
 
@@ -36,17 +38,34 @@ def _checked_listen(text: str) -> str:
 def _checked_postgres(url: str) -> str:
     if urlsplit(url).scheme not in {"postgresql", "postgres"}:
         raise ValueError("must begin with postgresql://")
-    return url
+    return _checked_ports(url)
 
 
 def _checked_nats(url: str) -> str:
     if urlsplit(url.split(",", maxsplit=1)[0]).scheme not in {"nats", "tls"}:
         raise ValueError("must begin with nats:// or tls://")
+    return ",".join(map(_checked_ports, url.split(",")))
+
+
+def _checked_ports(url: str) -> str:
+    """Several hosts may stand in one URL; what is no number there is the driver's to judge."""
+    for host in urlsplit(url).netloc.rpartition("@")[2].split(","):
+        port = _PORT_AT_END.search(host)
+        if port is not None and not 0 < int(port[1]) <= PORT_MAX:
+            raise ValueError(f"has a port that is not between 1 and {PORT_MAX}")
     return url
+
+
+def _checked_address(text: str) -> str:
+    if not is_address(text):
+        raise ValueError(f"must be HOST:PORT, the port between 1 and {PORT_MAX}")
+    return text
 
 
 Listen = Annotated[str, AfterValidator(_checked_listen)]
 """``HOST:PORT`` where a server listens; port 0 means any free port."""
+Address = Annotated[str, AfterValidator(_checked_address)]
+"""Where another service answers: ``HOST:PORT``, ``dns:///HOST:PORT`` or ``unix:PATH``."""
 PostgresUrl = Annotated[str, AfterValidator(_checked_postgres)]
 """A libpq URL: ``postgresql://user:password@host:5432/name``, or ``postgresql://user@/name?host=/folder/of/socket``."""
 NatsUrl = Annotated[str, AfterValidator(_checked_nats)]

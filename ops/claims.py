@@ -16,7 +16,7 @@ import typer
 from kernel.clock import SHANGHAI
 from kernel.money import yuan_text
 from ops.consent import Operator
-from ops.options import HERE, AsJson, Data, give_up, print_json
+from ops.options import HERE, AsJson, Data, checked_address, give_up, print_json
 
 if TYPE_CHECKING:
     from gongji.settlement.v1.claims_pb2 import Claim, OrderPayoutResponse
@@ -27,7 +27,10 @@ CALL_MAX_S: Final = 30.0
 """A last approval waits for the ledgers."""
 PAGE_SIZE: Final = 200
 Result = TypeVar("Result")
-Address = Annotated[str, typer.Option(help="HOST:PORT of the settlement service, for one that runs elsewhere.")]
+Address = Annotated[
+    str,
+    typer.Option(callback=checked_address, help="HOST:PORT of the settlement service, for one that runs elsewhere."),
+]
 ClaimId = Annotated[UUID, typer.Argument(metavar="CLAIM", help="claim_id.")]
 
 claims = typer.Typer(name="claims", help="Reimbursement claims (手工报销).", no_args_is_help=True)

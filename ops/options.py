@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Final, NoReturn
 
 import typer
 
+from chassis.addresses import PORT_MAX, is_address
+
 if TYPE_CHECKING:
     from ops.places import Places
 
@@ -41,6 +43,13 @@ def places_of(data: Path, coordinator: str | None, ledgers: str | None, areas: s
         return find_places(data=data, coordinator=coordinator, ledgers=ledgers, areas=areas, rooms=rooms)
     except (CannotStart, OSError, ValueError) as problem:
         give_up(problem)
+
+
+def checked_address(text: str) -> str:
+    """HOST:PORT as it was given, or nothing; anything else ends the command with 2."""
+    if text and not is_address(text):
+        raise typer.BadParameter(f"must be HOST:PORT, the port between 1 and {PORT_MAX}")
+    return text
 
 
 def print_json(document: object) -> None:

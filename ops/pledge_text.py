@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ops.consent import Operator
-from ops.options import HERE, Data, give_up
+from ops.options import HERE, Data, checked_address, give_up
 
 if TYPE_CHECKING:
     from kernel.callers import Caller
@@ -26,7 +26,10 @@ def register(
     *,
     version: Annotated[str, typer.Option(help="Its version; another text is another version.")],
     language: Annotated[str, typer.Option(help="Its language, such as zh-CN, ug or en.")] = "zh-CN",
-    address: Annotated[str, typer.Option(help="HOST:PORT of the family service, for one that runs elsewhere.")] = "",
+    address: Annotated[
+        str,
+        typer.Option(callback=checked_address, help="HOST:PORT of the family service, for one that runs elsewhere."),
+    ] = "",
     operator: Operator = "",
     data: Data = HERE,
 ) -> None:

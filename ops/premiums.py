@@ -12,7 +12,7 @@ import typer
 
 from kernel.money import yuan_text
 from ops.consent import Operator
-from ops.options import HERE, AsJson, Data, give_up, print_json
+from ops.options import HERE, AsJson, Data, checked_address, give_up, print_json
 
 if TYPE_CHECKING:
     from gongji.settlement.v1.premiums_pb2 import PremiumTariff
@@ -21,7 +21,10 @@ if TYPE_CHECKING:
 
 CALL_MAX_S: Final = 10.0
 Result = TypeVar("Result")
-Address = Annotated[str, typer.Option(help="HOST:PORT of the settlement service, for one that runs elsewhere.")]
+Address = Annotated[
+    str,
+    typer.Option(callback=checked_address, help="HOST:PORT of the settlement service, for one that runs elsewhere."),
+]
 Day = Annotated[datetime, typer.Option(formats=["%Y-%m-%d"], help="yyyy-MM-dd, included.")]
 
 premiums = typer.Typer(name="premiums", help="Residents' premiums: tariffs and filings.", no_args_is_help=True)

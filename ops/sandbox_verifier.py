@@ -23,7 +23,7 @@ import typer
 from chassis.private_files import write_private_once
 from kernel.callers import Caller
 from ops.consent import Operator
-from ops.options import HERE, Data, give_up
+from ops.options import HERE, Data, checked_address, give_up
 
 VERIFIER_NO: Final = "sandbox"
 NAME: Final = "沙箱核身 (sandbox)"
@@ -107,7 +107,10 @@ def make_key(file: KeyFile = KEY_HERE) -> None:
 def register(
     file: KeyFile = KEY_HERE,
     *,
-    address: Annotated[str, typer.Option(help="HOST:PORT of the identity service, for one that runs elsewhere.")] = "",
+    address: Annotated[
+        str,
+        typer.Option(callback=checked_address, help="HOST:PORT of the identity service, for one that runs elsewhere."),
+    ] = "",
     operator: Operator = "",
     data: Data = HERE,
 ) -> None:

@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
+from chassis.addresses import PORT_MAX
+
 if TYPE_CHECKING:
     from ops.embedded.runtime import Runtime
     from ops.up_view import Voice
@@ -24,12 +26,14 @@ def up(
     data: Annotated[Path, typer.Option(help="The folder of all data; delete it to start anew.")] = Path(".gongji"),
     areas: Annotated[str, typer.Option(help="The ledgers' areas, parted by commas.")] = "650100,650500",
     policies: Annotated[Path | None, typer.Option(help="The folder of region policies; else the shipped ones.")] = None,
-    identity_port: Annotated[int, typer.Option(help="Its gRPC port; 0 takes any free one.")] = 0,
-    family_port: Annotated[int, typer.Option(help="Its gRPC port; 0 takes any free one.")] = 0,
-    settlement_port: Annotated[int, typer.Option(help="Its gRPC port; 0 takes any free one.")] = 0,
-    ledger_port: Annotated[int, typer.Option(help="Its gRPC port, for health alone; 0 takes any free one.")] = 0,
-    notify_port: Annotated[int, typer.Option(help="Its gRPC port; 0 takes any free one.")] = 0,
-    nats_port: Annotated[int, typer.Option(help="NATS's port; 0 takes any free one.")] = 0,
+    identity_port: Annotated[int, typer.Option(min=0, max=PORT_MAX, help="Its gRPC port; 0 takes any free one.")] = 0,
+    family_port: Annotated[int, typer.Option(min=0, max=PORT_MAX, help="Its gRPC port; 0 takes any free one.")] = 0,
+    settlement_port: Annotated[int, typer.Option(min=0, max=PORT_MAX, help="Its gRPC port; 0 takes any free one.")] = 0,
+    ledger_port: Annotated[
+        int, typer.Option(min=0, max=PORT_MAX, help="Its gRPC port, for health alone; 0 takes any free one.")
+    ] = 0,
+    notify_port: Annotated[int, typer.Option(min=0, max=PORT_MAX, help="Its gRPC port; 0 takes any free one.")] = 0,
+    nats_port: Annotated[int, typer.Option(min=0, max=PORT_MAX, help="NATS's port; 0 takes any free one.")] = 0,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object a line, for programs.")] = False,
 ) -> None:
     """Start PostgreSQL, NATS and the five processes; ctrl-C stops all of it."""

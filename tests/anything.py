@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 from typing import Any, Final, cast
 
@@ -14,7 +15,12 @@ from hypothesis import strategies as st
 
 from gongji_terminal.failures import failure_of
 
-CALL_S: Final = 5.0
+CALL_S: Final = 60.0
+"""So long the machine may stand still; whatever takes longer hangs."""
+LIVE_S: Final = 5.0
+AT_ONCE: Final = 100
+NO_MESSAGES: Final = (b"\xff", b"\x0a\xff", b"\x0a\x02\xff\xfe", b"\x08" + b"\xff" * 11)
+"""Cut off, longer than they are, text that is no UTF-8, a number without an end."""
 EXAMPLES_MAX: Final = 40
 SECRET_LENGTH_MIN: Final = 4
 """A shorter text may stand in an answer by chance."""
@@ -29,13 +35,15 @@ async def broken_by(
     plausible: Sequence[str],
     *,
     streams: tuple[bool, bool] = (False, False),
-) -> list[tuple[Message, str]]:
+    live: bool = False,
+) -> list[tuple[Message | bytes, str]]:
     """The requests among many that a service answers by anything but an answer or a named refusal, in the call's time.
 
     Some are made up whole, some are the ``good`` one with a field replaced; ``plausible`` are values that pass the
     rules of one field or another, so that requests get past the door. ``streams``: whether the requests are streamed
-    (each is the only one then), and whether the answers are. A refusal that repeats what is personal or secret in the
-    request is broken too.
+    (each is sent alone, behind the good one and twice, and none at all), and whether the answers are; a ``live`` stream
+    of answers has no end of its own. A refusal that repeats what is personal or secret in the request is broken too.
+    Bytes that are no message are refused like a message that is wrong.
     """
     kinds = {
         (False, False): channel.unary_unary,
@@ -44,25 +52,52 @@ async def broken_by(
     }
     call: Any = kinds[streams](
         path,
-        request_serializer=lambda message: message.SerializeToString(),
+        request_serializer=lambda message: message if isinstance(message, bytes) else message.SerializeToString(),
         response_deserializer=GetMessageClass(answer_type).FromString,
     )
-    broken: list[tuple[Message, str]] = []
-    for message in [*examples(message_of(descriptor_of(good), plausible)), *examples(changed(good, plausible))]:
-        try:
-            if streams == (False, True):
-                async for _ in call(message, timeout=CALL_S):
-                    pass
-            elif streams == (True, False):
-                await call([message], timeout=CALL_S)
-            else:
-                await call(message, timeout=CALL_S)
-        except grpc.aio.AioRpcError as error:
-            if error.code() in NEVER or not failure_of(error).reason:
-                broken.append((message, f"{error.code().name} {error.details()}"))
-            told = f"{error.details()} {error.trailing_metadata()!r}"
-            broken += [(message, f"repeats {secret!r}") for secret in kept_to_oneself(message) if secret in told]
+    made: list[Message | bytes] = [*examples(message_of(descriptor_of(good), plausible))]
+    if descriptor_of(good).fields:
+        made += examples(changed(good, plausible))
+    sent: list[list[Message | bytes]] = [[message] for message in (*made, *NO_MESSAGES)]
+    if streams[0]:
+        sent += [[], *([good, message] for message in made), *([message, message] for message in made)]
+    # A live stream is let go at the end of the call's time, all of them together.
+    lots = (
+        [sent[place : place + AT_ONCE] for place in range(0, len(sent), AT_ONCE)] if live else [[one] for one in sent]
+    )
+    broken: list[tuple[Message | bytes, str]] = []
+    for lot in lots:
+        told = await asyncio.gather(*(_problem(call, messages, streams=streams, live=live) for messages in lot))
+        ended = zip(lot, told, strict=True)
+        broken += [(messages[-1] if messages else b"", problem) for messages, problem in ended if problem]
     return broken
+
+
+async def _problem(
+    call: Any,  # noqa: ANN401  Generic in the stubs alone.
+    messages: Sequence[Message | bytes],
+    *,
+    streams: tuple[bool, bool],
+    live: bool,
+) -> str:
+    """What is wrong with how this call ended; empty if nothing is."""
+    try:
+        if streams[1]:
+            async for _ in call(messages[0], timeout=LIVE_S if live else CALL_S):
+                pass
+        else:
+            await call(messages if streams[0] else messages[0], timeout=CALL_S)
+    except grpc.aio.AioRpcError as error:
+        if live and error.code() is grpc.StatusCode.DEADLINE_EXCEEDED:
+            return ""
+        if error.code() in NEVER or not failure_of(error).reason:
+            return f"{error.code().name} {error.details()}"
+        told = f"{error.details()} {error.trailing_metadata()!r}"
+        secrets = {
+            secret for message in messages if isinstance(message, Message) for secret in kept_to_oneself(message)
+        }
+        return next((f"repeats {secret!r}" for secret in secrets if secret in told), "")
+    return ""
 
 
 def kept_to_oneself(message: Message) -> set[str]:

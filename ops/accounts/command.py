@@ -16,12 +16,16 @@ from ops.options import (
     Coordinator,
     Data,
     Ledgers,
+    checked_address,
     give_up,
     places_of,
     print_json,
 )
 
-Address = Annotated[str, typer.Option(help="HOST:PORT of the settlement service, for one that runs elsewhere.")]
+Address = Annotated[
+    str,
+    typer.Option(callback=checked_address, help="HOST:PORT of the settlement service, for one that runs elsewhere."),
+]
 
 accounts = typer.Typer(name="accounts", help="Personal accounts, by the file and by the area.", no_args_is_help=True)
 
@@ -38,9 +42,7 @@ def credit(
         ),
     ],
     *,
-    address: Annotated[
-        str, typer.Option(help="HOST:PORT of the settlement service, for one that runs elsewhere.")
-    ] = "",
+    address: Address = "",
     in_flight: Annotated[int, typer.Option(min=1, max=32, help="Batches of 500 rows on their way at once.")] = 4,
     operator: Operator = "",
     data: Data = HERE,

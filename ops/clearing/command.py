@@ -12,13 +12,16 @@ from typing import TYPE_CHECKING, Annotated, Final, TypeVar
 import typer
 
 from ops.consent import Operator
-from ops.options import HERE, AsJson, Data, give_up, print_json
+from ops.options import HERE, AsJson, Data, checked_address, give_up, print_json
 
 if TYPE_CHECKING:
     from ops.clearing.asking import Clearing
 
 Result = TypeVar("Result")
-Address = Annotated[str, typer.Option(help="HOST:PORT of the settlement service, for one that runs elsewhere.")]
+Address = Annotated[
+    str,
+    typer.Option(callback=checked_address, help="HOST:PORT of the settlement service, for one that runs elsewhere."),
+]
 Period = Annotated[str, typer.Argument(metavar="PERIOD", help="A civil month in Asia/Shanghai: 2026-10.")]
 Debtor = Annotated[str, typer.Option(help="Only what this area owes.")]
 Creditor = Annotated[str, typer.Option(help="Only what this area is owed.")]

@@ -10,7 +10,7 @@ import typer
 from ops.consent import Operator
 from ops.identity.export_command import export, export_schema
 from ops.identity.kinship import kinship
-from ops.options import HERE, AsJson, Data
+from ops.options import HERE, AsJson, Data, checked_address
 
 identity = typer.Typer(
     name="identity",
@@ -33,7 +33,10 @@ def register(
         ),
     ],
     *,
-    address: Annotated[str, typer.Option(help="HOST:PORT of the identity service, for one that runs elsewhere.")] = "",
+    address: Annotated[
+        str,
+        typer.Option(callback=checked_address, help="HOST:PORT of the identity service, for one that runs elsewhere."),
+    ] = "",
     in_flight: Annotated[int, typer.Option(min=1, max=32, help="Batches of 500 rows on their way at once.")] = 4,
     operator: Operator = "",
     data: Data = HERE,
@@ -74,7 +77,10 @@ def register_institutions(
         ),
     ],
     *,
-    address: Annotated[str, typer.Option(help="HOST:PORT of the identity service, for one that runs elsewhere.")] = "",
+    address: Annotated[
+        str,
+        typer.Option(callback=checked_address, help="HOST:PORT of the identity service, for one that runs elsewhere."),
+    ] = "",
     in_flight: Annotated[int, typer.Option(min=1, max=32, help="Batches of 500 rows on their way at once.")] = 4,
     operator: Operator = "",
     data: Data = HERE,

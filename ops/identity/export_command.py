@@ -10,14 +10,16 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ops.consent import Operator
-from ops.options import EXIT_NEEDS_A_PERSON, HERE, Data, give_up, print_json
+from ops.options import EXIT_NEEDS_A_PERSON, HERE, Data, checked_address, give_up, print_json
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from kernel.callers import Caller
 
-Address = Annotated[str, typer.Option(help="HOST:PORT of that room, for a system that runs elsewhere.")]
+Address = Annotated[
+    str, typer.Option(callback=checked_address, help="HOST:PORT of that room, for a system that runs elsewhere.")
+]
 
 
 def export(

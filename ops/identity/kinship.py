@@ -12,9 +12,11 @@ from typing import Annotated, Any, TypeVar
 import typer
 
 from ops.consent import Operator
-from ops.options import EXIT_NEEDS_A_PERSON, HERE, AsJson, Data, give_up, print_json
+from ops.options import EXIT_NEEDS_A_PERSON, HERE, AsJson, Data, checked_address, give_up, print_json
 
-Address = Annotated[str, typer.Option(help="HOST:PORT of the identity service, for one that runs elsewhere.")]
+Address = Annotated[
+    str, typer.Option(callback=checked_address, help="HOST:PORT of the identity service, for one that runs elsewhere.")
+]
 
 Result = TypeVar("Result")
 

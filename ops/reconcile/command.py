@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Final, TypeVar
 import typer
 
 from ops.consent import Operator
-from ops.options import EXIT_NEEDS_A_PERSON, HERE, AsJson, Data, give_up, print_json
+from ops.options import EXIT_NEEDS_A_PERSON, HERE, AsJson, Data, checked_address, give_up, print_json
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -19,7 +19,10 @@ if TYPE_CHECKING:
     from ops.reconcile.asking import Desk
 
 Result = TypeVar("Result")
-Address = Annotated[str, typer.Option(help="HOST:PORT of the settlement service, for one that runs elsewhere.")]
+Address = Annotated[
+    str,
+    typer.Option(callback=checked_address, help="HOST:PORT of the settlement service, for one that runs elsewhere."),
+]
 Institution = Annotated[str, typer.Argument(metavar="FIXMEDINS_CODE", help="H or P and eleven digits.")]
 STATES: Final = ("open", "explained", "resolved", "cleared")
 

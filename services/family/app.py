@@ -17,7 +17,7 @@ from chassis.outbox import OutboxPublisher
 from chassis.process import Process, run
 from chassis.rpc.client import channel
 from chassis.rpc.server import RpcServer
-from chassis.settings import ServiceSettings, load, made_at_start
+from chassis.settings import Address, ServiceSettings, load, made_at_start
 from kernel.callers import service
 from kernel.policy import PolicyBook, PolicyShelf
 from kernel.randomness import SYSTEM_RANDOMNESS
@@ -54,7 +54,7 @@ class Settings(ServiceSettings):
         description="The preset laid above all areas; none if empty.",
         examples=["intra-province-strict"],
     )
-    identity_address: str = Field(
+    identity_address: Address = Field(
         description="Where identity answers: kinship, and persons whose event has not arrived yet.",
         examples=["identity:7001"],
     )

@@ -14,7 +14,7 @@ from chassis.migrate import Migrations
 from chassis.process import Process, run
 from chassis.rpc.client import channel
 from chassis.rpc.server import RpcServer
-from chassis.settings import ServiceSettings, load
+from chassis.settings import Address, ServiceSettings, load
 from kernel.callers import service
 from services.notify import consumer
 from services.notify.api import NotifyApi
@@ -28,7 +28,7 @@ MIGRATIONS: Final = Path(__file__).parent / "migrations"
 class Settings(ServiceSettings):
     """What the notify process is told."""
 
-    identity_address: str = Field(
+    identity_address: Address = Field(
         description="Where identity answers: its snapshot is read once, when this database is new.",
         examples=["identity:7001"],
     )

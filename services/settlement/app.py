@@ -23,7 +23,7 @@ from chassis.outbox import OutboxPublisher
 from chassis.process import Process, run
 from chassis.rpc.client import channel
 from chassis.rpc.server import RpcServer
-from chassis.settings import ServiceSettings, load, made_at_start
+from chassis.settings import Address, ServiceSettings, load, made_at_start
 from kernel.callers import service
 from kernel.clock import Clock
 from kernel.ids import AdmDvs, PlanId, time_ordered_uuid
@@ -82,7 +82,7 @@ class Settings(ServiceSettings):
         description="The preset laid above all areas; none if empty.",
         examples=["intra-province-strict"],
     )
-    identity_address: str | None = Field(
+    identity_address: Address | None = Field(
         default=None,
         validate_default=True,
         description="Where identity answers: what changed there is asked for every few seconds. Production needs it.",
@@ -103,7 +103,7 @@ class Settings(ServiceSettings):
         description="When identity was not heard for so long, mutual aid pauses rather than pay a sanctioned person.",
         examples=["30"],
     )
-    family_address: str | None = Field(
+    family_address: Address | None = Field(
         default=None,
         description="Where family answers: its snapshot is read once, when this database is new.",
         examples=["family:7001"],

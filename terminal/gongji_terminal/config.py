@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
+from gongji_terminal.addresses import PORT_MAX, is_host_and_port
 from gongji_terminal.channels import Tls, stays_here
 from gongji_terminal.client import Patience
 from gongji_terminal.msgid import TERMINAL_MAX
@@ -150,8 +151,8 @@ def _text(document: Mapping[str, Any], key: str, form: re.Pattern[str], what: st
 
 def _address(document: Mapping[str, Any], key: str) -> str:
     value = document.get(key)
-    if not isinstance(value, str) or not (value.startswith("unix:") or re.fullmatch(r"\S+:[0-9]{1,5}", value)):
-        raise ConfigWrong(f"{key} must be HOST:PORT")
+    if not isinstance(value, str) or not (value.startswith("unix:") or is_host_and_port(value)):
+        raise ConfigWrong(f"{key} must be HOST:PORT, the port between 1 and {PORT_MAX}")
     return value
 
 

@@ -31,6 +31,7 @@ from google.protobuf.message_factory import GetMessageClass
 from google.rpc import code_pb2, error_details_pb2, status_pb2  # type: ignore[import-untyped]  # It publishes no types.
 
 import gongji
+from gongji_terminal.addresses import PORT_MAX, is_host_and_port
 from gongji_terminal.failures import DETAILS_KEY, DOMAIN, catalogue_entry
 from gongji_terminal.stub_cases import (
     SHIPPED,
@@ -247,12 +248,20 @@ class _Handler(grpc.GenericRpcHandler):  # type: ignore[type-arg]  # Generic in 
             return await context.abort(grpc.StatusCode.UNIMPLEMENTED, text)  # type: ignore[no-any-return]  # It raises.
 
 
+class CannotListen(Exception):  # noqa: N818  It says what is the case.
+    """Somebody listens there already, or nobody can."""
+
+
 @asynccontextmanager
 async def serving(cases: Sequence[Case], *, address: str = "127.0.0.1:0") -> AsyncIterator[int]:
-    """The stub, listening; the port it has taken."""
-    server = grpc.aio.server()
+    """The stub, listening; the port it has taken. CannotListen where it cannot."""
+    # A second stub at the same port would share its callers.
+    server = grpc.aio.server(options=[("grpc.so_reuseport", 0)])
     server.add_generic_rpc_handlers([_Handler(Stub(cases))])
-    port = server.add_insecure_port(address)
+    try:
+        port = server.add_insecure_port(address)
+    except RuntimeError:
+        raise CannotListen(address) from None
     await server.start()
     try:
         yield port
@@ -281,7 +290,7 @@ async def run(cases: Sequence[Case], address: str) -> None:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """``python -m gongji_terminal.stub``: exit 0 when stopped, 2 when a case file is wrong."""
+    """``python -m gongji_terminal.stub``: exit 0 when stopped, 2 when a case file or the address is wrong."""
     parser = argparse.ArgumentParser(prog="gongji-terminal stub", description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--address", default=f"127.0.0.1:{PORT}", help="where to listen (default %(default)s)")
     parser.add_argument(
@@ -289,6 +298,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("--list", action="store_true", help="only show the cases")
     chosen = parser.parse_args(arguments)
+    if not is_host_and_port(chosen.address, port_min=0):
+        parser.error(f"--address must be HOST:PORT, the port {PORT_MAX} at most; 0 takes any free one")
     try:
         cases = read_cases(chosen.cases)
     except CaseWrong as wrong:
@@ -297,8 +308,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if chosen.list:
         sys.stdout.write("\n".join(described(cases)) + "\n")
         return 0
-    with suppress(KeyboardInterrupt):
-        asyncio.run(run(cases, chosen.address))
+    try:
+        with suppress(KeyboardInterrupt):
+            asyncio.run(run(cases, chosen.address))
+    except CannotListen:
+        sys.stderr.write(f"nobody can listen at {chosen.address}: another program may; choose another with --address\n")
+        return 2
     return 0
 
 

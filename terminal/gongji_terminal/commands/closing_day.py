@@ -12,7 +12,7 @@ from typing import Final
 
 from gongji.settlement.v1 import reconciliation_pb2 as pb
 from gongji_terminal.commands.looking import day_of
-from gongji_terminal.commands.session import AddParser, Exit, Session, Wrong
+from gongji_terminal.commands.session import AddParser, Exit, Session, Wrong, opened_journal
 from gongji_terminal.journal import Journal
 from gongji_terminal.reconciling import ROWS_MAX, Reconciler
 from gongji_terminal.voice import Voice, enum_word, padded, plain, table, yuan
@@ -68,7 +68,7 @@ async def _reconcile(at: Session, arguments: argparse.Namespace) -> Exit:
         if not file.is_file():
             raise Wrong(f"{file} is not there")
     async with AsyncExitStack() as stack:
-        others = [await stack.enter_async_context(Journal(file)) for file in arguments.journals]
+        others = [await stack.enter_async_context(opened_journal(file)) for file in arguments.journals]
         await _warn(at, [at.journal, *others])
         books = Reconciler(at.terminal.settlement_channel, [at.journal, *others], at.config.fixmedins_code)
         totals = await books.totals(day)

@@ -67,7 +67,7 @@ class AddParser(Protocol):
 async def session(config: Config, voice: Voice) -> AsyncIterator[Session]:
     """Journal and channels, closed at the end. Nothing is connected before the first call."""
     async with (
-        _opened(config.journal) as journal,
+        opened_journal(config.journal) as journal,
         Terminal.connected(
             settlement_address=config.settlement,
             identity_address=config.identity,
@@ -83,7 +83,8 @@ async def session(config: Config, voice: Voice) -> AsyncIterator[Session]:
 
 
 @asynccontextmanager
-async def _opened(path: Path) -> AsyncIterator[Journal]:
+async def opened_journal(path: Path) -> AsyncIterator[Journal]:
+    """The journal, closed at the end; Wrong if the file is none or cannot be written."""
     journal = Journal(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)

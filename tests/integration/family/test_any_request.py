@@ -19,11 +19,10 @@ from tests.anything import broken_by
 from tests.integration.family.house import HAMI, TEXT_SHA256, TEXT_VERSION, House
 
 METHODS: Final = [
-    (service.full_name, method.name, method.output_type)
+    (service.full_name, method.name, method.output_type, (method.client_streaming, method.server_streaming))
     for file in (family_pb2, groups_pb2, counter_pb2, uses_pb2)
     for service in file.DESCRIPTOR.services_by_name.values()
     for method in service.methods
-    if not method.server_streaming
 ]
 PLAUSIBLE: Final = (
     *(HAMI, "650100000000001", TEXT_VERSION, "zh-CN", "en", "zhang01", "2026-11-01", "2026-02-30", "9999-12-31"),
@@ -75,6 +74,8 @@ async def good_requests(house: House) -> dict[str, Message]:
         "TakeOverGroup": groups_pb2.TakeOverGroupRequest(**going),
         "ListCounterDeeds": counter_pb2.ListCounterDeedsRequest(psn_no=funder, deed="BIND", from_date="2026-01-01"),
         "ListDeedLookups": counter_pb2.ListDeedLookupsRequest(psn_no=funder),
+        "StreamSnapshot": family_pb2.StreamSnapshotRequest(),
+        "StreamRecords": groups_pb2.StreamRecordsRequest(psn_no=funder),
         "ListUses": uses_pb2.ListUsesRequest(by_psn_no=funder, group_id=group_id),
     }
     return {name: at_counter(request, [funder, beneficiary]) for name, request in requests.items()}
@@ -97,7 +98,7 @@ def at_counter(request: Any, psn_nos: list[str]) -> Message:  # noqa: ANN401  Of
 async def test_what_no_database_keeps_is_refused_at_the_door(house: House, method: str, change: dict[str, str]) -> None:
     """A NUL in a text is an invalid request by its field, never INTERNAL."""
     good = (await good_requests(house))[method]
-    [(service, answer_type)] = [(service, answer_type) for service, name, answer_type in METHODS if name == method]
+    [(service, answer_type)] = [(service, answer_type) for service, name, answer_type, _ in METHODS if name == method]
     good.MergeFrom(type(good)(**change))
     [field] = change
     call = house.family_channel.unary_unary(
@@ -110,11 +111,14 @@ async def test_what_no_database_keeps_is_refused_at_the_door(house: House, metho
     assert (refused.value.reason, refused.value.metadata["field"]) == ("REQUEST_INVALID", field)
 
 
-@pytest.mark.parametrize(("service", "method", "answer_type"), METHODS, ids=[method for _, method, _ in METHODS])
+@pytest.mark.parametrize(
+    ("service", "method", "answer_type", "streams"), METHODS, ids=[method for _, method, *_ in METHODS]
+)
 async def test_any_request_gets_an_answer_or_a_named_refusal(
-    house: House, service: str, method: str, answer_type: Descriptor
+    house: House, service: str, method: str, answer_type: Descriptor, streams: tuple[bool, bool]
 ) -> None:
     """No field of any request makes family break: INTERNAL never, a reason always, in the time of the call."""
     good = (await good_requests(house))[method]
     async with grpc.aio.insecure_channel(house.world.address("family")) as channel:
-        assert await broken_by(channel, f"/{service}/{method}", answer_type, good, PLAUSIBLE) == []
+        path = f"/{service}/{method}"
+        assert await broken_by(channel, path, answer_type, good, PLAUSIBLE, streams=streams) == []

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from pydantic import Field
 
-from chassis.settings import ProcessSettings, ServiceSettings, load, settings_of, unknown_variables
+from chassis.settings import Address, ProcessSettings, ServiceSettings, load, settings_of, unknown_variables
 
 GOOD = {
     "GONGJI_DATABASE_URL": "postgresql://identity@127.0.0.1:5432/gongji_identity",
@@ -22,6 +22,7 @@ def _environment(monkeypatch: pytest.MonkeyPatch) -> None:
 class RoomSettings(ServiceSettings):
     """A room's settings."""
 
+    identity_address: Address | None = Field(default=None, description="Where identity answers.")
     code_life_s: int = Field(default=60, ge=30, le=60, description="How long a code lives.", examples=["60"])
 
 
@@ -44,6 +45,31 @@ def test_an_empty_variable_is_a_variable_not_given(monkeypatch: pytest.MonkeyPat
         ("GONGJI_CODE_LIFE_S", "61", "GONGJI_CODE_LIFE_S: Input should be less than or equal to 60 (example: 60)"),
         ("GONGJI_GRPC_LISTEN", "localhost", "GONGJI_GRPC_LISTEN: must be HOST:PORT; port 0 means any free port"),
         ("GONGJI_GRPC_LISTEN", "localhost:70000", "GONGJI_GRPC_LISTEN: must be HOST:PORT"),
+        (
+            "GONGJI_DATABASE_URL",
+            "postgresql://root:hunter2@db:70000/x",
+            "GONGJI_DATABASE_URL: has a port that is not between",
+        ),
+        (
+            "GONGJI_DATABASE_URL",
+            "postgresql://root:hunter2@a:5432,b:0/x",
+            "GONGJI_DATABASE_URL: has a port that is not",
+        ),
+        (
+            "GONGJI_NATS_URL",
+            "nats://a:4222,nats://b:65536",
+            "GONGJI_NATS_URL: has a port that is not between 1 and 65535",
+        ),
+        (
+            "GONGJI_IDENTITY_ADDRESS",
+            "dns:///identity:70000",
+            "GONGJI_IDENTITY_ADDRESS: must be HOST:PORT, the port between",
+        ),
+        (
+            "GONGJI_IDENTITY_ADDRESS",
+            "identity",
+            "GONGJI_IDENTITY_ADDRESS: must be HOST:PORT, the port between 1 and 65535",
+        ),
         ("GONGJI_DATABASE_URL", "mysql://root:hunter2@db/x", "GONGJI_DATABASE_URL: must begin with postgresql://"),
         ("GONGJI_NATS_URL", "", "GONGJI_NATS_URL: is missing (example: nats://127.0.0.1:4222)"),
         ("GONGJI_ENVIRONMENT", "prod", "GONGJI_ENVIRONMENT: Input should be 'production', 'development' or 'test'"),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import socket
 import stat
 import subprocess
 import sys
@@ -18,6 +19,7 @@ import pytest
 
 from gongji.settlement.v1 import settlement_pb2 as pb
 from gongji.settlement.v1.settlement_pb2_grpc import SettlementServiceServicer, add_SettlementServiceServicer_to_server
+from gongji_terminal.alone import Busy, alone_with
 from gongji_terminal.journal import Journal, ShownPlan
 from gongji_terminal.nameless import nameless
 
@@ -173,3 +175,51 @@ def test_a_journal_is_its_owners_alone(tmp_path: Path) -> None:
     """The journal holds personal numbers: nobody else on the machine may read it or what SQLite puts beside it."""
     assert ran(settings(tmp_path), "journal").returncode == 0
     assert stat.S_IMODE((tmp_path / "journal.db").stat().st_mode) == 0o600
+
+
+def test_a_further_journal_that_is_none_is_wrong(tmp_path: Path) -> None:
+    """`reconcile --journal` with a file of something else ends with 2 and its name; nothing is sent, and it is left."""
+    other = tmp_path / "other.sqlite"
+    other.write_text("this is no database, and long enough to be taken for one " * 100, encoding="utf-8")
+    done = ran(settings(tmp_path), "reconcile", "--journal", str(other))
+    assert (done.returncode, done.stdout) == (2, b"")
+    assert f"the journal {other} cannot be opened" in done.stderr.decode()
+    assert other.read_text(encoding="utf-8").startswith("this is no database")
+
+
+def stub(*words: str) -> subprocess.CompletedProcess[str]:
+    """The stub's process to its end."""
+    return subprocess.run(  # noqa: S603  Our own module.
+        [sys.executable, "-m", "gongji_terminal", "stub", *words],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+
+@pytest.mark.parametrize("address", ["127.0.0.1:70000", "127.0.0.1", "127.0.0.1:http", ""])
+def test_a_stub_at_no_address_is_wrong(address: str) -> None:
+    """A port above 65535 would be another port."""
+    done = stub("--address", address)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "--address must be HOST:PORT, the port 65535 at most" in done.stderr
+
+
+def test_a_stub_at_a_taken_port_says_so() -> None:
+    """Exit code 2 and a sentence with the address."""
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        address = f"127.0.0.1:{taken.getsockname()[1]}"
+        done = stub("--address", address)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert f"nobody can listen at {address}" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_a_journal_behind_a_link_is_the_same_journal(tmp_path: Path) -> None:
+    """Whoever reaches it by another name waits for the one who moves money with it."""
+    journal, link = tmp_path / "journal.db", tmp_path / "link.db"
+    journal.touch()
+    link.symlink_to(journal)
+    with alone_with(journal), pytest.raises(Busy), alone_with(link, wait_s=0.1):
+        pass

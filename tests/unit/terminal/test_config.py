@@ -37,6 +37,8 @@ INIT: Final = [
         ({"number": True}, "number"),
         ({"settlement": "here"}, "settlement"),
         ({"identity": 7001}, "identity"),
+        ({"settlement": "127.0.0.1:70000"}, "settlement must be HOST:PORT, the port between 1 and 65535"),
+        ({"identity": "127.0.0.1:0"}, "identity must be HOST:PORT"),
         ({"language": "fr"}, "language"),
         ({"journal": ""}, "journal"),
         ({"plaintext": "yes"}, "plaintext"),
