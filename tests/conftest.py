@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Final, Protocol, TypedDict, Unpack
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from ops.embedded.databases import Databases
 from ops.embedded.logs import Problem
@@ -35,6 +36,11 @@ from tests.servers import (
 
 _GOODBYE_S: Final = 5.0
 _SERVERS: Final = pytest.StashKey[tuple[asyncio.Runner, AsyncExitStack]]()
+
+
+settings.register_profile("patient", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+# A machine that stands still for seconds says nothing of what is tested: neither an example nor its making has a limit.
+settings.load_profile("patient")
 
 
 def _is_worker(config: pytest.Config) -> bool:

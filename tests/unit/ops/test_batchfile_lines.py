@@ -151,7 +151,7 @@ def test_a_line_without_end_takes_no_memory(tmp_path: Path) -> None:
     assert peak_bytes < 1_000_000
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 @given(st.lists(st.binary(max_size=40), max_size=8))
 def test_no_bytes_break_the_reader(tmp_path: Path, lines: list[bytes]) -> None:
     """Any bytes behind a header are lines that are taken or refused by name, and every byte is passed."""
