@@ -65,7 +65,6 @@ RETRY_PAUSE_S: Final = 0.25
 """How long a database step that failed technically rests before it is asked for again."""
 POLL_PAUSE_S: Final = 0.1
 """How often a row is read that another coordinator drives and somebody here waits for."""
-RELEASE_POLL_S: Final = 0.005
 WATCH_S: Final = 1.0
 """How often the row of an undecided payment is read: another coordinator may have decided, or the deadline passed."""
 WATCH_MARGIN_S: Final = 0.05
@@ -281,11 +280,8 @@ class Engine:
         Of an aborted payment: that have not let go. Of a refund: that have not booked it.
         """
         self.take_up(payment)
-        end = asyncio.get_running_loop().time() + self.settings.replan_wait_s
         flight = self._flights.get(payment.payment_id)
-        while flight is not None and flight.drive.silent_areas and asyncio.get_running_loop().time() < end:  # noqa: ASYNC110  A refusal is rare, an event in each flight is not.
-            await asyncio.sleep(RELEASE_POLL_S)
-        return frozenset() if flight is None else frozenset(flight.drive.silent_areas)
+        return frozenset() if flight is None else await flight.acknowledged(self.settings.replan_wait_s)
 
     @property
     def recovery_room(self) -> int:
@@ -349,6 +345,7 @@ class Engine:
         if flight.is_dropped:
             return
         flight.drive, commands = advance(flight.drive, event)
+        flight.note_released()
         if not flight.drive.payment.is_voting:
             self._leave_vote(flight)
         self._carry_out(flight, commands)

@@ -13,12 +13,12 @@ from typing import Any, Final, TypeAlias, assert_never
 
 from chassis import telemetry
 from chassis.faults import fault_point
-from chassis.outbox import put_driver
 from kernel.clock import business_date
 from kernel.failures import Failure, Kind
 from kernel.ids import AdmDvs, PaymentId, PlanId, PsnNo
 from kernel.policy import Policies
 from kernel.values import value
+from services.settlement.domain.clearing import is_cleared
 from services.settlement.domain.med_types import OF_INPATIENTS
 from services.settlement.domain.payment import REVOKES, SETTLES, Key, Window, area_of, check_key, request_hash
 from services.settlement.domain.split import Role
@@ -46,10 +46,10 @@ from services.settlement.saga.requests import reverse as reverse_decision
 from services.settlement.saga.requests import revoke as revoke_decision
 from services.settlement.saga.restoring import predates_failure
 from services.settlement.store import payments as store
-from services.settlement.store import plans, stale_plans, stays
-from services.settlement.store import projections as projected
-from services.settlement.store.clearing import is_cleared
+from services.settlement.store import plans, refunds, stale_plans, stays
+from services.settlement.store.clearing import cleared_until
 from services.settlement.store.payments import Beginning, Connection
+from services.settlement.store.refunds import Stands
 from services.settlement.wire.events import bill_refunded
 
 _log = telemetry.logger("payments")
@@ -302,24 +302,22 @@ async def _replanned(engine: Engine, payment: Payment, plan: PlanDocument) -> Re
 async def _revoked(engine: Engine, key: Key, content: bytes, original_id: PaymentId, policies: Policies) -> Refunded:
     for _ in range(RACES_MAX):
         async with engine.database.driver_transaction() as connection:
-            found = await store.by_key(connection, key)
-            original = await store.by_id(connection, original_id)
-            if found is not None:
-                check_same_request(found, content)
-                return await _refunded(connection, found, original)
-            live = None if original is None else await store.live_refund(connection, original.payment_id)
+            stands = await refunds.stands(connection, original_id, key)
+            if stands.by_key is not None:
+                check_same_request(stands.by_key, content)
+                return await _refunded(connection, stands.by_key, stands.original)
             step = revoke_decision(
-                original,
-                live,
+                stands.original,
+                stands.refund,
                 key=key,
                 request_hash=content,
                 refund_id=PaymentId(engine.new_id()),
-                now=await store.now(connection),
-                window=await window_of(connection, original, policies),
+                now=stands.now,
+                window=_window_of(stands.original, policies, stands.cleared_until),
             )
             if isinstance(step, AlreadyGivenBack):
-                return await _refunded(connection, step.refund, original)
-            given_back = await _give_back(engine, connection, step.refund, original)
+                return await _refunded(connection, step.refund, stands.original)
+            given_back = await _give_back(engine, connection, step.refund, stands)
         if given_back is not None:
             return await _driven(engine, given_back)
     raise AssertionError("a revocation lost every race, though each loser finds what the winner wrote")
@@ -351,7 +349,8 @@ async def _reversed(
                 case Bury(tombstone):
                     stopped = await _bury(engine, connection, tombstone, burials)
                 case GiveBack(refund):
-                    given_back = await _give_back(engine, connection, refund, original)
+                    stands = await refunds.stands(connection, refund.original_id, refund.key)
+                    given_back = await _give_back(engine, connection, refund, stands)
                 case Write():
                     pass
                 case _:
@@ -371,13 +370,22 @@ async def window_of(connection: Connection, original: Payment | None, policies: 
 
     The day of the deed counts and not that of the wish, so nobody's window closes because a policy changed.
     """
+    return _window_of(original, policies, await cleared_until(connection))
+
+
+def _window_of(original: Payment | None, policies: Policies | None, until: datetime | None) -> Window:
+    """The same; ``until`` is the end of what was cleared.
+
+    A run that commits meanwhile does no harm: a refund belongs to the day of its own decision, which is past any period
+    that can be run.
+    """
     if original is None or original.kind is not PaymentKind.SETTLE or original.decided_at is None:
         return Window()
     if policies is None:
         raise AssertionError("a settlement stands under the key of a transfer")
     in_force = policies.on(business_date(original.decided_at))
     rule = in_force.for_area(area_of(original.key.fixmedins_code)).revoke_window
-    return Window(rule, is_cleared=await is_cleared(connection, original.decided_at))
+    return Window(rule, is_cleared=is_cleared(original.decided_at, until))
 
 
 async def _insert(engine: Engine, connection: Connection, payment: Payment) -> Payment | None:
@@ -396,29 +404,32 @@ async def _bury(engine: Engine, connection: Connection, tombstone: Payment, buri
     return True
 
 
-async def _give_back(
-    engine: Engine, connection: Connection, refund: Payment, original: Payment | None
-) -> Refunded | None:
+async def _give_back(engine: Engine, connection: Connection, refund: Payment, stands: Stands) -> Refunded | None:
     """Writes a refund with its fact; None if another one was faster. Failures: those of ``check_last``."""
-    if original is None or original.plan_id is None or original.psn_no is None:
+    original, plan = stands.original, stands.plan
+    if original is None or original.psn_no is None:
         raise AssertionError("a refund without a settlement")
-    keep = await projected.locked_merged_into(connection, original.psn_no)
-    patients = [(psn_no, original.year) for psn_no in (original.psn_no, keep) if psn_no is not None]
-    await store.lock_patients(connection, patients)
-    if original.key.infno in OF_INPATIENTS:
-        # Under the lock: no settlement of the stay begins meanwhile.
-        check_last(original.payment_id, await stays.parts_beside(connection, original.payment_id))
-    row = await _insert(engine, connection, refund)
-    if row is None or row.decided_at is None:
-        return None
-    for psn_no, year in patients:
-        # What a double has used counts for the number that stands for it, and so does what it gets back.
-        await store.move_patient_on(connection, psn_no, year)
-    plan = await plans.document(connection, original.plan_id)
     if plan is None:
         raise LookupError(f"the plan of payment {original.payment_id} is missing")
-    event = bill_refunded(row, plan, occurred_at=row.decided_at, traceparent=telemetry.traceparent())
-    await put_driver(connection, [event])
+    patients = [(psn_no, original.year) for psn_no in (original.psn_no, stands.merged_into) if psn_no is not None]
+    if original.key.infno in OF_INPATIENTS:
+        await store.lock_patients(connection, patients)
+        # Under the lock: no settlement of the stay begins meanwhile.
+        check_last(original.payment_id, await stays.parts_beside(connection, original.payment_id))
+    decided_at = max(stands.now, original.decided_at or stands.now)
+    traceparent = telemetry.traceparent()
+    row = await refunds.give_back(
+        connection,
+        refund,
+        patients,
+        bill_refunded(refund, plan, occurred_at=decided_at, traceparent=traceparent),
+        epoch=engine.epoch,
+        traceparent=traceparent,
+        lease=engine.lease,
+        decided_at=decided_at,
+    )
+    if row is None:
+        return None
     fault_point("settlement.refund.before_commit")
     return Refunded(row, original, plan)
 

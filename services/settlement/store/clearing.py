@@ -15,7 +15,6 @@ from uuid import UUID
 from kernel.ids import AdmDvs
 from kernel.money import Fen
 from kernel.values import value
-from services.settlement.domain import clearing as domain
 from services.settlement.domain.clearing import Period, Standing
 from services.settlement.domain.payment import CHARGES
 
@@ -203,15 +202,6 @@ async def cleared_until(connection: Connection) -> datetime | None:
     """The end of the last period that was run; None where none was."""
     end: datetime | None = await connection.fetchval(_CLEARED_UNTIL)
     return end
-
-
-async def is_cleared(connection: Connection, decided_at: datetime) -> bool:
-    """Whether the period of a payment decided then is run, so that only a later period can give it back.
-
-    A run that commits meanwhile does no harm: a refund belongs to the day of its own decision, which is past any period
-    that can be run.
-    """
-    return domain.is_cleared(decided_at, await cleared_until(connection))
 
 
 async def writes_since_before(connection: Connection, instant: datetime) -> bool:

@@ -29,16 +29,16 @@ from services.settlement.saga.restoring import Standing, restoring_failure
 Connection: TypeAlias = Any
 """A raw asyncpg connection (the driver publishes no types); JSON is text on it."""
 
-_COLUMNS: Final = """p.payment_id, p.kind, p.state, p.fixmedins_code, p.infno, p.msgid, p.request_hash, p.psn_no,
+PAYMENT_COLUMNS: Final = """p.payment_id, p.kind, p.state, p.fixmedins_code, p.infno, p.msgid, p.request_hash, p.psn_no,
 p.year, p.plan_id, p.original_id, p.legs, p.reason, p.refused_leg_no, p.balances_after, p.replanned, p.replan_plan_id,
 p.quarantine, p.created_at, p.deadline_at, p.accept_by, p.decided_at, p.pending_at IS NOT NULL AS pending_accept,
 p.state = 'TRYING' AND p.deadline_at <= clock_timestamp() AS overdue"""
 
-_BY_ID: Final = f"SELECT {_COLUMNS} FROM payments p WHERE p.payment_id = $1"  # noqa: S608  Constants.
-_BY_IDS: Final = f"SELECT {_COLUMNS} FROM payments p WHERE p.payment_id = ANY ($1::uuid[])"  # noqa: S608  Constants.
+_BY_ID: Final = f"SELECT {PAYMENT_COLUMNS} FROM payments p WHERE p.payment_id = $1"  # noqa: S608  Constants.
+_BY_IDS: Final = f"SELECT {PAYMENT_COLUMNS} FROM payments p WHERE p.payment_id = ANY ($1::uuid[])"  # noqa: S608  Constants.
 _BY_KEY: Final = f"""
-SELECT {_COLUMNS} FROM payments p WHERE (p.fixmedins_code, p.infno, p.msgid) = ($1, $2, $3)"""  # noqa: S608  Constants.
-_LIVE_REFUND: Final = f"SELECT {_COLUMNS} FROM payments p WHERE p.original_id = $1"  # noqa: S608  Constants.
+SELECT {PAYMENT_COLUMNS} FROM payments p WHERE (p.fixmedins_code, p.infno, p.msgid) = ($1, $2, $3)"""  # noqa: S608  Constants.
+_LIVE_REFUND: Final = f"SELECT {PAYMENT_COLUMNS} FROM payments p WHERE p.original_id = $1"  # noqa: S608  Constants.
 
 
 async def by_id(connection: Connection, payment_id: PaymentId) -> Payment | None:
@@ -103,7 +103,7 @@ def legs_in(document: Mapping[str, Any]) -> tuple[PlanLeg, ...]:
 # Begin: under the patients' locks, judge the plans; insert what may begin.
 
 _TAKEN: Final = f"""
-SELECT q.n, {_COLUMNS}
+SELECT q.n, {PAYMENT_COLUMNS}
 FROM unnest($1::bigint[], $2::text[], $3::text[], $4::text[]) AS q (n, fixmedins_code, infno, msgid)
 JOIN payments p
     ON p.fixmedins_code = ANY (ARRAY[q.fixmedins_code]) AND p.infno = q.infno AND p.msgid = q.msgid"""  # noqa: S608  Constants.
@@ -401,7 +401,7 @@ WITH due AS (
 UPDATE payments p SET attempts = p.attempts + 1,
     next_drive_at = clock_timestamp() + least($2::interval * power(2, least(p.attempts, 16)), $3::interval)
 FROM due WHERE p.payment_id = ANY (ARRAY[due.payment_id])
-RETURNING {_COLUMNS}, p.traceparent"""  # noqa: S608  Constants.
+RETURNING {PAYMENT_COLUMNS}, p.traceparent"""  # noqa: S608  Constants.
 
 
 async def take_due(

@@ -18,6 +18,7 @@ from services.settlement.domain.clearing import (
     PooledPart,
     Share,
     SharePart,
+    is_cleared,
     net_positions,
     shares_of_bill,
     shares_of_transfer,
@@ -369,10 +370,11 @@ async def test_a_payment_is_cleared_once_its_period_is_run(book: Book) -> None:
     """What was decided before the end of the last run is cleared, carried or not; what came after is not."""
     await book.settled(at("2025-03-10"), leg(Role.FUNDER, HAMI, 700))
     async with book.database.driver_connection() as connection:
-        assert not await store.is_cleared(connection, at("2025-03-10"))
+        assert not is_cleared(at("2025-03-10"), await store.cleared_until(connection))
         await run(book, MARCH)
-        assert await store.is_cleared(connection, at("2025-03-31", "23:59:59.999999"))
-        assert not await store.is_cleared(connection, at("2025-04-01", "00:00:00"))
+        until = await store.cleared_until(connection)
+        assert is_cleared(at("2025-03-31", "23:59:59.999999"), until)
+        assert not is_cleared(at("2025-04-01", "00:00:00"), until)
 
 
 def test_net_positions_of_a_ring_are_nothing() -> None:

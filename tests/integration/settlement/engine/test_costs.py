@@ -22,7 +22,7 @@ from services.settlement.ledger.store import loading
 from services.settlement.ledger.store.locking import hold, let_go
 from services.settlement.operations.engine import Engine
 from services.settlement.saga.payment import State
-from services.settlement.store import account_commands, endings, payments
+from services.settlement.store import account_commands, endings, payments, refunds
 from tests.integration.settlement.engine.statements import Said, hearing
 from tests.integration.settlement.engine.world import HAMI, URUMQI, World
 
@@ -34,6 +34,8 @@ OF_THE_SWEEPS: Final = frozenset({payments._TAKE_DUE, account_commands._TAKE_DUE
 NAMED: Final = {
     payments._BEGIN: "INSERT payments",
     payments._WRITE: "UPDATE payments",
+    refunds._STANDS: "SELECT what stands",
+    refunds._GIVE_BACK: "INSERT refund",
     loading._USUAL: "SELECT ledger_state",
     **{hold(area): "LOCK" for area in (HAMI, URUMQI)},
     **{let_go(area): "UNLOCK" for area in (HAMI, URUMQI)},
@@ -115,6 +117,26 @@ async def test_what_one_settlement_over_two_ledgers_costs(town: World, engine: E
         "SerializeToString": 4 + 4 + 1,  # Commands, replies, the event.
         "FromString": 4 + 4 + 4,  # Commands, replies; and the commands once more by the tests' own edge.
     }
+
+
+async def test_what_one_revocation_over_two_ledgers_costs(town: World, engine: Engine) -> None:
+    """One reading and one writing in a transaction, the last step; one batch at each ledger, two messages."""
+    person, key = town.patient(), town.key("2208")
+    await town.give(engine, person, own=10_000, wallet=5_000)
+    settled = [await town.settle(engine, await town.plan(person, own=700, wallet=150)) for _ in range(2)]
+    for each in settled:
+        await town.until(each.payment.key, State.DONE)
+    first, second = settled
+    await town.revoke(engine, first.payment.payment_id, town.key("2208"))
+    await asyncio.sleep(REST_S)
+    with counted(town, engine) as costs:
+        await town.revoke(engine, second.payment.payment_id, key)
+        await town.until(key, State.DONE)
+    assert costs.statements[COORDINATOR] == [
+        *("BEGIN", "SELECT what stands", "INSERT refund", "COMMIT"),
+        "UPDATE payments",
+    ]
+    assert costs.published == 2
 
 
 async def test_whichever_way_a_statement_is_said_it_is_counted(town: World, engine: Engine) -> None:
