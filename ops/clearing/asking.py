@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import os
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -14,15 +12,11 @@ from chassis.rpc.client import channel
 from gongji.settlement.v1 import clearing_pb2 as pb
 from gongji.settlement.v1.clearing_pb2_grpc import ClearingServiceStub
 from kernel.callers import Caller
+from ops.whole_file import write_whole
 
 RUN_MAX_S: Final = 3_600.0
 """A run of millions of settlements takes minutes, and is cut off with the call."""
 PAGE: Final = 200
-_OWNER_ONLY: Final = 0o600
-
-
-class OtherContentError(Exception):
-    """The file that came is not the one that was run."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,25 +87,13 @@ class Clearing:
         is_whole = not debtor and not creditor
         kept = (await self.get(period)).run.lines_sha256
         request = pb.ExportClearingRequest(period=period, debtor_area=debtor, creditor_area=creditor)
-        unfinished = file.with_name(f".{file.name}.{os.getpid()}")
-        unfinished.unlink(missing_ok=True)  # Of a process that had our number and was killed.
-        digest, lines = hashlib.sha256(), -1  # The first one is the header.
-        try:
-            descriptor = os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_EXCL, _OWNER_ONLY)
-            with os.fdopen(descriptor, "wb") as written:
-                async for part in self.stub.ExportClearing(request, timeout=RUN_MAX_S):
-                    written.write(part.csv)
-                    digest.update(part.csv)
-                    lines += part.csv.count(b"\n")
-                    told(lines)
-                written.flush()
-                os.fsync(descriptor)
-            if is_whole and digest.digest() != kept:
-                raise OtherContentError(f"the lines that came have SHA-256 {digest.hexdigest()}, not {kept.hex()}")
-            os.link(unfinished, file)
-        finally:
-            unfinished.unlink(missing_ok=True)
-        return Exported(lines, digest.hexdigest(), is_whole)
+
+        async def parts() -> AsyncIterator[bytes]:
+            async for part in self.stub.ExportClearing(request, timeout=RUN_MAX_S):
+                yield part.csv
+
+        lines, sha256 = await write_whole(file, parts(), told=told, expected=lambda: kept if is_whole else None)
+        return Exported(lines, sha256, is_whole)
 
 
 @asynccontextmanager

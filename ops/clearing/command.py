@@ -167,8 +167,9 @@ def _asked(address: str, operator: str, data: Path, ask: Callable[[Clearing], Aw
     """The service's answer; ends the command where it gives none."""
     from chassis.rpc.failures import PeerError  # noqa: PLC0415  As above.
     from kernel.failures import Failure  # noqa: PLC0415  As above.
-    from ops.clearing.asking import OtherContentError, clearing_at  # noqa: PLC0415  As above.
+    from ops.clearing.asking import clearing_at  # noqa: PLC0415  As above.
     from ops.reaching import address_of, operator_of  # noqa: PLC0415  As above.
+    from ops.whole_file import OtherContentError  # noqa: PLC0415  As above.
 
     caller = operator_of(operator)
     place = address or address_of("settlement", data)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
+from contextlib import aclosing
 from dataclasses import dataclass
 from uuid import UUID
 
@@ -13,6 +15,7 @@ from gongji.settlement.v1.premiums_pb2_grpc import PremiumServiceServicer, add_P
 from kernel.clock import Clock
 from kernel.ids import AdmDvs, PaymentId, PsnNo
 from services.settlement.operations import premiums
+from services.settlement.operations.premium_list import paid_list
 from services.settlement.operations.wallets import Room
 from services.settlement.wire import premiums as wire
 
@@ -29,7 +32,7 @@ class PremiumApi(PremiumServiceServicer):
         server.add(add_PremiumServiceServicer_to_server, self)
 
     async def SetPremiumTariff(self, request: pb.SetPremiumTariffRequest, _: Context) -> pb.SetPremiumTariffResponse:
-        stands = await premiums.set_tariff(self.room, tariff=wire.tariff(request))
+        stands = await premiums.set_tariff(self.room, tariff=wire.tariff(request), now=self.clock.now())
         return pb.SetPremiumTariffResponse(tariff=wire.tariff_message(stands))
 
     async def ListPremiumTariffs(
@@ -89,3 +92,11 @@ class PremiumApi(PremiumServiceServicer):
             premiums=[wire.premium_message(premium) for premium in page],
             next_page_token=token_of(str(page[-1].premium_id)) if more else "",
         )
+
+    async def ExportPaidPremiums(
+        self, request: pb.ExportPaidPremiumsRequest, _: Context
+    ) -> AsyncIterator[pb.ExportPaidPremiumsResponse]:
+        parts = paid_list(self.room, area=AdmDvs(request.area), year=request.year, now=self.clock.now())
+        async with aclosing(parts):
+            async for part in parts:
+                yield wire.list_part(part)

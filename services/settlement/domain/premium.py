@@ -7,11 +7,12 @@ is in the payment's row (and in what the ledgers keep of it for a restore).
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import date, datetime
+from datetime import date, datetime, timedelta
 from enum import Enum
 from typing import Final
 from uuid import UUID
 
+from kernel.clock import business_midnight
 from kernel.failures import Failure, Kind
 from kernel.ids import AdmDvs, PaymentId, PsnNo
 from kernel.money import Fen
@@ -24,6 +25,8 @@ from services.settlement.domain.wallet import Wallet, check_wallet_area, wallet_
 
 INSUTYPE_RESIDENT: Final = "390"
 PSN_INSU_STAS_ENDED: Final = "4"
+LIST_AFTER: Final = timedelta(hours=1)
+"""After the midnight of a tariff's last day: no request lives as long."""
 _SEPARATOR: Final = "/"
 
 
@@ -38,6 +41,16 @@ class Tariff:
     closes_on: date
     revocable_until: date
     opter: str
+
+    @property
+    def days(self) -> tuple[date, date, date]:
+        """All of them."""
+        return self.opens_on, self.closes_on, self.revocable_until
+
+    @property
+    def final_from(self) -> datetime:
+        """When the list of those who have paid stands: what was asked on the last day has an end by then."""
+        return business_midnight(self.revocable_until + timedelta(days=1)) + LIST_AFTER
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,10 +136,19 @@ def check_tariff(tariff: Tariff) -> None:
         raise Failure(Kind.INVALID, "PREMIUM_TARIFF_DATES_WRONG")
 
 
-def check_fixed(tariff: Tariff, known: Tariff | None, *, is_paid: bool) -> None:
-    """PREMIUM_TARIFF_IN_USE: somebody has paid or is paying the amount that would change."""
-    if known is not None and is_paid and known.amount_fen != tariff.amount_fen:
+def check_fixed(tariff: Tariff, known: Tariff | None, *, is_paid: bool, today: date) -> None:
+    """What may no longer change once somebody has paid or is paying.
+
+    Refusals in this order: PREMIUM_TARIFF_IN_USE: the amount. PREMIUM_TARIFF_CLOSED: any day once the last one has
+    passed, and the last one to a day that has: by it the list of payers is final, and somebody may just revoke.
+    """
+    if known is None or not is_paid:
+        return
+    if known.amount_fen != tariff.amount_fen:
         raise Failure(Kind.PRECONDITION, "PREMIUM_TARIFF_IN_USE", amount_fen=known.amount_fen)
+    same = known.days == tariff.days
+    if not same and today > min(known.revocable_until, tariff.revocable_until):
+        raise Failure(Kind.PRECONDITION, "PREMIUM_TARIFF_CLOSED", revocable_until=known.revocable_until.isoformat())
 
 
 def tariff_of(tariff: Tariff | None, area: AdmDvs, year: int) -> Tariff:
@@ -153,6 +175,14 @@ def check_revocable(tariff: Tariff, *, today: date) -> None:
     """PREMIUM_FINAL: the tax bureau has the list."""
     if today > tariff.revocable_until:
         raise Failure(Kind.PRECONDITION, "PREMIUM_FINAL", revocable_until=tariff.revocable_until.isoformat())
+
+
+def check_final(tariff: Tariff, *, now: datetime, open_count: int) -> None:
+    """The list of those who have paid stands. Refusals in this order: PREMIUM_LIST_NOT_FINAL, PREMIUM_LIST_OPEN."""
+    if now < tariff.final_from:
+        raise Failure(Kind.PRECONDITION, "PREMIUM_LIST_NOT_FINAL", final_from=tariff.final_from.isoformat())
+    if open_count:
+        raise Failure(Kind.UNAVAILABLE, "PREMIUM_LIST_OPEN", open=open_count)
 
 
 def resident_area(insured: KnownPerson) -> AdmDvs:

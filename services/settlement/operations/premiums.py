@@ -67,16 +67,18 @@ class _Judged:
     relation: str
 
 
-async def set_tariff(room: Room, *, tariff: Tariff) -> Tariff:
+async def set_tariff(room: Room, *, tariff: Tariff, now: datetime) -> Tariff:
     """An area asks for this from now on.
 
-    Refusals in this order: PREMIUM_TARIFF_DATES_WRONG, POLICY_AREA_UNKNOWN, PREMIUM_TARIFF_IN_USE.
+    Refusals in this order: PREMIUM_TARIFF_DATES_WRONG, POLICY_AREA_UNKNOWN, those of ``check_fixed``.
     """
     check_tariff(tariff)
+    today = business_date(now)
     async with room.desk.database.driver_transaction() as connection:
-        room.desk.policies.on(business_date(await payment_store.now(connection))).for_area(tariff.area)
+        room.desk.policies.on(today).for_area(tariff.area)
         known = await store.locked_tariff(connection, tariff.area, tariff.year)
-        check_fixed(tariff, known, is_paid=await store.is_paid_by(connection, tariff.area, tariff.year))
+        is_paid = await store.is_paid_by(connection, tariff.area, tariff.year)
+        check_fixed(tariff, known, is_paid=is_paid, today=today)
         await store.set_tariff(connection, tariff)
     return tariff
 

@@ -10,6 +10,8 @@ from typing import Any, Final
 from uuid import UUID
 
 from kernel.ids import AdmDvs, PaymentId, PsnNo
+from kernel.money import Fen
+from kernel.values import value
 from services.settlement.domain.payment import Key
 from services.settlement.domain.premium import PremiumShown, PremiumState, Tariff, named_by
 from services.settlement.domain.split import Role
@@ -152,6 +154,32 @@ WITH page AS (
 _ONE: Final = f"""
 WITH page AS (SELECT * FROM premium_payments WHERE payment_id = $2 AND payer_psn_no = ANY ($1::text[])) {_SHOWN}"""  # noqa: S608  Constants.
 
+LIST_AT_ONCE: Final = 5_000
+"""How many lines of a list of payers are read at once: some 400 KB of text."""
+LIST_HEADER: Final = "area,year,premium_id,insured_psn_no,amount_fen,paid_on\n"
+_UNDER_WAY: Final = """
+SELECT count(*) FROM premium_payments m JOIN payments p ON p.payment_id = ANY (ARRAY[m.payment_id])
+WHERE m.area = $1 AND m.year = $2 AND m.ended_at IS NULL AND p.state = 'TRYING'"""
+_PAID: Final = """
+SELECT t.payment_id, t.amount_fen, p.state IN ('COMMITTED', 'DONE') AND NOT EXISTS (
+           SELECT FROM payments r WHERE r.original_id = ANY (ARRAY[t.payment_id])) AS is_paid,
+       concat_ws(',', t.area, t.year, t.payment_id, t.insured_psn_no, t.amount_fen,
+                 to_char(p.decided_at AT TIME ZONE 'Asia/Shanghai', 'YYYY-MM-DD')) AS line
+FROM (SELECT * FROM premium_payments WHERE area = $1 AND year = $2 AND ($3::uuid IS NULL OR payment_id > $3)
+      ORDER BY payment_id LIMIT $4) t
+JOIN payments p ON p.payment_id = ANY (ARRAY[t.payment_id])
+ORDER BY t.payment_id"""
+
+
+@value
+class PaidPage:
+    """Some lines of an area's list of payers; ``last`` is where the next page goes on, None after the last one."""
+
+    text: str
+    count: int
+    total_fen: Fen
+    last: UUID | None
+
 
 async def lock_premium(connection: Connection, insured: PsnNo, year: int) -> None:
     """Until the transaction ends nobody else begins to pay this person's premium of that year, or takes it back."""
@@ -216,6 +244,24 @@ async def page(
 ) -> list[PremiumShown]:
     """So many premiums of a person, paid by or for any of his numbers, the latest first, before that one."""
     return [_shown(row) for row in await connection.fetch(_PAGE, numbers, before, size)]
+
+
+async def under_way_count(connection: Connection, area: AdmDvs, year: int) -> int:
+    """How many of an area's payments of a year are undecided."""
+    count: int = await connection.fetchval(_UNDER_WAY, area, year)
+    return count
+
+
+async def page_of_paid(connection: Connection, area: AdmDvs, year: int, *, after: UUID | None) -> PaidPage:
+    """The next premiums of an area's year that are paid and were not taken back, oldest first, as lines of the list."""
+    rows = await connection.fetch(_PAID, area, year, after, LIST_AT_ONCE)
+    paid = [row for row in rows if row["is_paid"]]
+    return PaidPage(
+        text="".join([f"{row['line']}\n" for row in paid]),
+        count=len(paid),
+        total_fen=sum(row["amount_fen"] for row in paid),
+        last=rows[-1]["payment_id"] if len(rows) == LIST_AT_ONCE else None,
+    )
 
 
 async def shown(connection: Connection, payment_id: PaymentId, *, to: Sequence[PsnNo]) -> PremiumShown | None:

@@ -15,6 +15,7 @@ from kernel.failures import Failure, Kind
 from kernel.ids import AdmDvs, PsnNo
 from services.settlement.domain.premium import PremiumAsked, PremiumShown, PremiumState, Tariff
 from services.settlement.domain.split import Role
+from services.settlement.operations.premium_list import Totals
 
 _KINDS: Final = {
     Role.OWN: account_pb2.ACCOUNT_KIND_PERSONAL,
@@ -84,6 +85,14 @@ def premium_message(premium: PremiumShown) -> pb.Premium:
     if premium.is_payer:
         message.paid_from = _KINDS[premium.source]
     return message
+
+
+def list_part(part: str | Totals) -> pb.ExportPaidPremiumsResponse:
+    """A part of the list of payers, or what all of it comes to."""
+    if isinstance(part, str):
+        return pb.ExportPaidPremiumsResponse(csv=part.encode())
+    totals = pb.PaidPremiumsTotals(premiums_count=part.count, total_fen=part.total_fen, sha256=part.sha256)
+    return pb.ExportPaidPremiumsResponse(totals=totals)
 
 
 def _day(text: str) -> date:

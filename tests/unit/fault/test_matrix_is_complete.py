@@ -68,6 +68,8 @@ WITHOUT_POINTS: Final[Mapping[str, str]] = {
     "services/settlement/operations/premiums.py _known": "reads",
     "services/settlement/operations/premiums.py _found": "reads",
     "services/settlement/operations/premiums.py _shown": "reads",
+    "services/settlement/operations/premium_list.py paid_list": "reads",
+    "services/settlement/operations/premium_list.py _check_stands": "reads",
     "services/settlement/operations/payments.py look_up": "reads",
     "services/settlement/operations/reconciling.py _check_institution": "reads",
     "services/settlement/operations/reconciling.py _our_totals": "reads",

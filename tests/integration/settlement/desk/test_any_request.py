@@ -135,6 +135,7 @@ def _of_premiums(psn_no: str) -> dict[str, Message]:
         "GetPremium": premiums_pb2.GetPremiumRequest(payer_psn_no=psn_no, request_id=str(uuid4())),
         "RevokePremium": premiums_pb2.RevokePremiumRequest(payer_psn_no=psn_no, premium_id=str(uuid4())),
         "ListPremiums": premiums_pb2.ListPremiumsRequest(psn_no=psn_no),
+        "ExportPaidPremiums": premiums_pb2.ExportPaidPremiumsRequest(area=URUMQI, year=2031),
     }
 
 

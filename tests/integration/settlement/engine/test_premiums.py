@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
+from hashlib import sha256
 from typing import Any
 from uuid import uuid4
 
@@ -20,7 +21,9 @@ from services.settlement.domain.split import Role
 from services.settlement.operations import premiums
 from services.settlement.operations.engine import Engine
 from services.settlement.operations.planning import Desk
+from services.settlement.operations.premium_list import Totals, paid_list
 from services.settlement.operations.wallets import Room
+from services.settlement.store import premiums as store
 from tests.integration.settlement.engine.relatives import POLICIES, Relatives, relatives_of
 from tests.integration.settlement.engine.world import HAMI, URUMQI, World, reason_of
 
@@ -29,6 +32,13 @@ YEAR = 2031
 _CHARGES = "SELECT count(*) FROM payments WHERE kind = 'CHARGE' AND psn_no = $1"
 _EVENTS = "SELECT payload FROM outbox WHERE subject = 'premium_changed' AND aggregate = ANY ($1) ORDER BY occurred_at"
 _IDS = "SELECT payment_id FROM payments WHERE payment_id = $1 OR original_id = $1"
+
+_AS_BEFORE_ITS_VOTE = """
+UPDATE payments SET state = 'TRYING', decided_at = NULL, finished_at = NULL,
+                    deadline_at = now() + interval '1 hour', next_drive_at = now() + interval '1 hour'
+WHERE payment_id = $1"""
+_AS_AFTER_IT = """
+UPDATE payments SET state = 'DONE', decided_at = created_at, finished_at = created_at WHERE payment_id = $1"""
 
 
 @dataclass
@@ -59,12 +69,20 @@ class Payers:
             "revocable_until": self.today + timedelta(days=4),
             "opter": "zhang01",
         }
-        return await premiums.set_tariff(self.relatives.room, tariff=Tariff(**{**fields, **changes}))
+        now = changes.pop("now", self.now)
+        return await premiums.set_tariff(self.relatives.room, tariff=Tariff(**{**fields, **changes}), now=now)
 
-    async def family(self, *, own: int = 500_000) -> tuple[PsnNo, PsnNo]:
-        """A parent, employed in Hami with so much, and a child in the residents' insurance of Ürümqi."""
+    async def listed(self, area: AdmDvs, now: datetime, year: int = 0) -> tuple[str, Totals]:
+        """The list of an area's payers and what it is said to come to."""
+        got = paid_list(self.relatives.room, area=area, year=year or self.year, now=now)
+        *parts, totals = [part async for part in got]
+        assert isinstance(totals, Totals)
+        return "".join(map(str, parts)), totals
+
+    async def family(self, *, own: int = 500_000, area: AdmDvs = URUMQI) -> tuple[PsnNo, PsnNo]:
+        """A parent, employed in Hami with so much, and a child in the residents' insurance of Ürümqi or elsewhere."""
         parent = await self.relatives.person(own=own)
-        child = await self.relatives.person(area=URUMQI, insutype="390")
+        child = await self.relatives.person(area=area, insutype="390")
         self.relatives.related(parent, child)
         return parent, child
 
@@ -313,3 +331,69 @@ class TestTariffs:
         assert await reason_of(payers.asks(opens_on=payers.today + timedelta(days=3))) == "PREMIUM_TARIFF_DATES_WRONG"
         assert await reason_of(payers.asks(year=payers.year + 2)) == "PREMIUM_TARIFF_DATES_WRONG"
         assert await reason_of(payers.asks(area=AdmDvs("990100"))) == "POLICY_AREA_UNKNOWN"
+
+    async def test_after_the_last_day_no_day_moves(self, payers: Payers) -> None:
+        """Nor is a day that has passed made the last one; where nobody has paid, all may be set anew."""
+        area, day = AdmDvs("652300"), timedelta(days=1)
+        await payers.asks(area=area)
+        later = payers.now + 5 * day
+        await payers.asks(area=area, revocable_until=payers.today + 6 * day, now=later)
+        await payers.asks(area=area)
+        await payers.pays(*await payers.family(area=area))
+        early = payers.today - day
+        days = {"closes_on": early, "revocable_until": early}
+        assert await reason_of(payers.asks(area=area, **days)) == "PREMIUM_TARIFF_CLOSED"
+        longer = payers.asks(area=area, revocable_until=payers.today + 6 * day, now=later)
+        assert await reason_of(longer) == "PREMIUM_TARIFF_CLOSED"
+        assert (await payers.asks(area=area, now=later)).revocable_until == payers.today + 4 * day
+
+
+class TestTheListOfThosePaid:
+    """What the tax bureau gets."""
+
+    async def test_it_names_who_is_paid_for_and_nobody_whose_payment_was_taken_back(
+        self, payers: Payers, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Each line once, oldest first, with totals and digest; page by page as in one piece; again the same."""
+        area = AdmDvs("652700")
+        await payers.asks(area=area)
+        families = [await payers.family(area=area) for _ in range(5)]
+        paid = [await payers.pays(parent, child) for parent, child in families]
+        await payers.revokes(families[1][0], paid[1])
+        await payers.revokes(families[2][0], paid[2])
+        paid[2] = await payers.pays(*families[2])
+        await payers.relatives.town.drained()
+        listed, totals = await payers.listed(area, payers.now + timedelta(days=6))
+        stands = sorted((paid[0], paid[2], paid[3], paid[4]), key=lambda premium: premium.premium_id)
+        assert listed.splitlines() == [
+            "area,year,premium_id,insured_psn_no,amount_fen,paid_on",
+            *(f"{area},{payers.year},{it.premium_id},{it.insured},{AMOUNT},{payers.today}" for it in stands),
+        ]
+        assert totals == Totals(4, 4 * AMOUNT, sha256(listed.encode()).digest())
+        monkeypatch.setattr(store, "LIST_AT_ONCE", 2)
+        assert await payers.listed(area, payers.now + timedelta(days=40)) == (listed, totals)
+
+    async def test_it_is_not_there_while_a_payment_can_be_taken_back(self, payers: Payers) -> None:
+        """From an hour after the last day's end on; of an area or a year that asks for nothing there is none."""
+        area = AdmDvs("652800")
+        tariff = await payers.asks(area=area)
+        moment = timedelta(microseconds=1)
+        assert await reason_of(payers.listed(area, tariff.final_from - moment)) == "PREMIUM_LIST_NOT_FINAL"
+        assert business_date(tariff.final_from) == payers.today + timedelta(days=5)
+        _, totals = await payers.listed(area, tariff.final_from)
+        assert (totals.count, totals.total_fen) == (0, 0)
+        nothing = payers.listed(area, tariff.final_from, payers.year + 1)
+        assert await reason_of(nothing) == "PREMIUM_TARIFF_UNKNOWN"
+
+    async def test_it_waits_for_a_payment_under_way(self, payers: Payers) -> None:
+        """One that is undecided may still be paid: nothing is listed without it."""
+        area = AdmDvs("652900")
+        tariff = await payers.asks(area=area)
+        parent, child = await payers.family(area=area)
+        paid = await payers.pays(parent, child)
+        await payers.relatives.town.drained()
+        await payers.relatives.town.forget(_AS_BEFORE_ITS_VOTE, paid.premium_id)
+        assert await reason_of(payers.listed(area, tariff.final_from)) == "PREMIUM_LIST_OPEN"
+        await payers.relatives.town.forget(_AS_AFTER_IT, paid.premium_id)
+        listed, totals = await payers.listed(area, tariff.final_from)
+        assert (str(paid.premium_id) in listed, totals.count) == (True, 1)

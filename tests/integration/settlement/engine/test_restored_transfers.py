@@ -27,13 +27,14 @@ from services.settlement.domain.premium import PremiumState
 from services.settlement.domain.split import Role
 from services.settlement.operations.crediting import CreditRow, credit_unchecked
 from services.settlement.operations.engine import Engine
+from services.settlement.operations.premium_list import Totals
 from services.settlement.saga.payment import Payment, State
 from services.settlement.saga.requests import tombstone
 from services.settlement.saga.restoring import UNCLEAR, Verdict
 from services.settlement.store.payments import insert_decided, read_epoch
 from tests.integration.settlement.engine.conftest import new_databases
 from tests.integration.settlement.engine.relatives import relatives_of
-from tests.integration.settlement.engine.test_premiums import Payers
+from tests.integration.settlement.engine.test_premiums import AMOUNT, Payers
 from tests.integration.settlement.engine.test_transfers import Gift
 from tests.integration.settlement.engine.world import AREAS, HAMI, URUMQI, World, reason_of, world
 from tests.servers import NatsServer
@@ -232,6 +233,11 @@ async def lost_premiums(town: World) -> None:
     await town.forget("DELETE FROM payments WHERE infno LIKE 'PREMIUM%'")
 
 
+def whose(got: tuple[str, Totals]) -> list[str]:
+    """The lines of a list of payers without their day, which a restore may tell by the ledgers' word."""
+    return [line.rpartition(",")[0] for line in got[0].splitlines()]
+
+
 async def unsound(town: World) -> list[str]:
     """What `gongji verify` says of the rows beside the premiums' payments."""
     report, connection = Report(), await asyncpg.connect(town.database_url)
@@ -252,6 +258,10 @@ async def test_premiums_that_were_lost_are_made_anew_and_nobody_pays_a_year_twic
         await payers.revokes(parent, await payers.pays(parent, child))
         paid = await payers.pays(parent, child, request_id=asked)
         await town.drained()
+        final = payers.now + timedelta(days=6)
+        listed = whose(await payers.listed(URUMQI, final))
+        mine = [line for line in listed if child in line]
+        assert mine == [f"{URUMQI},{payers.year},{paid.premium_id},{child},{AMOUNT}"]
     await lost_premiums(town)
     _, problems = await restored(town)
     assert problems == {}
@@ -260,6 +270,7 @@ async def test_premiums_that_were_lost_are_made_anew_and_nobody_pays_a_year_twic
         payers = Payers(relatives, payers.year)
         relatives.related(parent, child)
         await town.drained()
+        assert whose(await payers.listed(URUMQI, final)) == listed
         assert await reason_of(payers.pays(parent, child)) == "PREMIUM_ALREADY_PAID"
         again = await payers.pays(parent, child, request_id=asked)
         assert (again.premium_id, again.state) == (paid.premium_id, PremiumState.PAID)

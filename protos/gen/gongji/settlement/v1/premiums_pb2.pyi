@@ -585,3 +585,82 @@ class ListPremiumsResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ListPremiumsResponse: _TypeAlias = ListPremiumsResponse  # noqa: Y015
+
+@_typing.final
+class ExportPaidPremiumsRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    AREA_FIELD_NUMBER: _builtins.int
+    YEAR_FIELD_NUMBER: _builtins.int
+    area: _builtins.str
+    """参保地: whose premium it is."""
+    year: _builtins.int
+    """Of cover."""
+    def __init__(
+        self,
+        *,
+        area: _builtins.str = ...,
+        year: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["area", b"area", "year", b"year"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ExportPaidPremiumsRequest: _TypeAlias = ExportPaidPremiumsRequest  # noqa: Y015
+
+@_typing.final
+class PaidPremiumsTotals(_message.Message):
+    """What a list of paid premiums comes to."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PREMIUMS_COUNT_FIELD_NUMBER: _builtins.int
+    TOTAL_FEN_FIELD_NUMBER: _builtins.int
+    SHA256_FIELD_NUMBER: _builtins.int
+    premiums_count: _builtins.int
+    """Lines but the first, which names the columns."""
+    total_fen: _builtins.int
+    sha256: _builtins.bytes
+    """Of the whole file."""
+    def __init__(
+        self,
+        *,
+        premiums_count: _builtins.int = ...,
+        total_fen: _builtins.int = ...,
+        sha256: _builtins.bytes = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["premiums_count", b"premiums_count", "sha256", b"sha256", "total_fen", b"total_fen"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PaidPremiumsTotals: _TypeAlias = PaidPremiumsTotals  # noqa: Y015
+
+@_typing.final
+class ExportPaidPremiumsResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CSV_FIELD_NUMBER: _builtins.int
+    TOTALS_FIELD_NUMBER: _builtins.int
+    csv: _builtins.bytes
+    """The next part of the file: UTF-8, lines end with \\n, whole lines."""
+    @_builtins.property
+    def totals(self) -> Global___PaidPremiumsTotals:
+        """In the last answer alone, which has no part: without it the file is not whole."""
+
+    def __init__(
+        self,
+        *,
+        csv: _builtins.bytes = ...,
+        totals: Global___PaidPremiumsTotals | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["totals", b"totals"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["csv", b"csv", "totals", b"totals"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ExportPaidPremiumsResponse: _TypeAlias = ExportPaidPremiumsResponse  # noqa: Y015

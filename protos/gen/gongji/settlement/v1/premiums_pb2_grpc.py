@@ -80,6 +80,11 @@ class PremiumServiceStub:
                 request_serializer=gongji_dot_settlement_dot_v1_dot_premiums__pb2.ListPremiumsRequest.SerializeToString,
                 response_deserializer=gongji_dot_settlement_dot_v1_dot_premiums__pb2.ListPremiumsResponse.FromString,
                 _registered_method=True)
+        self.ExportPaidPremiums = channel.unary_stream(
+                '/gongji.settlement.v1.PremiumService/ExportPaidPremiums',
+                request_serializer=gongji_dot_settlement_dot_v1_dot_premiums__pb2.ExportPaidPremiumsRequest.SerializeToString,
+                response_deserializer=gongji_dot_settlement_dot_v1_dot_premiums__pb2.ExportPaidPremiumsResponse.FromString,
+                _registered_method=True)
 
 
 class PremiumServiceServicer:
@@ -149,6 +154,14 @@ class PremiumServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ExportPaidPremiums(self, request, context):
+        """For whom an area's premium of a year is paid, as a CSV file, in parts: the list that the tax bureau gets. It is there
+        once no payment can be taken back any more, and the same bytes come each time.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_PremiumServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -196,6 +209,11 @@ def add_PremiumServiceServicer_to_server(servicer, server):
                     servicer.ListPremiums,
                     request_deserializer=gongji_dot_settlement_dot_v1_dot_premiums__pb2.ListPremiumsRequest.FromString,
                     response_serializer=gongji_dot_settlement_dot_v1_dot_premiums__pb2.ListPremiumsResponse.SerializeToString,
+            ),
+            'ExportPaidPremiums': grpc.unary_stream_rpc_method_handler(
+                    servicer.ExportPaidPremiums,
+                    request_deserializer=gongji_dot_settlement_dot_v1_dot_premiums__pb2.ExportPaidPremiumsRequest.FromString,
+                    response_serializer=gongji_dot_settlement_dot_v1_dot_premiums__pb2.ExportPaidPremiumsResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -442,6 +460,33 @@ class PremiumService:
             '/gongji.settlement.v1.PremiumService/ListPremiums',
             gongji_dot_settlement_dot_v1_dot_premiums__pb2.ListPremiumsRequest.SerializeToString,
             gongji_dot_settlement_dot_v1_dot_premiums__pb2.ListPremiumsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ExportPaidPremiums(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/gongji.settlement.v1.PremiumService/ExportPaidPremiums',
+            gongji_dot_settlement_dot_v1_dot_premiums__pb2.ExportPaidPremiumsRequest.SerializeToString,
+            gongji_dot_settlement_dot_v1_dot_premiums__pb2.ExportPaidPremiumsResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -53,6 +53,10 @@ class PremiumServiceStub:
     """Takes a payment back before the tax bureau's day; the money returns to where it came from. Again, it is the same."""
     ListPremiums: _grpc.UnaryUnaryMultiCallable[_premiums_pb2.ListPremiumsRequest, _premiums_pb2.ListPremiumsResponse]
     """The premiums that a person has paid and that were paid for him, the latest first."""
+    ExportPaidPremiums: _grpc.UnaryStreamMultiCallable[_premiums_pb2.ExportPaidPremiumsRequest, _premiums_pb2.ExportPaidPremiumsResponse]
+    """For whom an area's premium of a year is paid, as a CSV file, in parts: the list that the tax bureau gets. It is there
+    once no payment can be taken back any more, and the same bytes come each time.
+    """
 
 @_typing.type_check_only
 class PremiumServiceAsyncStub(PremiumServiceStub):
@@ -77,6 +81,10 @@ class PremiumServiceAsyncStub(PremiumServiceStub):
     """Takes a payment back before the tax bureau's day; the money returns to where it came from. Again, it is the same."""
     ListPremiums: _aio.UnaryUnaryMultiCallable[_premiums_pb2.ListPremiumsRequest, _premiums_pb2.ListPremiumsResponse]  # type: ignore[assignment]
     """The premiums that a person has paid and that were paid for him, the latest first."""
+    ExportPaidPremiums: _aio.UnaryStreamMultiCallable[_premiums_pb2.ExportPaidPremiumsRequest, _premiums_pb2.ExportPaidPremiumsResponse]  # type: ignore[assignment]
+    """For whom an area's premium of a year is paid, as a CSV file, in parts: the list that the tax bureau gets. It is there
+    once no payment can be taken back any more, and the same bytes come each time.
+    """
 
 class PremiumServiceServicer(metaclass=_abc_1.ABCMeta):
     """Premiums: what each area asks for a year, who has filed to pay for whom, and the payments, one for each person and year."""
@@ -152,5 +160,15 @@ class PremiumServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_premiums_pb2.ListPremiumsResponse, _abc.Awaitable[_premiums_pb2.ListPremiumsResponse]]:
         """The premiums that a person has paid and that were paid for him, the latest first."""
+
+    @_abc_1.abstractmethod
+    def ExportPaidPremiums(
+        self,
+        request: _premiums_pb2.ExportPaidPremiumsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_premiums_pb2.ExportPaidPremiumsResponse], _abc.AsyncIterator[_premiums_pb2.ExportPaidPremiumsResponse]]:
+        """For whom an area's premium of a year is paid, as a CSV file, in parts: the list that the tax bureau gets. It is there
+        once no payment can be taken back any more, and the same bytes come each time.
+        """
 
 def add_PremiumServiceServicer_to_server(servicer: PremiumServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...
