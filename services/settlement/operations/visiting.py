@@ -62,6 +62,7 @@ class PersonSeen:
     person: KnownPerson
     mdtrt_cert_type: str
     age: int | None
+    gend: str
     ineligible_reason: str = ""
     account: OwnAccount | None = None
     wallet: OwnWallet | None = None
@@ -118,7 +119,7 @@ async def see_person(desk: Desk, *, shown: AtDesk, now: datetime) -> PersonSeen:
     except Failure as refusal:
         if refusal.reason not in INELIGIBLE:
             raise
-        return PersonSeen(person, claims.mdtrt_cert_type, age, ineligible_reason=refusal.reason)
+        return PersonSeen(person, claims.mdtrt_cert_type, age, claims.gend, ineligible_reason=refusal.reason)
     return await _with_money(desk, known, claims, circle, enrolment, now=now)
 
 
@@ -150,6 +151,7 @@ async def _with_money(
         person=circle.patient,
         mdtrt_cert_type=claims.mdtrt_cert_type,
         age=circle.patient.age_on(business_date(now)),
+        gend=claims.gend,
         account=OwnAccount(patient.area, patient.past_fen, patient.current_fen, patient.frozen)
         if has_account
         else None,

@@ -32,6 +32,7 @@ def person_message(seen: PersonSeen, *, as_of: datetime) -> pb.GetPersonInfoResp
         psn_no=person.psn_no,
         psn_name_masked=person.name_masked,
         age=seen.age,
+        gend=seen.gend,
         mdtrt_cert_type=seen.mdtrt_cert_type,
         enrolments=[
             pb.EnrolmentInfo(

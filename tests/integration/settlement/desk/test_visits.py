@@ -414,8 +414,8 @@ async def test_a_person_is_shown_with_their_own_money_and_who_of_the_family_may_
         assert [(e.insutype, e.insuplc_admdvs, e.psn_insu_stas, e.counts) for e in told.enrolments] == [
             ("310", URUMQI, "1", True)
         ]
-        own = told.account
-        assert (own.area, own.past_fen, own.current_fen, own.frozen) == (URUMQI, 1_000, 500, False)
+        own, sex = told.account, told.gend
+        assert (own.area, own.past_fen, own.current_fen, own.frozen, sex) == (URUMQI, 1_000, 500, False, "2")
         assert (told.wallet.area, told.wallet.free_fen, told.wallet.usable_here) == (URUMQI, 300, True)
         assert [(f.psn_no, f.reason, f.limit_left_fen) for f in told.family] == [
             (far, "", 2_000),
@@ -437,7 +437,8 @@ async def test_who_cannot_settle_online_is_told_why_before_there_is_a_bill(town:
     await town.tell(said.person(sanctioned, ("310", URUMQI, "1"), version=2, sanctions=[period]))
     for psn_no, reason in ((paused, "PATIENT_NOT_INSURED"), (sanctioned, "PATIENT_SANCTIONED")):
         told = await seen(town, psn_no)
-        assert (told.ineligible_reason, told.HasField("account"), len(told.family)) == (reason, False, 0)
+        shown = (told.ineligible_reason, told.gend, told.HasField("account"), len(told.family))
+        assert shown == (reason, "2", False, 0)
         assert len(told.enrolments) == 1
         plan = town.desk.PreSettle(town.presented(psn_no, 100), timeout=CALL_S)
         assert await town.refused(plan) == reason

@@ -190,6 +190,32 @@ async def test_a_move_takes_what_is_left_by_a_bill_that_came_between(leaving: Le
     assert await leaving.money() == {HAMI: ("CLOSED", 0, 0), URUMQI: ("OPEN", OWN_FEN + 1, 0)}
 
 
+@pytest.mark.parametrize("money_comes_first", [True, False])
+async def test_a_move_during_a_revocation_loses_nothing(
+    leaving: Leaving, town: World, *, money_comes_first: bool
+) -> None:
+    """What is given back goes along if it comes before the move; after it, it waits in suspense with a task, once."""
+    driver, paid_fen = await town.driver(), 2_000
+    settled = await town.settle(driver.engine, await town.plan(leaving.psn_no, own=paid_fen))
+    await town.drained()
+    town.edges[HAMI].is_silent("credit")
+    await town.revoke(driver.engine, settled.payment.payment_id)
+    if money_comes_first:
+        town.edges[HAMI].speaks_again()
+        await town.drained()
+    await leaving.stored(replace(leaving.move, past_fen=OWN_FEN - (0 if money_comes_first else paid_fen)))
+    await leaving.until(EndingState.CLOSED)
+    town.edges[HAMI].speaks_again()
+    await town.drained()
+    waits_fen = 0 if money_comes_first else paid_fen
+    assert await leaving.money() == {HAMI: ("CLOSED", 0, 0), URUMQI: ("OPEN", OWN_FEN + 1 - waits_fen, 0)}
+    async with town.ledgers[HAMI].driver_connection() as connection:
+        tasks = await connection.fetch(
+            "SELECT amount_fen FROM suspense_tasks WHERE psn_no = $1 AND done_at IS NULL", leaving.psn_no
+        )
+    assert [row["amount_fen"] for row in tasks] == ([waits_fen] if waits_fen else [])
+
+
 async def test_a_move_whose_account_is_frozen_is_refused_for_good(leaving: Leaving, town: World) -> None:
     """Nothing is told, nothing held, and the same request is the same refusal."""
     freeze = pb.FreezeCommand(command_id=uuid4().bytes, psn_no=leaving.psn_no, cause="COURT_ORDER")

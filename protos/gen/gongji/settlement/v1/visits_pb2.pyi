@@ -199,6 +199,7 @@ class GetPersonInfoResponse(_message.Message):
     WALLET_FIELD_NUMBER: _builtins.int
     FAMILY_FIELD_NUMBER: _builtins.int
     AS_OF_TIME_FIELD_NUMBER: _builtins.int
+    GEND_FIELD_NUMBER: _builtins.int
     psn_no: _builtins.str
     psn_name_masked: _builtins.str
     age: _builtins.int
@@ -207,6 +208,8 @@ class GetPersonInfoResponse(_message.Message):
     """What was shown: 01 code, 02 identity card, 03 card."""
     ineligible_reason: _builtins.str
     """PATIENT_SANCTIONED, PATIENT_NOT_INSURED: pay in full, claim later. Empty = can be settled."""
+    gend: _builtins.str
+    """性别: 1 male, 2 female; empty where the credential did not tell it."""
     @_builtins.property
     def enrolments(self) -> _containers.RepeatedCompositeFieldContainer[Global___EnrolmentInfo]: ...
     @_builtins.property
@@ -236,10 +239,11 @@ class GetPersonInfoResponse(_message.Message):
         wallet: Global___OwnWalletInfo | None = ...,
         family: _abc.Iterable[Global___FamilyFunder] | None = ...,
         as_of_time: _timestamp_pb2.Timestamp | None = ...,
+        gend: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_age", b"_age", "account", b"account", "age", b"age", "as_of_time", b"as_of_time", "wallet", b"wallet"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_age", b"_age", "account", b"account", "age", b"age", "as_of_time", b"as_of_time", "enrolments", b"enrolments", "family", b"family", "ineligible_reason", b"ineligible_reason", "mdtrt_cert_type", b"mdtrt_cert_type", "psn_name_masked", b"psn_name_masked", "psn_no", b"psn_no", "wallet", b"wallet"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_age", b"_age", "account", b"account", "age", b"age", "as_of_time", b"as_of_time", "enrolments", b"enrolments", "family", b"family", "gend", b"gend", "ineligible_reason", b"ineligible_reason", "mdtrt_cert_type", b"mdtrt_cert_type", "psn_name_masked", b"psn_name_masked", "psn_no", b"psn_no", "wallet", b"wallet"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__age: _TypeAlias = _typing.Literal["age"]  # noqa: Y015
     _WhichOneofArgType__age: _TypeAlias = _typing.Literal["_age", b"_age"]  # noqa: Y015
