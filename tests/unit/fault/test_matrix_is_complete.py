@@ -87,7 +87,7 @@ WITHOUT_POINTS: Final[Mapping[str, str]] = {
     "chassis/clock.py sync": "reads",
     "chassis/migrate.py _version_of": "reads",
     "services/settlement/operations/planning.py check_institution": "reads",
-    "services/settlement/operations/visiting.py see_person": "reads",
+    "services/settlement/operations/planning.py known_around": "reads",
     "services/settlement/operations/visiting.py bill_lines": "reads",
     "services/settlement/operations/projecting.py snapshot_is_taken": "reads",
     "services/settlement/operations/rows.py read": "reads",
@@ -97,6 +97,9 @@ WITHOUT_POINTS: Final[Mapping[str, str]] = {
     "services/settlement/ledger/store/locking.py _held": "takes the area's lock and writes nothing",
     # Its caller has the points.
     "services/settlement/store/plans.py insert": "its points are around it, in _planned",
+    "services/settlement/operations/company.py _batcher": "reads, or stores plans for _planned, which has points",
+    "services/settlement/operations/company.py together": "as before: a function inside it",
+    "services/settlement/operations/company.py alone": "as before",
     "chassis/outbox.py _publish": "its points are around it, in _publish_batch",
     "chassis/bus.py request": "each caller has its own points",
     "chassis/bus.py publish": "each caller has its own points",
