@@ -115,9 +115,9 @@ def decide(
     *,
     cause: Annotated[str, typer.Option(help="Told to the claimant; names nobody else.")],
     dedc_fen: Annotated[
-        int, typer.Option(min=0, help="act_pay_dedc, in fen: where the area has no benefit table.")
-    ] = 0,
-    hifp_fen: Annotated[int, typer.Option(min=0, help="hifp_pay, in fen: where the area has no benefit table.")] = 0,
+        int | None, typer.Option(min=0, help="act_pay_dedc, in fen. A benefit table computes it.")
+    ] = None,
+    hifp_fen: Annotated[int | None, typer.Option(min=0, help="hifp_pay, in fen. A benefit table computes it.")] = None,
     address: Address = "",
     operator: Operator = "",
     data: Data = HERE,
@@ -251,7 +251,10 @@ def _document(claim: Claim) -> dict[str, Any]:
         "fixmedins_code": claim.fixmedins_code,
         "invoice_no": claim.invoice_no,
         "area": claim.area,
+        "care_on": claim.care_on,
         "medfee_sumamt": claim.medfee_sumamt,
+        "act_pay_dedc": claim.act_pay_dedc,
+        "hifp_pay": claim.hifp_pay,
         "fund_pay_sumamt": claim.fund_pay_sumamt,
         "family_pay_fen": claim.family_pay_fen,
         "submitted_time": claim.submitted_time.ToJsonString(),

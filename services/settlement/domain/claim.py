@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import date, datetime
 from enum import Enum
 from typing import Final
 from uuid import UUID
@@ -62,6 +62,10 @@ class ClaimAsked:
     med_type: str
     bill: Bill
     documents: tuple[Document, ...]
+    care_on: date
+    """The day of the bill (Asia/Shanghai); its year's values count."""
+    mdtrt_id: str = ""
+    """就诊ID, where the papers have it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,12 +80,12 @@ class Decision:
 
 @dataclass(frozen=True, slots=True)
 class Assessment:
-    """An officer's approval: what the pooled fund pays, as the area's core system has it."""
+    """An officer's approval, with what the pooled fund pays as he states it, in fen; None where he states nothing."""
 
     opter: str
     cause: str
-    act_pay_dedc: Fen
-    hifp_pay: Fen
+    act_pay_dedc: Fen | None = None
+    hifp_pay: Fen | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,9 +118,9 @@ class Claim:
         return ClaimState.PAYING if self.payment_state is State.TRYING else ClaimState.NOT_TAKEN
 
 
-def claim_key(claim: Claim) -> Key:
-    """The key of the payment that the next approval begins."""
-    return Key(claim.area, CLAIM_INFNO, f"{claim.asked.claim_id}{_SEPARATOR}{claim.attempt + 1}")
+def claim_key(claim: Claim, attempt: int) -> Key:
+    """The key of the payment that this approval begins, counted from 1."""
+    return Key(claim.area, CLAIM_INFNO, f"{claim.asked.claim_id}{_SEPARATOR}{attempt}")
 
 
 def claim_named_by(key: Key) -> tuple[UUID, int]:
@@ -155,13 +159,40 @@ def wants_second_look(claim: Claim) -> bool:
 
 
 def check_same_assessment(claim: Claim, assessment: Assessment) -> None:
-    """CLAIM_ASSESSMENT_DIFFERS: two officers must come to the same figures.
+    """CLAIM_ASSESSMENT_DIFFERS: where officers state the figures, two of them must come to the same.
 
     And what two have approved is approved anew with their figures: one alone has no others to give.
     """
     of_two = claim.state is ClaimState.SECOND_LOOK or (claim.state is ClaimState.NOT_TAKEN and _is_large(claim))
-    if of_two and (claim.act_pay_dedc, claim.hifp_pay) != (assessment.act_pay_dedc, assessment.hifp_pay):
+    if of_two and (claim.act_pay_dedc, claim.hifp_pay) != (assessment.act_pay_dedc or 0, assessment.hifp_pay or 0):
         raise Failure(Kind.PRECONDITION, "CLAIM_ASSESSMENT_DIFFERS")
+
+
+def check_as_computed(assessment: Assessment, *, act_pay_dedc: Fen, hifp_pay: Fen) -> None:
+    """CLAIM_FIGURES_COMPUTED, with the figures, where an officer states others than the benefit table gives."""
+    stated = (assessment.act_pay_dedc, assessment.hifp_pay)
+    computed = (act_pay_dedc, hifp_pay)
+    if any(ours is not None and ours != theirs for ours, theirs in zip(stated, computed, strict=True)):
+        raise Failure(Kind.PRECONDITION, "CLAIM_FIGURES_COMPUTED", act_pay_dedc_fen=act_pay_dedc, hifp_pay_fen=hifp_pay)
+
+
+def check_care(care_on: date, *, today: date) -> None:
+    """CLAIM_CARE_IN_FUTURE: a bill is claimed once there is one."""
+    if care_on > today:
+        raise Failure(Kind.INVALID, "CLAIM_CARE_IN_FUTURE", field="care_on")
+
+
+def check_fits(claim: Claim, *, fund_fen: Fen, family_fen: Fen, is_taken: bool) -> None:
+    """CLAIM_COMES_TO_NOTHING; CLAIM_ALREADY_TAKEN where what stands taken leaves no room for so much of the funds."""
+    if not fund_fen + family_fen:
+        raise Failure(Kind.PRECONDITION, "CLAIM_COMES_TO_NOTHING")
+    if is_taken and fund_fen + family_fen > claim.asked.bill.medfee_sumamt:
+        raise already_taken(family_fen)
+
+
+def already_taken(taken_fen: Fen) -> Failure:
+    """CLAIM_ALREADY_TAKEN: an approval that a restore has lost took so much, and it stands."""
+    return Failure(Kind.PRECONDITION, "CLAIM_ALREADY_TAKEN", taken_fen=taken_fen)
 
 
 def check_appeal(claim: Claim) -> None:

@@ -249,8 +249,8 @@ def family_of(visit: Visit, policies: PolicySet) -> tuple[FamilyMember, ...]:
     )
 
 
-def split(visit: Visit, policies: PolicySet, *, benefit: ExternalBenefit | None = None) -> Split:
-    """The plan of one visit. ``benefit`` says that the bill states the pooled part, whatever the policy says.
+def split(visit: Visit, policies: PolicySet, *, benefit: ExternalBenefit | OpenBenefit | None = None) -> Split:
+    """The plan of one visit. ``benefit``: by what the pooled part comes about, whatever the policy says of today.
 
     Whose policy decides: benefit, own order, kinds and funder order are the patient's insured area's; floor and
     shareable parts each funder's insured area's; cap and wallet those of the area of care.

@@ -1,7 +1,6 @@
 """Claims: filed, decided by officers, appealed against once, ordered to be paid out.
 
-What a family gives is what it would have given at the desk, by the same ``split``; ``charging`` and the saga take it.
-The pooled fund's part is the officer's to state, from the area's core system.
+What a claim comes to is ``assessing``'s to say; ``charging`` and the saga take the family's part of it.
 """
 
 from __future__ import annotations
@@ -14,18 +13,20 @@ from uuid import UUID
 
 from chassis import telemetry
 from chassis.outbox import put_driver
-from kernel.clock import business_date, business_month, business_year
+from kernel.clock import business_date
 from kernel.failures import Failure, Kind
 from kernel.ids import AdmDvs, PsnNo
 from kernel.money import Fen
-from kernel.policy import ExternalBenefit
-from services.settlement.domain.bill import Bill, burden_of, check_bill
+from services.settlement.domain.bill import Bill, check_bill
 from services.settlement.domain.claim import (
     Assessment,
     Claim,
     ClaimAsked,
     ClaimState,
+    already_taken,
     check_appeal,
+    check_care,
+    check_fits,
     check_officer,
     check_same_assessment,
     check_undecided,
@@ -35,49 +36,48 @@ from services.settlement.domain.claim import (
 )
 from services.settlement.domain.payment import request_hash
 from services.settlement.domain.plan import PlanLeg
-from services.settlement.domain.split import split
-from services.settlement.domain.visit import circle_of, questions_of, visit_of
 from services.settlement.domain.wallet import refuse_merged
 from services.settlement.operations import charging
+from services.settlement.operations.assessing import Pooled, amount_of, family_part, pooled_part
 from services.settlement.operations.payments import RACES_MAX
-from services.settlement.operations.planning import read_areas
 from services.settlement.operations.wallets import Room
-from services.settlement.saga.payment import Payment
+from services.settlement.saga.payment import REFUSED_STATES, Payment
+from services.settlement.saga.requests import patient_busy_failure
 from services.settlement.store import claims as store
 from services.settlement.store import payments as payment_store
-from services.settlement.store import plans
 from services.settlement.store import projections as projected
-from services.settlement.store.claims import PayoutOrder
+from services.settlement.store.claims import Approval, PayoutOrder
 from services.settlement.store.payments import Connection
 from services.settlement.wire.events import claim_decided
 
-_GIVEN = ExternalBenefit()
-
 
 class _MovedOnError(Exception):
-    """Another officer was faster: the claim is not what this approval was judged by."""
+    """Somebody was faster: the claim, or the claimant's year, is not what this approval was judged by."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Shares:
     """What an approved claim comes to."""
 
-    fund_fen: Fen
-    legs: tuple[PlanLeg, ...]
+    pooled: Pooled
+    family_fen: Fen
+    attempt: int
+    """Which of the claim's approvals it is, where the family gives something."""
 
     @property
-    def family_fen(self) -> Fen:
-        """What accounts and wallets give."""
-        return sum(leg.amount_fen for leg in self.legs)
+    def fund_fen(self) -> Fen:
+        """What the funds pay."""
+        return self.pooled.burden.fund_pay_sumamt
 
 
 async def submit(room: Room, *, asked: ClaimAsked, now: datetime) -> Claim:
     """A new claim, or the one that this very request has filed.
 
-    Refusals in this order: those of ``check_bill``; KEY_REUSED_WITH_OTHER_CONTENT; PERSON_UNKNOWN, PERSON_MERGED,
-    CLAIMANT_NOT_INSURED; INSTITUTION_UNKNOWN; CLAIM_INVOICE_CLAIMED.
+    Refusals in this order: those of ``check_bill`` and ``check_care``; KEY_REUSED_WITH_OTHER_CONTENT; PERSON_UNKNOWN,
+    PERSON_MERGED, CLAIMANT_NOT_INSURED; INSTITUTION_UNKNOWN; CLAIM_SETTLED_AT_DESK; CLAIM_INVOICE_CLAIMED.
     """
     check_bill(asked.bill)
+    check_care(asked.care_on, today=business_date(now))
     content = _content(asked)
     async with room.desk.database.driver_transaction() as connection:
         if (found := await store.find(connection, asked.claim_id)) is not None:
@@ -91,6 +91,7 @@ async def submit(room: Room, *, asked: ClaimAsked, now: datetime) -> Claim:
         institution, _ = await projected.find_institution(connection, asked.fixmedins_code, now=now)
         if institution is None:
             raise Failure(Kind.NOT_FOUND, "INSTITUTION_UNKNOWN")
+        await _check_not_settled(connection, asked)
         area = person.enrolment.insuplc_admdvs
         is_new = await store.insert(connection, asked, area=area, content=content)
         claim = await store.find(connection, asked.claim_id)
@@ -117,7 +118,7 @@ async def queue(
 async def refuse(room: Room, *, claim_id: UUID, opter: str, cause: str) -> Claim:
     """An officer refuses it. The same officer's same word again changes nothing.
 
-    Refusals in this order: CLAIM_UNKNOWN, CLAIM_ALREADY_DECIDED, CLAIM_NEEDS_ANOTHER_OFFICER.
+    Refusals in this order: CLAIM_UNKNOWN, CLAIM_ALREADY_DECIDED, CLAIM_NEEDS_ANOTHER_OFFICER, CLAIM_ALREADY_TAKEN.
     """
     async with room.desk.database.driver_transaction() as connection:
         claim = _known(await store.locked(connection, claim_id))
@@ -125,6 +126,9 @@ async def refuse(room: Room, *, claim_id: UUID, opter: str, cause: str) -> Claim
             return claim
         check_undecided(claim)
         check_officer(claim, opter)
+        _, standing = await _taken_before(connection, claim)
+        if standing is not None:
+            raise already_taken(standing.amount_fen)
         await store.refuse(connection, claim, opter=opter, cause=cause)
         await _tell(connection, claim, approved=False)
         return _known(await store.find(connection, claim_id))
@@ -133,16 +137,17 @@ async def refuse(room: Room, *, claim_id: UUID, opter: str, cause: str) -> Claim
 async def approve(room: Room, *, claim_id: UUID, assessment: Assessment, now: datetime) -> Claim:
     """An officer approves it; with the last approval the family's part is taken, all of it or nothing.
 
-    Refusals in this order: CLAIM_UNKNOWN, CLAIM_ALREADY_DECIDED, CLAIM_NEEDS_ANOTHER_OFFICER, CLAIM_ASSESSMENT_DIFFERS;
-    those of ``burden_of`` and of ``visit_of``; CLAIM_COMES_TO_NOTHING; those of ``charging.outcome``: what a ledger
-    refuses is approved anew, when the accounts are read again.
+    What was taken by an approval that a restore has lost is this one's. Refusals in this order: CLAIM_UNKNOWN,
+    CLAIM_ALREADY_DECIDED, CLAIM_NEEDS_ANOTHER_OFFICER, CLAIM_SETTLED_AT_DESK; those of ``pooled_part`` and of
+    ``family_part``; CLAIM_ALREADY_TAKEN, CLAIM_COMES_TO_NOTHING; PATIENT_BUSY while the claimant's year moves on; those
+    of ``charging.outcome``: what a ledger refuses is approved anew, when the accounts are read again.
     """
     for _ in range(RACES_MAX):
         try:
             return await _judged_as_seen(room, claim_id, assessment, now)
         except _MovedOnError:
             continue
-    raise AssertionError("an approval lost every race, though a claim goes from hand to hand a few times at most")
+    raise patient_busy_failure()
 
 
 async def _judged_as_seen(room: Room, claim_id: UUID, assessment: Assessment, now: datetime) -> Claim:
@@ -150,29 +155,32 @@ async def _judged_as_seen(room: Room, claim_id: UUID, assessment: Assessment, no
     if is_answered(claim, approved=True, opter=assessment.opter):
         return await _settled(room, claim)
     _judge(claim, assessment)
-    shares = await _shares(room, claim, _assessed(claim.asked.bill, assessment), now)
-    if not shares.fund_fen + shares.family_fen:
-        raise Failure(Kind.PRECONDITION, "CLAIM_COMES_TO_NOTHING")
+    async with room.desk.database.driver_connection() as connection:
+        await _check_not_settled(connection, claim.asked)
+        attempt, standing = await _taken_before(connection, claim)
+    pooled = await pooled_part(room, claim, assessment, now)
+    legs = await family_part(room, claim, pooled, now) if standing is None else standing.legs
+    shares = _Shares(pooled, amount_of(legs), attempt)
+    check_fits(claim, fund_fen=shares.fund_fen, family_fen=shares.family_fen, is_taken=standing is not None)
     is_first = wants_second_look(claim)
     record = partial(_approved, claim_id=claim_id, assessment=assessment, shares=shares, is_first=is_first)
-    if shares.legs and not is_first:
-        payment = await charging.begin(
-            room.engine,
-            key=claim_key(claim),
-            content=_taken(claim, shares.legs),
-            psn_no=claim.asked.psn_no,
-            legs=shares.legs,
-            beside=record,
-        )
-        taken = await view(room, claim_id=claim_id)
-        if taken.payment_id == payment.payment_id:
-            return taken
-        # A restore has lost the approval and not what it took; shares that came out otherwise were refused above.
+    if is_first or not legs:
         async with room.desk.database.driver_transaction() as connection:
-            await record(connection, payment)
+            await record(connection, None)
         return await view(room, claim_id=claim_id)
-    async with room.desk.database.driver_transaction() as connection:
-        await record(connection, None)
+    if standing is not None:
+        await charging.outcome(room.engine, standing, standing.request_hash)
+        async with room.desk.database.driver_transaction() as connection:
+            await record(connection, standing)
+        return await view(room, claim_id=claim_id)
+    await charging.begin(
+        room.engine,
+        key=claim_key(claim, attempt),
+        content=_taken(claim, legs),
+        psn_no=claim.asked.psn_no,
+        legs=legs,
+        beside=record,
+    )
     return await view(room, claim_id=claim_id)
 
 
@@ -226,7 +234,6 @@ def csv_of(order_id: UUID, area: AdmDvs, lines: tuple[store.PayoutLine, ...]) ->
 def _judge(claim: Claim, assessment: Assessment) -> None:
     check_undecided(claim)
     check_officer(claim, assessment.opter)
-    check_same_assessment(claim, assessment)
 
 
 async def _approved(
@@ -246,19 +253,53 @@ async def _approved(
     _judge(claim, assessment)
     if wants_second_look(claim) is not is_first:
         raise _MovedOnError
+    burden = shares.pooled.burden
+    if not shares.pooled.is_computed:
+        check_same_assessment(claim, assessment)
     if is_first:
-        await store.approve_first(connection, claim, assessment)
+        await store.approve_first(
+            connection, claim, assessment, act_pay_dedc=burden.act_pay_dedc, hifp_pay=burden.hifp_pay
+        )
         return
+    await _lock_year(connection, claim, shares.pooled)
     await store.approve(
         connection,
         claim,
         assessment,
-        fund_fen=shares.fund_fen,
-        family_fen=shares.family_fen,
-        payment_id=None if begun is None else begun.payment_id,
+        Approval(
+            act_pay_dedc=burden.act_pay_dedc,
+            hifp_pay=burden.hifp_pay,
+            fund_fen=shares.fund_fen,
+            family_fen=shares.family_fen,
+            payment_id=None if begun is None else begun.payment_id,
+            attempt=claim.attempt if begun is None else shares.attempt,
+            year=shares.pooled.year,
+            use=shares.pooled.use,
+        ),
     )
     if begun is None:
         await _tell(connection, claim, approved=True)
+
+
+async def _lock_year(connection: Connection, claim: Claim, pooled: Pooled) -> None:
+    """Until the transaction ends the year of care is this approval's; what was planned by it before is stale.
+
+    Where a table has computed the figures, by the year as it stands: _MovedOnError if it has moved on since,
+    PATIENT_BUSY while a settlement is under way that will use something of it.
+    """
+    if pooled.use is None and not pooled.is_computed:
+        return
+    version = await store.lock_year(connection, pooled.counts_for, pooled.year)
+    counts_for = await projected.locked_merged_into(connection, claim.asked.psn_no) or claim.asked.psn_no
+    if counts_for != pooled.counts_for:
+        raise _MovedOnError
+    if pooled.is_computed:
+        if version != pooled.version:
+            raise _MovedOnError
+        if await store.is_settling(connection, counts_for, pooled.year):
+            raise patient_busy_failure()
+    if pooled.use is not None:
+        await payment_store.move_patient_on(connection, counts_for, pooled.year)
 
 
 async def _tell(connection: Connection, claim: Claim, *, approved: bool) -> None:
@@ -285,64 +326,39 @@ async def _settled(room: Room, claim: Claim) -> Claim:
     return await view(room, claim_id=claim.asked.claim_id)
 
 
-async def _shares(room: Room, claim: Claim, bill: Bill, now: datetime) -> _Shares:
-    """By the policies, balances and bindings of today; nothing of the family's while the claimant is suspended."""
-    asked = claim.asked
-    async with room.desk.database.driver_connection() as connection:
-        institution, _ = await projected.find_institution(connection, asked.fixmedins_code, now=now)
-        bindings = await projected.bindings_of(connection, asked.psn_no)
-        people = await projected.people(connection, [asked.psn_no, *(each.funder for each in bindings)], now=now)
-        patient_year = await plans.patient_at(connection, psn_no=asked.psn_no, year=business_year(now))
-    if institution is None:
-        raise Failure(Kind.NOT_FOUND, "INSTITUTION_UNKNOWN")
-    burden = burden_of(bill, _GIVEN)
-    claimant = people.get(asked.psn_no)
-    if claimant is None or claimant.sanctioned or claimant.merged_into is not None or claimant.deceased:
-        return _Shares(burden.fund_pay_sumamt, ())
-    circle, enrolment = circle_of(asked.psn_no, people, bindings)
-    paused = room.desk.freshness.is_stale
-    questions = questions_of(circle, enrolment, paused=paused, wallet_area=patient_year.wallet_area)
-    readings = await read_areas(room.desk.ledgers, questions, frozenset(), month=business_month(now))
-    visit = visit_of(
-        circle,
-        enrolment,
-        institution=institution,
-        bill=bill,
-        readings=readings,
-        year=business_year(now),
-        paused=paused,
-        wallet_area=patient_year.wallet_area,
-    )
-    parted = split(visit, room.desk.policies.on(business_date(now)), benefit=_GIVEN)
-    legs = tuple(
-        PlanLeg(
-            leg_no,
-            source.role,
-            source.psn_no,
-            source.area,
-            source.past_fen,
-            source.current_fen,
-            source.authorisation_id,
-            source.floor_fen,
-            tuple(sorted(source.floor_parts, key=lambda part: part.value)),
-        )
-        for leg_no, source in enumerate(parted.contributions, start=1)
-    )
-    return _Shares(parted.burden.fund_pay_sumamt, legs)
+async def _check_not_settled(connection: Connection, asked: ClaimAsked) -> None:
+    """CLAIM_SETTLED_AT_DESK, where the papers' mdtrt_id is one that the desk has settled on the day of care."""
+    setl_id = await store.settled_at_desk(connection, asked) if asked.mdtrt_id else None
+    if setl_id is not None:
+        raise Failure(Kind.PRECONDITION, "CLAIM_SETTLED_AT_DESK", setl_id=str(setl_id))
 
 
-def _assessed(bill: Bill, assessment: Assessment) -> Bill:
-    """The bill as the papers say, with what the pooled fund pays as the officer says; no other fund pays a claim."""
-    parts = ("medfee_sumamt", "fulamt_ownpay_amt", "overlmt_selfpay", "preselfpay_amt", "inscp_scp_amt")
-    amounts = {name: getattr(bill, name) for name in parts}
-    return Bill(**amounts, act_pay_dedc=assessment.act_pay_dedc, hifp_pay=assessment.hifp_pay)
+async def _taken_before(connection: Connection, claim: Claim) -> tuple[int, Payment | None]:
+    """Which approval comes next, counted from 1, and what stands for it: a restore may lose a claim's last approvals.
+
+    Those of which nothing came are passed over; what was taken by one, or may be, is that one's.
+    """
+    attempt = claim.attempt + 1
+    while (found := await payment_store.by_key(connection, claim_key(claim, attempt))) is not None:
+        if found.state not in REFUSED_STATES:
+            return attempt, found
+        attempt += 1
+    return attempt, None
 
 
 def _content(asked: ClaimAsked) -> bytes:
     amounts = (getattr(asked.bill, amount.name) for amount in fields(Bill))
     papers = (part for each in asked.documents for part in (each.kind, each.sha256, each.bytes_count))
     return request_hash(
-        "claim", asked.psn_no, asked.fixmedins_code, asked.invoice_no, asked.med_type, *amounts, *papers
+        "claim",
+        asked.psn_no,
+        asked.fixmedins_code,
+        asked.invoice_no,
+        asked.med_type,
+        *amounts,
+        *papers,
+        asked.care_on.isoformat(),
+        asked.mdtrt_id,
     )
 
 

@@ -4,23 +4,30 @@ from __future__ import annotations
 
 import json
 from collections.abc import Collection, Sequence
-from dataclasses import fields
-from datetime import datetime
+from dataclasses import astuple, fields
+from datetime import datetime, timedelta
 from typing import Any, Final
 from uuid import UUID
 
+from kernel.clock import business_date, business_midnight
 from kernel.ids import AdmDvs, FixmedinsCode, PaymentId, PsnNo
 from kernel.money import Fen
 from kernel.values import value
+from services.settlement.domain.benefit_case import YearUse
 from services.settlement.domain.bill import Bill
 from services.settlement.domain.claim import Assessment, Claim, ClaimAsked, ClaimState, Decision, Document, Stored
 from services.settlement.saga.payment import State
 from services.settlement.store.payments import Connection
+from services.settlement.tables.claims import WAITING
+from services.settlement.tables.payments import ON_BOOKS
 
 ORDER_LINES_MAX: Final = 1_000
+SETTLED_WITHIN: Final = timedelta(days=2)
+"""A bill of this day was settled at the desk that much sooner or later, if it was; of a stay whenever it was."""
 _INSERT: Final = """
-INSERT INTO claims (claim_id, psn_no, area, fixmedins_code, invoice_no, med_type, bill, documents, content)
-VALUES ($1, $2, $3, $4, $5, $6, $7::jsonb, $8::jsonb, $9) ON CONFLICT DO NOTHING RETURNING claim_id"""
+INSERT INTO claims (claim_id, psn_no, area, fixmedins_code, invoice_no, med_type, bill, documents, content, care_on,
+                    mdtrt_id)
+VALUES ($1, $2, $3, $4, $5, $6, $7::jsonb, $8::jsonb, $9, $10, $11) ON CONFLICT DO NOTHING RETURNING claim_id"""
 _FIND: Final = """
 SELECT c.*, p.state AS payment_state FROM claims c
 LEFT JOIN payments p ON p.payment_id = ANY (ARRAY[c.payment_id]) WHERE c.claim_id = $1"""
@@ -32,9 +39,13 @@ SELECT * FROM (
                 WHEN p.state IS NULL OR p.state IN ('COMMITTED', 'DONE') THEN 'PAYABLE'
                 WHEN p.state = 'TRYING' THEN 'PAYING' ELSE 'NOT_TAKEN' END AS stands
       FROM claims c LEFT JOIN payments p ON p.payment_id = ANY (ARRAY[c.payment_id])
-     WHERE c.area = $1 AND ($3::timestamptz IS NULL OR (c.submitted_at, c.claim_id) > ($3, $4::uuid))
+     WHERE c.area = $1 AND {} AND ($3::timestamptz IS NULL OR (c.submitted_at, c.claim_id) > ($3, $4::uuid))
 ) found WHERE stands = ANY ($2::text[]) ORDER BY submitted_at, claim_id LIMIT $5"""
-"""``stands`` is ``Claim.state``."""
+"""``stands`` is ``Claim.state``. Where only claims are asked for with which something is still to be done, the
+statement says so (``claims_waiting``): in time nearly all of an area's claims are ordered or refused."""
+_PAGE_WAITING: Final = _PAGE.format(f"c.{WAITING}")
+_PAGE_ANY: Final = _PAGE.format("true")
+_ENDED: Final = frozenset({ClaimState.ORDERED, ClaimState.REFUSED})
 _DECISIONS: Final = """
 SELECT claim_id, approved, opter, cause, decided_at FROM claim_decisions WHERE claim_id = ANY ($1::uuid[])
 ORDER BY claim_id, decision_no"""
@@ -44,11 +55,51 @@ _MOVE: Final = "UPDATE claims SET state = $2 WHERE claim_id = $1"
 _ASSESS: Final = "UPDATE claims SET state = $2, act_pay_dedc = $3, hifp_pay = $4 WHERE claim_id = $1"
 _APPROVE: Final = """
 UPDATE claims SET state = 'APPROVED', act_pay_dedc = $2, hifp_pay = $3, fund_fen = $4, family_fen = $5, payment_id = $6,
-    attempt = $7 WHERE claim_id = $1"""
+    attempt = $7, use_year = $8, use_insutype = $9, use_pool = $10, use_deductible_fen = $11, use_fund_fen = $12,
+    use_large_fen = $13 WHERE claim_id = $1"""
+_FIRST_VERSION: Final = "INSERT INTO patient_years (psn_no, year, version) VALUES ($1, $2, 0) ON CONFLICT DO NOTHING"
+_LOCK_YEAR: Final = "SELECT version FROM patient_years WHERE psn_no = $1 AND year = $2 FOR UPDATE"
+_SETTLING: Final = """
+SELECT EXISTS (SELECT FROM payments p
+               WHERE p.psn_no = ANY ($1::text || ARRAY(SELECT psn_no FROM persons WHERE merged_into = $1))
+                   AND p.year = $2
+                   AND p.kind = 'SETTLE' AND p.state = 'TRYING' AND p.quarantine <> 'RESTORED_UNCLEAR')"""
+_SETTLED: Final = f"""
+SELECT p.payment_id FROM payments p JOIN plans l ON l.plan_id = ANY (ARRAY[p.plan_id])
+WHERE p.fixmedins_code = $2 AND {ON_BOOKS} AND p.kind = 'SETTLE' AND p.decided_at >= $4 AND p.decided_at < $5
+    AND p.psn_no = ANY (SELECT psn_no FROM numbers) AND l.document #>> '{{visit,mdtrt_id}}' = $3
+    AND (SELECT r.payment_id FROM payments r WHERE r.original_id = p.payment_id) IS NULL
+UNION ALL
+SELECT p.payment_id FROM stay_settlements s JOIN payments p ON p.payment_id = ANY (ARRAY[s.payment_id])
+WHERE s.psn_no = ANY (SELECT psn_no FROM numbers) AND s.fixmedins_code = $2 AND s.mdtrt_id = $3
+    AND p.state IN ('COMMITTED', 'DONE')
+    AND (SELECT r.payment_id FROM payments r WHERE r.original_id = p.payment_id) IS NULL
+LIMIT 1"""  # noqa: S608  Constants.
+_SETTLED_AT_DESK: Final = f"""
+WITH counts AS (SELECT coalesce((SELECT merged_into FROM persons WHERE psn_no = $1), $1) AS psn_no),
+numbers AS (
+    SELECT psn_no FROM counts UNION SELECT d.psn_no FROM persons d JOIN counts c ON d.merged_into = c.psn_no
+)
+{_SETTLED}"""  # noqa: S608  Constants.
 _APPEAL: Final = "UPDATE claims SET state = 'SUBMITTED', appeal = $2 WHERE claim_id = $1"
 _INVOICE: Final = """
 SELECT claim_id FROM claims WHERE fixmedins_code = $1 AND invoice_no = $2 AND state <> 'REFUSED'"""
 _LOCK: Final = "SELECT pg_advisory_xact_lock(hashtextextended('claims ' || $1, 0))"
+
+
+@value
+class Approval:
+    """What an approval writes: the figures, in fen, and what it uses of which year; ``use`` None if nothing."""
+
+    act_pay_dedc: Fen
+    hifp_pay: Fen
+    fund_fen: Fen
+    family_fen: Fen
+    payment_id: PaymentId | None
+    """What takes the family's part; None where there is none."""
+    attempt: int
+    year: int
+    use: YearUse | None
 
 
 async def insert(connection: Connection, asked: ClaimAsked, *, area: AdmDvs, content: bytes) -> bool:
@@ -66,6 +117,8 @@ async def insert(connection: Connection, asked: ClaimAsked, *, area: AdmDvs, con
         json.dumps({amount.name: getattr(asked.bill, amount.name) for amount in fields(Bill)}),
         json.dumps(documents),
         content,
+        asked.care_on,
+        asked.mdtrt_id,
     )
     return inserted is not None
 
@@ -85,7 +138,8 @@ async def page(
 ) -> list[Claim]:
     """An area's claims in these states, the oldest first."""
     named = [state.value for state in states]
-    return await _claims(connection, await connection.fetch(_PAGE, area, named, *(after or (None, None)), limit))
+    statement = _PAGE_WAITING if _ENDED.isdisjoint(states) else _PAGE_ANY
+    return await _claims(connection, await connection.fetch(statement, area, named, *(after or (None, None)), limit))
 
 
 async def locked(connection: Connection, claim_id: UUID) -> Claim | None:
@@ -107,34 +161,52 @@ async def refuse(connection: Connection, claim: Claim, *, opter: str, cause: str
     await connection.execute(_MOVE, claim.asked.claim_id, Stored.REFUSED.value)
 
 
-async def approve_first(connection: Connection, claim: Claim, assessment: Assessment) -> None:
-    """Keeps the first of two approvals and its figures, in fen; another officer decides next (SECOND_LOOK)."""
-    await _decided(connection, claim, approved=True, opter=assessment.opter, cause=assessment.cause)
-    figures = (assessment.act_pay_dedc, assessment.hifp_pay)
-    await connection.execute(_ASSESS, claim.asked.claim_id, Stored.SECOND_LOOK.value, *figures)
-
-
-async def approve(
-    connection: Connection,
-    claim: Claim,
-    assessment: Assessment,
-    *,
-    fund_fen: Fen,
-    family_fen: Fen,
-    payment_id: PaymentId | None,
+async def approve_first(
+    connection: Connection, claim: Claim, assessment: Assessment, *, act_pay_dedc: Fen, hifp_pay: Fen
 ) -> None:
-    """It is approved: ``payment_id`` takes the family's part, None where there is none."""
+    """Keeps the first of two approvals and its figures; another officer decides next (SECOND_LOOK)."""
     await _decided(connection, claim, approved=True, opter=assessment.opter, cause=assessment.cause)
+    await connection.execute(_ASSESS, claim.asked.claim_id, Stored.SECOND_LOOK.value, act_pay_dedc, hifp_pay)
+
+
+async def approve(connection: Connection, claim: Claim, assessment: Assessment, approval: Approval) -> None:
+    """It is approved. A trigger counts what it uses of its year, whose lock the caller holds (``lock_year``)."""
+    await _decided(connection, claim, approved=True, opter=assessment.opter, cause=assessment.cause)
+    use = approval.use
     await connection.execute(
         _APPROVE,
         claim.asked.claim_id,
-        assessment.act_pay_dedc,
-        assessment.hifp_pay,
-        fund_fen,
-        family_fen,
-        payment_id,
-        claim.attempt + (payment_id is not None),
+        approval.act_pay_dedc,
+        approval.hifp_pay,
+        approval.fund_fen,
+        approval.family_fen,
+        approval.payment_id,
+        approval.attempt,
+        *((None,) * 6 if use is None else (approval.year, *astuple(use))),
     )
+
+
+async def lock_year(connection: Connection, psn_no: PsnNo, year: int) -> int:
+    """The version of a person's year, which nobody else moves on until the transaction ends."""
+    await connection.execute(_FIRST_VERSION, psn_no, year)
+    version: int = await connection.fetchval(_LOCK_YEAR, psn_no, year)
+    return version
+
+
+async def is_settling(connection: Connection, psn_no: PsnNo, year: int) -> bool:
+    """Whether a settlement of that year is under way, under this number or a double of it."""
+    found: bool = await connection.fetchval(_SETTLING, psn_no, year)
+    return found
+
+
+async def settled_at_desk(connection: Connection, asked: ClaimAsked) -> PaymentId | None:
+    """A settlement of the claimed visit that stands: by its mdtrt_id, near the day of the bill, or of its stay."""
+    begins = business_midnight(asked.care_on) - SETTLED_WITHIN
+    ends = begins + 2 * SETTLED_WITHIN + timedelta(days=1)
+    found: PaymentId | None = await connection.fetchval(
+        _SETTLED_AT_DESK, asked.psn_no, asked.fixmedins_code, asked.mdtrt_id, begins, ends
+    )
+    return found
 
 
 async def appeal(connection: Connection, claim: Claim, objection: str) -> None:
@@ -166,6 +238,8 @@ def _claim(row: Any, decisions: Sequence[Decision]) -> Claim:  # noqa: ANN401  U
             med_type=row["med_type"],
             bill=Bill(**row["bill"]),
             documents=tuple(Document(kind, bytes.fromhex(digest), size) for kind, digest, size in row["documents"]),
+            care_on=row["care_on"] or business_date(row["submitted_at"]),
+            mdtrt_id=row["mdtrt_id"],
         ),
         content=row["content"],
         area=AdmDvs(row["area"]),

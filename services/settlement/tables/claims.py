@@ -9,6 +9,7 @@ from sqlalchemy import (
     Boolean,
     CheckConstraint,
     Column,
+    Date,
     DateTime,
     ForeignKey,
     Index,
@@ -25,6 +26,8 @@ from sqlalchemy.dialects.postgresql import JSONB
 
 from services.settlement.tables.metadata import METADATA
 
+WAITING: Final = "state IN ('SUBMITTED', 'SECOND_LOOK', 'APPROVED')"
+"""Of a claim with which something is still to be done; a statement that says exactly this uses claims_waiting."""
 _AREA: Final = "area ~ '^[1-9][0-9]{5}$'"
 
 PAYOUT_ORDERS: Final = Table(
@@ -65,6 +68,14 @@ CLAIMS: Final = Table(
     Column("appeal", Text, nullable=False, server_default="", comment="What the claimant objected."),
     Column("payout_order_id", Uuid, ForeignKey("payout_orders.order_id")),
     Column("submitted_at", DateTime(timezone=True), nullable=False, server_default=func.now()),
+    Column("care_on", Date, comment="The day of the bill; NULL = of a release that did not ask."),
+    Column("mdtrt_id", Text, nullable=False, server_default="", comment="就诊ID on the papers, or empty."),
+    Column("use_year", SmallInteger, comment="Whose values the approval uses; NULL = it uses nothing."),
+    Column("use_insutype", Text),
+    Column("use_pool", Text),
+    Column("use_deductible_fen", BigInteger),
+    Column("use_fund_fen", BigInteger),
+    Column("use_large_fen", BigInteger),
     CheckConstraint(_AREA, name="area"),
     CheckConstraint("state IN ('SUBMITTED', 'SECOND_LOOK', 'APPROVED', 'ORDERED', 'REFUSED')", name="state"),
     CheckConstraint("(state = 'ORDERED') = (payout_order_id IS NOT NULL)", name="payout_order"),
@@ -72,6 +83,14 @@ CLAIMS: Final = Table(
     CheckConstraint("state NOT IN ('APPROVED', 'ORDERED') OR fund_fen + family_fen > 0", name="payable"),
     CheckConstraint("(family_fen > 0) = (payment_id IS NOT NULL)", name="family"),
     CheckConstraint("octet_length(content) = 32", name="content"),
+    CheckConstraint(
+        "num_nonnulls(use_year, use_insutype, use_pool, use_deductible_fen, use_fund_fen, use_large_fen) IN (0, 6)"
+        " AND use_deductible_fen >= 0 AND use_fund_fen >= 0 AND use_large_fen >= 0",
+        name="use",
+    ),
+    Index("claims_payment", "payment_id", unique=True, postgresql_where=text("payment_id IS NOT NULL")),
+    Index("claims_of_area", "area", "submitted_at", "claim_id"),
+    Index("claims_waiting", "area", "submitted_at", "claim_id", postgresql_where=text(WAITING)),
     Index(
         "claims_invoice",
         *("fixmedins_code", "invoice_no"),

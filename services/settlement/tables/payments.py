@@ -182,7 +182,7 @@ BENEFIT_YEARS: Final = Table(
     Column("fund_fen", BigInteger, nullable=False),
     Column("large_fen", BigInteger, nullable=False),
     CheckConstraint("deductible_fen >= 0 AND fund_fen >= 0 AND large_fen >= 0", name="amounts"),
-    comment="Σ of what the settlements of a year used that were not given back; triggers on payments keep it.",
+    comment="Σ of what a year's settlements and claims used that were not given back; triggers on both keep it.",
 )
 
 ACCOUNT_COMMANDS: Final = Table(

@@ -10,6 +10,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 
 from chassis.rpc.pages import malformed
 from gongji.settlement.v1 import claims_pb2 as pb
+from kernel.clock import parsed_day
 from kernel.ids import FixmedinsCode, PsnNo
 from services.settlement.domain.bill import Bill
 from services.settlement.domain.claim import Assessment, Claim, ClaimAsked, ClaimState, Document
@@ -21,7 +22,7 @@ _OF_STATES: Final = {told: state for state, told in _STATES.items()}
 
 
 def claim_asked(request: pb.SubmitClaimRequest) -> ClaimAsked:
-    """A claim as it is filed."""
+    """A claim as it is filed; DATE_MALFORMED."""
     return ClaimAsked(
         claim_id=UUID(request.request_id),
         psn_no=PsnNo(request.psn_no),
@@ -30,12 +31,19 @@ def claim_asked(request: pb.SubmitClaimRequest) -> ClaimAsked:
         med_type=request.bill.med_type,
         bill=Bill(**{name: getattr(request.bill, name) for name in BILL_AMOUNTS}),
         documents=tuple(Document(each.kind, each.sha256, each.bytes_count) for each in request.documents),
+        care_on=parsed_day(request.care_on, field="care_on"),
+        mdtrt_id=request.mdtrt_id,
     )
 
 
 def assessment(request: pb.DecideClaimRequest) -> Assessment:
-    """An officer's approval."""
-    return Assessment(request.opter, request.cause, request.act_pay_dedc, request.hifp_pay)
+    """An officer's approval; what he leaves out he does not state."""
+    return Assessment(
+        request.opter,
+        request.cause,
+        request.act_pay_dedc if request.HasField("act_pay_dedc") else None,
+        request.hifp_pay if request.HasField("hifp_pay") else None,
+    )
 
 
 def states_asked(request: pb.ListClaimsRequest) -> frozenset[ClaimState]:
@@ -84,6 +92,9 @@ def claim_message(claim: Claim) -> pb.Claim:
         ],
         payout_order_id="" if claim.payout_order_id is None else str(claim.payout_order_id),
         submitted_time=_timestamp(claim.submitted_at),
+        care_on=claim.asked.care_on.isoformat(),
+        act_pay_dedc=claim.act_pay_dedc,
+        hifp_pay=claim.hifp_pay,
     )
 
 

@@ -105,6 +105,7 @@ def _of_claims(psn_no: str) -> dict[str, Message]:
             invoice_no=uuid4().hex.upper(),
             bill=bill,
             documents=[paper],
+            care_on="2026-01-02",
         ),
         "ListClaims": claims_pb2.ListClaimsRequest(area=HAMI, states=[claims_pb2.CLAIM_STATE_SUBMITTED]),
         "GetClaim": claims_pb2.GetClaimRequest(claim_id=claim_id),

@@ -14,6 +14,7 @@ import pytest
 
 from gongji.ledger.v1 import ledger_pb2
 from gongji.settlement.v1 import events_pb2
+from kernel.clock import business_date
 from kernel.ids import FixmedinsCode, PsnNo
 from ops.verify.claims import check_claims
 from ops.verify.report import Report
@@ -74,6 +75,7 @@ class Office:
             "med_type": "11",
             "bill": Bill(total_fen, 0, 0, 0, total_fen),
             "documents": (Document("INVOICE", bytes(32), 1),),
+            "care_on": business_date(self.relatives.now),
         }
         asked = ClaimAsked(**{**fields, **changes})
         return await claims.submit(self.relatives.room, asked=asked, now=self.relatives.now)

@@ -68,6 +68,8 @@ _WRONG_VERSIONS: Final = """
 SELECT y.psn_no FROM patient_years y
 WHERE NOT EXISTS (  -- A merge moves both numbers on as well.
     SELECT FROM persons d WHERE d.merged_into IS NOT NULL AND y.psn_no IN (d.psn_no, d.merged_into)
+) AND NOT EXISTS (  -- So do approvals of claims.
+    SELECT FROM claims c WHERE c.psn_no = y.psn_no
 ) AND y.version <> (
     SELECT count(*) FROM payments p WHERE (p.psn_no, p.year) = (y.psn_no, y.year)
     AND (p.kind = 'REFUND' OR (p.kind = 'SETTLE' AND p.state IN ('COMMITTED', 'DONE'))))"""

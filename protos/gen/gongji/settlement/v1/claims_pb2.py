@@ -27,7 +27,7 @@ from gongji.settlement.v1 import settlement_pb2 as gongji_dot_settlement_dot_v1_
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n!gongji/settlement/v1/claims.proto\x12\x14gongji.settlement.v1\x1a\x1b\x62uf/validate/validate.proto\x1a%gongji/settlement/v1/settlement.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\x9a\x01\n\rClaimDocument\x12R\n\x04kind\x18\x01 \x01(\tBD\xbaHAr?R\x07INVOICER\x05ITEMSR\tDISCHARGER\x0cPRESCRIPTIONR\rPAYMENT_PROOFR\x05OTHER\x12\x17\n\x06sha256\x18\x02 \x01(\x0c\x42\x07\xbaH\x04z\x02h \x12\x1c\n\x0b\x62ytes_count\x18\x03 \x01(\rB\x07\xbaH\x04*\x02 \x00\"\xb1\x02\n\x12SubmitClaimRequest\x12\x1c\n\nrequest_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01\x12%\n\x06psn_no\x18\x02 \x01(\tB\x15\xbaH\x12r\x10\x32\x0e^[0-9]{10,30}$\x12\x33\n\x0e\x66ixmedins_code\x18\x03 \x01(\tB\x1b\xbaH\x18r\x16\x32\x14^[HP][1-9][0-9]{10}$\x12+\n\ninvoice_no\x18\x04 \x01(\tB\x17\xbaH\x14r\x12\x32\x10^[0-9A-Z]{6,32}$\x12\x30\n\x04\x62ill\x18\x05 \x01(\x0b\x32\x1a.gongji.settlement.v1.BillB\x06\xbaH\x03\xc8\x01\x01\x12\x42\n\tdocuments\x18\x06 \x03(\x0b\x32#.gongji.settlement.v1.ClaimDocumentB\n\xbaH\x07\x92\x01\x04\x08\x01\x10\x1e\"A\n\x13SubmitClaimResponse\x12*\n\x05\x63laim\x18\x01 \x01(\x0b\x32\x1b.gongji.settlement.v1.Claim\"q\n\rClaimDecision\x12\x10\n\x08\x61pproved\x18\x01 \x01(\x08\x12\r\n\x05opter\x18\x02 \x01(\t\x12\r\n\x05\x63\x61use\x18\x03 \x01(\t\x12\x30\n\x0c\x64\x65\x63ided_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\xf1\x02\n\x05\x43laim\x12\x10\n\x08\x63laim_id\x18\x01 \x01(\t\x12\x0e\n\x06psn_no\x18\x02 \x01(\t\x12\x16\n\x0e\x66ixmedins_code\x18\x03 \x01(\t\x12\x12\n\ninvoice_no\x18\x04 \x01(\t\x12\x0c\n\x04\x61rea\x18\x05 \x01(\t\x12/\n\x05state\x18\x06 \x01(\x0e\x32 .gongji.settlement.v1.ClaimState\x12\x15\n\rmedfee_sumamt\x18\x07 \x01(\x03\x12\x17\n\x0f\x66und_pay_sumamt\x18\x08 \x01(\x03\x12\x16\n\x0e\x66\x61mily_pay_fen\x18\t \x01(\x03\x12\x0e\n\x06\x61ppeal\x18\n \x01(\t\x12\x36\n\tdecisions\x18\x0b \x03(\x0b\x32#.gongji.settlement.v1.ClaimDecision\x12\x17\n\x0fpayout_order_id\x18\x0c \x01(\t\x12\x32\n\x0esubmitted_time\x18\r \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"-\n\x0fGetClaimRequest\x12\x1a\n\x08\x63laim_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01\">\n\x10GetClaimResponse\x12*\n\x05\x63laim\x18\x01 \x01(\x0b\x32\x1b.gongji.settlement.v1.Claim\"\xbb\x01\n\x11ListClaimsRequest\x12$\n\x04\x61rea\x18\x01 \x01(\tB\x16\xbaH\x13r\x11\x32\x0f^[1-9][0-9]{5}$\x12\x45\n\x06states\x18\x02 \x03(\x0e\x32 .gongji.settlement.v1.ClaimStateB\x13\xbaH\x10\x92\x01\r\x10\x07\x18\x01\"\x07\x82\x01\x04\x10\x01 \x00\x12\x1b\n\tpage_size\x18\x03 \x01(\rB\x08\xbaH\x05*\x03\x18\xc8\x01\x12\x1c\n\npage_token\x18\x04 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x01\"Z\n\x12ListClaimsResponse\x12+\n\x06\x63laims\x18\x01 \x03(\x0b\x32\x1b.gongji.settlement.v1.Claim\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\xd5\x01\n\x12\x44\x65\x63ideClaimRequest\x12\x1a\n\x08\x63laim_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01\x12+\n\x05opter\x18\x02 \x01(\tB\x1c\xbaH\x19r\x17\x32\x15^[0-9A-Za-z_-]{1,32}$\x12\x0f\n\x07\x61pprove\x18\x03 \x01(\x08\x12\x19\n\x05\x63\x61use\x18\x04 \x01(\tB\n\xbaH\x07r\x05\x10\x01\x18\xf4\x03\x12&\n\x0c\x61\x63t_pay_dedc\x18\x05 \x01(\x03\x42\x10\xbaH\r\"\x0b\x18\xff\xff\x83\xfe\xa6\xde\xe1\x11(\x00\x12\"\n\x08hifp_pay\x18\x06 \x01(\x03\x42\x10\xbaH\r\"\x0b\x18\xff\xff\x83\xfe\xa6\xde\xe1\x11(\x00\"A\n\x13\x44\x65\x63ideClaimResponse\x12*\n\x05\x63laim\x18\x01 \x01(\x0b\x32\x1b.gongji.settlement.v1.Claim\"v\n\x12\x41ppealClaimRequest\x12\x1a\n\x08\x63laim_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01\x12%\n\x06psn_no\x18\x02 \x01(\tB\x15\xbaH\x12r\x10\x32\x0e^[0-9]{10,30}$\x12\x1d\n\tobjection\x18\x03 \x01(\tB\n\xbaH\x07r\x05\x10\x01\x18\xf4\x03\"A\n\x13\x41ppealClaimResponse\x12*\n\x05\x63laim\x18\x01 \x01(\x0b\x32\x1b.gongji.settlement.v1.Claim\"\x85\x01\n\x12OrderPayoutRequest\x12\x1c\n\nrequest_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01\x12$\n\x04\x61rea\x18\x02 \x01(\tB\x16\xbaH\x13r\x11\x32\x0f^[1-9][0-9]{5}$\x12+\n\x05opter\x18\x03 \x01(\tB\x1c\xbaH\x19r\x17\x32\x15^[0-9A-Za-z_-]{1,32}$\"T\n\nPayoutLine\x12\x10\n\x08\x63laim_id\x18\x01 \x01(\t\x12\x0e\n\x06psn_no\x18\x02 \x01(\t\x12\x10\n\x08\x66und_fen\x18\x03 \x01(\x03\x12\x12\n\nfamily_fen\x18\x04 \x01(\x03\"\x82\x01\n\x13OrderPayoutResponse\x12\x17\n\x0fpayout_order_id\x18\x01 \x01(\t\x12/\n\x05lines\x18\x02 \x03(\x0b\x32 .gongji.settlement.v1.PayoutLine\x12\x11\n\ttotal_fen\x18\x03 \x01(\x03\x12\x0e\n\x06sha256\x18\x04 \x01(\x0c*\xdf\x01\n\nClaimState\x12\x1b\n\x17\x43LAIM_STATE_UNSPECIFIED\x10\x00\x12\x19\n\x15\x43LAIM_STATE_SUBMITTED\x10\x01\x12\x1b\n\x17\x43LAIM_STATE_SECOND_LOOK\x10\x02\x12\x16\n\x12\x43LAIM_STATE_PAYING\x10\x03\x12\x17\n\x13\x43LAIM_STATE_PAYABLE\x10\x04\x12\x17\n\x13\x43LAIM_STATE_ORDERED\x10\x05\x12\x17\n\x13\x43LAIM_STATE_REFUSED\x10\x06\x12\x19\n\x15\x43LAIM_STATE_NOT_TAKEN\x10\x07\x32\xda\x04\n\x0c\x43laimService\x12\x62\n\x0bSubmitClaim\x12(.gongji.settlement.v1.SubmitClaimRequest\x1a).gongji.settlement.v1.SubmitClaimResponse\x12Y\n\x08GetClaim\x12%.gongji.settlement.v1.GetClaimRequest\x1a&.gongji.settlement.v1.GetClaimResponse\x12_\n\nListClaims\x12\'.gongji.settlement.v1.ListClaimsRequest\x1a(.gongji.settlement.v1.ListClaimsResponse\x12\x62\n\x0b\x44\x65\x63ideClaim\x12(.gongji.settlement.v1.DecideClaimRequest\x1a).gongji.settlement.v1.DecideClaimResponse\x12\x62\n\x0b\x41ppealClaim\x12(.gongji.settlement.v1.AppealClaimRequest\x1a).gongji.settlement.v1.AppealClaimResponse\x12\x62\n\x0bOrderPayout\x12(.gongji.settlement.v1.OrderPayoutRequest\x1a).gongji.settlement.v1.OrderPayoutResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n!gongji/settlement/v1/claims.proto\x12\x14gongji.settlement.v1\x1a\x1b\x62uf/validate/validate.proto\x1a%gongji/settlement/v1/settlement.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\x9a\x01\n\rClaimDocument\x12R\n\x04kind\x18\x01 \x01(\tBD\xbaHAr?R\x07INVOICER\x05ITEMSR\tDISCHARGER\x0cPRESCRIPTIONR\rPAYMENT_PROOFR\x05OTHER\x12\x17\n\x06sha256\x18\x02 \x01(\x0c\x42\x07\xbaH\x04z\x02h \x12\x1c\n\x0b\x62ytes_count\x18\x03 \x01(\rB\x07\xbaH\x04*\x02 \x00\"\x97\x03\n\x12SubmitClaimRequest\x12\x1c\n\nrequest_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01\x12%\n\x06psn_no\x18\x02 \x01(\tB\x15\xbaH\x12r\x10\x32\x0e^[0-9]{10,30}$\x12\x33\n\x0e\x66ixmedins_code\x18\x03 \x01(\tB\x1b\xbaH\x18r\x16\x32\x14^[HP][1-9][0-9]{10}$\x12+\n\ninvoice_no\x18\x04 \x01(\tB\x17\xbaH\x14r\x12\x32\x10^[0-9A-Z]{6,32}$\x12\x30\n\x04\x62ill\x18\x05 \x01(\x0b\x32\x1a.gongji.settlement.v1.BillB\x06\xbaH\x03\xc8\x01\x01\x12\x42\n\tdocuments\x18\x06 \x03(\x0b\x32#.gongji.settlement.v1.ClaimDocumentB\n\xbaH\x07\x92\x01\x04\x08\x01\x10\x1e\x12\x34\n\x07\x63\x61re_on\x18\x07 \x01(\tB#\xbaH r\x1e\x32\x1c^[0-9]{4}-[0-9]{2}-[0-9]{2}$\x12.\n\x08mdtrt_id\x18\x08 \x01(\tB\x1c\xbaH\x19r\x17\x32\x15^[0-9A-Za-z_-]{0,30}$\"A\n\x13SubmitClaimResponse\x12*\n\x05\x63laim\x18\x01 \x01(\x0b\x32\x1b.gongji.settlement.v1.Claim\"q\n\rClaimDecision\x12\x10\n\x08\x61pproved\x18\x01 \x01(\x08\x12\r\n\x05opter\x18\x02 \x01(\t\x12\r\n\x05\x63\x61use\x18\x03 \x01(\t\x12\x30\n\x0c\x64\x65\x63ided_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\xaa\x03\n\x05\x43laim\x12\x10\n\x08\x63laim_id\x18\x01 \x01(\t\x12\x0e\n\x06psn_no\x18\x02 \x01(\t\x12\x16\n\x0e\x66ixmedins_code\x18\x03 \x01(\t\x12\x12\n\ninvoice_no\x18\x04 \x01(\t\x12\x0c\n\x04\x61rea\x18\x05 \x01(\t\x12/\n\x05state\x18\x06 \x01(\x0e\x32 .gongji.settlement.v1.ClaimState\x12\x15\n\rmedfee_sumamt\x18\x07 \x01(\x03\x12\x17\n\x0f\x66und_pay_sumamt\x18\x08 \x01(\x03\x12\x16\n\x0e\x66\x61mily_pay_fen\x18\t \x01(\x03\x12\x0e\n\x06\x61ppeal\x18\n \x01(\t\x12\x36\n\tdecisions\x18\x0b \x03(\x0b\x32#.gongji.settlement.v1.ClaimDecision\x12\x17\n\x0fpayout_order_id\x18\x0c \x01(\t\x12\x32\n\x0esubmitted_time\x18\r \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0f\n\x07\x63\x61re_on\x18\x0e \x01(\t\x12\x14\n\x0c\x61\x63t_pay_dedc\x18\x0f \x01(\x03\x12\x10\n\x08hifp_pay\x18\x10 \x01(\x03\"-\n\x0fGetClaimRequest\x12\x1a\n\x08\x63laim_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01\">\n\x10GetClaimResponse\x12*\n\x05\x63laim\x18\x01 \x01(\x0b\x32\x1b.gongji.settlement.v1.Claim\"\xbb\x01\n\x11ListClaimsRequest\x12$\n\x04\x61rea\x18\x01 \x01(\tB\x16\xbaH\x13r\x11\x32\x0f^[1-9][0-9]{5}$\x12\x45\n\x06states\x18\x02 \x03(\x0e\x32 .gongji.settlement.v1.ClaimStateB\x13\xbaH\x10\x92\x01\r\x10\x07\x18\x01\"\x07\x82\x01\x04\x10\x01 \x00\x12\x1b\n\tpage_size\x18\x03 \x01(\rB\x08\xbaH\x05*\x03\x18\xc8\x01\x12\x1c\n\npage_token\x18\x04 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x01\"Z\n\x12ListClaimsResponse\x12+\n\x06\x63laims\x18\x01 \x03(\x0b\x32\x1b.gongji.settlement.v1.Claim\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\xfd\x01\n\x12\x44\x65\x63ideClaimRequest\x12\x1a\n\x08\x63laim_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01\x12+\n\x05opter\x18\x02 \x01(\tB\x1c\xbaH\x19r\x17\x32\x15^[0-9A-Za-z_-]{1,32}$\x12\x0f\n\x07\x61pprove\x18\x03 \x01(\x08\x12\x19\n\x05\x63\x61use\x18\x04 \x01(\tB\n\xbaH\x07r\x05\x10\x01\x18\xf4\x03\x12+\n\x0c\x61\x63t_pay_dedc\x18\x05 \x01(\x03\x42\x10\xbaH\r\"\x0b\x18\xff\xff\x83\xfe\xa6\xde\xe1\x11(\x00H\x00\x88\x01\x01\x12\'\n\x08hifp_pay\x18\x06 \x01(\x03\x42\x10\xbaH\r\"\x0b\x18\xff\xff\x83\xfe\xa6\xde\xe1\x11(\x00H\x01\x88\x01\x01\x42\x0f\n\r_act_pay_dedcB\x0b\n\t_hifp_pay\"A\n\x13\x44\x65\x63ideClaimResponse\x12*\n\x05\x63laim\x18\x01 \x01(\x0b\x32\x1b.gongji.settlement.v1.Claim\"v\n\x12\x41ppealClaimRequest\x12\x1a\n\x08\x63laim_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01\x12%\n\x06psn_no\x18\x02 \x01(\tB\x15\xbaH\x12r\x10\x32\x0e^[0-9]{10,30}$\x12\x1d\n\tobjection\x18\x03 \x01(\tB\n\xbaH\x07r\x05\x10\x01\x18\xf4\x03\"A\n\x13\x41ppealClaimResponse\x12*\n\x05\x63laim\x18\x01 \x01(\x0b\x32\x1b.gongji.settlement.v1.Claim\"\x85\x01\n\x12OrderPayoutRequest\x12\x1c\n\nrequest_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01\x12$\n\x04\x61rea\x18\x02 \x01(\tB\x16\xbaH\x13r\x11\x32\x0f^[1-9][0-9]{5}$\x12+\n\x05opter\x18\x03 \x01(\tB\x1c\xbaH\x19r\x17\x32\x15^[0-9A-Za-z_-]{1,32}$\"T\n\nPayoutLine\x12\x10\n\x08\x63laim_id\x18\x01 \x01(\t\x12\x0e\n\x06psn_no\x18\x02 \x01(\t\x12\x10\n\x08\x66und_fen\x18\x03 \x01(\x03\x12\x12\n\nfamily_fen\x18\x04 \x01(\x03\"\x82\x01\n\x13OrderPayoutResponse\x12\x17\n\x0fpayout_order_id\x18\x01 \x01(\t\x12/\n\x05lines\x18\x02 \x03(\x0b\x32 .gongji.settlement.v1.PayoutLine\x12\x11\n\ttotal_fen\x18\x03 \x01(\x03\x12\x0e\n\x06sha256\x18\x04 \x01(\x0c*\xdf\x01\n\nClaimState\x12\x1b\n\x17\x43LAIM_STATE_UNSPECIFIED\x10\x00\x12\x19\n\x15\x43LAIM_STATE_SUBMITTED\x10\x01\x12\x1b\n\x17\x43LAIM_STATE_SECOND_LOOK\x10\x02\x12\x16\n\x12\x43LAIM_STATE_PAYING\x10\x03\x12\x17\n\x13\x43LAIM_STATE_PAYABLE\x10\x04\x12\x17\n\x13\x43LAIM_STATE_ORDERED\x10\x05\x12\x17\n\x13\x43LAIM_STATE_REFUSED\x10\x06\x12\x19\n\x15\x43LAIM_STATE_NOT_TAKEN\x10\x07\x32\xda\x04\n\x0c\x43laimService\x12\x62\n\x0bSubmitClaim\x12(.gongji.settlement.v1.SubmitClaimRequest\x1a).gongji.settlement.v1.SubmitClaimResponse\x12Y\n\x08GetClaim\x12%.gongji.settlement.v1.GetClaimRequest\x1a&.gongji.settlement.v1.GetClaimResponse\x12_\n\nListClaims\x12\'.gongji.settlement.v1.ListClaimsRequest\x1a(.gongji.settlement.v1.ListClaimsResponse\x12\x62\n\x0b\x44\x65\x63ideClaim\x12(.gongji.settlement.v1.DecideClaimRequest\x1a).gongji.settlement.v1.DecideClaimResponse\x12\x62\n\x0b\x41ppealClaim\x12(.gongji.settlement.v1.AppealClaimRequest\x1a).gongji.settlement.v1.AppealClaimResponse\x12\x62\n\x0bOrderPayout\x12(.gongji.settlement.v1.OrderPayoutRequest\x1a).gongji.settlement.v1.OrderPayoutResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -52,6 +52,10 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_SUBMITCLAIMREQUEST'].fields_by_name['bill']._serialized_options = b'\272H\003\310\001\001'
   _globals['_SUBMITCLAIMREQUEST'].fields_by_name['documents']._loaded_options = None
   _globals['_SUBMITCLAIMREQUEST'].fields_by_name['documents']._serialized_options = b'\272H\007\222\001\004\010\001\020\036'
+  _globals['_SUBMITCLAIMREQUEST'].fields_by_name['care_on']._loaded_options = None
+  _globals['_SUBMITCLAIMREQUEST'].fields_by_name['care_on']._serialized_options = b'\272H r\0362\034^[0-9]{4}-[0-9]{2}-[0-9]{2}$'
+  _globals['_SUBMITCLAIMREQUEST'].fields_by_name['mdtrt_id']._loaded_options = None
+  _globals['_SUBMITCLAIMREQUEST'].fields_by_name['mdtrt_id']._serialized_options = b'\272H\031r\0272\025^[0-9A-Za-z_-]{0,30}$'
   _globals['_GETCLAIMREQUEST'].fields_by_name['claim_id']._loaded_options = None
   _globals['_GETCLAIMREQUEST'].fields_by_name['claim_id']._serialized_options = b'\272H\005r\003\260\001\001'
   _globals['_LISTCLAIMSREQUEST'].fields_by_name['area']._loaded_options = None
@@ -84,40 +88,40 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_ORDERPAYOUTREQUEST'].fields_by_name['area']._serialized_options = b'\272H\023r\0212\017^[1-9][0-9]{5}$'
   _globals['_ORDERPAYOUTREQUEST'].fields_by_name['opter']._loaded_options = None
   _globals['_ORDERPAYOUTREQUEST'].fields_by_name['opter']._serialized_options = b'\272H\031r\0272\025^[0-9A-Za-z_-]{1,32}$'
-  _globals['_CLAIMSTATE']._serialized_start=2398
-  _globals['_CLAIMSTATE']._serialized_end=2621
+  _globals['_CLAIMSTATE']._serialized_start=2597
+  _globals['_CLAIMSTATE']._serialized_end=2820
   _globals['_CLAIMDOCUMENT']._serialized_start=161
   _globals['_CLAIMDOCUMENT']._serialized_end=315
   _globals['_SUBMITCLAIMREQUEST']._serialized_start=318
-  _globals['_SUBMITCLAIMREQUEST']._serialized_end=623
-  _globals['_SUBMITCLAIMRESPONSE']._serialized_start=625
-  _globals['_SUBMITCLAIMRESPONSE']._serialized_end=690
-  _globals['_CLAIMDECISION']._serialized_start=692
-  _globals['_CLAIMDECISION']._serialized_end=805
-  _globals['_CLAIM']._serialized_start=808
-  _globals['_CLAIM']._serialized_end=1177
-  _globals['_GETCLAIMREQUEST']._serialized_start=1179
-  _globals['_GETCLAIMREQUEST']._serialized_end=1224
-  _globals['_GETCLAIMRESPONSE']._serialized_start=1226
-  _globals['_GETCLAIMRESPONSE']._serialized_end=1288
-  _globals['_LISTCLAIMSREQUEST']._serialized_start=1291
-  _globals['_LISTCLAIMSREQUEST']._serialized_end=1478
-  _globals['_LISTCLAIMSRESPONSE']._serialized_start=1480
-  _globals['_LISTCLAIMSRESPONSE']._serialized_end=1570
-  _globals['_DECIDECLAIMREQUEST']._serialized_start=1573
-  _globals['_DECIDECLAIMREQUEST']._serialized_end=1786
-  _globals['_DECIDECLAIMRESPONSE']._serialized_start=1788
-  _globals['_DECIDECLAIMRESPONSE']._serialized_end=1853
-  _globals['_APPEALCLAIMREQUEST']._serialized_start=1855
-  _globals['_APPEALCLAIMREQUEST']._serialized_end=1973
-  _globals['_APPEALCLAIMRESPONSE']._serialized_start=1975
-  _globals['_APPEALCLAIMRESPONSE']._serialized_end=2040
-  _globals['_ORDERPAYOUTREQUEST']._serialized_start=2043
-  _globals['_ORDERPAYOUTREQUEST']._serialized_end=2176
-  _globals['_PAYOUTLINE']._serialized_start=2178
-  _globals['_PAYOUTLINE']._serialized_end=2262
-  _globals['_ORDERPAYOUTRESPONSE']._serialized_start=2265
-  _globals['_ORDERPAYOUTRESPONSE']._serialized_end=2395
-  _globals['_CLAIMSERVICE']._serialized_start=2624
-  _globals['_CLAIMSERVICE']._serialized_end=3226
+  _globals['_SUBMITCLAIMREQUEST']._serialized_end=725
+  _globals['_SUBMITCLAIMRESPONSE']._serialized_start=727
+  _globals['_SUBMITCLAIMRESPONSE']._serialized_end=792
+  _globals['_CLAIMDECISION']._serialized_start=794
+  _globals['_CLAIMDECISION']._serialized_end=907
+  _globals['_CLAIM']._serialized_start=910
+  _globals['_CLAIM']._serialized_end=1336
+  _globals['_GETCLAIMREQUEST']._serialized_start=1338
+  _globals['_GETCLAIMREQUEST']._serialized_end=1383
+  _globals['_GETCLAIMRESPONSE']._serialized_start=1385
+  _globals['_GETCLAIMRESPONSE']._serialized_end=1447
+  _globals['_LISTCLAIMSREQUEST']._serialized_start=1450
+  _globals['_LISTCLAIMSREQUEST']._serialized_end=1637
+  _globals['_LISTCLAIMSRESPONSE']._serialized_start=1639
+  _globals['_LISTCLAIMSRESPONSE']._serialized_end=1729
+  _globals['_DECIDECLAIMREQUEST']._serialized_start=1732
+  _globals['_DECIDECLAIMREQUEST']._serialized_end=1985
+  _globals['_DECIDECLAIMRESPONSE']._serialized_start=1987
+  _globals['_DECIDECLAIMRESPONSE']._serialized_end=2052
+  _globals['_APPEALCLAIMREQUEST']._serialized_start=2054
+  _globals['_APPEALCLAIMREQUEST']._serialized_end=2172
+  _globals['_APPEALCLAIMRESPONSE']._serialized_start=2174
+  _globals['_APPEALCLAIMRESPONSE']._serialized_end=2239
+  _globals['_ORDERPAYOUTREQUEST']._serialized_start=2242
+  _globals['_ORDERPAYOUTREQUEST']._serialized_end=2375
+  _globals['_PAYOUTLINE']._serialized_start=2377
+  _globals['_PAYOUTLINE']._serialized_end=2461
+  _globals['_ORDERPAYOUTRESPONSE']._serialized_start=2464
+  _globals['_ORDERPAYOUTRESPONSE']._serialized_end=2594
+  _globals['_CLAIMSERVICE']._serialized_start=2823
+  _globals['_CLAIMSERVICE']._serialized_end=3425
 # @@protoc_insertion_point(module_scope)

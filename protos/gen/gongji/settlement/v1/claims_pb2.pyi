@@ -99,15 +99,21 @@ class SubmitClaimRequest(_message.Message):
     INVOICE_NO_FIELD_NUMBER: _builtins.int
     BILL_FIELD_NUMBER: _builtins.int
     DOCUMENTS_FIELD_NUMBER: _builtins.int
+    CARE_ON_FIELD_NUMBER: _builtins.int
+    MDTRT_ID_FIELD_NUMBER: _builtins.int
     request_id: _builtins.str
     psn_no: _builtins.str
     """Whose bill it was, and who is paid."""
     fixmedins_code: _builtins.str
     invoice_no: _builtins.str
     """票据号码; letters large, nothing between them, so that one paper has one number."""
+    care_on: _builtins.str
+    """The day of the bill (Asia/Shanghai); its year's deductible and ceilings count."""
+    mdtrt_id: _builtins.str
+    """就诊ID, where the papers have it."""
     @_builtins.property
     def bill(self) -> _settlement_pb2.Bill:
-        """As the papers say; what funds pay is the officer's to say."""
+        """As the papers say; what funds pay is computed, or the officer's to say."""
 
     @_builtins.property
     def documents(self) -> _containers.RepeatedCompositeFieldContainer[Global___ClaimDocument]: ...
@@ -120,10 +126,12 @@ class SubmitClaimRequest(_message.Message):
         invoice_no: _builtins.str = ...,
         bill: _settlement_pb2.Bill | None = ...,
         documents: _abc.Iterable[Global___ClaimDocument] | None = ...,
+        care_on: _builtins.str = ...,
+        mdtrt_id: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["bill", b"bill"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["bill", b"bill", "documents", b"documents", "fixmedins_code", b"fixmedins_code", "invoice_no", b"invoice_no", "psn_no", b"psn_no", "request_id", b"request_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["bill", b"bill", "care_on", b"care_on", "documents", b"documents", "fixmedins_code", b"fixmedins_code", "invoice_no", b"invoice_no", "mdtrt_id", b"mdtrt_id", "psn_no", b"psn_no", "request_id", b"request_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -196,6 +204,9 @@ class Claim(_message.Message):
     DECISIONS_FIELD_NUMBER: _builtins.int
     PAYOUT_ORDER_ID_FIELD_NUMBER: _builtins.int
     SUBMITTED_TIME_FIELD_NUMBER: _builtins.int
+    CARE_ON_FIELD_NUMBER: _builtins.int
+    ACT_PAY_DEDC_FIELD_NUMBER: _builtins.int
+    HIFP_PAY_FIELD_NUMBER: _builtins.int
     claim_id: _builtins.str
     psn_no: _builtins.str
     fixmedins_code: _builtins.str
@@ -212,6 +223,12 @@ class Claim(_message.Message):
     """What the claimant objected; empty if he did not."""
     payout_order_id: _builtins.str
     """Empty until it is in one."""
+    care_on: _builtins.str
+    """yyyy-MM-dd."""
+    act_pay_dedc: _builtins.int
+    """As approved, or by the first officer; 0 before."""
+    hifp_pay: _builtins.int
+    """As before."""
     @_builtins.property
     def decisions(self) -> _containers.RepeatedCompositeFieldContainer[Global___ClaimDecision]:
         """In order."""
@@ -234,10 +251,13 @@ class Claim(_message.Message):
         decisions: _abc.Iterable[Global___ClaimDecision] | None = ...,
         payout_order_id: _builtins.str = ...,
         submitted_time: _timestamp_pb2.Timestamp | None = ...,
+        care_on: _builtins.str = ...,
+        act_pay_dedc: _builtins.int = ...,
+        hifp_pay: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["submitted_time", b"submitted_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["appeal", b"appeal", "area", b"area", "claim_id", b"claim_id", "decisions", b"decisions", "family_pay_fen", b"family_pay_fen", "fixmedins_code", b"fixmedins_code", "fund_pay_sumamt", b"fund_pay_sumamt", "invoice_no", b"invoice_no", "medfee_sumamt", b"medfee_sumamt", "payout_order_id", b"payout_order_id", "psn_no", b"psn_no", "state", b"state", "submitted_time", b"submitted_time"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["act_pay_dedc", b"act_pay_dedc", "appeal", b"appeal", "area", b"area", "care_on", b"care_on", "claim_id", b"claim_id", "decisions", b"decisions", "family_pay_fen", b"family_pay_fen", "fixmedins_code", b"fixmedins_code", "fund_pay_sumamt", b"fund_pay_sumamt", "hifp_pay", b"hifp_pay", "invoice_no", b"invoice_no", "medfee_sumamt", b"medfee_sumamt", "payout_order_id", b"payout_order_id", "psn_no", b"psn_no", "state", b"state", "submitted_time", b"submitted_time"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -355,7 +375,9 @@ class DecideClaimRequest(_message.Message):
     cause: _builtins.str
     """Told to the claimant; names nobody else."""
     act_pay_dedc: _builtins.int
-    """Of an approval where the area's policy has no benefit table: what the pooled fund pays."""
+    """Of an approval: what the pooled fund pays, where the area's policy has no benefit table; left out: nothing. Where it has
+    one they are computed, and may be left out; what is stated must be what is computed.
+    """
     hifp_pay: _builtins.int
     def __init__(
         self,
@@ -364,14 +386,21 @@ class DecideClaimRequest(_message.Message):
         opter: _builtins.str = ...,
         approve: _builtins.bool = ...,
         cause: _builtins.str = ...,
-        act_pay_dedc: _builtins.int = ...,
-        hifp_pay: _builtins.int = ...,
+        act_pay_dedc: _builtins.int | None = ...,
+        hifp_pay: _builtins.int | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_act_pay_dedc", b"_act_pay_dedc", "_hifp_pay", b"_hifp_pay", "act_pay_dedc", b"act_pay_dedc", "hifp_pay", b"hifp_pay"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["act_pay_dedc", b"act_pay_dedc", "approve", b"approve", "cause", b"cause", "claim_id", b"claim_id", "hifp_pay", b"hifp_pay", "opter", b"opter"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_act_pay_dedc", b"_act_pay_dedc", "_hifp_pay", b"_hifp_pay", "act_pay_dedc", b"act_pay_dedc", "approve", b"approve", "cause", b"cause", "claim_id", b"claim_id", "hifp_pay", b"hifp_pay", "opter", b"opter"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    _WhichOneofReturnType__act_pay_dedc: _TypeAlias = _typing.Literal["act_pay_dedc"]  # noqa: Y015
+    _WhichOneofArgType__act_pay_dedc: _TypeAlias = _typing.Literal["_act_pay_dedc", b"_act_pay_dedc"]  # noqa: Y015
+    _WhichOneofReturnType__hifp_pay: _TypeAlias = _typing.Literal["hifp_pay"]  # noqa: Y015
+    _WhichOneofArgType__hifp_pay: _TypeAlias = _typing.Literal["_hifp_pay", b"_hifp_pay"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__act_pay_dedc) -> _WhichOneofReturnType__act_pay_dedc | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__hifp_pay) -> _WhichOneofReturnType__hifp_pay | None: ...
 
 Global___DecideClaimRequest: _TypeAlias = DecideClaimRequest  # noqa: Y015
 
