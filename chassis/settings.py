@@ -7,7 +7,6 @@ capitals. No file is read.
 from __future__ import annotations
 
 import os
-import re
 import sys
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
@@ -19,13 +18,12 @@ from pydantic import AfterValidator, Field, FilePath, ValidationError, Validatio
 from pydantic_core import PydanticUndefined
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from chassis.addresses import PORT_MAX, is_address
+from chassis.addresses import PORT_MAX, has_possible_ports, is_address
 from chassis.faults import SPEC_PATTERN
 from kernel.failures import Failure
 
 PREFIX: Final = "GONGJI_"
 EXIT_BAD_SETTINGS: Final = 2
-_PORT_AT_END: Final = re.compile(r":([0-9]+)$")
 
 
 def _checked_listen(text: str) -> str:
@@ -48,11 +46,8 @@ def _checked_nats(url: str) -> str:
 
 
 def _checked_ports(url: str) -> str:
-    """Several hosts may stand in one URL; what is no number there is the driver's to judge."""
-    for host in urlsplit(url).netloc.rpartition("@")[2].split(","):
-        port = _PORT_AT_END.search(host)
-        if port is not None and not 0 < int(port[1]) <= PORT_MAX:
-            raise ValueError(f"has a port that is not between 1 and {PORT_MAX}")
+    if not has_possible_ports(url):
+        raise ValueError(f"has a port that is not between 1 and {PORT_MAX}")
     return url
 
 

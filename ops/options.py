@@ -45,7 +45,7 @@ def places_of(data: Path, coordinator: str | None, ledgers: str | None, areas: s
         give_up(problem)
 
 
-def checked_address(text: str) -> str:
+def checked_address(text: str | None) -> str | None:
     """HOST:PORT as it was given, or nothing; anything else ends the command with 2."""
     if text and not is_address(text):
         raise typer.BadParameter(f"must be HOST:PORT, the port between 1 and {PORT_MAX}")
@@ -58,6 +58,11 @@ def print_json(document: object) -> None:
 
 
 def give_up(problem: object) -> NoReturn:
-    """Ends the command: it could not run, and the problem says why."""
+    """Ends the command: it could not run, and the problem says why; a refusal by its name and its text."""
+    from chassis.rpc.catalogue import texts_of  # noqa: PLC0415  So that every other command starts without it.
+    from kernel.failures import Failure  # noqa: PLC0415  As above.
+
+    if isinstance(problem, Failure):
+        problem = f"{problem}: {texts_of(problem.reason).en}"
     sys.stderr.write(f"gongji: {problem}\n")
     raise typer.Exit(EXIT_CANNOT_RUN)

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
+from chassis.addresses import PORT_MAX, has_possible_ports
 from ops.embedded.runtime import read_running
 
 SETTLEMENT_DATABASE: Final = "gongji_settlement"
@@ -39,6 +40,9 @@ def find_places(
             raise ValueError("--coordinator needs --ledgers with {area} in it, and --areas")
         if rooms is not None and "{room}" not in rooms:
             raise ValueError("--rooms needs {room} in it")
+        for option, url in (("--coordinator", coordinator), ("--ledgers", ledgers), ("--rooms", rooms or "")):
+            if not has_possible_ports(url):
+                raise ValueError(f"{option} has a port that is not between 1 and {PORT_MAX}")
         return Places(
             coordinator,
             {area: ledgers.replace("{area}", area) for area in named},

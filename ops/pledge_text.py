@@ -41,8 +41,10 @@ def register(
         text = file.read_bytes().decode("utf-8")
         place = address or address_of("family", data)
         digest = asyncio.run(_register(text, version, language, place, caller=operator_of(operator)))
-    except (OSError, ValueError) as problem:
-        give_up(problem)
+    except UnicodeDecodeError:
+        give_up(f"{file} is no text in UTF-8")
+    except OSError as problem:
+        give_up(f"{file} cannot be read: {problem.strerror}")
     except Failure as problem:
         give_up(f"the family service refused: {problem}")
     sys.stdout.write(f"{digest.hex()}\n")

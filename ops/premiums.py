@@ -213,10 +213,7 @@ def _asked(
 
     try:
         return asyncio.run(talk())
-    except Failure as failure:
-        told = "".join(f", {name}: {value}" for name, value in sorted(failure.metadata.items()))
-        give_up(f"{failure.reason}{told}")
-    except (PeerError, OSError, TimeoutError) as problem:
+    except (Failure, PeerError, OSError, TimeoutError) as problem:
         give_up(problem)
 
 

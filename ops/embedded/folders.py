@@ -76,8 +76,11 @@ class DataFolder:
     def at(cls, path: Path) -> DataFolder:
         """Opens the folder, or makes it; CannotStart if it is someone else's or full of other things."""
         path = path.resolve()
-        if not path.exists():
-            _made(path)
+        try:
+            if not path.exists():
+                _made(path)
+        except OSError as problem:
+            raise CannotStart(f"{path} cannot be made: {problem.strerror}. Choose another data folder.") from None
         if not path.is_dir():
             raise CannotStart(f"{path} is not a folder. Choose another data folder.")
         if path.stat().st_uid != os.geteuid():

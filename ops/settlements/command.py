@@ -49,7 +49,7 @@ def explain(
     Exit code 0: it agrees; 1: it does not; 2: nothing can be derived, as its inputs were not kept or nobody knows it.
     """
     from chassis.db import DRIVER_ERRORS  # noqa: PLC0415  So that every other command starts without it.
-    from ops.payments.databases import opened  # noqa: PLC0415  As above.
+    from ops.payments.databases import described, opened  # noqa: PLC0415  As above.
     from ops.payments.story import UnknownPaymentError  # noqa: PLC0415  As above.
     from ops.settlements.explaining import NotExplainedError, explained  # noqa: PLC0415  As above.
 
@@ -59,8 +59,10 @@ def explain(
 
     try:
         told = asyncio.run(read(places_of(data, coordinator, ledgers, areas, None)))
-    except (UnknownPaymentError, NotExplainedError, *DRIVER_ERRORS) as problem:
+    except (UnknownPaymentError, NotExplainedError) as problem:
         give_up(problem)
+    except DRIVER_ERRORS as problem:
+        give_up(f"the settlement database could not be read: {described(problem)}")
     if as_json:
         print_json(told.as_json())
     else:

@@ -11,7 +11,17 @@ from typing import TYPE_CHECKING, Annotated, Final, NamedTuple
 
 import typer
 
-from ops.options import EXIT_CANNOT_RUN, HERE, AllAreas, Coordinator, Data, Ledgers, give_up, print_json
+from ops.options import (
+    EXIT_CANNOT_RUN,
+    HERE,
+    AllAreas,
+    Coordinator,
+    Data,
+    Ledgers,
+    checked_address,
+    give_up,
+    print_json,
+)
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -40,7 +50,8 @@ def verify(
     ] = 60,
     rounds: Annotated[int | None, typer.Option(help="With --watch: end after so many rounds.", min=1)] = None,
     metrics: Annotated[
-        str | None, typer.Option(help="With --watch: serve Prometheus metrics here, as 0.0.0.0:9100.")
+        str | None,
+        typer.Option(callback=checked_address, help="With --watch: serve Prometheus metrics here, as 0.0.0.0:9100."),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the report as JSON; a line for each round.")] = False,
 ) -> None:
@@ -51,6 +62,7 @@ def verify(
     # Imported here so that every other command starts without them.
     from chassis.db import DRIVER_ERRORS  # noqa: PLC0415  As above.
     from ops.embedded.processes import CannotStart  # noqa: PLC0415  As above.
+    from ops.payments.databases import described  # noqa: PLC0415  As above.
     from ops.places import find_places  # noqa: PLC0415  As above.
     from ops.verify.anchor import read_anchors  # noqa: PLC0415  As above.
     from ops.verify.run import Audit  # noqa: PLC0415  As above.
@@ -58,12 +70,17 @@ def verify(
     try:
         places = find_places(data=data, coordinator=coordinator, ledgers=ledgers, areas=areas)
         audit = Audit(places, journal or (), {} if anchor is None else read_anchors(anchor))
+    except (CannotStart, OSError, ValueError) as problem:
+        give_up(problem)
+    try:
         if watch:
             pace = _Pace(every, whole_every, rounds, metrics)
             raise typer.Exit(_watched(audit, pace, anchor, as_json=as_json))
         report = asyncio.run(audit.round())
-    except (CannotStart, *DRIVER_ERRORS, ValueError) as problem:
+    except ValueError as problem:
         give_up(problem)
+    except DRIVER_ERRORS as problem:
+        give_up(f"the settlement database could not be read: {described(problem)}")
     _keep_heads(anchor, audit, report)
     if as_json:
         print_json(report.as_json())
