@@ -206,6 +206,30 @@ async def test_what_two_have_frozen_is_free_once_both_have_let_go(town: Town) ->
     assert said_to_owner == [("COURT_ORDER", True), ("FRAUD_SUSPECTED", True), ("FRAUD_SUSPECTED", False)]
 
 
+async def test_a_sanction_and_a_freeze_end_each_by_itself(town: Town) -> None:
+    """A funder under both gives nothing until both are over, whichever ends first."""
+    now = datetime.now(UTC)
+    period = (now - timedelta(days=1), now + timedelta(days=100))
+    for frozen_first in (True, False):
+        patient, funder = await town.person(past=100), await town.person(past=1_000)
+        await town.bind(funder, patient, URUMQI, order=1)
+
+        async def left_out(patient: str = patient) -> list[str]:
+            answer = await town.desk.PreSettle(town.presented(patient, 500), timeout=CALL_S)
+            return [skipped.reason for skipped in answer.plan.skipped]
+
+        await town.tell(said.person(funder, ("310", URUMQI, "1"), version=2, sanctions=[period]))
+        await town.set_frozen(funder, URUMQI, frozen=True)
+        assert await left_out() == ["SANCTIONED"]
+        if frozen_first:
+            await town.set_frozen(funder, URUMQI, frozen=False)
+            assert await left_out() == ["SANCTIONED"]
+        await town.tell(said.person(funder, ("310", URUMQI, "1"), version=3))
+        assert await left_out() == ([] if frozen_first else ["FROZEN"])
+        await town.set_frozen(funder, URUMQI, frozen=False)
+        assert await left_out() == []
+
+
 async def test_an_account_that_is_not_there_cannot_be_frozen(town: Town) -> None:
     """ACCOUNT_NOT_FOUND, and the same request again says the same."""
     request = pb.FreezeAccountRequest(
