@@ -13,6 +13,7 @@ import asyncpg
 
 from chassis import telemetry
 from chassis.db import Database
+from chassis.faults import fault_point
 from kernel.failures import Failure, Kind
 from services.settlement.domain.clearing import Period, Position, check_runnable, net_positions, under_way_failure
 from services.settlement.saga.restoring import restoring_failure
@@ -48,8 +49,10 @@ async def run(database: Database, *, period: Period, carry_reason: str, run_by: 
             if found is not None:
                 return Ran(found, existed=True)
             written = await _written(connection, period, carry_reason, run_by, old_writes=old_writes)
+            fault_point("settlement.clearing.before_commit")
     except asyncpg.LockNotAvailableError:
         raise under_way_failure() from None
+    fault_point("settlement.clearing.after_commit")
     _log.info("a period is cleared", period=str(period), lines=written.lines_count, payments=written.payments_count)
     return Ran(written, existed=False)
 

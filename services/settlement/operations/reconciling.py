@@ -15,6 +15,7 @@ from uuid import UUID
 
 from chassis import telemetry
 from chassis.db import Database
+from chassis.faults import fault_point
 from kernel.failures import Failure, Kind
 from kernel.ids import FixmedinsCode
 from kernel.values import value
@@ -180,7 +181,10 @@ async def resolve_difference(books: Books, *, difference_id: UUID, decision: Dec
         if not check_decision(found.state, found.decision, decision):
             return found
         await kept.decide(connection, difference_id, decision, now=now)
-        return await _locked(connection, difference_id)
+        decided = await _locked(connection, difference_id)
+        fault_point("settlement.difference.before_commit")
+    fault_point("settlement.difference.after_commit")
+    return decided
 
 
 async def forget(books: Books) -> int:
@@ -232,8 +236,10 @@ async def _receive(books: Books, upload: Upload, rows_cnt: int, parts: AsyncIter
             raise _count_differs(rows_cnt, count)
         for row in rows:
             digest.update(digest_part(row))
+        fault_point("settlement.reconcile_rows.before_commit")
         async with books.database.driver_connection() as connection:
             await store.put_rows(connection, upload, numbered)
+        fault_point("settlement.reconcile_rows.after_commit")
     if count < rows_cnt:
         raise _count_differs(rows_cnt, count)
     return digest.digest()
@@ -252,6 +258,8 @@ async def _compare_theirs(books: Books, upload: Upload, now: datetime) -> None:
             page = await store.rows_beside_ours(connection, upload, after=after)
             found = [difference_of(row.record_id, row.theirs, row.ours, day=upload.day) for row in page]
             await _keep(books, connection, upload, [each for each in found if each is not None], now)
+            fault_point("settlement.reconcile_theirs.before_commit")
+        fault_point("settlement.reconcile_theirs.after_commit")
         if len(page) < store.PAGE_MAX:
             return
         after = page[-1].row_no
@@ -267,6 +275,8 @@ async def _look_for_missing(books: Books, upload: Upload, period: Period, now: d
             page = await store.page_of_books(connection, upload.fixmedins_code, after=after, until=until)
             lacking = await store.missing_of(connection, page.payment_ids, upload_id=upload.upload_id)
             await _keep(books, connection, upload, [missing(record_id, ours) for record_id, ours in lacking], now)
+            fault_point("settlement.reconcile_ours.before_commit")
+        fault_point("settlement.reconcile_ours.after_commit")
         count += len(page.payment_ids)
         after = page.after
     return count
@@ -303,5 +313,7 @@ async def _finish(
             connection, upload, digest=digest, ours_cnt=ours_cnt, compared_at=now, kept=books.kept
         )
         counts = await kept.counts(connection, upload.fixmedins_code, upload.day)
+        fault_point("settlement.reconcile_finish.before_commit")
+    fault_point("settlement.reconcile_finish.after_commit")
     _log.info("a day is compared", upload_id=str(upload.upload_id), theirs=theirs_cnt, ours=ours_cnt)
     return Compared(upload.upload_id, theirs_cnt, ours_cnt, counts, existed, now)

@@ -19,6 +19,7 @@ from tests.fault.matrix.bills import (
     Revocations,
     UnseenRequests,
 )
+from tests.fault.matrix.books import Reconcile, Resolve
 from tests.fault.matrix.cells import Cell, Nats
 from tests.fault.matrix.endings import MoveAccount, MoveLeft
 from tests.fault.matrix.hearing import Hearing, LosingStream, StartingAnew
@@ -73,6 +74,8 @@ ACTS: Final[Mapping[Act, Callable[[Scene], Playing]]] = {
     Act.TRANSFER: Transfer,
     Act.PAY_PREMIUM: PayPremium,
     Act.REVOKE_PREMIUM: RevokePremium,
+    Act.RECONCILE: Reconcile,
+    Act.RESOLVE: Resolve,
     Act.MOVE_WALLET: MoveWallet,
     Act.MOVE_ACCOUNT: MoveAccount,
     Act.MOVE_LEFT: MoveLeft,

@@ -43,6 +43,10 @@ class Act(Enum):
     PAY_PREMIUM = "pay-premium"
     """A relative's premium, out of an account in the far area."""
     REVOKE_PREMIUM = "revoke-premium"
+    RECONCILE = "reconcile"
+    """An institution's rows of a day (3202) are compared with ours."""
+    RESOLVE = "resolve"
+    """An officer settles what differs."""
     MOVE_WALLET = "move-wallet"
     """A wallet is used in another area, and its money follows."""
     MOVE_ACCOUNT = "move-account"
@@ -147,6 +151,20 @@ _COORDINATOR: Final[Mapping[Act, Mapping[str, str]]] = {
         "settlement.charge_refund.before_commit": "settlement.charge_refund.after_commit",
         "settlement.charge_refund.after_commit": "settlement.credit.after_reply",
         "settlement.credit.before_send": "settlement.credit.after_reply",
+    },
+    Act.RECONCILE: {
+        "settlement.reconcile_rows.before_commit": "settlement.reconcile_rows.after_commit",
+        "settlement.reconcile_rows.after_commit": "settlement.reconcile_theirs.before_commit",
+        "settlement.reconcile_theirs.before_commit": "settlement.reconcile_theirs.after_commit",
+        "settlement.reconcile_theirs.after_commit": "settlement.reconcile_ours.before_commit",
+        "settlement.reconcile_ours.before_commit": "settlement.reconcile_ours.after_commit",
+        "settlement.reconcile_ours.after_commit": "settlement.reconcile_finish.before_commit",
+        "settlement.reconcile_finish.before_commit": "settlement.reconcile_finish.after_commit",
+        "settlement.reconcile_finish.after_commit": "settlement.reconcile_finish.before_commit",
+    },
+    Act.RESOLVE: {
+        "settlement.difference.before_commit": "settlement.difference.after_commit",
+        "settlement.difference.after_commit": BEFORE,
     },
     Act.MOVE_WALLET: {
         "settlement.wallet_area.before_commit": "settlement.wallet_area.after_commit",

@@ -110,20 +110,12 @@ WITHOUT_POINTS: Final[Mapping[str, str]] = {
     "services/settlement/operations/projecting.py _note_heard": "notes how recently identity was heard, by the clock",
     "services/settlement/operations/projecting.py begin_anew": "identity is asked from the beginning, by the clock",
     "services/settlement/operations/projecting.py _forget_some": "as before, and the same in any number",
-    "services/settlement/operations/clearing.py run": "one transaction that an officer asks for again; test_runs.py",
     "services/settlement/operations/premiums.py set_tariff": "one row without a message; the officer sets it again",
     "services/settlement/operations/premiums.py file_payer": "as before, under the same request",
     "services/settlement/operations/premiums.py end_filing": "as before",
     "services/settlement/operations/refusing.py tell": "one event without a change beside it; a refused request again",
     "chassis/outbox.py purge": "deletes what is a week old, by the clock",
     "chassis/inbox.py _purge": "deletes what is 15 days old, by the clock",
-    # The same rows sent again do the same, and no money depends on them; test_reconciliation.py cuts them off.
-    "services/settlement/operations/reconciling.py _receive": "rows that nobody compares are purged by the clock",
-    "services/settlement/operations/reconciling.py reconcile_rows": "as before",
-    "services/settlement/operations/reconciling.py _compare_theirs": "as before",
-    "services/settlement/operations/reconciling.py _look_for_missing": "as before",
-    "services/settlement/operations/reconciling.py _finish": "as before; the day counts as compared with the last one",
-    "services/settlement/operations/reconciling.py resolve_difference": "one statement; decided again it is the same",
     "services/settlement/operations/reconciling.py forget": "deletes what is kept no longer, by the clock",
     # Elsewhere.
     "services/settlement/ledger/recovery.py _call_for_unknown": "only after a restore, whose drills have their tests",
@@ -137,6 +129,8 @@ WITHOUT_POINTS: Final[Mapping[str, str]] = {
 """Where something is committed or sent without fault points of its own, and why that is right."""
 
 WITHOUT_CELLS: Final[Mapping[str, str]] = {
+    "settlement.clearing.before_commit": "no month of its worlds is over; clearing/test_killed.py has it",
+    "settlement.clearing.after_commit": "as before",
     "ledger.charge.before_commit": "carried out by `gongji restore` itself, never by the ledger's process",
     "ledger.charge.after_commit": "as before",
     "ledger.release_suspense.before_commit": "carried out by the operator's command itself, as before",
