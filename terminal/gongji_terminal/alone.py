@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 from typing import Final
 
@@ -19,16 +19,21 @@ class Busy(Exception):  # noqa: N818  It says what is the case.
     """Another command works with this journal."""
 
 
+class CannotLock(Exception):  # noqa: N818  As above.
+    """The lock's file cannot be used; nothing was sent."""
+
+
 @contextmanager
 def alone_with(journal: Path, *, wait_s: float = WAIT_S) -> Iterator[None]:
-    """Nobody else moves money with this journal inside; Busy if somebody still does after ``wait_s``."""
+    """Nobody else moves money with this journal inside; Busy if somebody still does after ``wait_s``. CannotLock."""
     file = journal.resolve()  # Whoever comes by a link meets those who do not.
     path = file.with_name(file.name + ".lock")
-    with closing(sqlite3.connect(path, timeout=wait_s, isolation_level=None)) as connection:
+    with ExitStack() as stack:
         try:
+            connection = stack.enter_context(closing(sqlite3.connect(path, timeout=wait_s, isolation_level=None)))
             connection.execute("BEGIN EXCLUSIVE")
-        except sqlite3.OperationalError as error:
-            if error.sqlite_errorcode != sqlite3.SQLITE_BUSY:
-                raise
-            raise Busy from None
+        except sqlite3.DatabaseError as error:
+            if error.sqlite_errorcode == sqlite3.SQLITE_BUSY:
+                raise Busy from None
+            raise CannotLock(f"{path} cannot be used as a lock: {error}") from None
         yield

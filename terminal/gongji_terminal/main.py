@@ -15,7 +15,7 @@ from contextlib import suppress
 from typing import Any, Final, NoReturn
 
 from gongji_terminal import config as settings
-from gongji_terminal.alone import Busy
+from gongji_terminal.alone import Busy, CannotLock
 from gongji_terminal.commands import closing_day, looking, paying, resuming, setting_up, simulating, visiting
 from gongji_terminal.commands.session import Exit, Run, Wrong, refused, session, unanswered
 from gongji_terminal.failures import TerminalRefusal, Unanswered
@@ -88,7 +88,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     voice = Voice(language=_language(given, None), as_json=getattr(given, "as_json", False))
     try:
         return int(_done(given, voice))
-    except (Wrong, settings.ConfigWrong, Busy, TerminalRefusal, Unanswered, sqlite3.Error, KeyboardInterrupt) as end:
+    except (Wrong, settings.ConfigWrong, CannotLock, Busy) as end:
+        return int(_ended(voice, end))
+    except (TerminalRefusal, Unanswered, sqlite3.Error, KeyboardInterrupt) as end:
         return int(_ended(voice, end))
     except Exception as unforeseen:  # noqa: BLE001  A traceback ends with 1, which says that nothing was taken.
         return int(_cut_short(given, unforeseen))

@@ -66,7 +66,7 @@ async def _reconcile(at: Session, arguments: argparse.Namespace) -> Exit:
     day: date = arguments.day
     for file in arguments.journals:
         if not file.is_file():
-            raise Wrong(f"{file} is not there")
+            raise Wrong(f"{file} is no file")
     async with AsyncExitStack() as stack:
         others = [await stack.enter_async_context(opened_journal(file)) for file in arguments.journals]
         await _warn(at, [at.journal, *others])

@@ -18,6 +18,7 @@ from gongji_terminal.failures import TerminalRefusal, Unanswered
 from gongji_terminal.journal import PLAN_NAMED_MIN, Entry, EntryState, PlanAsked, ShownPlan
 
 MSGID: Final = re.compile(r"[HP][1-9][0-9]{10}[0-9]{18}")
+SETL_ID: Final = re.compile("[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE)
 ENDING: Final = re.compile(f"[0-9a-f-]{{{PLAN_NAMED_MIN},36}}")
 REVERSIBLE: Final = [infno for care in Care for infno in (care.settle, care.revoke)]
 
@@ -108,6 +109,8 @@ async def _find_plan(at: Session, ending: str) -> ShownPlan:
 
 
 async def _revoke(at: Session, arguments: argparse.Namespace) -> Exit:
+    if not SETL_ID.fullmatch(arguments.setl_id):
+        raise Wrong(f"{arguments.setl_id} is no setl_id")
     with alone_with(at.config.journal):
         remark_on(at, await resume(at))
         back = await at.journal.taken_back_by(arguments.setl_id)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import resource
 import socket
 import stat
 import subprocess
@@ -223,3 +224,39 @@ def test_a_journal_behind_a_link_is_the_same_journal(tmp_path: Path) -> None:
     link.symlink_to(journal)
     with alone_with(journal), pytest.raises(Busy), alone_with(link, wait_s=0.1):
         pass
+
+
+@pytest.mark.parametrize("as_folder", [True, False])
+def test_a_lock_that_cannot_be_used_is_wrong(tmp_path: Path, *, as_folder: bool) -> None:
+    """Nothing was sent, so it is 2 and names the file; the journal is not blamed."""
+    lock = tmp_path / "journal.db.lock"
+    if as_folder:
+        lock.mkdir()
+    else:
+        lock.write_text("no database " * 100, encoding="utf-8")
+    done = ran(settings(tmp_path), "resume")
+    assert (done.returncode, done.stdout) == (2, b"")
+    assert f"{lock} cannot be used as a lock" in done.stderr.decode()
+
+
+def test_a_word_that_is_no_setl_id_is_not_sent(tmp_path: Path) -> None:
+    """`revoke` of it ends with 2, also where nobody could be asked."""
+    done = ran(settings(tmp_path), "revoke", "nonsense")
+    assert (done.returncode, done.stderr.decode()) == (2, "gongji-terminal: nonsense is no setl_id\n")
+
+
+def test_a_full_disk_takes_no_wish(tmp_path: Path) -> None:
+    """A reversal that cannot be written down is not called written; with room again it waits."""
+    file = settings(tmp_path)
+    words = ("reverse", "--later", "--infno", "2207", MSGID)
+    assert ran(file, "journal").returncode == 0
+    full = subprocess.run(  # noqa: S603  Our own module.
+        [sys.executable, "-m", "gongji_terminal", *words, "--config", str(file)],
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (4096, 4096)),
+        capture_output=True,
+        timeout=60,
+        check=False,
+    )
+    assert full.returncode in {2, 4}, full
+    assert b"Traceback" not in full.stderr
+    assert ran(file, *words).returncode == 0
