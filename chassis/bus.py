@@ -134,6 +134,7 @@ class Bus:
                 await asyncio.wait_for(self._connect_once(), CONNECT_TIMEOUT_S * 2)
             except (nats.errors.Error, OSError, TimeoutError) as error:
                 _log.warning("NATS is not reachable yet", problem=type(error).__name__)
+                self._leave_the_line()
                 await asyncio.sleep(RETRY_PAUSE_S)
             else:
                 return
@@ -163,6 +164,12 @@ class Bus:
         writer = getattr(self.client._transport, "_io_writer", None)  # noqa: SLF001  As said.
         if writer is not None:
             end_when_silent(writer.get_extra_info("socket"))
+
+    def _leave_the_line(self) -> None:
+        """Closes what an attempt to connect has left: nats-py forgets the socket of one that got no greeting."""
+        writer = getattr(self.client._transport, "_io_writer", None)  # noqa: SLF001  As above.
+        if writer is not None:
+            writer.close()
 
     async def close(self) -> None:
         """Takes no more requests, lets running handlers finish, sends what is buffered, and closes; all bounded."""
@@ -300,6 +307,8 @@ class Bus:
 
     async def _on_error(self, error: Exception) -> None:
         _log.warning("NATS reports an error", problem=type(error).__name__, detail=str(error)[:200])
+        if self.client._reconnection_task_future is not None and _ends_an_attempt(error):  # noqa: SLF001  As said.
+            self._leave_the_line()
 
     async def _on_disconnected(self) -> None:
         if not self.client.is_closed:
@@ -309,6 +318,11 @@ class Bus:
         _log.info("NATS is back")
         self._mind_the_line()
         self.reconnects += 1
+
+
+def _ends_an_attempt(error: Exception) -> bool:
+    """Whether a connection that is just being made fails by it; a subject that is refused us fails nothing else."""
+    return isinstance(error, OSError | nats.errors.Error) and "permissions" not in str(error).lower()
 
 
 def _stream_config(stream: Stream) -> StreamConfig:

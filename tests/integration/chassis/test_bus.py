@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import gc
+import os
+import signal
+import warnings
 
 import pytest
 
 from chassis import telemetry
-from chassis.bus import TIMEOUT_HEADER, Bus, BusRequest, Stream
+from chassis.bus import CONNECT_TIMEOUT_S, TIMEOUT_HEADER, Bus, BusRequest, Stream
 from chassis.deadlines import deadline_in, remaining_s
 from kernel.failures import Failure, Kind
 from ops.embedded.nats import EmbeddedNats
@@ -144,6 +148,26 @@ async def test_publishing_where_no_stream_listens_is_unavailable(bus: Bus) -> No
     with pytest.raises(Failure) as refused:
         await bus.publish(f"{bus.prefix}.event.nowhere.x", b"")
     assert refused.value == Failure(Kind.UNAVAILABLE, "BUS_UNAVAILABLE")
+
+
+async def test_attempts_to_come_back_leave_no_line_open(recwarn: pytest.WarningsRecorder) -> None:
+    """A server that stands still takes connections and greets nobody: each attempt's line is closed."""
+    warnings.simplefilter("always", ResourceWarning)  # Python tells of a line that was forgotten when it finds it.
+    server = EmbeddedNats(new_folder("nats-still"))
+    await server.start()
+    assert server.pid is not None
+    try:
+        async with Bus(server.url, name="patient") as bus:
+            os.kill(server.pid, signal.SIGSTOP)
+            await until(lambda: not bus.is_connected)
+            await asyncio.sleep(2.5 * CONNECT_TIMEOUT_S)  # So that some attempts have ended without a greeting.
+            os.kill(server.pid, signal.SIGCONT)
+            await until(lambda: bus.is_connected and bus.reconnects > 0)
+            gc.collect()
+    finally:
+        os.kill(server.pid, signal.SIGCONT)
+        await server.destroy()
+    assert [str(told.message) for told in recwarn if "StreamWriter" in str(told.message)] == []
 
 
 async def test_nats_may_come_late_go_and_come_back() -> None:
