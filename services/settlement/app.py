@@ -39,7 +39,7 @@ from services.settlement.api.returns import ReturnApi
 from services.settlement.api.settlement import SettlementApi
 from services.settlement.api.visits import VisitApi
 from services.settlement.api.wallets import WalletApi
-from services.settlement.clients import Identity, LedgerClient
+from services.settlement.clients import READ_TIMEOUT_S, Identity, LedgerClient
 from services.settlement.consumer import events, inquire
 from services.settlement.domain.lines import LinesRequired
 from services.settlement.domain.payment import RETENTION_DEFAULT
@@ -114,6 +114,13 @@ class Settings(ServiceSettings):
         le=600,
         description="How long the ledgers of a payment may take to vote before it is aborted.",
         examples=["8"],
+    )
+    balance_wait_s: float = Field(
+        default=READ_TIMEOUT_S,
+        gt=0,
+        le=60,
+        description="How long a ledger may take to tell balances before a plan is made without it.",
+        examples=["1"],
     )
     recovery_lease_s: float = Field(
         default=3.0,
@@ -199,7 +206,7 @@ async def serve(process: Process, settings: Settings, *, policies: FollowedFolde
 
     async with database.driver_connection() as connection:
         standing = await read_standing(connection)
-    ledgers = LedgerClient(bus, epoch=standing.epoch)
+    ledgers = LedgerClient(bus, epoch=standing.epoch, read_timeout_s=settings.balance_wait_s)
     shelf = PolicyShelf(policies.built)
     process.supervise("policies", policies.follow(shelf.exchange, poll_s=settings.policies_poll_s))
     lines_required, burials = LinesRequired(settings.lines_required), Burials(settings.tombstones_per_minute)

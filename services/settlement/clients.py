@@ -49,7 +49,7 @@ __all__ = [
 _log = logger("clients")
 
 READ_TIMEOUT_S: Final = 1.0
-"""A ledger that has not answered by then is left out of a plan (protocol, "A silent area")."""
+"""A ledger that has not answered by then is left out of a plan (protocol, "A silent area"), unless told otherwise."""
 COMMAND_TIMEOUT_S: Final = 2.0
 """After this a command counts as unanswered and is sent again by whoever needs it."""
 BATCH_SIZE_MAX: Final = 256
@@ -110,10 +110,18 @@ class Identity:
 class LedgerClient:
     """The ledgers of all areas, over NATS. A lost command or answer is None; whoever needs it sends it again."""
 
-    def __init__(self, bus: Bus, *, epoch: int, command_timeout_s: float = COMMAND_TIMEOUT_S) -> None:
+    def __init__(
+        self,
+        bus: Bus,
+        *,
+        epoch: int,
+        command_timeout_s: float = COMMAND_TIMEOUT_S,
+        read_timeout_s: float = READ_TIMEOUT_S,
+    ) -> None:
         self._bus = bus
         self.epoch = epoch
         self._command_timeout_s = command_timeout_s
+        self._read_timeout_s = read_timeout_s
         self._writes: dict[AdmDvs, Batcher[pb.Command, pb.Reply | None]] = {}
         self._confirms: dict[AdmDvs, Batcher[pb.Command, pb.Reply | None]] = {}
         self._reads: dict[AdmDvs, Batcher[pb.Command, pb.Reply | None]] = {}
@@ -139,7 +147,7 @@ class LedgerClient:
         authorisations: Sequence[AuthorisationId] = (),
         *,
         month: int = 0,
-        timeout_s: float = READ_TIMEOUT_S,
+        timeout_s: float | None = None,
     ) -> tuple[list[Balance], list[AuthorisationBalance]]:
         """Both in the order asked, with what ``month`` (yyyymm; 0 = none) took under the latter.
 
@@ -157,7 +165,7 @@ class LedgerClient:
     ) -> Statement:
         """A page of an account's statement; AREA_UNREACHABLE as above, ACCOUNT_NOT_FOUND from the ledger."""
         command = statement_command(psn_no, role, period=period, after_entry_no=after_entry_no, entries_max=entries_max)
-        told = statement_of(await self._read(area, command, READ_TIMEOUT_S))
+        told = statement_of(await self._read(area, command))
         if told is None:
             raise _unreachable(area)
         return told
@@ -169,11 +177,11 @@ class LedgerClient:
         for batcher in self._left:
             await batcher.close()
 
-    async def _read(self, area: AdmDvs, command: pb.Command, wait_s: float) -> pb.Reply:
-        reply = None
+    async def _read(self, area: AdmDvs, command: pb.Command, timeout_s: float | None = None) -> pb.Reply:
+        reply, wait_s = None, self._read_timeout_s if timeout_s is None else timeout_s
         try:
             async with asyncio.timeout(max(remaining_timeout_s(wait_s), 0)):
-                reply = await self._batcher(self._reads, area, READ_TIMEOUT_S).submit(command)
+                reply = await self._batcher(self._reads, area, self._read_timeout_s).submit(command)
         except TimeoutError:
             pass
         if reply is None:
