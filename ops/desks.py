@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 
-from chassis.rpc.client import channel
+from chassis.rpc.client import CALL_TIMEOUT_S, channel
 from gongji.family.v1 import family_pb2_grpc, groups_pb2_grpc, uses_pb2_grpc
 from gongji.identity.v1 import (
     attestations_pb2_grpc,
@@ -44,14 +44,17 @@ class Desks:
 
 
 @asynccontextmanager
-async def desks_at(address_of: Callable[[str], str], *, caller: Caller) -> AsyncIterator[Desks]:
+async def desks_at(
+    address_of: Callable[[str], str], *, caller: Caller, call_timeout_s: float = CALL_TIMEOUT_S
+) -> AsyncIterator[Desks]:
     """Opens a channel to each service, ``address_of`` its name, and closes them all at the end.
 
-    Every call says that it comes from ``caller``, which is kept with the look-ups it causes.
+    Every call says that it comes from ``caller``, which is kept with the look-ups it causes, and is given
+    ``call_timeout_s`` unless it names another.
     """
     async with AsyncExitStack() as stack:
         identity, family, settlement, notify = [
-            await stack.enter_async_context(channel(address_of(name), caller=caller))
+            await stack.enter_async_context(channel(address_of(name), caller=caller, call_timeout_s=call_timeout_s))
             for name in ("identity", "family", "settlement", "notify")
         ]
         yield Desks(

@@ -21,6 +21,7 @@ from ops.embedded.databases import Databases
 from ops.embedded.logs import Problem
 from ops.embedded.world import Service, Starting, World
 from tests.nursery import nursery
+from tests.patience import ROOMS_WAIT
 from tests.servers import (
     NATS_VARIABLE,
     POSTGRES_VARIABLE,
@@ -158,6 +159,7 @@ async def _worlds(postgres: Databases, nats: NatsServer, starting: Starting) -> 
     async def make(**settings: Unpack[WorldSettings]) -> World:
         name = f"w{uuid.uuid4().hex[:12]}"
         chosen: WorldSettings = {"databases": postgres, "nats_url": nats.url, "starting": starting, **settings}
+        chosen["environment"] = {**ROOMS_WAIT, **settings.get("environment", {})}
         one = World(new_folder("world"), database_prefix=name, bus_prefix=name, **chosen)
         made.append(one)
         await one.start()

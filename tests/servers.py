@@ -38,6 +38,10 @@ _FOLDER_PREFIX: Final = "gongji-test-"
 _MEMORY_FOLDER: Final = Path("/dev/shm")  # noqa: S108  A folder of ours is made in it, as in any temporary one.
 _MEMORY_FREE_MIN: Final = 12 << 30
 """Bytes. A whole run has taken 3 GiB at most; the rest is for what runs beside it."""
+_MORTAL: Final = {"fsync": "off", "full_page_writes": "off"}
+"""The shared PostgreSQL goes with its run and need not outlive a power cut, which is all that fsync is for: what is
+killed is processes, and the kernel keeps what they wrote. A busy disk must not decide whether a test passes. Where the
+folder is in memory it costs nothing either way. A server that a test starts for itself has the product's settings."""
 _LOCKS: Final[list[FolderLock]] = []
 
 
@@ -88,8 +92,7 @@ def _places() -> list[Path]:
     """Where a run's folder may be, the best first: in memory where there is enough of it, and TMPDIR says nothing.
 
     On a disk that others write to, one fsync may take longer than a room waits for a server: a test then fails though
-    nothing is wrong. The servers run with the settings of the product all the same, and what is killed is processes,
-    whose files memory keeps as a disk does.
+    nothing is wrong. What is killed is processes, whose files memory keeps as a disk does.
     """
     usual = Path(tempfile.gettempdir())
     if "TMPDIR" in os.environ or not os.access(_MEMORY_FOLDER, os.W_OK):
@@ -161,7 +164,7 @@ async def postgres_server() -> AsyncIterator[Databases]:
     if named := os.environ.get(POSTGRES_VARIABLE):
         yield NamedServer(named)
     elif EmbeddedPostgres.installed():
-        server = EmbeddedPostgres(new_folder("pg"))
+        server = EmbeddedPostgres(new_folder("pg"), settings=_MORTAL)
         await server.start()
         try:
             yield server

@@ -1,4 +1,4 @@
-"""One town for all end-to-end tests: five real processes with their settings as they ship, and fresh people each."""
+"""One town for all end-to-end tests: five real processes, as they ship but for patience, and fresh people each."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import pytest
 from ops.embedded.databases import Databases
 from ops.embedded.world import Starting, World
 from tests.e2e.town import AREAS, Town, town_in, written_policies
+from tests.patience import ROOMS_WAIT
 from tests.servers import NatsServer, new_folder, take_down
 
 
@@ -27,6 +28,7 @@ async def town(postgres: Databases, nats: NatsServer, starting: Starting) -> Asy
         areas=AREAS,
         policies=written_policies(folder / "policies"),
         starting=starting,
+        environment=ROOMS_WAIT,
     )
     await world.start()
     try:

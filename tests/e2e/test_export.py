@@ -29,7 +29,7 @@ GONGJI = "from ops.main import main; main()"
 async def face_of(town: Town, psn_no: PsnNo) -> str:
     """The id of an attestation that a sandbox verifier gave for an export."""
     key = SandboxKey.new("export-sandbox")
-    async with channel(town.world.address("identity"), caller=TESTER) as opened:
+    async with channel(town.world.address("identity"), caller=TESTER, call_timeout_s=60) as opened:
         stub = AttestationServiceStub(opened)
         await stub.RegisterVerifier(
             pb.RegisterVerifierRequest(
@@ -118,7 +118,7 @@ async def test_the_file_holds_what_the_family_room_keeps_also_of_a_group_that_wa
             counter=counter_pb2.Counter(opter="zhang01", documents=[card]),
         )
     )
-    async with channel(town.world.address("family"), caller=TESTER) as opened:
+    async with channel(town.world.address("family"), caller=TESTER, call_timeout_s=60) as opened:
         await counter_pb2_grpc.CounterServiceStub(opened).ListCounterDeeds(
             counter_pb2.ListCounterDeedsRequest(psn_no=me.psn_no)
         )

@@ -29,7 +29,7 @@ CONFIRMED, DISMISSED = risk_pb2.RISK_STATE_CONFIRMED, risk_pb2.RISK_STATE_DISMIS
 @pytest.fixture
 async def officer(town: Town) -> AsyncIterator[risk_pb2_grpc.RiskServiceAsyncStub]:
     """Whoever judges what looks like misuse."""
-    async with channel(town.world.address("identity"), caller=TESTER) as identity:
+    async with channel(town.world.address("identity"), caller=TESTER, call_timeout_s=60) as identity:
         yield risk_pb2_grpc.RiskServiceStub(identity)
 
 

@@ -129,7 +129,7 @@ async def test_a_scenario_is_paid_for_real_as_it_is_planned(
     now = datetime.now(UTC)
     journal = tmp_path / "terminal.sqlite"
     async with (
-        desks_at(shared_world.address, caller=parsed_caller("operator:tester")) as desks,
+        desks_at(shared_world.address, caller=parsed_caller("operator:tester"), call_timeout_s=60) as desks,
         counter_at(  # Its number is its own: two of one number make the same msgids in the same second.
             desks,
             shared_world.address,

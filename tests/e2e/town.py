@@ -32,7 +32,7 @@ from ops.verify.run import verify
 from ops.visits import Counter, counter_at
 from services.identity.domain.certificate import check_character
 from services.settlement.domain.bill import Bill
-from tests.patience import insisted
+from tests.patience import PATIENCE_S, insisted
 
 URUMQI: Final = AdmDvs("650100")
 HAMI: Final = AdmDvs("650500")
@@ -51,7 +51,7 @@ OF_WORKING_AGE: Final = 1960
 THEIR_PARENTS: Final = 1930
 THEIR_GRANDPARENTS: Final = 1900
 """The first years of birth of three generations: identity takes nobody for the parent of somebody older."""
-REST_MAX_S: Final = 20.0
+REST_MAX_S: Final = PATIENCE_S
 TOLD_MAX_S: Final = 60.0
 """What a dying NATS had handed out and was not acknowledged comes again after half a minute."""
 POLL_S: Final = 0.02
@@ -465,7 +465,7 @@ async def town_in(
     """The town of a world that runs, with its institutions registered; nothing of it is left open afterwards."""
     journal = world.folder / "terminal.sqlite"
     async with AsyncExitStack() as stack:
-        desks = await stack.enter_async_context(desks_at(world.address, caller=TESTER))
+        desks = await stack.enter_async_context(desks_at(world.address, caller=TESTER, call_timeout_s=PATIENCE_S))
         settlement, ledgers = await looked_into(world)
         personal: set[str] = set()
         counters = {}

@@ -151,7 +151,7 @@ async def test_the_five_processes_need_exactly_the_permissions_they_have(
     rooms = [town.database_url(name) for name in ("identity", "family", "settlement")]
     told = partial(wait_until_told, databases=rooms, nats_url=guarded.nats.observer_url, bus_prefix=PREFIX)
     async with (
-        desks_at(town.address, caller=parsed_caller("operator:tester")) as desks,
+        desks_at(town.address, caller=parsed_caller("operator:tester"), call_timeout_s=60) as desks,
         counter_at(
             desks, town.address, fixmedins_code=HOSPITAL, journal=tmp_path / "journal.sqlite", at_work=False
         ) as counter,

@@ -285,8 +285,8 @@ def authorisation_bytes(binding: binding_pb2.Binding) -> bytes:
 async def house_of(world: World) -> AsyncIterator[House]:
     """The stubs of a running world."""
     async with AsyncExitStack() as stack:
-        identity = await stack.enter_async_context(channel(world.address("identity"), caller=None))
-        family = await stack.enter_async_context(channel(world.address("family"), caller=None))
+        identity = await stack.enter_async_context(channel(world.address("identity"), caller=None, call_timeout_s=60))
+        family = await stack.enter_async_context(channel(world.address("family"), caller=None, call_timeout_s=60))
         bus = await stack.enter_async_context(Bus(world.nats_url, name="test", prefix=world.bus_prefix))
         opened = House(
             world,

@@ -23,7 +23,7 @@ READER = Caller("operator:zhao09")
 
 async def listed(house: House, **asked: Any) -> counter_pb2.ListCounterDeedsResponse:  # noqa: ANN401  Any field there is.
     """What the reader is shown."""
-    async with channel(house.world.address("family"), caller=READER) as opened:
+    async with channel(house.world.address("family"), caller=READER, call_timeout_s=60) as opened:
         return await counter_pb2_grpc.CounterServiceStub(opened).ListCounterDeeds(
             counter_pb2.ListCounterDeedsRequest(**asked)
         )

@@ -292,7 +292,7 @@ async def start_identity(
             ports = await server.start()
             stack.push_async_callback(server.stop, 0)
             opened = await stack.enter_async_context(
-                channel(f"127.0.0.1:{ports['grpc']}", caller=None, call_timeout_s=20)
+                channel(f"127.0.0.1:{ports['grpc']}", caller=None, call_timeout_s=60)
             )
             # The port may have been a former test's, whose connection gRPC shares with us until it has noticed its end.
             await opened.channel_ready()

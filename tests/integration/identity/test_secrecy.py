@@ -193,7 +193,7 @@ async def start_app(database: str, nats: NatsServer, bus_prefix: str, tmp_path: 
 async def test_the_process_serves_and_its_log_holds_nothing_personal(start_app: StartApp, secrets_file: Path) -> None:
     """Started as in production it registers, decodes, refuses, stops with 0, and its log names nobody."""
     app = await start_app(GONGJI_IDENTITY_SECRETS_FILE=str(secrets_file))
-    async with channel(f"127.0.0.1:{await app.port()}", caller=None, call_timeout_s=20) as opened:
+    async with channel(f"127.0.0.1:{await app.port()}", caller=None, call_timeout_s=60) as opened:
         stub = identity_pb2_grpc.IdentityServiceStub(opened)
         resident = person_pb2.CERTIFICATE_TYPE_RESIDENT_ID
         await stub.RegisterPerson(identity_pb2.RegisterPersonRequest(psn_cert_type=resident, **WANG))

@@ -113,7 +113,7 @@ async def desk(postgres: Databases, nats: NatsServer, starting: Starting) -> Asy
     )
     try:
         await world.start(SERVICE_NAMES)
-        async with house_of(world) as house, channel(world.address("notify"), caller=None) as notify:
+        async with house_of(world) as house, channel(world.address("notify"), caller=None, call_timeout_s=60) as notify:
             yield Desk(house, notify_pb2_grpc.NotifyServiceStub(notify))
     finally:
         await world.stop()
@@ -130,7 +130,7 @@ async def second(desk: Desk) -> AsyncIterator[Callable[..., Awaitable[notify_pb2
 
         async def start(**settings: str) -> notify_pb2_grpc.NotifyServiceAsyncStub:
             await stack.enter_async_context(_second(world, settings))
-            opened = await stack.enter_async_context(channel(world.address("notify2"), caller=None))
+            opened = await stack.enter_async_context(channel(world.address("notify2"), caller=None, call_timeout_s=60))
             await opened.channel_ready()
             return notify_pb2_grpc.NotifyServiceStub(opened)
 

@@ -23,6 +23,7 @@ from tests.servers import NatsServer, new_folder, take_down
 _ENVIRONMENT: Final = {
     "GONGJI_ENVIRONMENT": "test",
     "GONGJI_VOTE_DEADLINE_S": "3",
+    "GONGJI_BALANCE_WAIT_S": "30",
     "GONGJI_LEDGER_SWEEP_S": "0.3",
     "GONGJI_LEDGER_INQUIRE_BACKOFF_S": "0.5",
 }

@@ -89,7 +89,7 @@ async def face(book: Book, nats: NatsServer) -> AsyncIterator[Face]:
     ClearingApi(book.database, SystemClock()).add_to(server)
     ports = await server.start()
     address = f"127.0.0.1:{ports['grpc']}"
-    async with channel(address, caller=parsed_caller("officer:650100/wang01")) as opened:
+    async with channel(address, caller=parsed_caller("officer:650100/wang01"), call_timeout_s=60) as opened:
         yield Face(book, ClearingServiceStub(opened), address)
     await server.stop(0)
 

@@ -15,12 +15,13 @@ from ops.embedded.databases import Databases
 from tests.anything import changed, descriptor_of, examples, message_of
 from tests.integration.settlement.desk import town as building
 from tests.integration.settlement.desk.town import HAMI, Town
+from tests.patience import PATIENCE_S
 from tests.servers import NatsServer
 
 NOBODY: Final = "650500999999999"
 """Of this test alone: what gets through may freeze or close his account."""
 PLAUSIBLE: Final = (NOBODY, HAMI, "COURT_ORDER", "H65010000001", "a.b.c", "\x00")
-SILENCE_S: Final = 5.0
+SILENCE_S: Final = PATIENCE_S
 ACCOUNT: Final = pb.AccountRef(psn_no=NOBODY, account_kind=pb.ACCOUNT_KIND_PERSONAL)
 LEG: Final = pb.Leg(
     leg_no=1, psn_no=NOBODY, account_kind=pb.ACCOUNT_KIND_PERSONAL, role=pb.ROLE_OWN, past_fen=1, year=2026

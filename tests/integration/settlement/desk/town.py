@@ -325,7 +325,8 @@ async def town(
             "database_url": urls[0],
             "policies_folder": policies,
             "message_bytes_max": 64 << 10,
-            "vote_deadline_s": 3,
+            "vote_deadline_s": 30,
+            "balance_wait_s": 30,
             **told,
         }
     )

@@ -163,7 +163,7 @@ async def relatives_of(town: World, engine: Engine) -> AsyncIterator[Relatives]:
     port = server.add_insecure_port("127.0.0.1:0")
     await server.start()
     try:
-        async with channel(f"127.0.0.1:{port}", caller=None) as identity:
+        async with channel(f"127.0.0.1:{port}", caller=None, call_timeout_s=60) as identity:
             book = PolicyBook.of_documents(POLICIES)
             desk = Desk(town.database, engine.ledgers, book, NEVER_STALE, Refusals(town.database))
             yield Relatives(town, Room(desk, engine, Identity(identity)), kinship, attestations)
