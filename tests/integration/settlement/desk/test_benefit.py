@@ -13,6 +13,7 @@ from uuid import UUID, uuid4
 
 import asyncpg
 import pytest
+import sqlalchemy as sa
 from rich.console import Console
 
 from gongji.identity.v1.person_pb2 import INSTITUTION_LEVEL_TWO
@@ -20,11 +21,14 @@ from gongji.settlement.v1 import returns_pb2
 from gongji.settlement.v1 import settlement_pb2 as pb
 from gongji_terminal import Care, Terminal, TerminalRefusal, Unanswered
 from kernel.clock import business_year
+from kernel.ids import PsnNo
 from ops.embedded.databases import Databases
 from ops.payments import databases as reading
 from ops.settlements.explaining import NotExplainedError, explained
 from ops.settlements.view import show
 from services.settlement.ledger.store.locking import LOCK_CLASS
+from services.settlement.store import refunds
+from services.settlement.store.merging import move_years_on
 from tests.integration.settlement.desk import said
 from tests.integration.settlement.desk import town as building
 from tests.integration.settlement.desk.town import HAMI, PHARMACY, URUMQI, Town, token
@@ -230,6 +234,36 @@ async def test_a_merge_and_what_a_double_gives_back_make_plans_stale(town: Town)
         again = await terminal.settle(anew.plan, care=Care.OUTPATIENT)
         assert isinstance(again, pb.Replan)
         assert computed(again.plan) == (8_000, 0, 0, 8_000)
+
+
+async def test_a_revocation_during_a_merge_moves_the_year_of_the_number_that_counts(town: Town) -> None:
+    """It waits for the merge, whose row of that year was not there when it began, and both numbers' plans are stale."""
+    double, patient = [PsnNo(await town.person(HAMI, psn_type="11")) for _ in range(2)]
+    settled = await paid(town, double, 8_000)
+    async with town.terminal(fixmedins_code=GRADED) as (terminal, _):
+        async with town.database.transaction() as merging:
+            merge = "UPDATE persons SET merged_into = :keep WHERE psn_no = :double"
+            await merging.execute(sa.text(merge), {"keep": patient, "double": double})
+            await move_years_on(merging, {double: patient})
+            revoking = asyncio.create_task(terminal.revoke(settled.setl_id, care=Care.OUTPATIENT))
+            await until(partial(waits_for_a_merge, town), within_s=60)
+        await revoking
+    async with town.database.driver_connection() as connection:
+        rows = await connection.fetch(
+            "SELECT psn_no, version FROM patient_years WHERE psn_no = ANY ($1)", [double, patient]
+        )
+    assert dict(map(tuple, rows)) == {double: 3, patient: 2}
+
+
+async def waits_for_a_merge(town: Town) -> bool:
+    """Whether a revocation waits until somebody's record is written."""
+    async with town.database.driver_connection() as connection:
+        waiting = await connection.fetchval(
+            "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
+            " AND starts_with($1, left(query, 200))",  # It shows the beginning of a long one.
+            refunds._STANDS,
+        )
+    return bool(waiting == 1)
 
 
 async def test_what_is_under_way_under_a_double_is_waited_for(town: Town) -> None:
