@@ -15,7 +15,7 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any, Final, TypeAlias
 
-from chassis.db import Database, announce_commit
+from chassis.db import announce_commit
 from chassis.outbox import COLUMNS, OutgoingEvent, row_of
 from kernel.ids import PaymentId, PlanId, PsnNo
 from kernel.values import value
@@ -414,12 +414,6 @@ async def take_due(
     """
     rows = await connection.fetch(_TAKE_DUE, limit, pause, pause_max, epoch)
     return [(payment_of(row), row["traceparent"]) for row in rows]
-
-
-async def read_epoch(database: Database) -> int:
-    """The coordinator's epoch, which every command carries."""
-    async with database.driver_connection() as connection:
-        return (await read_standing(connection)).epoch
 
 
 async def read_standing(connection: Connection) -> Standing:

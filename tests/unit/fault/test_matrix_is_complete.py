@@ -93,7 +93,6 @@ WITHOUT_POINTS: Final[Mapping[str, str]] = {
     "services/settlement/operations/projecting.py snapshot_is_taken": "reads",
     "services/settlement/operations/rows.py read": "reads",
     "services/settlement/ledger/consumer.py _read_together": "reads",
-    "services/settlement/store/payments.py read_epoch": "reads",
     "services/settlement/store/plans.py load": "reads",
     "services/settlement/ledger/store/locking.py _held": "takes the area's lock and writes nothing",
     # Its caller has the points.

@@ -31,12 +31,12 @@ from services.settlement.operations.premium_list import Totals
 from services.settlement.saga.payment import Payment, State
 from services.settlement.saga.requests import tombstone
 from services.settlement.saga.restoring import UNCLEAR, Verdict
-from services.settlement.store.payments import insert_decided, read_epoch
+from services.settlement.store.payments import insert_decided
 from tests.integration.settlement.engine.conftest import new_databases
 from tests.integration.settlement.engine.relatives import relatives_of
 from tests.integration.settlement.engine.test_premiums import AMOUNT, Payers
 from tests.integration.settlement.engine.test_transfers import Gift
-from tests.integration.settlement.engine.world import AREAS, HAMI, URUMQI, World, reason_of, world
+from tests.integration.settlement.engine.world import AREAS, HAMI, URUMQI, World, epoch_of, reason_of, world
 from tests.servers import NatsServer
 
 CONSENT: Final = Consent("drill", "a restore drill")
@@ -187,7 +187,7 @@ async def test_a_ledger_that_was_restored_too_proves_nothing_to_a_person_either(
 
 async def test_nothing_is_written_behind_a_restore_that_begins_between_question_and_insert(town: World) -> None:
     """Whoever comes while a restore begins waits for it and is refused; the lock has waited for everybody else."""
-    epoch = await read_epoch(town.database)
+    epoch = await epoch_of(town.database)
 
     async def insert(key: Payment) -> Payment | None:
         async with town.database.driver_transaction() as connection:

@@ -37,7 +37,7 @@ from services.settlement.recovery import sweep_account_commands, sweep_account_e
 from services.settlement.saga.payment import Payment, State
 from services.settlement.store import payments as store
 from services.settlement.store import plans
-from services.settlement.store.payments import read_epoch
+from services.settlement.store.payments import read_standing
 
 HAMI: Final = AdmDvs("650500")
 URUMQI: Final = AdmDvs("650100")
@@ -210,7 +210,7 @@ class World:
         stack = AsyncExitStack()
         database = await stack.enter_async_context(Database(self.database_url, pool_size=6, by_key=True))
         bus = await stack.enter_async_context(Bus(self.nats_url, name=f"engine{uuid4().hex[:6]}", prefix=self.prefix))
-        client = LedgerClient(bus, epoch=await read_epoch(database), command_timeout_s=COMMAND_TIMEOUT_S)
+        client = LedgerClient(bus, epoch=await epoch_of(database), command_timeout_s=COMMAND_TIMEOUT_S)
         engine = await stack.enter_async_context(
             Engine(
                 database,
@@ -405,6 +405,12 @@ class World:
         """Changes the coordinator's database by hand, as only a test may."""
         async with self.database.driver_connection() as connection:
             await connection.execute(statement, *arguments)
+
+
+async def epoch_of(database: Database) -> int:
+    """The coordinator's epoch, which every command carries."""
+    async with database.driver_connection() as connection:
+        return (await read_standing(connection)).epoch
 
 
 async def reason_of(outcome: Any) -> str:  # noqa: ANN401  Any awaitable.
