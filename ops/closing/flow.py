@@ -71,9 +71,10 @@ async def list_suspense(places: Places, *, quiet: bool) -> list[dict[str, object
 
 
 def _show_task(task: suspense.OpenTask) -> None:
+    moved = f", who moved to {task.moved_to}" if task.moved_to else ""
     console().print(
-        f"[yellow]{yuan_text(task.amount_fen)}[/] of {task.psn_no} ({task.account_kind}) at ledger {task.area}, from "
-        f"[bold]{task.credit_id}[/] leg {task.leg_no}, since {task.created_at.astimezone():%Y-%m-%d %H:%M:%S}",
+        f"[yellow]{yuan_text(task.amount_fen)}[/] of {task.psn_no}{moved} ({task.account_kind}) at ledger {task.area}, "
+        f"from [bold]{task.credit_id}[/] leg {task.leg_no}, since {task.created_at.astimezone():%Y-%m-%d %H:%M:%S}",
         soft_wrap=True,
     )
 

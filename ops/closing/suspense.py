@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Final
 from uuid import UUID
@@ -21,6 +22,12 @@ _OPEN: Final = """
      WHERE done_at IS NULL AND ($1::uuid IS NULL OR credit_id = $1) ORDER BY created_at, credit_id, leg_no"""
 
 
+_MOVED: Final = """
+    SELECT DISTINCT ON (psn_no) psn_no, to_area FROM account_endings
+     WHERE psn_no = ANY ($1::text[]) AND role = 'OWN' AND to_area IS NOT NULL AND state <> 'REFUSED'
+     ORDER BY psn_no, created_at DESC, request_id"""
+
+
 @dataclass(frozen=True, slots=True)
 class OpenTask:
     """Money of one ledger that found no account; ``psn_no`` is whose it was to be."""
@@ -32,6 +39,8 @@ class OpenTask:
     account_kind: str
     amount_fen: int
     created_at: datetime
+    moved_to: str = ""
+    """The area where the owner's personal account is since it moved; empty where it did not, or is here again."""
 
     def as_json(self) -> dict[str, object]:
         """For machines; the amount in fen."""
@@ -43,6 +52,7 @@ class OpenTask:
             "account_kind": self.account_kind,
             "amount_fen": self.amount_fen,
             "created_at": self.created_at.isoformat(),
+            "moved_to": self.moved_to,
         }
 
 
@@ -52,7 +62,15 @@ async def find(sources: Sources, credit_id: UUID | None = None) -> list[OpenTask
     for area, ledger in sources.ledgers.items():
         async with ledger.driver_connection() as connection:
             found += [OpenTask(area=area, **dict(row)) for row in await connection.fetch(_OPEN, credit_id)]
-    return found
+    async with sources.coordinator.driver_connection() as connection:
+        rows = await connection.fetch(_MOVED, [task.psn_no for task in found])
+    now_in = {row["psn_no"]: row["to_area"] for row in rows}
+    return [replace(task, moved_to=_moved_to(task, now_in)) for task in found]
+
+
+def _moved_to(task: OpenTask, now_in: Mapping[str, str]) -> str:
+    area = now_in.get(task.psn_no, "") if task.account_kind == AccountKind.PERSONAL.value else ""
+    return "" if area == task.area else area
 
 
 def account_named(name: str) -> AccountKey | None:

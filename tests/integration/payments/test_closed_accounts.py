@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+from uuid import uuid4
 
+from gongji.identity.v1 import identity_pb2
+from gongji.settlement.v1 import account_pb2
+from ops import household
 from tests.e2e.asking import revoke
-from tests.e2e.town import HAMI, new_resident
+from tests.e2e.town import HAMI, URUMQI, new_resident
 from tests.integration.payments.conftest import OnCall
 
 SURE = ("--yes", "--reason", "death certificate seen", "--operator", "lin")
@@ -48,4 +52,27 @@ async def test_a_dead_funders_balance_and_later_refunds_go_to_the_heir(on_call: 
         while not await town.settlement.fetchval(told, funder):  # noqa: ASYNC110  Another process's row.
             await asyncio.sleep(0.1)
     assert (await town.topics(family.funders[0])).count("ACCOUNT_ENDED") == 1
+    await town.check()
+
+
+async def test_what_comes_back_after_a_move_says_where_its_owner_is_now(on_call: OnCall) -> None:
+    """`gongji suspense list` names the area, for people and for machines; the officer credits him there."""
+    town = on_call.town
+    (family,) = await town.pairs(1)
+    settled, funder = await town.paid(family, 13_000), family.funders[0].psn_no
+    await town.at_rest()
+    insured = identity_pb2.EnrolRequest(psn_no=funder, insutype="310", insuplc_admdvs=URUMQI)
+    await town.desks.identity.Enrol(insured)
+    await town.told()
+    await household.credit(town.desks, psn_no=funder, area=URUMQI, past_fen=7)
+    request = account_pb2.MoveAccountRequest(psn_no=funder, from_area=HAMI, to_area=URUMQI, request_id=str(uuid4()))
+    await town.desks.accounts.MoveAccount(request)
+    await town.desks.settlement.RevokeSettle(revoke(settled.setl_id))
+    await town.at_rest()
+    (waits,) = [one for one in (await on_call.hears("suspense", "list", "--json")).document if one["psn_no"] == funder]
+    assert (waits["area"], waits["moved_to"], waits["amount_fen"]) == (HAMI, URUMQI, 10_000)
+    shown = await on_call.hears("suspense", "list")
+    assert f"{funder}, who moved to {URUMQI}" in shown.out
+    moved = await on_call.hears("suspense", "close", waits["credit_id"], str(waits["leg_no"]), "--to", "fund", *SURE)
+    assert moved.exit_code == 0, moved
     await town.check()
