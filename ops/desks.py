@@ -18,7 +18,13 @@ from gongji.identity.v1 import (
     sanctions_pb2_grpc,
 )
 from gongji.notify.v1 import notify_pb2_grpc
-from gongji.settlement.v1 import account_pb2_grpc, premiums_pb2_grpc, settlement_pb2_grpc, wallets_pb2_grpc
+from gongji.settlement.v1 import (
+    account_pb2_grpc,
+    claims_pb2_grpc,
+    premiums_pb2_grpc,
+    settlement_pb2_grpc,
+    wallets_pb2_grpc,
+)
 from kernel.callers import Caller
 
 
@@ -40,6 +46,7 @@ class Desks:
     accounts: account_pb2_grpc.AccountServiceAsyncStub
     wallets: wallets_pb2_grpc.WalletServiceAsyncStub
     premiums: premiums_pb2_grpc.PremiumServiceAsyncStub
+    claims: claims_pb2_grpc.ClaimServiceAsyncStub
     notify: notify_pb2_grpc.NotifyServiceAsyncStub
 
 
@@ -72,5 +79,6 @@ async def desks_at(
             accounts=account_pb2_grpc.AccountServiceStub(settlement),
             wallets=wallets_pb2_grpc.WalletServiceStub(settlement),
             premiums=premiums_pb2_grpc.PremiumServiceStub(settlement),
+            claims=claims_pb2_grpc.ClaimServiceStub(settlement),
             notify=notify_pb2_grpc.NotifyServiceStub(notify),
         )

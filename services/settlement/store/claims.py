@@ -138,8 +138,14 @@ async def page(
 ) -> list[Claim]:
     """An area's claims in these states, the oldest first."""
     named = [state.value for state in states]
-    statement = _PAGE_WAITING if _ENDED.isdisjoint(states) else _PAGE_ANY
-    return await _claims(connection, await connection.fetch(statement, area, named, *(after or (None, None)), limit))
+    return await _claims(
+        connection, await connection.fetch(page_statement(states), area, named, *(after or (None, None)), limit)
+    )
+
+
+def page_statement(states: Collection[ClaimState]) -> str:
+    """What reads a page of claims in these states: $1 area, $2 states, $3 and $4 after which claim, $5 how many."""
+    return _PAGE_WAITING if _ENDED.isdisjoint(states) else _PAGE_ANY
 
 
 async def locked(connection: Connection, claim_id: UUID) -> Claim | None:

@@ -21,6 +21,7 @@ from tests.fault.matrix.bills import (
 )
 from tests.fault.matrix.books import Reconcile, Resolve
 from tests.fault.matrix.cells import Cell, Nats
+from tests.fault.matrix.claims import DecideClaim
 from tests.fault.matrix.endings import MoveAccount, MoveLeft
 from tests.fault.matrix.hearing import Hearing, LosingStream, StartingAnew
 from tests.fault.matrix.premiums import PayPremium, RevokePremium
@@ -76,6 +77,7 @@ ACTS: Final[Mapping[Act, Callable[[Scene], Playing]]] = {
     Act.REVOKE_PREMIUM: RevokePremium,
     Act.RECONCILE: Reconcile,
     Act.RESOLVE: Resolve,
+    Act.DECIDE_CLAIM: DecideClaim,
     Act.MOVE_WALLET: MoveWallet,
     Act.MOVE_ACCOUNT: MoveAccount,
     Act.MOVE_LEFT: MoveLeft,

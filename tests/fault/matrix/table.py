@@ -47,6 +47,8 @@ class Act(Enum):
     """An institution's rows of a day (3202) are compared with ours."""
     RESOLVE = "resolve"
     """An officer settles what differs."""
+    DECIDE_CLAIM = "decide-claim"
+    """A claim is approved, and an account in the far area gives."""
     MOVE_WALLET = "move-wallet"
     """A wallet is used in another area, and its money follows."""
     MOVE_ACCOUNT = "move-account"
@@ -165,6 +167,11 @@ _COORDINATOR: Final[Mapping[Act, Mapping[str, str]]] = {
     Act.RESOLVE: {
         "settlement.difference.before_commit": "settlement.difference.after_commit",
         "settlement.difference.after_commit": BEFORE,
+    },
+    Act.DECIDE_CLAIM: {
+        "settlement.charge.before_commit": "settlement.charge.after_commit",
+        "settlement.charge.after_commit": "settlement.decide.before_commit",
+        "settlement.decide.after_commit": "settlement.confirm.after_reply",
     },
     Act.MOVE_WALLET: {
         "settlement.wallet_area.before_commit": "settlement.wallet_area.after_commit",

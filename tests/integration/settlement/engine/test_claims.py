@@ -29,6 +29,7 @@ from services.settlement.domain.claim import (
 )
 from services.settlement.operations import claims
 from services.settlement.operations.engine import Engine
+from services.settlement.store import claims as claims_store
 from tests.integration.settlement.engine.relatives import Relatives, relatives_of
 from tests.integration.settlement.engine.world import HAMI, URUMQI, World, reason_of
 
@@ -353,3 +354,32 @@ class TestQueue:
         assert await queue(ClaimState.SUBMITTED) == [0, 3]
         assert await queue(ClaimState.REFUSED, ClaimState.PAYABLE) == [1, 2]
         assert await queue(*ClaimState, size=200) == [0, 1, 2, 3]
+
+    async def test_a_page_of_the_queue_is_read_by_its_index_and_passes_no_claim_that_has_ended(
+        self, office: Office
+    ) -> None:
+        """Where nothing that has ended is asked for; a page of what has ended goes by the area's own index."""
+        index = {
+            frozenset({ClaimState.SUBMITTED, ClaimState.NOT_TAKEN}): "claims_waiting",
+            frozenset({ClaimState.PAYABLE}): "claims_waiting",
+            frozenset({ClaimState.REFUSED}): "claims_of_area",
+            frozenset(ClaimState): "claims_of_area",
+        }
+        async with office.relatives.town.database.driver_connection() as connection:
+            transaction = connection.transaction()
+            await transaction.start()
+            try:
+                # With so few rows in the table, and a sort so cheap, nothing else tells what it may be read by.
+                await connection.execute("SET LOCAL enable_seqscan = off")
+                await connection.execute("SET LOCAL enable_sort = off")
+                await connection.execute("SET LOCAL enable_bitmapscan = off")
+                for states, name in index.items():
+                    named = [state.value for state in states]
+                    rows = await connection.fetch(
+                        f"EXPLAIN {claims_store.page_statement(states)}", HAMI, named, None, None, 50
+                    )
+                    plan = "\n".join(row[0] for row in rows)
+                    assert f"Index Scan using {name} on claims" in plan, plan
+                    assert "Sort" not in plan, plan
+            finally:
+                await transaction.rollback()
