@@ -10,14 +10,17 @@ import asyncio
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from types import MappingProxyType
-from typing import Final, TypeVar
+from typing import Any, Final, TypeVar, cast
 from uuid import uuid4
+
+import grpc
 
 from chassis.bus import MESSAGE_ID_HEADER, Bus, Stream
 from chassis.outbox import AGGREGATE_HEADER, VERSION_HEADER
 from gongji.family.v1.events_pb2 import FamilyEvent
 from gongji.identity.v1.events_pb2 import IdentityEvent
 from gongji.settlement.v1.events_pb2 import SettlementEvent
+from gongji_terminal.failures import failure_of
 from kernel.failures import Failure, Kind
 
 PATIENCE_S: Final = 60.0
@@ -25,6 +28,7 @@ PATIENCE_S: Final = 60.0
 ROOMS_WAIT: Final[Mapping[str, str]] = MappingProxyType({"GONGJI_BALANCE_WAIT_S": "30", "GONGJI_VOTE_DEADLINE_S": "30"})
 """What running rooms are told where their limits are not what is tested: with the second or the seconds that they wait
 in production, a stall makes a plan without a funder, or another plan. A ledger that is not there is known at once."""
+_SERVERS_AWAY: Final = frozenset({"DATABASE_UNAVAILABLE", "BUS_UNAVAILABLE"})
 _POLL_S: Final = 0.02
 _AGAIN_S: Final = 0.1
 
@@ -58,6 +62,36 @@ async def insisted(ask: Callable[[], Awaitable[T]]) -> T:
             if failure.kind is not Kind.UNAVAILABLE or time.monotonic() > end:
                 raise
         await asyncio.sleep(_AGAIN_S)
+
+
+class _Insisting(grpc.aio.UnaryUnaryClientInterceptor):  # type: ignore[type-arg]  # Generic in the stubs alone.
+    """Of a raw channel: sends a call anew while the room cannot use a server of its own, as its caller would.
+
+    The reason says that the same bytes may be sent again; whatever else is answered is the answer.
+    """
+
+    async def intercept_unary_unary(
+        self,
+        continuation: Callable[[grpc.aio.ClientCallDetails, Any], Any],
+        client_call_details: grpc.aio.ClientCallDetails,
+        request: object,
+    ) -> Any:  # noqa: ANN401  As the stubs have it.
+        """The call that was answered, or the last one."""
+        end = time.monotonic() + PATIENCE_S
+        while True:
+            call = await continuation(client_call_details, request)
+            try:
+                await call
+            except grpc.aio.AioRpcError as error:
+                if failure_of(error).reason not in _SERVERS_AWAY or time.monotonic() > end:
+                    return call
+            else:
+                return call
+            await asyncio.sleep(_AGAIN_S)
+
+
+INSISTING: Final = cast("Any", [_Insisting()])  # The stubs ask callers to cast.
+"""The interceptors of a raw channel whose calls are to insist."""
 
 
 async def say(bus: Bus, event: Event, *, again: bool = False) -> None:

@@ -30,6 +30,7 @@ def main(arguments: Sequence[str]) -> int:
     """Pytest's own exit code."""
     asked = _parsed(arguments)
     chance = random.Random(asked.seed)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # What is stopped must go on, whoever ends this.
     run = subprocess.Popen([sys.executable, "-m", "pytest", *asked.pytest])  # noqa: S603  Our own interpreter.
     try:
         stall_at = time.monotonic() + FIRST_S
@@ -59,6 +60,8 @@ def _parsed(arguments: Sequence[str]) -> argparse.Namespace:
 def _stall(run: int, length_s: float, *, tests: bool) -> None:
     """Stops the run's servers, or all that is not one of them, and lets them go on after ``length_s``."""
     stopped = [pid for pid, name in _descendants(run) if (name in SERVERS) is not tests]
+    if not stopped:
+        return
     sys.stderr.write(f"\nstalled for {length_s:g} s: {'tests' if tests else 'servers'}, {len(stopped)} processes\n")
     try:
         for pid in stopped:

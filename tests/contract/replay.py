@@ -31,7 +31,7 @@ from gongji_terminal.stub import methods
 from gongji_terminal.stub_cases import Case, Differs, Step, as_stated, compared, filled, made_up
 from tests.contract.states import happen
 from tests.e2e.town import Town
-from tests.patience import insisted
+from tests.patience import INSISTING, insisted
 
 CALL_S: Final = 60.0
 TOLD_S: Final = 60.0
@@ -66,7 +66,12 @@ class Servers:
         """Channels to all rooms, closed at the end."""
         async with AsyncExitStack() as stack:
             yield cls(
-                {room: await stack.enter_async_context(grpc.aio.insecure_channel(address_of(room))) for room in ROOMS}
+                {
+                    room: await stack.enter_async_context(
+                        grpc.aio.insecure_channel(address_of(room), interceptors=INSISTING)
+                    )
+                    for room in ROOMS
+                }
             )
 
     def msgid(self, code: str) -> str:

@@ -38,7 +38,7 @@ from ops.embedded.databases import Databases
 from services.settlement import app
 from services.settlement.ledger import app as ledger
 from tests.integration.settlement.desk import said
-from tests.patience import insisted, until
+from tests.patience import INSISTING, PATIENCE_S, insisted, until
 from tests.servers import NatsServer
 
 URUMQI: Final = "650100"
@@ -62,7 +62,7 @@ _KEPT_AS: Final = {
     "binding": "bindings WHERE binding_id = $1",
 }
 """Where settlement keeps an aggregate, by what its id begins with."""
-PATIENCE: Final = Patience(attempt_s=10, request_s=12, pause_first_s=0.02, pause_max_s=0.2)
+PATIENCE: Final = Patience(attempt_s=30, request_s=60, pause_first_s=0.02, pause_max_s=0.2)
 
 
 def bill(total_fen: int, *, med_type: str = "11", **changes: int) -> settlement_pb2.Bill:
@@ -339,9 +339,9 @@ async def town(
                 settings,
                 lambda process, given: app.serve(process, given, policies=followed),
             ) as ports,
-            Database(urls[0], pool_size=4) as database,
+            Database(urls[0], pool_size=4, statement_timeout_s=PATIENCE_S, lock_timeout_s=PATIENCE_S) as database,
             Bus(nats.url, name="test", prefix=name) as bus,
-            grpc.aio.insecure_channel(f"127.0.0.1:{ports['grpc']}") as channel,
+            grpc.aio.insecure_channel(f"127.0.0.1:{ports['grpc']}", interceptors=INSISTING) as channel,
         ):
             ledger_urls = dict(zip((URUMQI, HAMI), urls[1:], strict=True))
             built = Town(database, bus, channel, ports["grpc"], folder, ledger_urls=ledger_urls)
