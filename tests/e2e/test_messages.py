@@ -17,7 +17,7 @@ from kernel.money import yuan_text
 from tests.e2e.asking import revoke
 from tests.e2e.town import Family, Resident, Town
 
-LIVE_MAX_S: Final = 10.0
+LIVE_MAX_S: Final = 60.0
 
 
 async def new_topics(town: Town, family: Family, seen: dict[str, int]) -> list[list[str]]:

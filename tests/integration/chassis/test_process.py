@@ -24,7 +24,7 @@ from tests.integration.chassis.conftest import MIGRATIONS
 from tests.servers import NatsServer
 
 ROOT: Final = Path(__file__).resolve().parents[3]
-START_S: Final = 15.0
+START_S: Final = 60.0
 
 
 class Started:

@@ -28,7 +28,7 @@ from tests.unit.ledger.given import OWN, payment
 from tests.unit.ledger.sequences import violations
 
 ROOT: Final = Path(__file__).resolve().parents[3]
-START_S: Final = 20.0
+START_S: Final = 60.0
 AREAS: Final = ("650100", "650500")
 PAYMENTS: Final = 200
 

@@ -14,7 +14,7 @@ from tests.e2e.town import HAMI, URUMQI, new_resident
 from tests.integration.payments.conftest import OnCall, Said
 
 SURE: Final = ("--yes", "--reason", "found out", "--operator", "lin")
-TRIED_MAX_S: Final = 15.0
+TRIED_MAX_S: Final = 60.0
 _ACTIONS: Final = "SELECT command FROM operator_actions WHERE subject_id = $1 ORDER BY action_no"
 
 
