@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from datetime import datetime
 from enum import StrEnum
-from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final, TypeVar
 from uuid import UUID, uuid4
@@ -21,7 +20,6 @@ from ops.options import HERE, AsJson, Data, checked_address, give_up, print_json
 if TYPE_CHECKING:
     from gongji.settlement.v1.claims_pb2 import Claim, OrderPayoutResponse
     from gongji.settlement.v1.claims_pb2_grpc import ClaimServiceAsyncStub
-    from kernel.callers import Caller
 
 CALL_MAX_S: Final = 30.0
 """A last approval waits for the ledgers."""
@@ -93,6 +91,8 @@ def list_claims(
         return
     for each in found:
         typer.echo(_line(each))
+    if not found:
+        typer.echo(f"{area} has no claim in any state" if not named else f"{area} has none of these claims", err=True)
 
 
 @claims.command("show")
@@ -161,6 +161,7 @@ def payouts(
     Exit code 0: the file is written, held against the order's digest; 2: it is not.
     """
     from gongji.settlement.v1 import claims_pb2 as pb  # noqa: PLC0415  As above.
+    from ops.whole_file import OtherContentError, write_whole  # noqa: PLC0415  As above.
 
     order_id = order or uuid4()
     file = out or Path(f"payout-{order_id}.csv")
@@ -174,14 +175,17 @@ def payouts(
 
     answer = _asked(ask, address, operator, data)
     content = _csv(answer, area)
-    if sha256(content).digest() != answer.sha256:
-        give_up(f"what was answered is not what order {order_id} keeps the digest of; nothing was written")
     try:
-        with file.open("xb") as written:
-            written.write(content)
+        asyncio.run(write_whole(file, _parts(content), told=lambda _: None, expected=lambda: answer.sha256))
+    except OtherContentError:
+        give_up(f"what was answered is not what order {order_id} keeps the digest of; nothing was written")
     except OSError as problem:
         give_up(f"{problem}; the order stands, write its file with --order {order_id}")
     typer.echo(f"{file}: {len(answer.lines)} claims, {yuan_text(answer.total_fen)} yuan, SHA-256 {answer.sha256.hex()}")
+
+
+async def _parts(content: bytes) -> AsyncIterator[bytes]:
+    yield content
 
 
 def _csv(answer: OrderPayoutResponse, area: str) -> bytes:
@@ -197,23 +201,10 @@ def _csv(answer: OrderPayoutResponse, area: str) -> bytes:
 def _asked(
     ask: Callable[[ClaimServiceAsyncStub, str], Awaitable[Result]], address: str, operator: str, data: Path
 ) -> Result:
-    """The answer of the service at that address; ends the command where it refuses or is away."""
-    from chassis.rpc.client import channel  # noqa: PLC0415  So that every other command starts without it.
-    from chassis.rpc.failures import PeerError  # noqa: PLC0415  As above.
-    from gongji.settlement.v1.claims_pb2_grpc import ClaimServiceStub  # noqa: PLC0415  As above.
-    from kernel.failures import Failure  # noqa: PLC0415  As above.
-    from ops.reaching import address_of, operator_of  # noqa: PLC0415  As above.
+    from gongji.settlement.v1.claims_pb2_grpc import ClaimServiceStub  # noqa: PLC0415  So that every other command starts without it.
+    from ops.reaching import asked_of_settlement  # noqa: PLC0415  As above.
 
-    caller: Caller = operator_of(operator)
-
-    async def talk() -> Result:
-        async with channel(address or address_of("settlement", data), caller=caller) as line:
-            return await ask(ClaimServiceStub(line), caller.partition(":")[2])
-
-    try:
-        return asyncio.run(talk())
-    except (Failure, PeerError, OSError, TimeoutError) as problem:
-        give_up(problem)
+    return asked_of_settlement(ClaimServiceStub, ask, address=address, operator=operator, data=data)
 
 
 def _show(claim: Claim, *, as_json: bool) -> None:
@@ -221,6 +212,9 @@ def _show(claim: Claim, *, as_json: bool) -> None:
         print_json(_document(claim))
         return
     typer.echo(_line(claim))
+    typer.echo(f"  care on {claim.care_on}")
+    if claim.act_pay_dedc or claim.hifp_pay:
+        typer.echo(f"  deductible {yuan_text(claim.act_pay_dedc)}, pooled fund {yuan_text(claim.hifp_pay)}")
     for each in claim.decisions:
         word = "approved" if each.approved else "refused"
         typer.echo(f"  {_day(each.decided_time.ToDatetime(SHANGHAI))}  {word} by {each.opter}: {each.cause}")

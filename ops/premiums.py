@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Final, TypeVar
+from typing import TYPE_CHECKING, Annotated, Final, TypeVar
 from uuid import uuid4
 
 import typer
@@ -18,7 +17,6 @@ from ops.options import HERE, AsJson, Data, checked_address, give_up, print_json
 if TYPE_CHECKING:
     from gongji.settlement.v1.premiums_pb2 import PaidPremiumsTotals, PremiumTariff
     from gongji.settlement.v1.premiums_pb2_grpc import PremiumServiceAsyncStub
-    from kernel.callers import Caller
 
 CALL_MAX_S: Final = 10.0
 EXPORT_MAX_S: Final = 3_600.0
@@ -193,28 +191,12 @@ def paid(
 
 
 def _asked(
-    ask: Callable[[PremiumServiceAsyncStub, str], Awaitable[Result]],
-    address: str,
-    operator: str,
-    data: Any,  # noqa: ANN401  typer's Path.
+    ask: Callable[[PremiumServiceAsyncStub, str], Awaitable[Result]], address: str, operator: str, data: Path
 ) -> Result:
-    """The answer of the service at that address; ends the command where it refuses or is away."""
-    from chassis.rpc.client import channel  # noqa: PLC0415  So that every other command starts without it.
-    from chassis.rpc.failures import PeerError  # noqa: PLC0415  As above.
-    from gongji.settlement.v1.premiums_pb2_grpc import PremiumServiceStub  # noqa: PLC0415  As above.
-    from kernel.failures import Failure  # noqa: PLC0415  As above.
-    from ops.reaching import address_of, operator_of  # noqa: PLC0415  As above.
+    from gongji.settlement.v1.premiums_pb2_grpc import PremiumServiceStub  # noqa: PLC0415  So that every other command starts without it.
+    from ops.reaching import asked_of_settlement  # noqa: PLC0415  As above.
 
-    caller: Caller = operator_of(operator)
-
-    async def talk() -> Result:
-        async with channel(address or address_of("settlement", data), caller=caller) as line:
-            return await ask(PremiumServiceStub(line), caller.partition(":")[2])
-
-    try:
-        return asyncio.run(talk())
-    except (Failure, PeerError, OSError, TimeoutError) as problem:
-        give_up(problem)
+    return asked_of_settlement(PremiumServiceStub, ask, address=address, operator=operator, data=data)
 
 
 def _show(found: list[PremiumTariff], *, as_json: bool) -> None:

@@ -78,6 +78,8 @@ async def test_a_large_claim_goes_from_the_papers_to_the_file_of_payout(town: To
     assert await town.money(family) == [(0, 0), (0, 0)]
     code, shown, _ = await says(town, "show", claim.claim_id)
     assert (code, shown.count("approved by")) == (0, 2)
+    assert f"care on {claim.care_on}" in shown
+    assert "deductible 0.00, pooled fund 10,000.00" in shown
     assert "approved by zhang01: in order" in shown
 
     first, again = tmp_path / "first.csv", tmp_path / "again.csv"
@@ -132,6 +134,7 @@ async def test_a_refusal_is_appealed_against_once_and_judged_by_another_officer(
 async def test_what_cannot_be_is_said_in_a_sentence(town: Town) -> None:
     """An unknown claim, a place where nobody answers, an area that is none: exit code 2 and no traceback."""
     unknown = str(uuid4())
+    assert await says(town, "list", "110000") == (0, "", "110000 has none of these claims\n")
     for arguments, sentence in (
         (("show", unknown), "CLAIM_UNKNOWN"),
         (("decide", unknown, "approve", "--cause", "x"), "CLAIM_UNKNOWN"),

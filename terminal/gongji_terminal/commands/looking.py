@@ -113,7 +113,7 @@ async def _journal(at: Session, arguments: argparse.Namespace) -> Exit:
             }
             at.voice.answer(document, table([row], widths=MSGID_COLUMNS))
         count += len(page)
-    at.voice.remark(f"共 {count} 笔", f"{count} requests")
+    at.voice.remark(f"共 {count} 笔", "1 request" if count == 1 else f"{count} requests")
     for queued in await at.journal.reversals_queued():
         at.voice.remark(f"冲正 {queued.msgid} 等待发送", f"The reversal of {queued.msgid} waits to be sent")
     return Exit.DONE

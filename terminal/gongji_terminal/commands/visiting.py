@@ -174,8 +174,8 @@ async def _opened(at: Session, arguments: argparse.Namespace, mdtrt_id: str) -> 
     if visit is None:
         raise Wrong(
             at.voice.of(
-                f"就诊 {mdtrt_id} 没有有效凭证：请患者出示 --code、--card 或 --certificate",
-                f"visit {mdtrt_id} has no credential that counts: --code, --card or --certificate",
+                f"就诊 {mdtrt_id} 没有有效凭证：请患者出示，并加上 --code、--card 或 --certificate",
+                f"visit {mdtrt_id} has no credential that counts; show one by --code, --card or --certificate",
             )
         )
     if agent is not None:
@@ -214,6 +214,9 @@ def _bill(arguments: argparse.Namespace) -> tuple[pb.Bill, list[pb.BillLine]]:
     lines = document.pop("lines", [])
     if not document or not isinstance(lines, list) or not all(isinstance(line, dict) for line in lines):
         raise Wrong("what is the bill? --bill FILE, or such as med_type=11 medfee_sumamt=12000 inscp_scp_amt=12000")
+    _check_names(document, pb.Bill, "the bill")
+    for number, line in enumerate(lines, start=1):
+        _check_names(line, pb.BillLine, f"line {number} of the bill")
     try:
         return (
             json_format.ParseDict(document, pb.Bill()),
@@ -221,6 +224,15 @@ def _bill(arguments: argparse.Namespace) -> tuple[pb.Bill, list[pb.BillLine]]:
         )
     except json_format.ParseError as wrong:
         raise Wrong(f"the bill: {wrong}") from None
+
+
+def _check_names(document: dict[str, Any], kind: type[pb.Bill | pb.BillLine], what: str) -> None:
+    """Wrong, with the names that there are, where one is none of the contract's."""
+    fields = kind.DESCRIPTOR.fields
+    known = {name for field in fields for name in (field.name, field.json_name)}
+    for name in document:
+        if name not in known:
+            raise Wrong(f"{what} has no field {name}; it may have {', '.join(field.name for field in fields)}")
 
 
 def _read_bill(name: str) -> dict[str, Any]:

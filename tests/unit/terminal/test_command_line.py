@@ -260,3 +260,25 @@ def test_a_full_disk_takes_no_wish(tmp_path: Path) -> None:
     assert full.returncode in {2, 4}, full
     assert b"Traceback" not in full.stderr
     assert ran(file, *words).returncode == 0
+
+
+@pytest.mark.parametrize(
+    ("lines", "words", "sentence"),
+    [
+        ([], ["medfee=1"], "the bill has no field medfee; it may have med_type, medfee_sumamt, "),
+        (
+            [{"list_type": "101"}, {"price": "1"}],
+            ["med_type=11"],
+            "line 2 of the bill has no field price; it may ",
+        ),
+    ],
+)
+def test_a_field_that_no_bill_has_is_named_beside_those_that_there_are(
+    tmp_path: Path, lines: list[dict[str, str]], words: list[str], sentence: str
+) -> None:
+    """By the contract's own names, in one line, with exit code 2: nothing was sent."""
+    bill = tmp_path / "bill.json"
+    bill.write_text(json.dumps({"lines": lines}), encoding="utf-8")
+    done = ran(settings(tmp_path), "plan", "--mdtrt-id", "V1", "--bill", str(bill), *words, "--code", "-")
+    said = done.stderr.decode()
+    assert (done.returncode, sentence in said, said.count("\n")) == (2, True, 1), said
