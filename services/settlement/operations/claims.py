@@ -327,7 +327,7 @@ async def _settled(room: Room, claim: Claim) -> Claim:
 
 
 async def _check_not_settled(connection: Connection, asked: ClaimAsked) -> None:
-    """CLAIM_SETTLED_AT_DESK, where the papers' mdtrt_id is one that the desk has settled on the day of care."""
+    """CLAIM_SETTLED_AT_DESK, where the papers' mdtrt_id is that of a settlement of the desk which stands."""
     setl_id = await store.settled_at_desk(connection, asked) if asked.mdtrt_id else None
     if setl_id is not None:
         raise Failure(Kind.PRECONDITION, "CLAIM_SETTLED_AT_DESK", setl_id=str(setl_id))
