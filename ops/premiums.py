@@ -88,7 +88,10 @@ def tariffs(
             (await desk.ListPremiumTariffs(pb.ListPremiumTariffsRequest(area=area), timeout=CALL_MAX_S)).tariffs
         )
 
-    _show(_asked(ask, address, operator, data), as_json=as_json)
+    found = _asked(ask, address, operator, data)
+    _show(found, as_json=as_json)
+    if not found and not as_json:
+        typer.echo(f"{area} has not said yet what it asks for; gongji premiums tariff says it", err=True)
 
 
 @premiums.command("file")

@@ -106,6 +106,8 @@ async def test_an_office_exports_the_list_of_payers_once_it_is_final(town: Town,
     year = (today + timedelta(days=2)).year
     days = [(today + timedelta(days=ahead)).isoformat() for ahead in (-1, 1, 2)]
     flags = [part for pair in zip(("--opens", "--closes", "--revocable-until"), days, strict=True) for part in pair]
+    code, printed, told = await command(town, "tariffs", area)
+    assert (code, printed, "gongji premiums tariff says it" in told) == (0, "", True)
     assert (await command(town, "tariff", area, str(year), str(AMOUNT_FEN), *flags))[0] == 0
     asked = pb.PayPremiumRequest(
         request_id=str(uuid4()),

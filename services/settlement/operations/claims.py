@@ -139,8 +139,9 @@ async def approve(room: Room, *, claim_id: UUID, assessment: Assessment, now: da
 
     What was taken by an approval that a restore has lost is this one's. Refusals in this order: CLAIM_UNKNOWN,
     CLAIM_ALREADY_DECIDED, CLAIM_NEEDS_ANOTHER_OFFICER, CLAIM_SETTLED_AT_DESK; those of ``pooled_part`` and of
-    ``family_part``; CLAIM_ALREADY_TAKEN, CLAIM_COMES_TO_NOTHING; PATIENT_BUSY while the claimant's year moves on; those
-    of ``charging.outcome``: what a ledger refuses is approved anew, when the accounts are read again.
+    ``family_part``; CLAIM_COMES_TO_NOTHING, CLAIM_ALREADY_TAKEN, CLAIM_ASSESSMENT_DIFFERS; PATIENT_BUSY while the
+    claimant's year moves on; those of ``charging.outcome``: what a ledger refuses is approved anew, when the accounts
+    are read again.
     """
     for _ in range(RACES_MAX):
         try:

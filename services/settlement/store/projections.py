@@ -1,4 +1,4 @@
-"""SQL of the projections: newer versions in; out what one PreSettle needs, in a few statements on one connection."""
+"""SQL of the projections: newer versions in; out what is known of people, institutions, bindings, keys."""
 
 from __future__ import annotations
 
