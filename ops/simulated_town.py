@@ -31,6 +31,9 @@ INSUTYPE: Final = "310"
 AT_ONCE: Final = 4
 BORN_FROM: Final = date(1960, 1, 1)
 BORN_DAYS: Final = 29 * 365
+PREFECTURES, COUNTIES = 43, 29
+"""As high as Xinjiang's codes go, for certificates. One county alone has too few: who builds a town a day would soon
+draw the number of somebody of an earlier one."""
 SERIALS: Final = (100_000_000, 999_999_999)
 INSTITUTION_SERIALS: Final = (10_000, 99_999)
 TERMINALS_MAX: Final = 99
@@ -168,6 +171,7 @@ class _Families:
         self._areas = areas
         self._serials = serials
         self._born = [BORN_FROM + timedelta(days=chance.randrange(BORN_DAYS)) for _ in serials]
+        self._born_in = [f"65{chance.randint(1, PREFECTURES):02d}{chance.randint(1, COUNTIES):02d}" for _ in serials]
 
     def number_of(self, place: int) -> PsnNo:
         """The 人员编号 of who stands there."""
@@ -183,7 +187,7 @@ class _Families:
         from ops import household  # noqa: PLC0415  As above.
         from services.identity.domain.certificate import check_character  # noqa: PLC0415  As above.
 
-        seventeen = f"650103{self._born[place]:%Y%m%d}{self._serials[place] % 1000:03d}"
+        seventeen = f"{self._born_in[place]}{self._born[place]:%Y%m%d}{self._serials[place] % 1000:03d}"
         await household.register_person(
             self._desks,
             psn_no=self.number_of(place),

@@ -21,7 +21,7 @@ from ops.embedded.databases import Databases
 from ops.embedded.logs import Problem
 from ops.embedded.world import Service, Starting, World
 from tests.nursery import nursery
-from tests.patience import ROOMS_WAIT
+from tests.patience import SETTLEMENT_WAITS
 from tests.servers import (
     NATS_VARIABLE,
     POSTGRES_VARIABLE,
@@ -133,6 +133,7 @@ class WorldSettings(TypedDict, total=False):
     policies: Path
     ports: Mapping[str, int]
     environment: Mapping[str, str]
+    environment_of: Mapping[str, Mapping[str, str]]
     services: Sequence[Service]
     supervised: bool
     starting: Starting
@@ -159,7 +160,7 @@ async def _worlds(postgres: Databases, nats: NatsServer, starting: Starting) -> 
     async def make(**settings: Unpack[WorldSettings]) -> World:
         name = f"w{uuid.uuid4().hex[:12]}"
         chosen: WorldSettings = {"databases": postgres, "nats_url": nats.url, "starting": starting, **settings}
-        chosen["environment"] = {**ROOMS_WAIT, **settings.get("environment", {})}
+        chosen["environment_of"] = {"settlement": {**SETTLEMENT_WAITS, **settings.get("environment", {})}}
         one = World(new_folder("world"), database_prefix=name, bus_prefix=name, **chosen)
         made.append(one)
         await one.start()

@@ -25,9 +25,11 @@ from kernel.failures import Failure, Kind
 
 PATIENCE_S: Final = 60.0
 """How long at most. Nothing that holds takes a tenth of it on a machine that runs."""
-ROOMS_WAIT: Final[Mapping[str, str]] = MappingProxyType({"GONGJI_BALANCE_WAIT_S": "30", "GONGJI_VOTE_DEADLINE_S": "30"})
-"""What running rooms are told where their limits are not what is tested: with the second or the seconds that they wait
-in production, a stall makes a plan without a funder, or another plan. A ledger that is not there is known at once."""
+SETTLEMENT_WAITS: Final[Mapping[str, str]] = MappingProxyType(
+    {"GONGJI_BALANCE_WAIT_S": "30", "GONGJI_VOTE_DEADLINE_S": "30"}
+)
+"""What a running settlement is told where its limits are not what is tested: with the second or the seconds that it
+waits in production, a stall makes a plan without a funder, or another plan. A ledger that is gone is known at once."""
 _SERVERS_AWAY: Final = frozenset({"DATABASE_UNAVAILABLE", "BUS_UNAVAILABLE"})
 _POLL_S: Final = 0.02
 _AGAIN_S: Final = 0.1

@@ -140,12 +140,15 @@ class World:
         policies: Path = DEFAULT_POLICIES,
         ports: Mapping[str, int] | None = None,
         environment: Mapping[str, str] | None = None,
+        environment_of: Mapping[str, Mapping[str, str]] | None = None,
         services: Sequence[Service] = SERVICES,
         supervised: bool = False,
         starting: Starting = from_nothing,
         on_problem: Callable[[Problem], None] | None = None,
     ) -> None:
         """``ports`` names gRPC ports by process (any free one otherwise); ``environment`` is given to every process.
+
+        ``environment_of`` names, by process, what that one is given besides.
 
         ``databases_of`` names, by service (``ledger`` for all areas), the servers of those that have one of their own.
 
@@ -161,6 +164,7 @@ class World:
         self._databases_of = dict(databases_of or {})
         self._database_prefix = database_prefix
         self._environment = dict(environment or {})
+        self._environment_of_each = dict(environment_of or {})
         self._wanted_ports = {name: port for name, port in (ports or {}).items() if port}
         self._supervised = supervised
         self._starting = starting
@@ -340,7 +344,8 @@ class World:
             told |= self._told(part, process.service.name)
         inherited = {key: value for key, value in os.environ.items() if not key.startswith("GONGJI_")}
         named = {f"GONGJI_{key}": value for key, value in told.items()}
-        return {**inherited, "PYTHONUNBUFFERED": "1", **named, **self._environment, **process.extra}
+        told_alone = self._environment_of_each.get(process.service.name, {})
+        return {**inherited, "PYTHONUNBUFFERED": "1", **named, **self._environment, **told_alone, **process.extra}
 
     def _told(self, part: str, name: str) -> dict[str, str]:
         match part:

@@ -18,7 +18,7 @@ from tests.contract.case_files import CASES
 from tests.contract.replay import Provider, Servers
 from tests.contract.states import prepare
 from tests.e2e.town import AREAS, town_in, written_policies
-from tests.patience import ROOMS_WAIT
+from tests.patience import SETTLEMENT_WAITS
 from tests.servers import NatsServer, new_folder, take_down
 
 OF_TABLE: Final = AdmDvs("653100")
@@ -49,7 +49,7 @@ async def provider(postgres: Databases, nats: NatsServer, starting: Starting) ->
         areas=(*AREAS, OF_TABLE),
         policies=_policies(folder / "policies"),
         starting=starting,
-        environment=ROOMS_WAIT,
+        environment_of={"settlement": SETTLEMENT_WAITS},
     )
     await world.start()
     try:

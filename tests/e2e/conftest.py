@@ -10,7 +10,7 @@ import pytest
 from ops.embedded.databases import Databases
 from ops.embedded.world import Starting, World
 from tests.e2e.town import AREAS, Town, town_in, written_policies
-from tests.patience import ROOMS_WAIT
+from tests.patience import SETTLEMENT_WAITS
 from tests.servers import NatsServer, new_folder, take_down
 
 
@@ -28,7 +28,7 @@ async def town(postgres: Databases, nats: NatsServer, starting: Starting) -> Asy
         areas=AREAS,
         policies=written_policies(folder / "policies"),
         starting=starting,
-        environment=ROOMS_WAIT,
+        environment_of={"settlement": SETTLEMENT_WAITS},
     )
     await world.start()
     try:

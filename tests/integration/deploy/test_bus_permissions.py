@@ -34,6 +34,7 @@ from ops.told import wait_until_told
 from ops.visits import counter_at
 from services.settlement.domain.bill import Bill
 from tests.integration.deploy.guarded import GuardedNats, heard, matches, violations
+from tests.patience import insisted
 from tests.servers import new_folder
 from tools.bus_permissions import permissions
 from tools.make_bus_keys import make_keys
@@ -136,7 +137,8 @@ async def move_her_account(story: Story) -> None:
     enrolment = identity_pb2.EnrolRequest(psn_no=WIFE.psn_no, insutype=WIFE.insutype, insuplc_admdvs=URUMQI)
     await story.desks.identity.Enrol(enrolment)
     await story.told()
-    await household.credit(story.desks, psn_no=WIFE.psn_no, area=URUMQI, past_fen=1)
+    # Our channel may not have found the settlement process that was started again.
+    await insisted(lambda: household.credit(story.desks, psn_no=WIFE.psn_no, area=URUMQI, past_fen=1))
     moving = account_pb2.MoveAccountRequest(
         psn_no=WIFE.psn_no, from_area=WIFE.area, to_area=URUMQI, request_id=str(uuid.uuid4())
     )
