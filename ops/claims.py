@@ -212,7 +212,12 @@ def _show(claim: Claim, *, as_json: bool) -> None:
         print_json(_document(claim))
         return
     typer.echo(_line(claim))
-    typer.echo(f"  care on {claim.care_on}")
+    visit = f", visit {claim.mdtrt_id}" if claim.mdtrt_id else ""
+    typer.echo(f"  care on {claim.care_on}, med_type {claim.bill.med_type}{visit}")
+    amounts = (f"{name} {yuan_text(fen)}" for name, fen in _amounts(claim).items() if fen)
+    typer.echo(f"  {', '.join(amounts)}")
+    for paper in claim.documents:
+        typer.echo(f"  {paper.kind}, {paper.bytes_count} bytes, SHA-256 {paper.sha256.hex()}")
     if claim.act_pay_dedc or claim.hifp_pay:
         typer.echo(f"  deductible {yuan_text(claim.act_pay_dedc)}, pooled fund {yuan_text(claim.hifp_pay)}")
     for each in claim.decisions:
@@ -222,6 +227,12 @@ def _show(claim: Claim, *, as_json: bool) -> None:
         typer.echo(f"  appealed: {claim.appeal}")
     if claim.payout_order_id:
         typer.echo(f"  in order {claim.payout_order_id}")
+
+
+def _amounts(claim: Claim) -> dict[str, int]:
+    """What the bill says, by the national names, in fen."""
+    names = (field.name for field in claim.bill.DESCRIPTOR.fields if field.name != "med_type")
+    return {name: getattr(claim.bill, name) for name in names}
 
 
 def _line(claim: Claim) -> str:
@@ -243,7 +254,13 @@ def _document(claim: Claim) -> dict[str, Any]:
         "invoice_no": claim.invoice_no,
         "area": claim.area,
         "care_on": claim.care_on,
+        "mdtrt_id": claim.mdtrt_id,
         "medfee_sumamt": claim.medfee_sumamt,
+        "bill": {"med_type": claim.bill.med_type, **_amounts(claim)},
+        "documents": [
+            {"kind": paper.kind, "sha256": paper.sha256.hex(), "bytes_count": paper.bytes_count}
+            for paper in claim.documents
+        ],
         "act_pay_dedc": claim.act_pay_dedc,
         "hifp_pay": claim.hifp_pay,
         "fund_pay_sumamt": claim.fund_pay_sumamt,

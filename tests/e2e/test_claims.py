@@ -78,7 +78,9 @@ async def test_a_large_claim_goes_from_the_papers_to_the_file_of_payout(town: To
     assert await town.money(family) == [(0, 0), (0, 0)]
     code, shown, _ = await says(town, "show", claim.claim_id)
     assert (code, shown.count("approved by")) == (0, 2)
-    assert f"care on {claim.care_on}" in shown
+    assert f"care on {claim.care_on}, med_type 11" in shown
+    assert "medfee_sumamt 15,000.00, inscp_scp_amt 15,000.00" in shown
+    assert f"INVOICE, 1 bytes, SHA-256 {bytes(32).hex()}" in shown
     assert "deductible 0.00, pooled fund 10,000.00" in shown
     assert "approved by zhang01: in order" in shown
 

@@ -10,6 +10,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 
 from chassis.rpc.pages import malformed
 from gongji.settlement.v1 import claims_pb2 as pb
+from gongji.settlement.v1 import settlement_pb2
 from kernel.clock import parsed_day
 from kernel.ids import FixmedinsCode, PsnNo
 from services.settlement.domain.bill import Bill
@@ -95,6 +96,14 @@ def claim_message(claim: Claim) -> pb.Claim:
         care_on=claim.asked.care_on.isoformat(),
         act_pay_dedc=claim.act_pay_dedc,
         hifp_pay=claim.hifp_pay,
+        bill=settlement_pb2.Bill(
+            med_type=claim.asked.med_type, **{name: getattr(claim.asked.bill, name) for name in BILL_AMOUNTS}
+        ),
+        documents=[
+            pb.ClaimDocument(kind=each.kind, sha256=each.sha256, bytes_count=each.bytes_count)
+            for each in claim.asked.documents
+        ],
+        mdtrt_id=claim.asked.mdtrt_id,
     )
 
 

@@ -207,6 +207,9 @@ class Claim(_message.Message):
     CARE_ON_FIELD_NUMBER: _builtins.int
     ACT_PAY_DEDC_FIELD_NUMBER: _builtins.int
     HIFP_PAY_FIELD_NUMBER: _builtins.int
+    BILL_FIELD_NUMBER: _builtins.int
+    DOCUMENTS_FIELD_NUMBER: _builtins.int
+    MDTRT_ID_FIELD_NUMBER: _builtins.int
     claim_id: _builtins.str
     psn_no: _builtins.str
     fixmedins_code: _builtins.str
@@ -229,12 +232,22 @@ class Claim(_message.Message):
     """As approved, or by the first officer; 0 before."""
     hifp_pay: _builtins.int
     """As before."""
+    mdtrt_id: _builtins.str
+    """就诊ID; empty where the papers had none."""
     @_builtins.property
     def decisions(self) -> _containers.RepeatedCompositeFieldContainer[Global___ClaimDecision]:
         """In order."""
 
     @_builtins.property
     def submitted_time(self) -> _timestamp_pb2.Timestamp: ...
+    @_builtins.property
+    def bill(self) -> _settlement_pb2.Bill:
+        """As it was filed."""
+
+    @_builtins.property
+    def documents(self) -> _containers.RepeatedCompositeFieldContainer[Global___ClaimDocument]:
+        """By their digests the officer knows the papers before him."""
+
     def __init__(
         self,
         *,
@@ -254,10 +267,13 @@ class Claim(_message.Message):
         care_on: _builtins.str = ...,
         act_pay_dedc: _builtins.int = ...,
         hifp_pay: _builtins.int = ...,
+        bill: _settlement_pb2.Bill | None = ...,
+        documents: _abc.Iterable[Global___ClaimDocument] | None = ...,
+        mdtrt_id: _builtins.str = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["submitted_time", b"submitted_time"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["bill", b"bill", "submitted_time", b"submitted_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["act_pay_dedc", b"act_pay_dedc", "appeal", b"appeal", "area", b"area", "care_on", b"care_on", "claim_id", b"claim_id", "decisions", b"decisions", "family_pay_fen", b"family_pay_fen", "fixmedins_code", b"fixmedins_code", "fund_pay_sumamt", b"fund_pay_sumamt", "hifp_pay", b"hifp_pay", "invoice_no", b"invoice_no", "medfee_sumamt", b"medfee_sumamt", "payout_order_id", b"payout_order_id", "psn_no", b"psn_no", "state", b"state", "submitted_time", b"submitted_time"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["act_pay_dedc", b"act_pay_dedc", "appeal", b"appeal", "area", b"area", "bill", b"bill", "care_on", b"care_on", "claim_id", b"claim_id", "decisions", b"decisions", "documents", b"documents", "family_pay_fen", b"family_pay_fen", "fixmedins_code", b"fixmedins_code", "fund_pay_sumamt", b"fund_pay_sumamt", "hifp_pay", b"hifp_pay", "invoice_no", b"invoice_no", "mdtrt_id", b"mdtrt_id", "medfee_sumamt", b"medfee_sumamt", "payout_order_id", b"payout_order_id", "psn_no", b"psn_no", "state", b"state", "submitted_time", b"submitted_time"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
