@@ -25,7 +25,7 @@ from tests.contract.case_files import CASES, ROOMS, TERMINALS
 METHODS: Final = methods()
 OF_TERMINALS: Final = ("SettlementService", "VisitService", "ReconciliationService", "ReturnService")
 """Services that a terminal calls, whole."""
-OF_PEOPLE: Final = ("PremiumService", "ClearingService")
+OF_PEOPLE: Final = ("PremiumService", "ClaimService", "ClearingService")
 """Services that a person's app and an officer's commands call, whole."""
 FAMILY_HEARS: Final = ("identity.person_changed", "identity.kinship_changed", "settlement.bill_settled")
 EVENTS_HEARD: Final = {
@@ -50,7 +50,6 @@ EVENTS_WITHOUT: Final = {
     "notify settlement.wallet_changed": "tests/e2e/test_wallets.py",
     "notify settlement.transfer_changed": "tests/e2e/test_wallets.py",
     "notify settlement.account_closed": "tests/e2e/test_moving.py",
-    "notify settlement.claim_decided": "tests/integration/settlement/engine/test_claims.py",
     "notify settlement.account_moved": "tests/e2e/test_moving.py",
     "notify settlement.credential_refused": "notify tells nobody of it",
 }
@@ -98,7 +97,7 @@ def test_every_call_of_a_terminal_has_a_case() -> None:
 
 
 def test_every_call_of_a_persons_app_and_of_an_officer_has_a_case() -> None:
-    """Premiums and clearing, and of reconciliation what is no terminal's."""
+    """Premiums, claims and clearing, and of reconciliation what is no terminal's."""
     officers = {call for call in CALLS_WITHOUT if call.startswith("ReconciliationService/")}
     assert (offered_by(*OF_PEOPLE) | officers) - made_in(ROOMS) == set()
 
