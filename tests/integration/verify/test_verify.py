@@ -167,6 +167,12 @@ async def test_a_ledger_that_is_spoilt_in_one_way_violates_that_invariant_alone(
     assert await violated(places, ledger=statements) == {invariant} | ({"CHAIN"} if how in SEALED else set())
 
 
+AN_APPROVED_CLAIM: Final = """
+    INSERT INTO claim_decisions (claim_id, decision_no, approved, opter, cause)
+    SELECT claim_id, 1, true, 'li04', 'in order' FROM claims;
+    UPDATE claims SET state = 'APPROVED', hifp_pay = 3, fund_fen = 3, use_year = 2026, use_insutype = '310',
+           use_pool = '', use_deductible_fen = 0, use_fund_fen = 3, use_large_fen = 0"""
+"""By which its year counts it."""
 A_TRANSFER: Final = """
     INSERT INTO payments (payment_id, kind, state, fixmedins_code, infno, msgid, request_hash, psn_no, year, epoch,
                           amount_fen, deadline_at, accept_by, legs, pending_at)"""
@@ -234,6 +240,14 @@ COORDINATOR_SPOILT: Final[dict[str, tuple[str, str]]] = {
     "a year that forgot a settlement": (
         "YEAR",
         "UPDATE plans SET plan_id = (SELECT plan_id FROM payments WHERE payment_id = '$PAID') WHERE pool = ''",
+    ),
+    "a claim that a year counts twice": (
+        "YEAR",
+        f"{AN_APPROVED_CLAIM}; UPDATE benefit_years SET fund_fen = fund_fen + 3 WHERE psn_no = '1'",  # noqa: S608  Ours.
+    ),
+    "a year that forgot a claim": (
+        "YEAR",
+        f"{AN_APPROVED_CLAIM}; DELETE FROM benefit_years WHERE psn_no = '1'",  # noqa: S608  Ours.
     ),
     "a part of a stay that is said to be of another": ("STAY", "UPDATE stay_settlements SET mdtrt_id = 'another'"),
     "a part that its stay has forgotten": (
