@@ -290,10 +290,11 @@ async def _lock_year(connection: Connection, claim: Claim, pooled: Pooled) -> No
     """
     if pooled.use is None and not pooled.is_computed:
         return
-    version = await store.lock_year(connection, pooled.counts_for, pooled.year)
+    # The record before the year, as a merge locks them.
     counts_for = await projected.locked_merged_into(connection, claim.asked.psn_no) or claim.asked.psn_no
     if counts_for != pooled.counts_for:
         raise _MovedOnError
+    version = await store.lock_year(connection, counts_for, pooled.year)
     if pooled.is_computed:
         if version != pooled.version:
             raise _MovedOnError

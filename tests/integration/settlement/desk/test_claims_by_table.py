@@ -12,6 +12,7 @@ from uuid import uuid4
 import asyncpg
 import grpc
 import pytest
+import sqlalchemy as sa
 
 from gongji.identity.v1.person_pb2 import INSTITUTION_LEVEL_TWO
 from gongji.settlement.v1 import claims_pb2 as pb
@@ -20,11 +21,13 @@ from gongji.settlement.v1.claims_pb2_grpc import ClaimServiceStub
 from gongji_terminal import Care, TerminalRefusal
 from gongji_terminal.failures import failure_of
 from kernel.clock import business_date, business_year
+from kernel.ids import PsnNo
 from ops.embedded.databases import Databases
 from ops.verify.claims import check_claims
 from ops.verify.report import Report
 from ops.verify.years import check_years
 from services.settlement.ledger.store.locking import LOCK_CLASS
+from services.settlement.store.merging import move_years_on
 from tests.integration.settlement.desk import said
 from tests.integration.settlement.desk import town as building
 from tests.integration.settlement.desk.test_benefit import GRADED, TABLE, UNGRADED, computed, is_trying, paid, planned
@@ -222,6 +225,33 @@ async def test_a_claim_filed_under_a_double_counts_for_the_person(town: Town) ->
     assert figures(await approves(town, claim)) == (3_000, 2_500, 2_500)
     assert await year_of(town, double, person) == (10_000, 2_500, 0)
     assert computed(await paid(town, person, 1_000))[:2] == (0, 500)
+
+
+async def test_an_approval_during_a_merge_waits_for_it_and_counts_for_the_person(town: Town) -> None:
+    """A merge writes the record and then the years; an approval locks in the same order, so neither ends the other."""
+    double, person = [PsnNo(await town.person(HAMI, psn_type="11", past=8_000)) for _ in range(2)]
+    await paid(town, double, 1_000)  # Its year has a row to be locked.
+    claim = await files(town, double, 18_000)
+    async with town.database.transaction() as merging:
+        merge = "UPDATE persons SET merged_into = :keep WHERE psn_no = :double"
+        await merging.execute(sa.text(merge), {"keep": person, "double": double})
+        approving = asyncio.create_task(approves(town, claim))
+        await until(partial(waits_for_a_record, town))
+        free = "SELECT FROM patient_years WHERE psn_no = :double FOR UPDATE NOWAIT"
+        assert (await merging.execute(sa.text(free), {"double": double})).rowcount == 1
+        await move_years_on(merging, {double: person})
+    assert figures(await approving) == (9_000, 4_500, 4_500)
+    assert await year_of(town, double, person) == (10_000, 4_500, 0)
+
+
+async def waits_for_a_record(town: Town) -> bool:
+    """Whether an approval waits until somebody's record is written."""
+    async with town.database.driver_connection() as connection:
+        waiting = await connection.fetchval(
+            "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
+            " AND query LIKE '%FROM persons%FOR SHARE%'"
+        )
+    return bool(waiting == 1)
 
 
 async def test_a_large_claim_is_computed_anew_for_the_second_officer(town: Town) -> None:
