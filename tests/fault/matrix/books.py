@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from datetime import UTC, date, datetime
-from typing import Final
+from typing import ClassVar, Final
 
 from chassis.rpc.client import channel
 from gongji.settlement.v1 import reconciliation_pb2 as pb
@@ -33,6 +33,8 @@ _DECISIONS: Final = "SELECT count(*) FROM reconciliation_decisions WHERE differe
 class Reconcile(SingleAct):
     """A hospital states one row that we do not know, and none of ours."""
 
+    last: ClassVar[str | None] = None
+    """The row before: two cells of one second must not state the same one, which an officer has explained by then."""
     day: date
     compared: pb.ReconcileDetailResponse
 
@@ -44,7 +46,8 @@ class Reconcile(SingleAct):
         assert isinstance(revoked, settlement_pb2.Settlement), revoked
         await town.at_rest()
         self.day = business_date(revoked.setl_time.ToDatetime(tzinfo=UTC))
-        self.msgid = next_msgid(OTHER_HOSPITAL, TERMINAL, now=datetime.now(UTC), last=None)
+        self.msgid = next_msgid(OTHER_HOSPITAL, TERMINAL, now=datetime.now(UTC), last=Reconcile.last)
+        Reconcile.last = self.msgid
 
     def _parts(self) -> Iterator[pb.ReconcileDetailRequest]:
         header = pb.ReconcileDetailHeader(fixmedins_code=OTHER_HOSPITAL, stmt_date=self.day.isoformat(), rows_cnt=1)
