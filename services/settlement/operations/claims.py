@@ -263,6 +263,8 @@ async def _approved(
         )
         return
     await _lock_year(connection, claim, shares.pooled)
+    # Again, under that lock: since the first look the visit may have been settled, and the year read after it.
+    await _check_not_settled(connection, claim.asked)
     await store.approve(
         connection,
         claim,

@@ -290,6 +290,38 @@ async def test_what_the_ledgers_refuse_is_taken_off_the_year_again(town: Town) -
     assert await year_of(town, claimant) == (10_000, 1_000, 0)
 
 
+async def test_a_visit_that_is_settled_while_its_claim_is_judged_is_not_claimed(town: Town) -> None:
+    """After the first look for it and before the year is read: under the lock of the year it is looked for again."""
+    claimant = await town.person(HAMI, psn_type="11")
+    async with town.terminal(fixmedins_code=GRADED) as (terminal, _):
+        visit = uuid4().hex[:30]
+        token = building.token(claimant, fixmedins_code=GRADED, mdtrt_id=visit)
+        plan = await terminal.pre_settle(
+            care=Care.OUTPATIENT, psn_no=claimant, ec_token=token, mdtrt_id=visit, bill=building.bill(13_000)
+        )
+        claim = await files(town, claimant, 13_000, mdtrt_id=visit)
+        reads = await asyncpg.connect(town.database._url)
+        try:
+            async with reads.transaction():
+                # An approval reads it next; a settlement does not.
+                await reads.execute("LOCK TABLE enrolments IN ACCESS EXCLUSIVE MODE")
+                approving = asyncio.create_task(town.refused(approves(town, claim)))
+                await until(partial(waits_for_enrolments, town))
+                assert isinstance(await terminal.settle(plan, care=Care.OUTPATIENT), settlement_pb2.Settlement)
+        finally:
+            await reads.close()
+        assert await approving == "CLAIM_SETTLED_AT_DESK"
+
+
+async def waits_for_enrolments(town: Town) -> bool:
+    """Whether somebody waits to read them."""
+    async with town.database.driver_connection() as connection:
+        waiting = await connection.fetchval(
+            "SELECT count(*) FROM pg_locks WHERE NOT granted AND relation = 'enrolments'::regclass"
+        )
+    return bool(waiting == 1)
+
+
 async def test_stated_figures_are_counted_too(town: Town) -> None:
     """In an area without a table, in the pool without a name, as at the desk."""
     claimant = await town.person(URUMQI)
