@@ -58,7 +58,8 @@ async def pooled_part(room: Room, claim: Claim, assessment: Assessment, now: dat
     """The funds' part, which ``assessment`` states or which the area's benefit table gives.
 
     Refusals: INSTITUTION_UNKNOWN; CLAIM_ASSESSMENT_DIFFERS, or BENEFIT_CASE_UNKNOWN, BENEFIT_ROW_MISSING, PATIENT_BUSY
-    (a settlement under way under a double) and CLAIM_FIGURES_COMPUTED; those of ``burden_of``.
+    (a settlement under a double, or another claim's family part, is under way) and CLAIM_FIGURES_COMPUTED; those of
+    ``burden_of``.
     """
     asked, year = claim.asked, claim.asked.care_on.year
     async with room.desk.database.driver_connection() as connection:
@@ -84,7 +85,7 @@ async def pooled_part(room: Room, claim: Claim, assessment: Assessment, now: dat
     parts = {name: getattr(asked.bill, name) for name in _PARTS}
     benefit: ExternalBenefit | OpenBenefit = _GIVEN
     if case is not None and isinstance(at_home.benefit, BenefitTable):
-        if known_year.double_undecided:
+        if known_year.is_undecided:
             raise patient_busy_failure()
         bill = Bill(**parts)
         benefit = row_of(at_home.benefit, insutype=insutype, case=case).open_after(case.year)

@@ -123,8 +123,8 @@ async def pre_settle(
     Failures: those of ``check_bill``, ``known_institution``, ``check_takes_bills``, ``check_signed_in``,
     ``signed_claims``, ``check_claims``, ``check_med_type``, ``check_interim``, ``check_lines``, ``check_agent_may``,
     ``check_agent``, ``check_open``, ``circle_of``, ``visit_of`` and ``split``; PATIENT_BUSY while a settlement of the
-    patient's double is under way; no plan is stored then. What ``check_claims`` refuses of somebody's credential is
-    told to those who look for misuse.
+    patient's double, or the family's part of a claim, is under way; no plan is stored then. What ``check_claims``
+    refuses of somebody's credential is told to those who look for misuse.
     """
     check_bill(visit.bill)
     found = await desk.company.around(
@@ -271,7 +271,7 @@ async def _planned(
 ) -> StoredPlan:
     paused = desk.freshness.is_stale
     check_open(known.stay)
-    if known.patient_year.double_undecided:
+    if known.patient_year.is_undecided:
         raise patient_busy_failure()
     circle, enrolment = circle_of(asked.patient, known.people, known.bindings)
     questions = questions_of(circle, enrolment, paused=paused, wallet_area=known.patient_year.wallet_area)

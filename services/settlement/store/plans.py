@@ -23,9 +23,15 @@ PATIENT_COLUMNS: Final = """
              GROUP BY insutype, pool),
        EXISTS (SELECT FROM payments p
                WHERE p.psn_no = ANY (ARRAY(SELECT psn_no FROM persons WHERE merged_into = {psn_no})) AND p.year = {year}
-                   AND p.kind = 'SETTLE' AND p.state = 'TRYING' AND p.quarantine <> 'RESTORED_UNCLEAR')"""
+                   AND p.kind = 'SETTLE' AND p.state = 'TRYING' AND p.quarantine <> 'RESTORED_UNCLEAR')
+       OR EXISTS (SELECT FROM payments p
+                  WHERE p.psn_no = ANY ({psn_no} || ARRAY(SELECT psn_no FROM persons WHERE merged_into = {psn_no}))
+                      AND p.kind = 'CHARGE' AND p.infno = 'CLAIM' AND p.state = 'TRYING'
+                      AND p.quarantine <> 'RESTORED_UNCLEAR' AND (
+                          SELECT c.use_year FROM claims c WHERE c.payment_id = ANY (ARRAY[p.payment_id])) = {year})"""
 """In one statement, so that no settlement lies between the version and what the year has used. What was settled under
-a number that identity found to be a double counts for the person, and what is under way there may."""
+a number that identity found to be a double counts for the person, and what is under way there may; what a claim uses
+counts from its approval, and may be taken off again."""
 _PATIENT: Final = f"SELECT {PATIENT_COLUMNS.format(psn_no='$1', year='$2')}"
 _INSERT: Final = """
 WITH q AS MATERIALIZED (
@@ -67,11 +73,13 @@ class PatientYear:
     """None where he has opened none."""
     used: Mapping[tuple[str, str], YearSoFar]
     """By insutype and pool."""
-    double_undecided: bool
-    """Whether a settlement is under way under a number that was found to be the patient's double.
+    is_undecided: bool
+    """Whether something is under way whose decision changes what is open of the year and moves no version on.
 
-    None begins there any more: the merge has made the double's plans stale. The decision moves the double's year on and
-    not the patient's, so a plan made before it would stay payable beside it.
+    A settlement under a number that was found to be the patient's double: none begins there any more, as the merge has
+    made the double's plans stale, but its decision moves the double's year on and not the patient's. Or the family's
+    part of a claim on that year: its abort takes off again what the approval has counted. A plan made before either
+    would stay payable beside it.
     """
 
 
@@ -85,9 +93,9 @@ async def patient_at(connection: Any, *, psn_no: PsnNo, year: int) -> PatientYea
 
 def patient_year_in(row: Sequence[Any]) -> PatientYear:
     """What stands in the columns of a patient's year."""
-    version, wallet_area, used_fen, double_undecided = row
+    version, wallet_area, used_fen, is_undecided = row
     used = {(insutype, pool): YearSoFar(*fen) for insutype, pool, *fen in used_fen}
-    return PatientYear(version, wallet_area, used, double_undecided)
+    return PatientYear(version, wallet_area, used, is_undecided)
 
 
 @value

@@ -121,6 +121,11 @@ PAYMENTS: Final = Table(
         unique=True,
         postgresql_where=text("kind = 'SETTLE' AND state = 'TRYING' AND quarantine <> 'RESTORED_UNCLEAR'"),
     ),
+    Index(
+        "payments_trying_claim",
+        "psn_no",
+        postgresql_where=text("kind = 'CHARGE' AND infno = 'CLAIM' AND state = 'TRYING'"),
+    ),
     Index("payments_live_refund", "original_id", unique=True, postgresql_where=text("original_id IS NOT NULL")),
     Index("payments_due", "next_drive_at", postgresql_where=text(OPEN)),
     Index("payments_of_institution", "fixmedins_code", "decided_at", "payment_id", postgresql_where=text(ON_BOOKS)),

@@ -290,6 +290,30 @@ async def test_what_the_ledgers_refuse_is_taken_off_the_year_again(town: Town) -
     assert await year_of(town, claimant) == (10_000, 1_000, 0)
 
 
+async def test_nothing_is_planned_by_a_claim_that_may_not_be_taken(town: Town) -> None:
+    """What it uses of the deductible is given back where a ledger refuses: a plan beside it would have the fund pay."""
+    claimant = await town.person(HAMI, psn_type="11")
+    parent = await town.person(URUMQI, past=15_000)
+    await town.bind(parent, claimant, URUMQI, order=1)
+    claim, second = await files(town, claimant, 12_000), await files(town, claimant, 8_000)
+    ledger = await asyncpg.connect(town.ledger_urls[URUMQI])
+    try:
+        async with town.terminal(fixmedins_code=GRADED) as (terminal, _):
+            async with ledger.transaction():
+                await ledger.execute("SELECT pg_advisory_xact_lock($1, $2)", LOCK_CLASS, int(URUMQI))
+                approving = asyncio.create_task(town.refused(approves(town, claim)))
+                await until(partial(is_trying, town, claimant))
+                presented = town.presented(claimant, 8_000, fixmedins_code=GRADED)
+                assert await town.refused(town.desk.PreSettle(presented, timeout=building.CALL_S)) == "PATIENT_BUSY"
+                assert await town.refused(approves(town, second)) == "PATIENT_BUSY"
+                await ledger.execute("UPDATE accounts SET frozen = true WHERE psn_no = $1", parent)
+            assert await approving == "ACCOUNT_FROZEN"
+            assert computed(await planned(terminal, claimant, 8_000))[:2] == (8_000, 0)
+    finally:
+        await ledger.close()
+    assert await year_of(town, claimant) == (0, 0, 0)
+
+
 async def test_a_visit_that_is_settled_while_its_claim_is_judged_is_not_claimed(town: Town) -> None:
     """After the first look for it and before the year is read: under the lock of the year it is looked for again."""
     claimant = await town.person(HAMI, psn_type="11")
