@@ -1,4 +1,7 @@
-"""Whether a claim's family part is under way, of one person: asked for each plan."""
+"""Whether a claim's family part is under way, of one person: asked for each plan.
+
+On a big table it is built beforehand, CONCURRENTLY, under this name.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +14,7 @@ depends_on = None
 
 STATEMENTS = (
     """
-    CREATE INDEX payments_trying_claim ON payments (psn_no)
+    CREATE INDEX IF NOT EXISTS payments_trying_claim ON payments (psn_no)
         WHERE kind = 'CHARGE' AND infno = 'CLAIM' AND state = 'TRYING'
     """,
 )
